@@ -1,0 +1,159 @@
+"""Declared against measured.
+
+A finding is a fact about a history. A declaration is an expectation. ``judge`` sets one against the
+other; it is the only place where a verdict is made. Absence of evidence is never turned into
+evidence: "confirmed guaranteed" means "no violation in n", and says the rate that could have been missed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from brokers.declarations import PROPERTIES, Declaration, Kind, Support
+
+MIN_OBSERVATIONS = 100
+"""Fewer opportunities for a violation than this confirm no guarantee (95 % bound above 3 %)."""
+
+
+class Grade(StrEnum):
+    """What evidence is worth."""
+
+    SERVICE = "service"
+    SOFTWARE = "software"
+    EMULATOR = "emulator"
+    MODEL = "model"
+
+
+class Verdict(StrEnum):
+    CONFIRMED = "confirmed"
+    REFUTED = "refuted"
+    INCONCLUSIVE = "inconclusive"
+    NOT_TESTABLE = "not testable here"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a checker saw of one property.
+
+    ``observations`` counts opportunities: pairs whose order was compared, messages looked for,
+    attempts made. ``violations`` of them went against the statement; the others held.
+    ``samples`` are the values of a QUANTITY. ``not_testable`` gives the reason why there was nothing
+    to observe. ``unknown`` counts cases left out because their fate is unknown.
+    ``offenders`` are the first violations, fit for JSON.
+    """
+
+    property: str
+    observations: int = 0
+    violations: int = 0
+    samples: tuple[float, ...] = ()
+    unknown: int = 0
+    offenders: tuple[Mapping[str, object], ...] = ()
+    note: str = ""
+    not_testable: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A verdict, the sentence that gives its reason, and the bound on what was not seen."""
+
+    verdict: Verdict
+    reason: str
+    missed_rate_upper_95: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """How sightings of each sort decide, for one pair of kind and modality."""
+
+    on_violation: Verdict
+    on_clean: Verdict
+    clean_needs: int = field(default=1)
+
+
+_C, _R, _I = Verdict.CONFIRMED, Verdict.REFUTED, Verdict.INCONCLUSIVE
+
+# ALWAYS: "violation" is a message against the rule. CAN: a "violation" is a failed attempt, and
+# "clean" means that every attempt succeeded; one success is a sighting (see ``_judge_capability``).
+_ALWAYS_RULES: Mapping[Support, _Rule] = {
+    Support.GUARANTEED: _Rule(on_violation=_R, on_clean=_C, clean_needs=MIN_OBSERVATIONS),
+    Support.POSSIBLE: _Rule(on_violation=_C, on_clean=_I),
+    Support.IMPOSSIBLE: _Rule(on_violation=_C, on_clean=_R, clean_needs=MIN_OBSERVATIONS),
+}
+
+
+def upper_bound_95(observations: int) -> float:
+    """Largest rate of violations that leaves a 5 % chance of seeing none in ``observations``."""
+    return 1.0 if observations <= 0 else 1.0 - 0.05 ** (1.0 / observations)
+
+
+def judge(declaration: Declaration, finding: Finding) -> Judgement:
+    """Set one finding against one declaration."""
+    if declaration.client_lacks:
+        return Judgement(Verdict.NOT_TESTABLE, declaration.client_lacks)
+    if finding.not_testable:
+        return Judgement(Verdict.NOT_TESTABLE, finding.not_testable)
+    kind = PROPERTIES[finding.property].kind
+    if kind is Kind.QUANTITY:
+        return _judge_quantity(declaration, finding)
+    if declaration.support is Support.UNDECLARED:
+        return Judgement(_I, f"nothing is declared; {_seen(finding)}", _bound(finding))
+    if kind is Kind.CAN:
+        return _judge_capability(declaration.support, finding)
+    return _judge_statement(declaration.support, finding)
+
+
+def _seen(finding: Finding) -> str:
+    return f"{finding.violations} violations in {finding.observations} observations"
+
+
+def _bound(finding: Finding) -> float | None:
+    return upper_bound_95(finding.observations) if not finding.violations and finding.observations else None
+
+
+def _judge_statement(support: Support, finding: Finding) -> Judgement:
+    rule = _ALWAYS_RULES[support]
+    if finding.violations:
+        return Judgement(rule.on_violation, _seen(finding))
+    if finding.observations < rule.clean_needs:
+        return Judgement(
+            _I,
+            f"no violation, but only {finding.observations} observations (at least {rule.clean_needs} are needed)",
+            _bound(finding),
+        )
+    reason = f"no violation in {finding.observations} observations"
+    if rule.on_clean is _I:
+        reason += "; absence does not show that a violation is impossible"
+    return Judgement(rule.on_clean, reason, _bound(finding))
+
+
+def _judge_capability(support: Support, finding: Finding) -> Judgement:
+    attempts, failures = finding.observations, finding.violations
+    successes = attempts - failures
+    reason = f"{successes} of {attempts} attempts succeeded"
+    if not attempts:
+        return Judgement(_I, "no attempt was made")
+    if support is Support.GUARANTEED:
+        return Judgement(_R if failures else _C, reason)
+    if support is Support.IMPOSSIBLE:
+        return Judgement(_R if successes else _C, reason)
+    return Judgement(_C if successes else _I, reason)
+
+
+def _judge_quantity(declaration: Declaration, finding: Finding) -> Judgement:
+    if declaration.support is Support.IMPOSSIBLE:
+        return Judgement(Verdict.NOT_TESTABLE, declaration.note or "the profile has no such thing")
+    if not finding.samples:
+        return Judgement(_I, "nothing was measured")
+    if declaration.low is None and declaration.high is None:
+        return Judgement(_I, "measured only: no bound is declared")
+    outside = [
+        value
+        for value in finding.samples
+        if (declaration.low is not None and value < declaration.low)
+        or (declaration.high is not None and value > declaration.high)
+    ]
+    return Judgement(
+        _R if outside else _C, f"{len(outside)} of {len(finding.samples)} samples outside the declared bound"
+    )
