@@ -50,8 +50,9 @@ def _multipliers(words: int) -> npt.NDArray[np.uint64]:
 def _checksums(words: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     """Checksums of payloads given as a matrix (messages, words) whose checksum word is counted as zero."""
     factors = _multipliers(words.shape[1])
-    total = words @ factors  # modular: unsigned overflow wraps
-    return total - words[:, _CHECKSUM_WORD] * factors[_CHECKSUM_WORD]
+    total: npt.NDArray[np.uint64] = words @ factors  # modular: unsigned overflow wraps
+    sums: npt.NDArray[np.uint64] = total - words[:, _CHECKSUM_WORD] * factors[_CHECKSUM_WORD]
+    return sums
 
 
 class Stamper:
@@ -124,7 +125,8 @@ def read(payloads: Sequence[bytes], run: int) -> Stamps:
         return _read_equal(b"".join(payloads), count, int(sizes[0]), run)
     parts = [np.flatnonzero(sizes == size) for size in np.unique(sizes)]
     stamps = [
-        _read_equal(b"".join([payloads[i] for i in part]), len(part), int(sizes[part[0]]), run) for part in parts
+        _read_equal(b"".join([payloads[i] for i in part.tolist()]), len(part), int(sizes[part[0]]), run)
+        for part in parts
     ]
     order = np.argsort(np.concatenate(parts)) if parts else np.empty(0, np.int64)
 

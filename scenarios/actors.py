@@ -1,0 +1,169 @@
+"""Who acts in an experiment: a sender, a taker (consumer) and a replayer, each writing down what it does.
+
+They join an adapter's producer, consumer or reader to the stamp and to one part of the history, and add
+nothing else. One actor belongs to one thread.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from brokers.protocols import Broker, Releasable, Replayable
+from brokers.types import (
+    Batch,
+    ConsumerSettings,
+    Indices,
+    ProducerSettings,
+    Received,
+    ReplayStart,
+    SendReceipt,
+    Settlements,
+)
+from scenarios.history import Action, Column, Writer
+from scenarios.stamp import Stamper, Stamps
+
+
+def key_name(key: int) -> bytes:
+    """The ordering key of a key number. Negative numbers stand for "no key"."""
+    return b"key-%d" % key
+
+
+class Sender:
+    """A producer with a number. Sequence numbers count its sends from 0 and equal its tickets."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        channel: str,
+        writer: Writer,
+        *,
+        number: int,
+        run: int,
+        seed: int,
+        size: int,
+        settings: ProducerSettings | None = None,
+        **attributes: Any,
+    ) -> None:
+        self._producer = broker.producer(channel, settings or ProducerSettings())
+        self._writer, self._number, self._size = writer, number, size
+        self._stamper = Stamper(producer=number, run=run, size=size, seed=seed)
+        self._next_seq = 0
+        self._key_names: dict[int, bytes] = {}
+        writer.mark("producer", producer=number, channel=channel, size=size, **attributes)
+
+    def send(self, keys: Sequence[int] | Column, intended_ns: Column | None = None) -> SendReceipt:
+        """Send one stamped message for each key, and write down what was settled meanwhile."""
+        key_column = np.asarray(keys, np.int64)
+        seqs = np.arange(self._next_seq, self._next_seq + len(key_column), dtype=np.int64)
+        payloads, checksums = self._stamper.stamp(seqs, key_column, time.time_ns())
+        batch = Batch(payloads, [self._name(key) for key in key_column.tolist()])
+        sent_ns = time.monotonic_ns()
+        # Written before it is sent: a crash in between leaves a send of unknown fate, never a phantom.
+        self._writer.sends(
+            self._number,
+            seqs,
+            key_column,
+            self._size,
+            checksums,
+            sent_ns if intended_ns is None else intended_ns,
+            sent_ns,
+        )
+        self._next_seq += len(key_column)
+        receipt = self._producer.send(batch)
+        self._writer.settled(self._number, self._producer.poll())
+        return receipt
+
+    def flush(self, timeout_s: float = 30.0) -> Settlements:
+        settlements = self._producer.flush(timeout_s)
+        self._writer.settled(self._number, settlements)
+        return settlements
+
+    def close(self) -> None:
+        """What is still in flight is written down as UNKNOWN."""
+        self._writer.settled(self._number, self._producer.close())
+
+    def _name(self, key: int) -> bytes:
+        name = self._key_names.get(key)
+        if name is None:
+            name = self._key_names[key] = key_name(key)
+        return name
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """One received batch, its stamps, and its number among the reader's batches."""
+
+    batch: int
+    received: Received
+    stamps: Stamps
+
+    def __len__(self) -> int:
+        return len(self.received)
+
+
+class Taker:
+    """A consumer with a reader number. ``attributes`` (phase, ...) go into its ``reader`` mark."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        channel: str,
+        writer: Writer,
+        *,
+        number: int,
+        settings: ConsumerSettings | None = None,
+        **attributes: Any,
+    ) -> None:
+        settings = settings or ConsumerSettings()
+        self.consumer = broker.consumer(channel, settings)
+        self._writer, self._number, self._batches = writer, number, 0
+        writer.mark("reader", reader=number, kind="consumer", channel=channel, group=settings.group, **attributes)
+
+    def take(self, max_messages: int, wait_s: float) -> Taken:
+        received = self.consumer.receive(max_messages, wait_s)
+        batch = self._batches
+        self._batches += 1
+        return Taken(batch, received, self._writer.deliveries(self._number, batch, received))
+
+    def acknowledge(self, taken: Taken, indices: Indices = None) -> Settlements:
+        asked_ns = time.monotonic_ns()
+        settlements = self.consumer.acknowledge(taken.received, indices)
+        self._writer.settles(self._number, taken.batch, Action.ACKNOWLEDGE, settlements, asked_ns)
+        return settlements
+
+    def release(self, taken: Taken, indices: Indices = None) -> Settlements:
+        """Raises TypeError where the consumer is not Releasable: ask before."""
+        if not isinstance(self.consumer, Releasable):
+            raise TypeError("this profile cannot release a delivery")
+        asked_ns = time.monotonic_ns()
+        settlements = self.consumer.release(taken.received, indices)
+        self._writer.settles(self._number, taken.batch, Action.RELEASE, settlements, asked_ns)
+        return settlements
+
+    def close(self) -> None:
+        self.consumer.close()
+
+
+class Replayer:
+    """A reader outside any group, with a reader number."""
+
+    def __init__(
+        self, broker: Replayable, channel: str, start: ReplayStart, writer: Writer, *, number: int, **attributes: Any
+    ) -> None:
+        self._reader = broker.reader(channel, start)
+        self._writer, self._number, self._batches = writer, number, 0
+        writer.mark("reader", reader=number, kind="reader", channel=channel, **attributes)
+
+    def read(self, max_messages: int, wait_s: float) -> Taken:
+        received = self._reader.read(max_messages, wait_s)
+        batch = self._batches
+        self._batches += 1
+        return Taken(batch, received, self._writer.deliveries(self._number, batch, received))
+
+    def close(self) -> None:
+        self._reader.close()

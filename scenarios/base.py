@@ -1,0 +1,131 @@
+"""What an experiment is given, and what it is.
+
+A scenario is a module with ``run(context)``, which does and records, and ``examine(history)``, which is pure and
+returns findings and metrics. Nothing is judged while it runs: ``examine`` works from the saved history
+alone, so a saved run can be examined again by a better checker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from brokers.declarations import ProfileDeclaration
+from brokers.protocols import Broker
+from brokers.types import Endpoint
+from scenarios.history import History, Writer
+from scenarios.verdicts import Finding
+
+Parameters = Mapping[str, Any]
+Progress = Callable[[float, str], None]
+"""(share done 0..1, what is running now)."""
+
+
+class LoadProcess(Protocol):
+    """A running load process."""
+
+    def wait(self, timeout_s: float) -> None:
+        """Raises LoadFailed with the process's own message when it fails; TimeoutError when it is late."""
+        ...
+
+    def kill(self) -> None:
+        """SIGKILL, now."""
+        ...
+
+
+class LoadFailed(RuntimeError):
+    """A load process ended with an error or was lost. The message is fit for a report."""
+
+
+class Load(Protocol):
+    """Starts load processes. ``body`` is ``"module:function"`` in ``scenarios``; ``arguments`` must pickle."""
+
+    def start(self, body: str, arguments: Mapping[str, Any]) -> LoadProcess: ...
+
+
+class EngineControl(Protocol):
+    """What may be done to the broker under test. Absent (None) on an external endpoint."""
+
+    def kill(self) -> None: ...
+
+    def pause(self) -> None: ...
+
+    def resume(self) -> None: ...
+
+    def restart(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Everything that one cell may use.
+
+    ``connect`` opens a further connection (one for each thread or load process that needs its own);
+    ``profile`` and ``endpoint`` let a load process open its own. ``channel_prefix`` starts the name of every channel
+    that the cell creates; the runner deletes all channels with that prefix afterwards, whatever happens.
+    ``run`` is the number in the stamp that tells this cell's messages from all others.
+    """
+
+    profile: str
+    parameters: Parameters
+    seed: int
+    run: int
+    broker: Broker
+    declaration: ProfileDeclaration
+    endpoint: Endpoint
+    connect: Callable[[], Broker]
+    channel_prefix: str
+    history_directory: Path
+    load: Load
+    engine: EngineControl | None
+    progress: Progress
+
+    def writer(self, name: str) -> Writer:
+        """A new part of the history; ``name`` is unique within the cell."""
+        return Writer(self.history_directory, name, self.run)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One metric: samples in ``unit``, warm-up samples apart, labels that tell it from its siblings.
+
+    ``better`` is "higher", "lower" or "" (neither, a description). ``limited_by`` names what limited it, where that was not the broker
+    (``"generator"``): such a figure ranks nothing.
+    """
+
+    name: str
+    unit: str
+    samples: tuple[float, ...]
+    labels: Mapping[str, str | int | float] = field(default_factory=dict)
+    warmup: tuple[float, ...] = ()
+    better: str = ""
+    limited_by: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """What a history shows: facts, not verdicts."""
+
+    findings: Sequence[Finding]
+    metrics: Sequence[Measured]
+
+
+class Scenario(Protocol):
+    """The shape of a scenario module."""
+
+    NAME: str
+    SUMMARY: str
+    DEFAULTS: Parameters
+    """Every parameter with its default; an unknown parameter in a plan is an error."""
+    PROPERTIES: tuple[str, ...]
+    """Every property that ``examine`` answers for, on every profile: none may be missing in silence."""
+
+    def alone(self, parameters: Parameters) -> bool:
+        """True when it measures speed: nothing else may run beside it."""
+        ...
+
+    def run(self, context: Context) -> None: ...
+
+    def examine(self, history: History) -> Examination: ...

@@ -1,0 +1,156 @@
+"""What a run leaves behind: the model of ``result.json``, and its published schema.
+
+Strict: unknown keys, missing units and unknown versions are errors. ``schema_version`` grows with every
+change that an old reader would misread.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from brokers.declarations import Kind, Provider, Support
+from scenarios.verdicts import Grade, Verdict
+
+SCHEMA_VERSION = 1
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Environment(_Model):
+    """The machine and the software that measured."""
+
+    system: str
+    machine: str
+    cpu_model: str
+    cpu_count: int
+    memory_bytes: int
+    python: str
+    packages: dict[str, str]
+    code_revision: str = Field(description="revision of brokerbench, with +dirty where it was changed")
+
+
+class Engine(_Model):
+    """A broker that was measured. ``version`` is what the running engine answered."""
+
+    name: str
+    product: str
+    version: str
+    kind: Literal["native", "docker", "external", "in-process"]
+    grade: Grade
+    settings: dict[str, str]
+
+
+class Declared(_Model):
+    support: Support
+    provided_by: Provider
+    note: str = ""
+    low: float | None = None
+    high: float | None = None
+
+
+class Measurement(_Model):
+    """Facts behind a verdict."""
+
+    observations: int
+    violations: int
+    unknown: int = 0
+    samples: list[float] = Field(default_factory=list)
+    missed_rate_upper_95: float | None = None
+    note: str = ""
+
+
+class Evidence(_Model):
+    """Where to look: the history (relative to the run's directory) and the first offending messages."""
+
+    history: str
+    offenders: list[dict[str, Any]] = Field(default_factory=list)
+
+
+class VerdictRow(_Model):
+    property: str
+    statement: str
+    kind: Kind
+    unit: str
+    declared: Declared
+    measured: Measurement
+    verdict: Verdict
+    reason: str
+    grade: Grade
+    source: str
+    evidence: Evidence
+
+
+class Metric(_Model):
+    """A quantity with its samples. ``limited_by`` says what limited it where that was not the broker."""
+
+    name: str
+    unit: Annotated[str, Field(min_length=1)]
+    samples: list[float]
+    warmup: list[float] = Field(default_factory=list)
+    labels: dict[str, str | int | float] = Field(default_factory=dict)
+    better: Literal["higher", "lower", ""] = ""
+    limited_by: str = ""
+    note: str = ""
+    grade: Grade
+
+
+class Cell(_Model):
+    """profile x scenario x parameters. A failed cell is a result: ``error`` says what happened."""
+
+    id: str
+    profile: str
+    scenario: str
+    parameters: dict[str, Any]
+    seed: int
+    engine: str
+    grade: Grade
+    status: Literal["completed", "failed"]
+    error: str = ""
+    started: str
+    duration_s: float
+    history: str
+    verdicts: list[VerdictRow]
+    metrics: list[Metric]
+
+
+class RunResult(_Model):
+    schema_version: Literal[1] = 1
+    run_id: str
+    created: str = Field(description="UTC, ISO 8601")
+    plan: str
+    seed: int
+    complete: bool = Field(description="False when the run was cut short; cells then hold what was measured")
+    environment: Environment
+    engines: list[Engine]
+    cells: list[Cell]
+
+
+class ResultError(ValueError):
+    """A file that is not a result of a known version; the message names the file and the place."""
+
+
+def json_schema() -> dict[str, Any]:
+    """The published JSON Schema of ``result.json``."""
+    return RunResult.model_json_schema()
+
+
+def dump(result: RunResult) -> str:
+    """Canonical text: the same result gives the same bytes."""
+    return json.dumps(result.model_dump(mode="json"), indent=1, sort_keys=True, allow_nan=False) + "\n"
+
+
+def read(path: Path) -> RunResult:
+    try:
+        return RunResult.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise ResultError(f"{path}: no such file") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "top level"
+        raise ResultError(f"{path}: at {where}: {first['msg']}") from error
