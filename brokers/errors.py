@@ -18,6 +18,8 @@ settlement columns. Messages never contain credentials.
 
 from __future__ import annotations
 
+from difflib import get_close_matches
+
 
 class BrokerError(Exception):
     """Root of the tree."""
@@ -44,7 +46,11 @@ class UnknownProfile(BrokerError):
     """No adapter is registered under that name."""
 
     def __init__(self, profile: str, known: tuple[str, ...]) -> None:
-        super().__init__(f"unknown profile {profile!r}; known: {', '.join(known)}")
+        near = get_close_matches(profile, known, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        super().__init__(
+            f"unknown profile {profile!r}; {hint}known: {', '.join(known)}"
+        )
         self.profile = profile
         self.known = known
 

@@ -1,0 +1,64 @@
+"""What every adapter checks of its caller: one thread at a time, an open object, a well-formed batch."""
+
+from __future__ import annotations
+
+from threading import Lock
+from types import TracebackType
+
+import numpy as np
+
+from brokers.errors import Misuse
+from brokers.types import Batch, Indices, IntColumn
+
+
+class Guard:
+    """A context manager that lets one thread in and turns the second away with ``Misuse``."""
+
+    __slots__ = ("_closed", "_lock", "_what")
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._lock = Lock()
+        self._closed = False
+
+    def __enter__(self) -> None:
+        if not self._lock.acquire(blocking=False):
+            raise Misuse(f"{self._what} is used by two threads at once")
+        if self._closed:
+            self._lock.release()
+            raise Misuse(f"{self._what} is closed")
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._lock.release()
+
+    def close(self) -> bool:
+        """True the first time: what follows is turned away."""
+        first = not self._closed
+        self._closed = True
+        return first
+
+
+def check(batch: Batch) -> None:
+    """Raises Misuse when the columns of a batch differ in length."""
+    count = len(batch.payloads)
+    for name in ("keys", "dedup_ids", "attributes"):
+        column = getattr(batch, name)
+        if column is not None and len(column) != count:
+            raise Misuse(f"batch has {count} payloads but {len(column)} {name}")
+
+
+def chosen(indices: Indices, count: int) -> IntColumn:
+    """``Indices`` as a column; ``None`` means all of ``count``. Raises Misuse beyond the end or twice."""
+    if indices is None:
+        return np.arange(count, dtype=np.int64)
+    column = np.asarray(indices, np.int64)
+    if column.size and (column.min() < 0 or column.max() >= count):
+        raise Misuse(f"an index is outside of the {count} received messages")
+    if len(np.unique(column)) != len(column):
+        raise Misuse("an index occurs twice")
+    return column

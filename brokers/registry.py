@@ -1,0 +1,128 @@
+"""Which profiles exist, and where their adapters are. Nothing is imported until it is asked for.
+
+An adapter from elsewhere is announced by an entry point of the group ``brokerbench.brokers`` whose value
+names an ``Adapter`` constant (``"their_package.profile:ADAPTER"``); keep that module free of client
+libraries, so that listing profiles stays cheap. A plug-in that does not load is named in
+``Catalogue.broken``, and the others go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+
+from brokers.errors import AdapterUnavailable, UnknownProfile
+from brokers.protocols import Broker
+from brokers.types import Endpoint
+
+ENTRY_POINTS = "brokerbench.brokers"
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """One profile: ``path`` is ``"module:Class"``, the class being a ``Broker``.
+
+    ``broker`` names the kind of engine it needs (``Endpoint.broker``); ``None`` = runs in process.
+    ``install`` is the command that mends a missing client library.
+    """
+
+    profile: str
+    path: str
+    broker: str | None
+    install: str
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """All adapters by profile, and the plug-ins that do not load: name -> reason."""
+
+    adapters: Mapping[str, Adapter]
+    broken: Mapping[str, str]
+
+
+_HERE = "pip install --force-reinstall brokerbench"
+BUILT_IN = (
+    Adapter(
+        "sqs-standard",
+        "brokers.sqs:SqsStandard",
+        "sqs",
+        "pip install boto3 aiobotocore",
+    ),
+    Adapter("sqs-fifo", "brokers.sqs:SqsFifo", "sqs", "pip install boto3 aiobotocore"),
+    Adapter(
+        "redis-streams",
+        "brokers.redis_streams:RedisStreams",
+        "redis",
+        "pip install 'redis[hiredis]'",
+    ),
+    Adapter("kafka", "brokers.kafka:Kafka", "kafka", "pip install confluent-kafka"),
+    Adapter(
+        "kafka-share",
+        "brokers.kafka_share:KafkaShare",
+        "kafka",
+        "pip install confluent-kafka",
+    ),
+    Adapter("memory", "brokers.memory:Memory", None, _HERE),
+    Adapter("noop", "brokers.noop:Noop", None, _HERE),
+)
+
+
+def assemble(plugins: Iterable[EntryPoint]) -> Catalogue:
+    """The built-in adapters and those of ``plugins``. A plug-in may not take a name that is taken."""
+    adapters = {adapter.profile: adapter for adapter in BUILT_IN}
+    broken: dict[str, str] = {}
+    for plugin in plugins:
+        try:
+            adapter = plugin.load()
+        except Exception as error:  # whatever a stranger's module raises
+            broken[plugin.name] = f"{plugin.value}: {type(error).__name__}: {error}"
+            continue
+        if not isinstance(adapter, Adapter):
+            broken[plugin.name] = f"{plugin.value} is not a brokers.registry.Adapter"
+        elif adapter.profile in adapters:
+            broken[plugin.name] = (
+                f"{plugin.value}: the profile {adapter.profile!r} exists already"
+            )
+        else:
+            adapters[adapter.profile] = adapter
+    return Catalogue(adapters, broken)
+
+
+@cache
+def catalogue() -> Catalogue:
+    """What is installed here, read once per process."""
+    return assemble(entry_points(group=ENTRY_POINTS))
+
+
+def profiles() -> tuple[str, ...]:
+    """Names of all profiles: the built-in ones in their usual order, then those from elsewhere."""
+    return tuple(catalogue().adapters)
+
+
+def adapter(profile: str) -> Adapter:
+    """Raises UnknownProfile, which names what comes near."""
+    try:
+        return catalogue().adapters[profile]
+    except KeyError:
+        raise UnknownProfile(profile, profiles()) from None
+
+
+def load(profile: str) -> type[Broker]:
+    """Import the adapter's class. Raises UnknownProfile, or AdapterUnavailable with what to install."""
+    entry = adapter(profile)
+    module_name, _, class_name = entry.path.partition(":")
+    try:
+        loaded: type[Broker] = getattr(import_module(module_name), class_name)
+    except (ImportError, AttributeError) as error:
+        raise AdapterUnavailable(
+            f"the adapter of {profile!r} ({entry.path}) does not import: {error}; try: {entry.install}"
+        ) from error
+    return loaded
+
+
+def connect(profile: str, endpoint: Endpoint) -> Broker:
+    """Connect to a running broker under ``profile``. Raises as ``load``, and Unreachable."""
+    return load(profile).connect(endpoint)
