@@ -48,9 +48,7 @@ class UnknownProfile(BrokerError):
     def __init__(self, profile: str, known: tuple[str, ...]) -> None:
         near = get_close_matches(profile, known, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        super().__init__(
-            f"unknown profile {profile!r}; {hint}known: {', '.join(known)}"
-        )
+        super().__init__(f"unknown profile {profile!r}; {hint}known: {', '.join(known)}")
         self.profile = profile
         self.known = known
 

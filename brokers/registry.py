@@ -77,15 +77,13 @@ def assemble(plugins: Iterable[EntryPoint]) -> Catalogue:
     for plugin in plugins:
         try:
             adapter = plugin.load()
-        except Exception as error:  # whatever a stranger's module raises
+        except Exception as error:  # noqa: BLE001 - a stranger's module may raise anything
             broken[plugin.name] = f"{plugin.value}: {type(error).__name__}: {error}"
             continue
         if not isinstance(adapter, Adapter):
             broken[plugin.name] = f"{plugin.value} is not a brokers.registry.Adapter"
         elif adapter.profile in adapters:
-            broken[plugin.name] = (
-                f"{plugin.value}: the profile {adapter.profile!r} exists already"
-            )
+            broken[plugin.name] = f"{plugin.value}: the profile {adapter.profile!r} exists already"
         else:
             adapters[adapter.profile] = adapter
     return Catalogue(adapters, broken)
