@@ -1,0 +1,77 @@
+"""Profiles are found by name, lazily; a broken plug-in harms nobody else."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
+
+import pytest
+
+from brokers import registry
+from brokers.errors import AdapterUnavailable, UnknownProfile
+from brokers.types import Endpoint
+
+FOREIGN = registry.Adapter("foreign", "brokers.memory:Memory", None, "pip install foreign")
+IMPOSTOR = registry.Adapter("kafka", "brokers.memory:Memory", None, "pip install impostor")
+NOT_AN_ADAPTER = "text"
+
+
+def entry(name: str, value: str) -> EntryPoint:
+    return EntryPoint(name, value, registry.ENTRY_POINTS)
+
+
+def test_built_in_profiles_come_in_their_order() -> None:
+    assert registry.profiles()[:7] == (
+        "sqs-standard",
+        "sqs-fifo",
+        "redis-streams",
+        "kafka",
+        "kafka-share",
+        "memory",
+        "noop",
+    )
+    assert registry.adapter("kafka-share").broker == "kafka"
+    assert registry.adapter("memory").broker is None
+
+
+def test_an_unknown_profile_names_the_near_miss() -> None:
+    with pytest.raises(UnknownProfile, match="did you mean 'redis-streams'"):
+        registry.adapter("redis-stream")
+
+
+def test_a_broken_plugin_is_named_and_the_others_go_on() -> None:
+    catalogue = registry.assemble(
+        [
+            entry("broken", "no_such_module_anywhere:ADAPTER"),
+            entry("text", f"{__name__}:NOT_AN_ADAPTER"),
+            entry("impostor", f"{__name__}:IMPOSTOR"),
+            entry("foreign", f"{__name__}:FOREIGN"),
+        ]
+    )
+    assert catalogue.adapters["foreign"] == FOREIGN
+    assert catalogue.adapters["kafka"].path == "brokers.kafka:Kafka"
+    assert set(catalogue.broken) == {"broken", "text", "impostor"}
+    assert "ModuleNotFoundError" in catalogue.broken["broken"]
+
+
+def test_a_missing_client_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    lacking = registry.Adapter("lacking", "brokers.no_such_adapter:Broker", None, "pip install lacking")
+    monkeypatch.setattr(registry, "catalogue", lambda: registry.Catalogue({"lacking": lacking}, {}))
+    with pytest.raises(AdapterUnavailable, match="pip install lacking"):
+        registry.load("lacking")
+
+
+def test_listing_imports_no_client() -> None:
+    code = (
+        "import sys; from brokers import registry; registry.profiles(); "
+        "sys.exit(any(name in sys.modules for name in ('redis', 'boto3', 'aiobotocore', 'confluent_kafka')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_in_process_profiles_connect() -> None:
+    for profile in ("memory", "noop"):
+        broker = registry.connect(profile, Endpoint(profile, f"{profile}://registry"))
+        assert broker.declaration().profile == profile
+        broker.close()
