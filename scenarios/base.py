@@ -45,18 +45,6 @@ class Load(Protocol):
     def start(self, body: str, arguments: Mapping[str, Any]) -> LoadProcess: ...
 
 
-class EngineControl(Protocol):
-    """What may be done to the broker under test. Absent (None) on an external endpoint."""
-
-    def kill(self) -> None: ...
-
-    def pause(self) -> None: ...
-
-    def resume(self) -> None: ...
-
-    def restart(self) -> None: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Context:
     """Everything that one cell may use.
@@ -78,7 +66,6 @@ class Context:
     channel_prefix: str
     history_directory: Path
     load: Load
-    engine: EngineControl | None
     progress: Progress
 
     def writer(self, name: str) -> Writer:

@@ -1,0 +1,185 @@
+"""One cell in a process of its own: run the experiment, read its history back, judge, write ``cell.json``.
+
+A client library that crashes takes only its cell along. The order comes as one JSON line on standard
+input (it may hold secrets, which must not stand in a command line or an environment); events go
+to standard output, one JSON line each.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TextIO
+
+from bench import store
+from bench.workers import Processes
+from brokers import registry
+from brokers.errors import BrokerError
+from brokers.protocols import Broker
+from brokers.types import Endpoint
+from scenarios import catalogue, history
+from scenarios.base import Context, LoadFailed
+from scenarios.judgement import metric_rows, verdict_rows
+from scenarios.results import Cell
+from scenarios.verdicts import Grade
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """All that a cell process is told. ``directory`` is the cell's own; ``stamp`` tells its messages from all others."""
+
+    id: str
+    profile: str
+    scenario: str
+    parameters: Mapping[str, Any]
+    seed: int
+    stamp: int
+    engine: str
+    grade: Grade
+    endpoint: Endpoint
+    channel_prefix: str
+    directory: Path
+
+    def to_json(self) -> str:
+        return json.dumps({**asdict(self), "directory": str(self.directory)})
+
+    @staticmethod
+    def from_json(text: str) -> Order:
+        fields = json.loads(text)
+        return Order(
+            **{
+                **fields,
+                "grade": Grade(fields["grade"]),
+                "endpoint": Endpoint(**fields["endpoint"]),
+                "directory": Path(fields["directory"]),
+            }
+        )
+
+
+def execute(order: Order, events: TextIO) -> Cell:
+    """Run, examine and judge one cell. Never raises for what the experiment or the broker did."""
+    started, begin = datetime.now(UTC), time.monotonic()
+    error = ""
+    try:
+        _run(order, events)
+        say(events, progress=1.0, doing="examining the history")
+        cell = examine(order, started)
+    except Exception as problem:  # noqa: BLE001 - whatever it is, the cell has failed and the run goes on
+        error = describe(problem)
+        _log_traceback(order)
+        cell = failed(order, started, error)
+    cell = cell.model_copy(update={"duration_s": round(time.monotonic() - begin, 3)})
+    store.save_cell(order.directory.parent.parent, cell)
+    return cell
+
+
+def _run(order: Order, events: TextIO) -> None:
+    broker = registry.connect(order.profile, order.endpoint)
+    try:
+        declaration = broker.declaration()
+        store.save_declaration(order.directory, declaration)
+        context = Context(
+            profile=order.profile,
+            parameters=order.parameters,
+            seed=order.seed,
+            run=order.stamp,
+            broker=broker,
+            declaration=declaration,
+            endpoint=order.endpoint,
+            connect=lambda: registry.connect(order.profile, order.endpoint),
+            channel_prefix=order.channel_prefix,
+            history_directory=order.directory / "history",
+            load=Processes(),
+            progress=lambda share, doing: say(events, progress=share, doing=doing),
+        )
+        try:
+            catalogue.scenario(order.scenario).run(context)
+        finally:
+            remove_channels(broker, order.channel_prefix)
+    finally:
+        broker.close()
+
+
+def remove_channels(broker: Broker, prefix: str) -> None:
+    """Delete every channel whose name starts with ``prefix``, and no other."""
+    for name in broker.list_channels(prefix):
+        broker.delete_channel(name)
+
+
+def examine(order: Order, started: datetime) -> Cell:
+    """Judge a cell from what is on disk: the same function serves a fresh run and ``analyse``."""
+    scenario = catalogue.scenario(order.scenario)
+    where = order.directory / "history"
+    examination = scenario.examine(history.load(where))
+    declaration = store.load_declaration(order.directory)
+    relative = f"cells/{order.id}/history"
+    return _cell(order, started).model_copy(
+        update={
+            "verdicts": verdict_rows(declaration, examination, scenario.PROPERTIES, order.grade, relative),
+            "metrics": metric_rows(examination.metrics, order.grade),
+        }
+    )
+
+
+def failed(order: Order, started: datetime, error: str) -> Cell:
+    return _cell(order, started).model_copy(update={"status": "failed", "error": error})
+
+
+def _cell(order: Order, started: datetime) -> Cell:
+    return Cell(
+        id=order.id,
+        profile=order.profile,
+        scenario=order.scenario,
+        parameters=dict(order.parameters),
+        seed=order.seed,
+        engine=order.engine,
+        grade=order.grade,
+        status="completed",
+        started=started.isoformat(timespec="seconds"),
+        duration_s=0.0,
+        history=f"cells/{order.id}/history",
+        verdicts=[],
+        metrics=[],
+    )
+
+
+def describe(problem: BaseException) -> str:
+    """One sentence for a report."""
+    if store.is_full(problem):
+        return "no space left on the disk for the history; free some, or name another place with --out"
+    if isinstance(problem, (BrokerError, LoadFailed)):
+        return str(problem)
+    return f"{type(problem).__name__}: {problem}"
+
+
+def _log_traceback(order: Order) -> None:
+    try:
+        (order.directory / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
+    except OSError:
+        traceback.print_exc()  # a full disk: standard error goes to the run's log
+
+
+def say(events: TextIO, **event: Any) -> None:
+    events.write(json.dumps(event) + "\n")
+    events.flush()
+
+
+def main() -> int:
+    # What libraries print must not mix with the events: they keep the real standard output.
+    events = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    order = Order.from_json(sys.stdin.readline())
+    cell = execute(order, events)
+    say(events, status=cell.status, error=cell.error)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+"""What machine and which software measured: stands in every result, so that unlike runs are not compared."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import psutil
+
+from scenarios.results import Environment
+
+_PACKAGES = (
+    "boto3",
+    "aiobotocore",
+    "redis",
+    "hiredis",
+    "confluent-kafka",
+    "numpy",
+    "pyarrow",
+    "testcontainers",
+    "brokerbench",
+)
+
+
+def describe() -> Environment:
+    """The environment of this process."""
+    return Environment(
+        system=f"{platform.system()} {platform.release()}",
+        machine=platform.machine(),
+        cpu_model=_cpu_model(),
+        cpu_count=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        memory_bytes=psutil.virtual_memory().total,
+        python=f"{platform.python_implementation()} {platform.python_version()}",
+        packages={name: _version(name) for name in _PACKAGES},
+        code_revision=_revision(),
+    )
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _cpu_model() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass  # not Linux: the platform module knows less, but something
+    return platform.processor() or "unknown"
+
+
+def _revision() -> str:
+    """Revision of the checkout that this code runs from, ``+dirty`` where tracked files differ."""
+
+    def git(*words: str) -> str:
+        here = Path(__file__).resolve().parent
+        done = subprocess.run(["git", "-C", str(here), *words], capture_output=True, text=True, check=True, timeout=10)
+        return done.stdout.strip()
+
+    try:
+        revision = git("rev-parse", "--short=12", "HEAD")
+        return revision + ("+dirty" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return f"release {_version('brokerbench')}"

@@ -1,0 +1,102 @@
+"""Where a run's files are. One directory a run; a cell is written the moment it ends.
+
+::
+
+    <run>/result.json                  the whole, rewritten after each cell
+    <run>/cells/<cell>/cell.json       one cell's result
+    <run>/cells/<cell>/declaration.json  what the profile promised when it ran
+    <run>/cells/<cell>/history/        what happened (scenarios/history.py)
+    <run>/logs/                        engines' logs
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from bench.errors import BadInput
+from brokers.declarations import ProfileDeclaration
+from scenarios import results
+from scenarios.results import Cell, ResultError, RunResult
+
+RESULT = "result.json"
+_DECLARATION = TypeAdapter(ProfileDeclaration)
+
+
+def new_run_id(now: datetime) -> str:
+    """Sorts by time; unique among runs that start in the same second."""
+    return f"{now.astimezone(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"
+
+
+def create(directory: Path) -> Path:
+    """Make an empty directory for a run. Raises BadInput for one that holds something already."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        if any(directory.iterdir()):
+            raise BadInput(f"--out {directory}: the directory is not empty; name a new one")
+        (directory / "cells").mkdir()
+        (directory / "logs").mkdir()
+    except OSError as error:
+        raise BadInput(f"--out {directory}: cannot be used: {error.strerror}") from None
+    return directory
+
+
+def cell_directory(run: Path, cell_id: str) -> Path:
+    return run / "cells" / cell_id
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write whole or not at all: a reader, or a full disk, never leaves half a file."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def save(run: Path, result: RunResult) -> Path:
+    path = run / RESULT
+    write_text(path, results.dump(result))
+    return path
+
+
+def load(run: Path) -> RunResult:
+    """Read a run, given its directory or its result.json. Raises BadInput that names the file."""
+    path = run / RESULT if run.is_dir() else run
+    try:
+        return results.read(path)
+    except ResultError as error:
+        raise BadInput(str(error)) from None
+
+
+def save_cell(run: Path, cell: Cell) -> None:
+    write_text(cell_directory(run, cell.id) / "cell.json", cell.model_dump_json(indent=1) + "\n")
+
+
+def load_cell(run: Path, cell_id: str) -> Cell:
+    return Cell.model_validate_json((cell_directory(run, cell_id) / "cell.json").read_bytes())
+
+
+def save_declaration(directory: Path, declaration: ProfileDeclaration) -> None:
+    write_text(directory / "declaration.json", _DECLARATION.dump_json(declaration, indent=1).decode() + "\n")
+
+
+def load_declaration(directory: Path) -> ProfileDeclaration:
+    return _DECLARATION.validate_json((directory / "declaration.json").read_bytes())
+
+
+def is_full(error: BaseException) -> bool:
+    """The disk is full, or a quota is used up."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)

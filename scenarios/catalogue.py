@@ -1,0 +1,17 @@
+"""The scenarios by name. Imported lazily: a load process needs none of them."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import cast
+
+from scenarios.base import Scenario
+
+NAMES: tuple[str, ...] = ("replay", "ordering", "retention", "throughput")
+
+
+def scenario(name: str) -> Scenario:
+    """The scenario's module. Raises KeyError for an unknown name."""
+    if name not in NAMES:
+        raise KeyError(name)
+    return cast(Scenario, import_module(f"scenarios.{name}"))

@@ -1,0 +1,149 @@
+"""Plans: which cells to run. Written by people in YAML, checked strictly, expanded to cells.
+
+::
+
+    name: quick
+    profiles: [kafka, redis-streams]        # optional; otherwise all that an entry does not name itself
+    cells:
+      - scenario: throughput
+        profiles: [kafka]                   # optional
+        parameters: {window_s: 3 s, size: 1 KiB}
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from scenarios import catalogue, documents, units
+from scenarios.documents import Document, DocumentError, Place
+
+
+class Entry(BaseModel):
+    """One line of a plan: a scenario, on some profiles, with some parameters."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    scenario: str
+    profiles: list[str] | None = None
+    parameters: dict[str, Any] = Field(default_factory=dict)
+
+
+class Plan(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(min_length=1, pattern=r"^[a-z0-9][a-z0-9-]*$")
+    profiles: list[str] | None = None
+    cells: list[Entry] = Field(min_length=1)
+
+
+@dataclass(frozen=True, slots=True)
+class CellPlan:
+    """A cell to run. ``id`` is unique within the run and fit for a file name."""
+
+    id: str
+    profile: str
+    scenario: str
+    parameters: Mapping[str, Any]
+    seed: int
+
+
+def read(path: Path, profiles: Sequence[str]) -> Document[Plan]:
+    """Read and check a plan; ``profiles`` are the names that exist. Raises DocumentError."""
+    document = documents.read(path, Plan)
+    plan = document.value
+    _check_names(document, ("profiles",), plan.profiles or (), profiles, "profile")
+    for number, entry in enumerate(plan.cells):
+        here: Place = ("cells", number)
+        _check_names(document, (*here, "scenario"), (entry.scenario,), catalogue.NAMES, "scenario")
+        _check_names(document, (*here, "profiles"), entry.profiles or (), profiles, "profile")
+        for name, value in entry.parameters.items():
+            try:
+                parameter(entry.scenario, name, value)
+            except ValueError as error:
+                raise document.error((*here, "parameters", name), str(error)) from None
+    return document
+
+
+def _check_names(document: Document[Plan], place: Place, names: Sequence[str], known: Sequence[str], what: str) -> None:
+    for number, name in enumerate(names):
+        if name not in known:
+            at = place if what == "scenario" else (*place, number)
+            raise document.error(at, f"unknown {what} {name!r}; {documents.suggest(name, known)}")
+
+
+def parameter(scenario: str, name: str, value: object) -> Any:
+    """A parameter's value in its own unit and type. Raises ValueError that says what would be right."""
+    defaults = catalogue.scenario(scenario).DEFAULTS
+    if name not in defaults:
+        raise ValueError(f"unknown parameter {name!r} of {scenario}; {documents.suggest(name, defaults)}")
+    return _like(name, defaults[name], value)
+
+
+def _like(name: str, default: object, value: object) -> Any:
+    if isinstance(default, bool):
+        if isinstance(value, bool):
+            return value
+        raise ValueError(f"{name} must be true or false, not {value!r}")
+    if isinstance(default, (int, float)):
+        return _number(name, default, value)
+    if isinstance(default, (list, tuple)):
+        if not isinstance(value, list) or not value:
+            raise ValueError(f"{name} must be a list such as {list(default)}, not {value!r}")
+        return [_like(name, default[0], item) for item in value]
+    if not isinstance(value, str):
+        raise ValueError(f"{name} must be a text such as {default!r}, not {value!r}")
+    return value
+
+
+def _number(name: str, default: int | float, value: object) -> int | float:
+    if isinstance(value, str):
+        value = units.parse(name, value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(f"{name} must be a number, not {value!r}")
+    if value < 0 or (value == 0 and default > 0):
+        raise ValueError(f"{name} must be greater than 0, not {value!r}")
+    if isinstance(default, float):
+        return float(value)
+    if value != int(value):
+        raise ValueError(f"{name} must be a whole number, not {value!r}")
+    return int(value)
+
+
+def expand(
+    plan: Plan,
+    every_profile: Sequence[str],
+    seed: int,
+    *,
+    only_profiles: Sequence[str] = (),
+    only_scenarios: Sequence[str] = (),
+) -> list[CellPlan]:
+    """The plan's cells, narrowed to the given profiles and scenarios; seeds follow from ``seed`` and the id."""
+    cells: list[CellPlan] = []
+    taken: dict[str, int] = {}
+    for entry in plan.cells:
+        if only_scenarios and entry.scenario not in only_scenarios:
+            continue
+        defaults = catalogue.scenario(entry.scenario).DEFAULTS
+        given = {name: parameter(entry.scenario, name, value) for name, value in entry.parameters.items()}
+        for profile in entry.profiles or plan.profiles or every_profile:
+            if only_profiles and profile not in only_profiles:
+                continue
+            base = f"{profile}.{entry.scenario}"
+            taken[base] = taken.get(base, 0) + 1
+            cell_id = base if taken[base] == 1 else f"{base}.{taken[base]}"
+            cells.append(CellPlan(cell_id, profile, entry.scenario, {**defaults, **given}, cell_seed(seed, cell_id)))
+    return cells
+
+
+def cell_seed(seed: int, cell_id: str) -> int:
+    """The same run seed and cell give the same operations, whatever else the plan holds."""
+    return zlib.crc32(f"{seed}/{cell_id}".encode())
+
+
+__all__ = ["CellPlan", "DocumentError", "Entry", "Plan", "cell_seed", "expand", "parameter", "read"]

@@ -1,0 +1,367 @@
+"""Retention: how long a message is surely there, and how long after its limit it is really gone.
+
+Five channels, each with a role that stands in the marks of the history:
+
+* ``unread``: nobody reads; messages are sent at a steady pace, and the beginning of the channel (or, where there
+  are no positions, the count of kept messages) is watched until all are gone.
+* ``large``: the same with the broker's default segments, to show what segment granularity costs.
+* ``held``: delivered before the limit, never acknowledged, given back after it: does anything come back?
+* ``acked``: delivered and acknowledged, then looked for at once: is it still kept?
+* ``size``: three times the size limit is sent; what is kept is counted.
+
+Where retention is applied by the adapter (``Retaining``), the experiment calls it at every look, as a
+service would on a timer.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any
+
+from brokers.errors import Unsupported
+from brokers.protocols import Bounded, Broker, Counting, Releasable, Replayable, Retaining
+from brokers.types import ChannelSpec, ConsumerSettings, FromBeginning, Retention
+from scenarios.actors import Replayer, Sender, Taken, Taker
+from scenarios.base import Context, Examination, Parameters
+from scenarios.checkers import retention as checker
+from scenarios.history import History, Writer
+
+NAME = "retention"
+SUMMARY = "how long messages are surely kept, and when they are really gone, by age and by size"
+DEFAULTS: Parameters = MappingProxyType(
+    {
+        "age_s": 6.0,
+        "sending_s": 6.0,
+        "pace_s": 0.1,
+        "burst": 10,
+        "size": 1024,
+        "held": 200,
+        "limit_messages": 2000,
+        "limit_bytes": 2 * 1024 * 1024,
+        "look_every_s": 0.05,
+        "give_back_after_s": 6.0,
+        "grace_s": 30.0,
+    }
+)
+PROPERTIES = (
+    "retention.by_age",
+    "retention.by_size",
+    "retention.not_early",
+    "retention.overshoot",
+    "retention.overshoot_large_segment",
+    "retention.size_excess",
+    "retention.unread_survives",
+    "retention.unacknowledged_survives",
+    "retention.acknowledged_kept",
+)
+
+_SEGMENT_MS = 1000
+_SEGMENT_BYTES = 1 << 20
+_EARLY_LOOK_S = 2.0
+_LONG_LIMIT_S = 30.0
+_SETTLED_AFTER_S = 3.0
+"""A channel whose size has not changed for this long has been cut to its limit."""
+_NUMBERS: Mapping[str, int] = {"unread": 0, "large": 1, "held": 2, "acked": 3, "size": 4}
+"""Producer and reader numbers of each role; the second look of a role has number + 10."""
+
+
+def alone(parameters: Parameters) -> bool:
+    return False
+
+
+def run(context: Context) -> None:
+    """The ``held`` role waits in a thread of its own, with its own connection and part of the history."""
+    with ThreadPoolExecutor(1) as beside, context.writer("held") as held_writer:
+        held = beside.submit(_hold, context, held_writer)
+        with context.writer("watched") as writer:
+            _Run(context, context.broker, writer).watched_roles()
+        held.result()
+
+
+def examine(history: History) -> Examination:
+    return checker.examine(history)
+
+
+def _hold(context: Context, writer: Writer) -> None:
+    broker = context.connect()
+    try:
+        _Run(context, broker, writer).held()
+    finally:
+        broker.close()
+
+
+class _Run:
+    """One thread of this experiment: its connection and its part of the history."""
+
+    def __init__(self, context: Context, broker: Broker, writer: Writer) -> None:
+        self._context, self._broker, self._writer = context, broker, writer
+        limits = context.declaration.limits
+        self._age_s = max(float(context.parameters["age_s"]), limits.retention_min_age_s or 0.0)
+        longest = limits.lease_max_s or 300.0
+        self._lease_s = min(longest, self._age_s + 60.0)
+
+    def watched_roles(self) -> None:
+        progress = self._context.progress
+        progress(0.0, "acknowledged messages, looked for again")
+        self._acked()
+        progress(0.05, "what is kept beyond a size limit")
+        self._size()
+        self._watch("unread", segmented=True)
+        if self._context.declaration.limits.has_positions:
+            self._watch("large", segmented=False)
+        else:
+            self._writer.mark("not_testable", role="large", reason="the channel has no segments")
+
+    # -- channels ---------------------------------------------------------------------------------
+
+    def _create(self, role: str, retention: Retention) -> str:
+        """Create a channel; segment settings are dropped where the broker has no segments.
+
+        Raises Unsupported when the broker has no such retention at all.
+        """
+        spec = ChannelSpec(
+            f"{self._context.channel_prefix}{role}", partitions=1, lease_s=self._lease_s, retention=retention
+        )
+        segmented = retention.segment_ms is not None or retention.segment_bytes is not None
+        try:
+            self._broker.create_channel(spec)
+        except Unsupported:
+            if not segmented:
+                raise
+            plain = replace(retention, segment_ms=None, segment_bytes=None)
+            segmented = False
+            self._broker.create_channel(replace(spec, retention=plain))
+        self._writer.mark(
+            "limit",
+            role=role,
+            age_s=retention.max_age_s,
+            bytes=retention.max_bytes,
+            messages=retention.max_messages,
+            segmented=segmented,
+        )
+        return spec.name
+
+    def _sender(self, role: str, channel: str) -> Sender:
+        context = self._context
+        return Sender(
+            self._broker,
+            channel,
+            self._writer,
+            number=_NUMBERS[role],
+            run=context.run,
+            seed=context.seed,
+            size=int(context.parameters["size"]),
+            role=role,
+        )
+
+    def _taker(self, role: str, channel: str, group: str, number: int, stage: str) -> Taker:
+        settings = ConsumerSettings(group=group, name=f"{role}-{stage}")
+        return Taker(self._broker, channel, self._writer, number=number, settings=settings, role=role, stage=stage)
+
+    # -- roles ------------------------------------------------------------------------------------
+
+    def _acked(self) -> None:
+        """Take and acknowledge, then look again: by a replay where there is one, else by receiving."""
+        count = int(self._context.parameters["held"])
+        channel = self._create("acked", Retention(max_age_s=max(self._age_s, 60.0)))
+        sender = self._sender("acked", channel)
+        sender.send(range(count))
+        sender.flush()
+        sender.close()
+        taker = self._taker("acked", channel, "first", _NUMBERS["acked"], "before")
+        _take_until(taker, count, 20.0, taker.acknowledge)
+        taker.close()
+        number = _NUMBERS["acked"] + 10
+        if isinstance(self._broker, Replayable):
+            replayer = Replayer(
+                self._broker, channel, FromBeginning(), self._writer, number=number, role="acked", stage="after"
+            )
+            _read_until(replayer, count, 10.0)
+            replayer.close()
+        else:
+            again = self._taker("acked", channel, "second", number, "after")
+            _take_until(again, count, 3.0, _ignore)
+            again.close()
+        self._writer.mark("looked", role="acked")
+
+    def _size(self) -> None:
+        parameters = self._context.parameters
+        size, by_messages = int(parameters["size"]), int(parameters["limit_messages"])
+        by_bytes = int(parameters["limit_bytes"])
+        choices = (
+            Retention(max_bytes=by_bytes, segment_bytes=_SEGMENT_BYTES),
+            Retention(max_messages=by_messages),
+        )
+        refusals = []
+        for retention in choices:
+            try:
+                channel = self._create("size", retention)
+            except Unsupported as refusal:
+                refusals.append(refusal.reason)
+                continue
+            limit_bytes = retention.max_bytes or by_messages * size
+            self._fill(channel, 3 * limit_bytes // size)
+            return
+        self._writer.mark("refused", role="size", reason="; ".join(refusals))
+
+    def _fill(self, channel: str, count: int) -> None:
+        """Send beyond the limit, then look until what is kept no longer changes."""
+        sender = self._sender("size", channel)
+        for _ in range(0, count, 500):
+            sender.send(range(500))
+        sender.flush()
+        sender.close()
+        watch = _Watch(self._broker, float(self._context.parameters["look_every_s"]), self._writer, "size", channel)
+        deadline = time.monotonic() + float(self._context.parameters["grace_s"])
+        while time.monotonic() < deadline and watch.still_for_s() < _SETTLED_AFTER_S:
+            watch.look()
+        watch.finish()
+
+    def held(self) -> None:
+        """Deliver without acknowledging, let the limit pass, give back, and look for what returns."""
+        parameters, count = self._context.parameters, int(self._context.parameters["held"])
+        channel = self._create(
+            "held", Retention(max_age_s=self._age_s, segment_ms=_SEGMENT_MS, segment_bytes=_SEGMENT_BYTES)
+        )
+        sender = self._sender("held", channel)
+        taker = self._taker("held", channel, "held", _NUMBERS["held"], "before")
+        # A consumer may need seconds to join: one message shows that it is there before the clock starts.
+        sender.send([count])
+        sender.flush()
+        _take_until(taker, 1, 20.0, taker.acknowledge)
+        sender.send(range(count))
+        sender.flush()
+        sender.close()
+        sent = time.monotonic()
+        if self._age_s > _LONG_LIMIT_S:
+            # Taken just before a long limit, these also show that the messages were there until then.
+            _sleep_until(sent + self._age_s - _EARLY_LOOK_S)
+        kept: list[Taken] = []
+        _take_until(taker, count, min(_EARLY_LOOK_S, self._age_s / 2), kept.append)
+        _sleep_until(sent + self._age_s + float(parameters["give_back_after_s"]))
+        if isinstance(taker.consumer, Releasable):
+            for taken in kept:
+                taker.release(taken)
+        taker.close()
+        again = self._taker("held", channel, "held", _NUMBERS["held"] + 10, "after")
+        _take_until(again, count, 3.0, _ignore)
+        again.close()
+        self._writer.mark("looked", role="held")
+
+    def _watch(self, role: str, *, segmented: bool) -> None:
+        """Send at a steady pace, and look until everything is gone or the time of grace is over."""
+        context, parameters = self._context, self._context.parameters
+        retention = Retention(max_age_s=self._age_s)
+        if segmented:
+            retention = replace(retention, segment_ms=_SEGMENT_MS, segment_bytes=_SEGMENT_BYTES)
+        channel = self._create(role, retention)
+        sender = self._sender(role, channel)
+        watch = _Watch(self._broker, float(parameters["look_every_s"]), self._writer, role, channel)
+        begin = time.monotonic()
+        sending_s, pace_s, burst = float(parameters["sending_s"]), float(parameters["pace_s"]), int(parameters["burst"])
+        deadline = begin + sending_s + self._age_s + float(parameters["grace_s"])
+        sent = 0
+        while True:
+            now = time.monotonic()
+            if now < begin + sending_s and now >= begin + sent * pace_s:
+                sender.send(range(sent * burst, (sent + 1) * burst))
+                sender.flush()
+                sent += 1
+            watch.look()
+            if (now >= begin + sending_s and watch.empty) or now > deadline:
+                break
+            context.progress(_share(now, begin, sending_s + self._age_s), f"watching {role} messages expire")
+        sender.close()
+        watch.finish()
+        if role == "unread":
+            reader = self._taker(role, channel, "late", _NUMBERS[role] + 10, "after")
+            _take_until(reader, 1, 3.0, _ignore)
+            reader.close()
+            self._writer.mark("looked", role=role)
+
+
+class _Watch:
+    """Looks at what a channel keeps, and writes down each change with the look before it."""
+
+    def __init__(self, broker: Broker, every_s: float, writer: Writer, role: str, channel: str) -> None:
+        self._broker, self._every_s = broker, every_s
+        self._writer, self._role, self._channel = writer, role, channel
+        self._last: dict[str, Any] | None = None
+        self._pending: dict[str, Any] | None = None
+        self._changed = time.monotonic()
+        self.empty = False
+
+    def still_for_s(self) -> float:
+        return time.monotonic() - self._changed
+
+    def look(self) -> None:
+        begin = time.monotonic()
+        if isinstance(self._broker, Retaining):
+            self._broker.enforce_retention(self._channel)
+        asked_ns = time.monotonic_ns()
+        seen = self._see()
+        row = {"asked_ns": asked_ns, "answered_ns": time.monotonic_ns(), **seen}
+        if self._last is None or any(self._last[name] != seen[name] for name in seen):
+            if self._pending is not None:
+                self._writer.mark("look", role=self._role, **self._pending)
+            self._writer.mark("look", role=self._role, **row)
+            self._note_change(seen)
+            self._last, self._pending = row, None
+        else:
+            self._pending = row  # only the last look before a change tells anything
+        time.sleep(max(0.0, self._every_s - (time.monotonic() - begin)))
+
+    def finish(self) -> None:
+        """Write down the last look, and that the watch is over."""
+        if self._pending is not None:
+            self._writer.mark("look", role=self._role, **self._pending)
+            self._pending = None
+        self._writer.mark("watched", role=self._role)
+
+    def _see(self) -> dict[str, Any]:
+        if isinstance(self._broker, Bounded):
+            first, end = self._broker.bounds(self._channel)
+            return {
+                "first": {str(p): v for p, v in first.places.items()},
+                "end": {str(p): v for p, v in end.places.items()},
+            }
+        if isinstance(self._broker, Counting):
+            return {"count": self._broker.backlog(self._channel, "nobody")}
+        raise Unsupported("watching retention", "the profile tells neither positions nor counts")
+
+    def _note_change(self, seen: Mapping[str, Any]) -> None:
+        self._changed = time.monotonic()
+        self.empty = seen["first"] == seen["end"] if "first" in seen else seen["count"] == 0
+
+
+def _share(now: float, begin: float, whole_s: float) -> float:
+    return min(0.95, 0.15 + 0.8 * (now - begin) / whole_s)
+
+
+def _take_until(taker: Taker, count: int, wait_s: float, each: Callable[[Taken], object]) -> int:
+    """Take up to ``count`` messages within ``wait_s``; ``each`` sees every batch."""
+    deadline, taken_count = time.monotonic() + wait_s, 0
+    while taken_count < count and (left := deadline - time.monotonic()) > 0:
+        taken = taker.take(min(100, count - taken_count), min(left, 1.0))
+        taken_count += len(taken)
+        if len(taken):
+            each(taken)
+    return taken_count
+
+
+def _sleep_until(monotonic_s: float) -> None:
+    time.sleep(max(0.0, monotonic_s - time.monotonic()))
+
+
+def _ignore(taken: Taken) -> None:
+    """The history has it; nothing more is done with it."""
+
+
+def _read_until(replayer: Replayer, count: int, wait_s: float) -> None:
+    deadline, read = time.monotonic() + wait_s, 0
+    while read < count and (left := deadline - time.monotonic()) > 0:
+        read += len(replayer.read(count - read, min(left, 1.0)))
