@@ -1,0 +1,255 @@
+"""Kafka under a consumer group, with explicit commits: profile ``kafka``.
+
+A channel is a topic, a place is an offset, acknowledging is committing. A commit covers everything
+before it on its partition, so that an acknowledgement which would silently cover an unsettled
+delivery raises ``Unsupported``. ``release`` rewinds the partition to the released message: that one
+and everything delivered after it come again (the adapter does this; Kafka has no release), and
+older ``Received`` objects are void from there on.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Self
+
+import numpy as np
+from confluent_kafka import Consumer as Client
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+
+from brokers.declarations import ProfileDeclaration
+from brokers.errors import Misuse, Unsupported
+from brokers.kafka_admin import group_id
+from brokers.kafka_client import OneThread, client_config, fate, kafka_error, reason, translated
+from brokers.kafka_connection import KafkaConnection
+from brokers.kafka_declarations import KAFKA
+from brokers.kafka_producer import KafkaProducer
+from brokers.kafka_progress import PartitionProgress
+from brokers.kafka_reader import KafkaReader, columns, take
+from brokers.kafka_settling import Fates
+from brokers.types import (
+    ChannelSpec,
+    ConsumerSettings,
+    Endpoint,
+    Indices,
+    IntColumn,
+    Outcome,
+    Position,
+    ProducerSettings,
+    Received,
+    ReplayStart,
+    Settlements,
+)
+
+# What a member hears while the group moves on; the same commit succeeds a moment later.
+_GROUP_IS_MOVING = frozenset(
+    {
+        KafkaError.STALE_MEMBER_EPOCH,
+        KafkaError.REBALANCE_IN_PROGRESS,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.NOT_COORDINATOR,
+    }
+)
+_GROUP_PATIENCE_S = 2.0
+
+Delivered = dict[int, tuple[PartitionProgress, int]]
+"""Handle of a ``Received``: partition -> (its progress, the epoch of this delivery)."""
+
+
+class KafkaConsumer:
+    """A member of the group ``<channel>:<group>``. See ``brokers.protocols.Consumer``, ``Releasable``."""
+
+    def __init__(self, endpoint: Endpoint, channel: str, settings: ConsumerSettings) -> None:
+        self._channel = channel
+        self._alone = OneThread("the consumer")
+        self._progress: dict[int, PartitionProgress] = {}
+        config = client_config(
+            endpoint,
+            client_id=settings.name,
+            group_id=group_id(channel, settings.group),
+            # KIP-848: the broker assigns; a first message after 0.2 s instead of 3 s.
+            group_protocol=endpoint.options.get("group_protocol", "consumer"),
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+            enable_auto_offset_store=False,
+            queued_max_messages_kbytes=max(1, settings.prefetch_bytes // 1024),
+            # When the local queue was full, the default waits a second before it fetches again.
+            fetch_queue_backoff_ms=10,
+        )
+        try:
+            self._client: Client | None = Client(config)
+            self._client.subscribe([channel], on_revoke=self._revoked, on_lost=self._revoked)
+        except KafkaException as failure:
+            raise translated(failure, f"join group {settings.group}") from None
+
+    def receive(self, max_messages: int, wait_s: float) -> Received:
+        with self._alone:
+            received = columns(take(self._open(), max_messages, wait_s), handle={})
+            for partition in np.unique(received.partitions).tolist():
+                progress = self._progress.setdefault(partition, PartitionProgress())
+                progress.delivered(received.places[received.partitions == partition])
+                received.handle[partition] = (progress, progress.epoch)
+            return received
+
+    def acknowledge(self, received: Received, indices: Indices = None) -> Settlements:
+        with self._alone:
+            client = self._open()
+            fates = Fates(received, indices)
+            commits: dict[int, IntColumn] = {}
+            for partition, progress, which in self._settleable(fates, received):
+                done = fates.places[which] < progress.acknowledged_to
+                fates.tell(which[done], Outcome.ACKNOWLEDGED)
+                which = which[~done]
+                if not len(which):
+                    continue
+                if not progress.covers_no_gap(np.sort(fates.places[which])):
+                    raise Unsupported(
+                        "acknowledge",
+                        f"committing up to {fates.places[which].max()} on partition {partition} would cover "
+                        "earlier deliveries that are not acknowledged",
+                    )
+                commits[partition] = which
+            for partition, error in self._commit(client, fates, commits).items():
+                which = commits[partition]
+                if error is None:
+                    self._progress[partition].acknowledged(np.sort(fates.places[which]))
+                    fates.tell(which, Outcome.ACKNOWLEDGED)
+                else:
+                    fates.tell(which, fate(error), reason(error))
+            return fates.settlements()
+
+    def release(self, received: Received, indices: Indices = None) -> Settlements:
+        with self._alone:
+            client = self._open()
+            fates = Fates(received, indices)
+            for partition, progress, which in self._settleable(fates, received):
+                done = fates.places[which] < progress.acknowledged_to
+                fates.tell(which[done], Outcome.REJECTED, "acknowledged before")
+                which = which[~done]
+                if not len(which):
+                    continue
+                first = int(fates.places[which].min())
+                try:
+                    client.seek(TopicPartition(self._channel, partition, first))
+                except KafkaException as failure:
+                    fates.tell(which, Outcome.REJECTED, str(translated(failure, "rewind")))
+                    continue
+                progress.rewound(first)
+                fates.tell(which, Outcome.ACKNOWLEDGED)
+            return fates.settlements()
+
+    def close(self) -> None:
+        with self._alone:
+            if self._client is not None:
+                client, self._client = self._client, None
+                client.close()
+
+    def _open(self) -> Client:
+        if self._client is None:
+            raise Misuse("the consumer is closed")
+        return self._client
+
+    def _revoked(self, _client: Client, partitions: list[TopicPartition]) -> None:
+        for lost in partitions:
+            progress = self._progress.pop(lost.partition, None)
+            if progress is not None:
+                progress.lost = True
+
+    def _settleable(self, fates: Fates, received: Received) -> list[tuple[int, PartitionProgress, IntColumn]]:
+        """(partition, its progress, which of ``fates``) for what this consumer may still settle."""
+        handle: Delivered = received.handle or {}
+        usable = []
+        for partition in np.unique(fates.partitions).tolist():
+            if partition not in handle:
+                raise Misuse("these messages were not received by a consumer of this profile")
+            progress, epoch = handle[partition]
+            which = np.flatnonzero(fates.partitions == partition)
+            if self._progress.get(partition) is not progress:
+                fates.tell(which, Outcome.REJECTED, "the group gave this partition to another consumer")
+                continue
+            valid = progress.valid(fates.places[which], epoch)
+            fates.tell(which[~valid], Outcome.REJECTED, "void: the partition was rewound by a release")
+            if valid.any():
+                usable.append((partition, progress, which[valid]))
+        return usable
+
+    def _commit(self, client: Client, fates: Fates, commits: dict[int, IntColumn]) -> dict[int, KafkaError | None]:
+        """{partition: what the broker answered}, with patience while the group moves on."""
+        offsets = [
+            TopicPartition(self._channel, partition, int(fates.places[which].max()) + 1)
+            for partition, which in commits.items()
+        ]
+        deadline = time.monotonic() + _GROUP_PATIENCE_S
+        answers: dict[int, KafkaError | None] = {}
+        while offsets:
+            try:
+                answered = client.commit(offsets=offsets, asynchronous=False)
+                answers |= {entry.partition: entry.error for entry in answered}
+            except KafkaException as failure:
+                error = kafka_error(failure)
+                if error is None:
+                    raise translated(failure, "acknowledge") from None
+                answers |= dict.fromkeys((entry.partition for entry in offsets), error)
+            offsets = [entry for entry in offsets if _moving(answers[entry.partition])]
+            if time.monotonic() > deadline:
+                break
+            if offsets:
+                time.sleep(0.05)
+        return answers
+
+
+def _moving(error: KafkaError | None) -> bool:
+    return error is not None and error.code() in _GROUP_IS_MOVING
+
+
+class Kafka:
+    """Profile ``kafka``. Also ``Replayable``, ``Bounded`` and ``Counting``."""
+
+    def __init__(self, connection: KafkaConnection) -> None:
+        self._connection = connection
+        self._admin = connection.admin
+
+    @classmethod
+    def connect(cls, endpoint: Endpoint) -> Self:
+        return cls(KafkaConnection(endpoint))
+
+    def declaration(self) -> ProfileDeclaration:
+        return KAFKA
+
+    def server_version(self) -> str:
+        return self._connection.server_version()
+
+    def create_channel(self, spec: ChannelSpec) -> None:
+        """``lease_s`` has no meaning here: a delivery is hidden as long as its consumer is a member."""
+        if spec.dead_letter is not None:
+            raise Unsupported("dead letters", "a consumer group has no delivery count and no dead-letter topic")
+        self._admin.create_topic(spec)
+
+    def delete_channel(self, name: str) -> None:
+        self._admin.delete_topic(name)
+
+    def list_channels(self, prefix: str) -> list[str]:
+        return [name for name in self._admin.topics() if name.startswith(prefix)]
+
+    def producer(self, channel: str, settings: ProducerSettings) -> KafkaProducer:
+        return self._connection.producer(channel, settings)
+
+    def consumer(self, channel: str, settings: ConsumerSettings) -> KafkaConsumer:
+        self._admin.partitions(channel)
+        return self._connection.opened(KafkaConsumer(self._connection.endpoint, channel, settings))
+
+    def reader(self, channel: str, start: ReplayStart) -> KafkaReader:
+        return self._connection.reader(channel, start)
+
+    def bounds(self, channel: str) -> tuple[Position, Position]:
+        return self._admin.bounds(channel)
+
+    def backlog(self, channel: str, group: str) -> int:
+        """Kept messages from the committed offset on, or from the beginning where none is committed."""
+        low, high = self._admin.bounds(channel)
+        committed = self._admin.committed(channel, group)
+        return sum(
+            end - max(low.places[partition], committed.get(partition, 0)) for partition, end in high.places.items()
+        )
+
+    def close(self) -> None:
+        self._connection.close()

@@ -1,0 +1,191 @@
+"""Topics, groups and offsets: everything that is asked of Kafka apart from moving messages.
+
+A group of this package is called ``<channel>:<group>`` on the broker: groups belong to a channel
+here, and to the whole cluster in Kafka; no topic name contains a colon, so that names cannot clash.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
+from typing import Any
+
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package re-exports without __all__
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    OffsetSpec,
+    ResourceType,
+)
+
+from brokers.errors import ChannelMissing, Misuse, Refused, Unreachable, Unsupported
+from brokers.kafka_client import REQUEST_TIMEOUT_S, client_config, kafka_error, translated
+from brokers.types import ChannelSpec, Durability, Endpoint, Position, Retention
+
+_EARLIEST = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
+_LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+_WAIT_S = 30.0
+_POLL_S = 0.02
+
+
+def group_id(channel: str, group: str) -> str:
+    return f"{channel}:{group}"
+
+
+class KafkaAdmin:
+    """One AdminClient, kept for the life of the broker object: its futures die with it."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._client = AdminClient(client_config(endpoint))
+
+    def probe(self) -> None:
+        """Raises Unreachable unless a broker answers."""
+        try:
+            self._client.list_topics(timeout=REQUEST_TIMEOUT_S)
+        except KafkaException as failure:
+            raise translated(failure, f"connect to {self._endpoint.address}") from None
+
+    def create_topic(self, spec: ChannelSpec) -> None:
+        if spec.partitions < 1:
+            raise Misuse(f"a channel of {spec.partitions} partitions")
+        replicas = int(self._endpoint.options.get("replication_factor", "1"))
+        topic = NewTopic(spec.name, spec.partitions, replicas, config=_topic_config(spec, replicas))
+        _answer(self._client.create_topics([topic])[spec.name], f"create {spec.name}")
+        _wait_until(lambda: self._has_leaders(spec.name, spec.partitions), f"create {spec.name}")
+
+    def _has_leaders(self, channel: str, partitions: int) -> bool:
+        topic = self._client.list_topics(channel, timeout=REQUEST_TIMEOUT_S).topics.get(channel)
+        if topic is None or topic.error is not None or len(topic.partitions) < partitions:
+            return False
+        if any(partition.leader < 0 for partition in topic.partitions.values()):
+            return False
+        try:
+            self.bounds(channel)
+        except (ChannelMissing, Refused):  # metadata is ahead of the leader
+            return False
+        return True
+
+    def delete_topic(self, channel: str) -> None:
+        """The topic and the groups that were made for it; neither need exist."""
+        try:
+            _answer(self._client.delete_topics([channel])[channel], f"delete {channel}")
+        except ChannelMissing:
+            pass
+        _wait_until(lambda: channel not in self.topics(), f"delete {channel}")
+        self._delete_groups(group_id(channel, ""))
+
+    def _delete_groups(self, prefix: str) -> None:
+        listed = _answer(self._client.list_consumer_groups(request_timeout=REQUEST_TIMEOUT_S), "list groups")
+        names = [group.group_id for group in listed.valid if group.group_id.startswith(prefix)]
+        if not names:
+            return
+        for name, future in self._client.delete_consumer_groups(names).items():
+            try:
+                _answer(future, f"delete group {name}")
+            except Refused:  # a member is still there, or it is gone: the broker forgets it by itself
+                pass
+
+    def topics(self) -> list[str]:
+        try:
+            return sorted(self._client.list_topics(timeout=REQUEST_TIMEOUT_S).topics)
+        except KafkaException as failure:
+            raise translated(failure, "list channels") from None
+
+    def partitions(self, channel: str) -> list[int]:
+        try:
+            topic = self._client.list_topics(channel, timeout=REQUEST_TIMEOUT_S).topics.get(channel)
+        except KafkaException as failure:
+            raise translated(failure, f"look at {channel}") from None
+        if topic is None or topic.error is not None:
+            raise ChannelMissing(f"{channel} does not exist")
+        return sorted(topic.partitions)
+
+    def bounds(self, channel: str) -> tuple[Position, Position]:
+        partitions = [TopicPartition(channel, number) for number in self.partitions(channel)]
+        return self._offsets(partitions, _EARLIEST), self._offsets(partitions, _LATEST)
+
+    def _offsets(self, partitions: Iterable[TopicPartition], which: OffsetSpec) -> Position:
+        futures = self._client.list_offsets(dict.fromkeys(partitions, which), request_timeout=REQUEST_TIMEOUT_S)
+        answers = {place.partition: _answer(future, "list offsets") for place, future in futures.items()}
+        return Position({partition: answer.offset for partition, answer in sorted(answers.items())})
+
+    def committed(self, channel: str, group: str) -> dict[int, int]:
+        """{partition: committed offset}; partitions without one are left out."""
+        partitions = [TopicPartition(channel, number) for number in self.partitions(channel)]
+        request = ConsumerGroupTopicPartitions(group_id(channel, group), partitions)
+        future = self._client.list_consumer_group_offsets([request])[request.group_id]
+        answer = _answer(future, f"look up the offsets of group {group}")
+        return {entry.partition: entry.offset for entry in answer.topic_partitions if entry.offset >= 0}
+
+    def configure(self, kind: ResourceType, name: str, settings: Mapping[str, str | None]) -> None:
+        """Set what is given; ``None`` takes a setting back to its default."""
+        entries = [
+            ConfigEntry(
+                key,
+                value or "",
+                incremental_operation=AlterConfigOpType.DELETE if value is None else AlterConfigOpType.SET,
+            )
+            for key, value in settings.items()
+        ]
+        resource = ConfigResource(kind, name, incremental_configs=entries)
+        for future in self._client.incremental_alter_configs([resource]).values():
+            _answer(future, f"configure {name}")
+
+    def configuration(self, kind: ResourceType, name: str) -> dict[str, str]:
+        for future in self._client.describe_configs([ConfigResource(kind, name)]).values():
+            entries: dict[str, ConfigEntry] = _answer(future, f"look up the settings of {name}")
+            return {key: entry.value for key, entry in entries.items() if entry.value is not None}
+        return {}
+
+
+def _topic_config(spec: ChannelSpec, replicas: int) -> dict[str, str]:
+    # The broker's own clock: with Kafka's default, CreateTime, a producer's clock decides what a
+    # replay from a time finds and when retention removes a message.
+    config = {"message.timestamp.type": "LogAppendTime"}
+    if spec.durability is Durability.STRICT:
+        # Synced to disk before the acknowledgement; Kafka's default leaves that to the replicas.
+        config |= {"flush.messages": "1", "min.insync.replicas": str(min(2, replicas))}
+    if spec.retention is not None:
+        config |= _retention_config(spec.retention, spec.partitions)
+    return config
+
+
+def _retention_config(retention: Retention, partitions: int) -> dict[str, str]:
+    if retention.max_messages is not None:
+        raise Unsupported("retention by count", "Kafka retains by age and by size only")
+    config = {"cleanup.policy": "delete"}
+    if retention.max_age_s is not None:
+        config["retention.ms"] = str(int(retention.max_age_s * 1000))
+    if retention.max_bytes is not None:
+        # Kafka's limit holds for each partition by itself.
+        config["retention.bytes"] = str(-(-retention.max_bytes // partitions))
+    if retention.segment_bytes is not None:
+        config["segment.bytes"] = str(retention.segment_bytes)
+    if retention.segment_ms is not None:
+        config["segment.ms"] = str(retention.segment_ms)
+    return config
+
+
+def _answer(future: Future[Any], what: str) -> Any:
+    try:
+        return future.result(timeout=_WAIT_S)
+    except KafkaException as failure:
+        error = kafka_error(failure)
+        if error is not None and error.code() == KafkaError.TOPIC_EXCEPTION:
+            raise Misuse(f"{what}: {error.str()}") from None
+        raise translated(failure, what) from None
+    except TimeoutError:
+        raise Unreachable(f"{what}: no answer within {_WAIT_S:g} s") from None
+
+
+def _wait_until(done: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + _WAIT_S
+    while not done():
+        if time.monotonic() > deadline:
+            raise Unreachable(f"{what}: not settled within {_WAIT_S:g} s")
+        time.sleep(_POLL_S)

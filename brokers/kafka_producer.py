@@ -1,0 +1,215 @@
+"""Sending to one topic with ``produce_batch`` and a delivery report for every message.
+
+How a report knows its message: each carries ``partial(on_delivery, ticket)`` as its callback
+(about 1 us a message more than none). Counting reports per partition would be cheaper, and wrong:
+failures are not reported in the order of sending.
+
+The partition is chosen by librdkafka, as Java's default producer does it: murmur2 of the key;
+messages without a key stick to one partition for a while (``sticky.partitioning.linger.ms``) and
+then move on. ``Batch.dedup_ids`` have no counterpart in Kafka: the idempotent producer suppresses
+its own retries, never a second send.
+"""
+
+from __future__ import annotations
+
+import time
+from array import array
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from confluent_kafka import KafkaError, KafkaException, Message
+from confluent_kafka import Producer as Client
+
+from brokers.errors import Misuse
+from brokers.kafka_client import OneThread, client_config, fate, reason, translated
+from brokers.types import (
+    NO_PARTITION,
+    NO_PLACE,
+    Batch,
+    Durability,
+    Endpoint,
+    Outcome,
+    ProducerSettings,
+    SendReceipt,
+    Settlements,
+)
+
+MAX_MESSAGE_BYTES = 1_048_588
+"""Kafka's default ``message.max.bytes``: one record batch, with its header of about 70 bytes."""
+
+_CHUNK = 1_000
+_COLUMNS = 5
+_ACKNOWLEDGED = int(Outcome.ACKNOWLEDGED)
+_MAX_ERRORS = 100
+
+
+class KafkaProducer:
+    """Both Kafka profiles send through this. See ``brokers.protocols.Producer``."""
+
+    def __init__(self, endpoint: Endpoint, channel: str, settings: ProducerSettings) -> None:
+        self._channel = channel
+        self._client: Client | None = _client(endpoint, settings)
+        self._alone = OneThread("the producer")
+        self._next_ticket = 0
+        # Rows of (ticket, settled_ns, partition, place, outcome): integers only, no object a message.
+        self._rows = array("q")
+        self._errors: dict[int, str] = {}
+
+    def send(self, batch: Batch) -> SendReceipt:
+        _check(batch)
+        with self._alone:
+            client = self._open()
+            first_ticket, count = self._next_ticket, len(batch)
+            self._next_ticket += count
+            rejected: list[int] = []
+            for start in range(0, count, _CHUNK):
+                stop = min(start + _CHUNK, count)
+                if batch.attributes is None:
+                    refused = self._send_plain(client, batch, start, stop, first_ticket)
+                else:
+                    refused = self._send_with_headers(client, batch, start, stop, first_ticket)
+                rejected.extend(refused)
+                client.poll(0)
+            return SendReceipt(first_ticket, count, tuple(rejected))
+
+    def poll(self) -> Settlements:
+        with self._alone:
+            self._open().poll(0)
+            return self._take()
+
+    def flush(self, timeout_s: float) -> Settlements:
+        with self._alone:
+            self._open().flush(timeout_s)
+            return self._take()
+
+    def close(self) -> Settlements:
+        with self._alone:
+            if self._client is None:
+                return Settlements.empty()
+            client, self._client = self._client, None
+            client.purge(in_queue=True, in_flight=True)
+            client.flush(2.0)
+            client.close()
+            return self._take()
+
+    def _open(self) -> Client:
+        if self._client is None:
+            raise Misuse("the producer is closed")
+        return self._client
+
+    def _send_plain(self, client: Client, batch: Batch, start: int, stop: int, first_ticket: int) -> list[int]:
+        """Send ``batch[start:stop]``; return the indices that the client refused."""
+        reported = self._reported
+        tickets = range(first_ticket + start, first_ticket + stop)
+        payloads = batch.payloads[start:stop]
+        waiting: list[dict[str, Any]]
+        if batch.keys is None:
+            waiting = [
+                {"value": payload, "callback": partial(reported, ticket)}
+                for payload, ticket in zip(payloads, tickets, strict=True)
+            ]
+        else:
+            keys = batch.keys[start:stop]
+            waiting = [
+                {"value": payload, "key": key, "callback": partial(reported, ticket)}
+                for payload, key, ticket in zip(payloads, keys, tickets, strict=True)
+            ]
+        rejected = []
+        while client.produce_batch(self._channel, waiting) < len(waiting):
+            # Refused ones are marked in place, at any index. A full queue refuses everything behind
+            # it too (rd_kafka_produce_batch), so that sending the rest again keeps the order.
+            room_needed = []
+            for message in waiting:
+                error: KafkaError | None = message.pop("_error", None)
+                if error is None:
+                    continue
+                if error.code() == KafkaError._QUEUE_FULL:
+                    room_needed.append(message)
+                else:
+                    ticket = message["callback"].args[0]
+                    self._refused(ticket, error)
+                    rejected.append(ticket - first_ticket)
+            if not room_needed:
+                break
+            waiting = room_needed
+            client.poll(0.01)
+        return rejected
+
+    def _send_with_headers(self, client: Client, batch: Batch, start: int, stop: int, first_ticket: int) -> list[int]:
+        """The slow path: ``produce_batch`` drops headers in silence, ``produce`` carries them."""
+        assert batch.attributes is not None
+        rejected = []
+        for index in range(start, stop):
+            ticket = first_ticket + index
+            while True:
+                try:
+                    client.produce(
+                        self._channel,
+                        value=batch.payloads[index],
+                        key=None if batch.keys is None else batch.keys[index],
+                        headers=dict(batch.attributes[index]),
+                        on_delivery=partial(self._reported, ticket),
+                    )
+                    break
+                except BufferError:
+                    client.poll(0.01)
+                except KafkaException as failure:
+                    self._refused(ticket, failure.args[0])
+                    rejected.append(index)
+                    break
+        return rejected
+
+    def _reported(self, ticket: int, error: KafkaError | None, message: Message) -> None:
+        """Delivery report, called inside ``poll``."""
+        if error is None:
+            self._rows.extend(
+                (ticket, time.monotonic_ns(), message.partition(), message.offset(), _ACKNOWLEDGED)  # type: ignore[arg-type]
+            )
+        else:
+            self._refused(ticket, error)
+
+    def _refused(self, ticket: int, error: KafkaError) -> None:
+        self._rows.extend((ticket, time.monotonic_ns(), NO_PARTITION, NO_PLACE, fate(error)))
+        if len(self._errors) < _MAX_ERRORS:
+            self._errors[ticket] = reason(error)
+
+    def _take(self) -> Settlements:
+        if not self._rows:
+            return Settlements.empty()
+        tickets, settled_ns, partitions, places, outcomes = (
+            np.array(self._rows, np.int64).reshape(-1, _COLUMNS).T.copy()
+        )
+        errors, self._errors = self._errors, {}
+        del self._rows[:]
+        return Settlements(tickets, outcomes.astype(np.int8), settled_ns, partitions.astype(np.int32), places, errors)
+
+
+def _client(endpoint: Endpoint, settings: ProducerSettings) -> Client:
+    safe = settings.durability is not Durability.RELAXED
+    config = client_config(
+        endpoint,
+        acks="all" if safe else "1",
+        enable_idempotence=safe,
+        # More than five in flight and the broker can no longer tell a retry from a new message.
+        max_in_flight_requests_per_connection=min(settings.concurrency, 5) if safe else settings.concurrency,
+        message_timeout_ms=max(1, int(settings.timeout_s * 1000)),
+        linger_ms=min(settings.linger_ms, settings.timeout_s * 500),
+        batch_size=settings.batch_bytes,
+        batch_num_messages=max(1, min(settings.max_in_flight, 1_000_000)),
+        message_max_bytes=MAX_MESSAGE_BYTES,
+        queue_buffering_max_messages=settings.max_in_flight,
+        partitioner="murmur2_random",
+    )
+    try:
+        return Client(config)
+    except KafkaException as failure:
+        raise translated(failure, "create a producer") from None
+
+
+def _check(batch: Batch) -> None:
+    count = len(batch.payloads)
+    columns: tuple[Sequence[Any] | None, ...] = (batch.keys, batch.dedup_ids, batch.attributes)
+    if any(column is not None and len(column) != count for column in columns):
+        raise Misuse("the columns of a batch differ in length")

@@ -1,0 +1,55 @@
+"""The outcome columns of settling deliveries, for both Kafka profiles."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from brokers.errors import Misuse
+from brokers.types import Indices, IntColumn, Outcome, Received, Settlements
+
+_MAX_ERRORS = 100
+
+
+def rows_of(received: Received, indices: Indices) -> IntColumn:
+    """The indices meant, as a column; raises Misuse for one outside ``received``."""
+    if indices is None:
+        return np.arange(len(received), dtype=np.int64)
+    rows = np.asarray(indices, np.int64).reshape(-1)
+    if len(rows) and (rows.min() < 0 or rows.max() >= len(received)):
+        raise Misuse(f"index outside a delivery of {len(received)} messages")
+    if len(np.unique(rows)) != len(rows):
+        raise Misuse("the same index twice")
+    return rows
+
+
+class Fates:
+    """Outcomes of ``rows`` of one ``Received``; UNKNOWN until told."""
+
+    __slots__ = ("_errors", "outcomes", "partitions", "places", "rows")
+
+    def __init__(self, received: Received, indices: Indices) -> None:
+        self.rows = rows_of(received, indices)
+        self.partitions = received.partitions[self.rows]
+        self.places = received.places[self.rows]
+        self.outcomes = np.full(len(self.rows), Outcome.UNKNOWN, np.int8)
+        self._errors: dict[int, str] = {}
+
+    def tell(self, which: IntColumn, outcome: Outcome, why: str = "") -> None:
+        """``which`` counts within ``rows``."""
+        self.outcomes[which] = outcome
+        if why:
+            for row in self.rows[which[: _MAX_ERRORS - len(self._errors)]]:
+                self._errors[int(row)] = why
+
+    def settlements(self) -> Settlements:
+        count = len(self.rows)
+        return Settlements(
+            self.rows,
+            self.outcomes,
+            np.full(count, time.monotonic_ns(), np.int64),
+            self.partitions,
+            self.places,
+            self._errors,
+        )

@@ -1,0 +1,255 @@
+"""Kafka under a share group (KIP-932) in explicit mode: profile ``kafka-share``.
+
+Each delivery is accepted, released or rejected by itself; the broker counts deliveries and takes an
+unsettled one back when its lock ends. What a share group needs to know (lock, delivery limit, dead
+letters) is configuration of the *group*, and Kafka has no place for it on a topic: ``create_channel``
+writes it as the configuration of ``<channel>:``, a group that nobody joins, and each consumer
+copies it to its own group before it joins. So it holds for other processes too.
+
+Two traits of the client shape ``receive``: ``poll`` may return more than was asked for (the broker
+hands out whole record batches), so the rest waits here with its lock running; and ``poll`` is
+refused until all of the previous one is settled, so ``receive`` raises Misuse until then.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Self
+
+import numpy as np
+from confluent_kafka import AcknowledgeType, IllegalStateException, KafkaException, Message, ShareConsumer
+from confluent_kafka.admin import ResourceType  # type: ignore[attr-defined]
+
+from brokers.declarations import ProfileDeclaration
+from brokers.errors import BrokerError, Misuse, Unsupported
+from brokers.kafka_admin import group_id
+from brokers.kafka_client import OneThread, client_config, fate, kafka_error, reason, translated
+from brokers.kafka_connection import KafkaConnection
+from brokers.kafka_declarations import KAFKA_SHARE, MAX_POLL_RECORDS
+from brokers.kafka_producer import KafkaProducer
+from brokers.kafka_reader import KafkaReader, columns, without_errors
+from brokers.kafka_settling import Fates
+from brokers.types import (
+    ChannelSpec,
+    ConsumerSettings,
+    DeadLetterPolicy,
+    Endpoint,
+    Indices,
+    Outcome,
+    Position,
+    ProducerSettings,
+    Received,
+    ReplayStart,
+    Settlements,
+)
+
+_COMMIT_TIMEOUT_S = 10.0
+_LOCK_MS = "share.record.lock.duration.ms"
+_COPIED = (
+    _LOCK_MS,
+    "share.delivery.count.limit",
+    "errors.deadletterqueue.topic.name",
+    "errors.deadletterqueue.copy.record.enable",
+)
+_ACCEPT, _RELEASE, _REJECT = (AcknowledgeType.ACCEPT, AcknowledgeType.RELEASE, AcknowledgeType.REJECT)
+
+
+class KafkaShareConsumer:
+    """A member of the share group ``<channel>:<group>``.
+
+    See ``brokers.protocols.Consumer``, ``Releasable`` and ``Rejectable``. There is no ``extend``:
+    Kafka 4.2 can renew a lock, this client cannot.
+    """
+
+    def __init__(self, endpoint: Endpoint, channel: str, settings: ConsumerSettings, lease_s: float) -> None:
+        self._alone = OneThread("the consumer")
+        self._lease_s = lease_s
+        # All of the last poll; those of it not handed out yet; how many the client still waits for.
+        self._polled: list[Message] = []
+        self._ahead: list[Message] = []
+        self._unsettled = 0
+        self._lease_ends = 0.0
+        config = client_config(
+            endpoint,
+            client_id=settings.name,
+            group_id=group_id(channel, settings.group),
+            share_acknowledgement_mode="explicit",
+            max_poll_records=MAX_POLL_RECORDS,
+        )
+        try:
+            self._client: ShareConsumer | None = ShareConsumer(config)
+            self._client.subscribe([channel])
+        except KafkaException as failure:
+            raise translated(failure, f"join share group {settings.group}") from None
+
+    def receive(self, max_messages: int, wait_s: float) -> Received:
+        """Raises Misuse while messages of the poll before are unsettled and their lock still holds."""
+        with self._alone:
+            client = self._open()
+            if max_messages < 1:
+                raise Misuse(f"max_messages is {max_messages}")
+            if self._unsettled and time.monotonic() > self._lease_ends:
+                self._forget_expired(client)
+            if not self._ahead:
+                if self._unsettled:
+                    raise Misuse(f"{self._unsettled} messages are unsettled; a share consumer takes no more until then")
+                self._poll(client, wait_s)
+            messages, self._ahead = (self._ahead[:max_messages], self._ahead[max_messages:])
+            return columns(messages, delivery_counts=True, handle=messages)
+
+    def acknowledge(self, received: Received, indices: Indices = None) -> Settlements:
+        return self._settle(received, indices, _ACCEPT)
+
+    def release(self, received: Received, indices: Indices = None) -> Settlements:
+        return self._settle(received, indices, _RELEASE)
+
+    def reject(self, received: Received, indices: Indices = None) -> Settlements:
+        return self._settle(received, indices, _REJECT)
+
+    def close(self) -> None:
+        """The broker takes back at once whatever is unsettled."""
+        with self._alone:
+            if self._client is not None:
+                client, self._client = self._client, None
+                client.close()
+
+    def _open(self) -> ShareConsumer:
+        if self._client is None:
+            raise Misuse("the consumer is closed")
+        return self._client
+
+    def _poll(self, client: ShareConsumer, wait_s: float) -> None:
+        deadline = time.monotonic() + wait_s
+        while True:
+            try:
+                polled = client.poll(max(0.0, deadline - time.monotonic()))
+            except KafkaException as failure:
+                raise translated(failure, "receive") from None
+            self._polled = without_errors(polled.records())
+            if self._polled or time.monotonic() >= deadline:
+                break
+        self._ahead = self._polled
+        self._unsettled = len(self._polled)
+        self._lease_ends = time.monotonic() + self._lease_s
+
+    def _forget_expired(self, client: ShareConsumer) -> None:
+        """The broker has taken these back; only the client still waits for an answer about them."""
+        for message in self._polled:
+            try:
+                client.acknowledge(message, _RELEASE)
+            except IllegalStateException:  # settled before
+                pass
+        client.commit_sync(_COMMIT_TIMEOUT_S)
+        self._polled, self._ahead, self._unsettled = [], [], 0
+
+    def _settle(self, received: Received, indices: Indices, how: AcknowledgeType) -> Settlements:
+        with self._alone:
+            client = self._open()
+            fates = Fates(received, indices)
+            messages: list[Message] = received.handle or []
+            gone = []
+            for at, row in enumerate(fates.rows.tolist()):
+                try:
+                    client.acknowledge(messages[row], how)
+                except IllegalStateException:
+                    gone.append(at)
+            self._unsettled -= len(fates.rows) - len(gone)
+            for partition, (outcome, why) in self._commit(client).items():
+                fates.tell(np.flatnonzero(fates.partitions == partition), outcome, why)
+            fates.tell(np.array(gone, np.int64), Outcome.REJECTED, "settled before, or its lock has ended")
+            return fates.settlements()
+
+    def _commit(self, client: ShareConsumer) -> dict[int, tuple[Outcome, str]]:
+        """{partition: what the broker answered}; it takes or refuses a partition's part as a whole."""
+        try:
+            answers = client.commit_sync(_COMMIT_TIMEOUT_S)
+        except KafkaException as failure:
+            error = kafka_error(failure)
+            if error is not None and fate(error) is Outcome.UNKNOWN:
+                return {}
+            raise translated(failure, "acknowledge") from None
+        fates = {}
+        for place, refusal in answers.items():
+            error = None if refusal is None else kafka_error(refusal)
+            fates[place.partition] = (Outcome.ACKNOWLEDGED, "") if error is None else (fate(error), reason(error))
+        return fates
+
+
+class KafkaShare:
+    """Profile ``kafka-share``. Also ``Replayable`` and ``Bounded``: the topic is an ordinary log."""
+
+    def __init__(self, connection: KafkaConnection) -> None:
+        self._connection = connection
+        self._admin = connection.admin
+
+    @classmethod
+    def connect(cls, endpoint: Endpoint) -> Self:
+        return cls(KafkaConnection(endpoint))
+
+    def declaration(self) -> ProfileDeclaration:
+        return KAFKA_SHARE
+
+    def server_version(self) -> str:
+        return self._connection.server_version()
+
+    def create_channel(self, spec: ChannelSpec) -> None:
+        """With ``dead_letter``, its channel must exist; Kafka wants its name to begin with ``dlq.``."""
+        wanted = _group_settings(spec)
+        if spec.dead_letter is not None:
+            self._accept_dead_letters(spec.dead_letter)
+        self._admin.create_topic(spec)
+        try:
+            self._admin.configure(ResourceType.GROUP, group_id(spec.name, ""), wanted)
+        except BrokerError:
+            self._admin.delete_topic(spec.name)
+            raise
+
+    def _accept_dead_letters(self, policy: DeadLetterPolicy) -> None:
+        if not policy.channel.startswith("dlq."):
+            raise Unsupported("dead letters", f"Kafka wants a name that begins with 'dlq.', not {policy.channel!r}")
+        self._admin.partitions(policy.channel)
+        self._admin.configure(ResourceType.TOPIC, policy.channel, {"errors.deadletterqueue.group.enable": "true"})
+
+    def delete_channel(self, name: str) -> None:
+        self._admin.delete_topic(name)
+
+    def list_channels(self, prefix: str) -> list[str]:
+        return [name for name in self._admin.topics() if name.startswith(prefix)]
+
+    def producer(self, channel: str, settings: ProducerSettings) -> KafkaProducer:
+        return self._connection.producer(channel, settings)
+
+    def consumer(self, channel: str, settings: ConsumerSettings) -> KafkaShareConsumer:
+        self._admin.partitions(channel)
+        found = self._admin.configuration(ResourceType.GROUP, group_id(channel, ""))
+        copied = {name: found[name] for name in _COPIED if found.get(name)}
+        self._admin.configure(
+            ResourceType.GROUP,
+            group_id(channel, settings.group),
+            # Kafka's default is latest: a new group would miss what is there already.
+            copied | {"share.auto.offset.reset": "earliest"},
+        )
+        lease_s = int(found[_LOCK_MS]) / 1000
+        return self._connection.opened(KafkaShareConsumer(self._connection.endpoint, channel, settings, lease_s))
+
+    def reader(self, channel: str, start: ReplayStart) -> KafkaReader:
+        """A plain consumer outside the share group, which itself has no seek."""
+        return self._connection.reader(channel, start)
+
+    def bounds(self, channel: str) -> tuple[Position, Position]:
+        return self._admin.bounds(channel)
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def _group_settings(spec: ChannelSpec) -> dict[str, str | None]:
+    settings: dict[str, str | None] = {_LOCK_MS: str(int(spec.lease_s * 1000))}
+    if spec.dead_letter is not None:
+        settings |= {
+            "share.delivery.count.limit": str(spec.dead_letter.max_deliveries),
+            "errors.deadletterqueue.topic.name": spec.dead_letter.channel,
+            # Without this the dead letter has headers and no payload.
+            "errors.deadletterqueue.copy.record.enable": "true",
+        }
+    return settings
