@@ -81,6 +81,11 @@ def load(run: Path) -> RunResult:
         raise BadInput(str(error)) from None
 
 
+def directory_of(run: Path) -> Path:
+    """A run's directory, given that or its result.json."""
+    return run if run.is_dir() else run.parent
+
+
 def save_cell(run: Path, cell: Cell) -> None:
     write_text(cell_directory(run, cell.id) / "cell.json", cell.model_dump_json(indent=1) + "\n")
 

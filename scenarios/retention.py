@@ -110,16 +110,17 @@ class _Run:
         self._acked()
         progress(0.05, "what is kept beyond a size limit")
         self._size()
-        self._watch("unread", segmented=True)
-        if self._context.declaration.limits.has_positions:
+        if self._watch("unread", segmented=True):
             self._watch("large", segmented=False)
         else:
-            self._writer.mark("not_testable", role="large", reason="the channel has no segments")
+            self._writer.mark(
+                "not_testable", role="large", reason="the broker removes single messages: it has no segments"
+            )
 
     # -- channels ---------------------------------------------------------------------------------
 
-    def _create(self, role: str, retention: Retention) -> str:
-        """Create a channel; segment settings are dropped where the broker has no segments.
+    def _create(self, role: str, retention: Retention) -> tuple[str, bool]:
+        """Create a channel; segment settings are dropped where the broker has no segments. Returns name and "has them".
 
         Raises Unsupported when the broker has no such retention at all.
         """
@@ -143,7 +144,7 @@ class _Run:
             messages=retention.max_messages,
             segmented=segmented,
         )
-        return spec.name
+        return spec.name, segmented
 
     def _sender(self, role: str, channel: str) -> Sender:
         context = self._context
@@ -167,7 +168,7 @@ class _Run:
     def _acked(self) -> None:
         """Take and acknowledge, then look again: by a replay where there is one, else by receiving."""
         count = int(self._context.parameters["held"])
-        channel = self._create("acked", Retention(max_age_s=max(self._age_s, 60.0)))
+        channel, _ = self._create("acked", Retention(max_age_s=max(self._age_s, 60.0)))
         sender = self._sender("acked", channel)
         sender.send(range(count))
         sender.flush()
@@ -199,7 +200,7 @@ class _Run:
         refusals = []
         for retention in choices:
             try:
-                channel = self._create("size", retention)
+                channel, _ = self._create("size", retention)
             except Unsupported as refusal:
                 refusals.append(refusal.reason)
                 continue
@@ -224,7 +225,7 @@ class _Run:
     def held(self) -> None:
         """Deliver without acknowledging, let the limit pass, give back, and look for what returns."""
         parameters, count = self._context.parameters, int(self._context.parameters["held"])
-        channel = self._create(
+        channel, _ = self._create(
             "held", Retention(max_age_s=self._age_s, segment_ms=_SEGMENT_MS, segment_bytes=_SEGMENT_BYTES)
         )
         sender = self._sender("held", channel)
@@ -243,6 +244,8 @@ class _Run:
         kept: list[Taken] = []
         _take_until(taker, count, min(_EARLY_LOOK_S, self._age_s / 2), kept.append)
         _sleep_until(sent + self._age_s + float(parameters["give_back_after_s"]))
+        if isinstance(self._broker, Retaining):
+            self._broker.enforce_retention(channel)
         if isinstance(taker.consumer, Releasable):
             for taken in kept:
                 taker.release(taken)
@@ -252,13 +255,16 @@ class _Run:
         again.close()
         self._writer.mark("looked", role="held")
 
-    def _watch(self, role: str, *, segmented: bool) -> None:
-        """Send at a steady pace, and look until everything is gone or the time of grace is over."""
+    def _watch(self, role: str, *, segmented: bool) -> bool:
+        """Send at a steady pace, and look until everything is gone or the time of grace is over.
+
+        Returns whether the channel has segments of the asked-for size.
+        """
         context, parameters = self._context, self._context.parameters
         retention = Retention(max_age_s=self._age_s)
         if segmented:
             retention = replace(retention, segment_ms=_SEGMENT_MS, segment_bytes=_SEGMENT_BYTES)
-        channel = self._create(role, retention)
+        channel, has_segments = self._create(role, retention)
         sender = self._sender(role, channel)
         watch = _Watch(self._broker, float(parameters["look_every_s"]), self._writer, role, channel)
         begin = time.monotonic()
@@ -282,6 +288,7 @@ class _Run:
             _take_until(reader, 1, 3.0, _ignore)
             reader.close()
             self._writer.mark("looked", role=role)
+        return has_segments
 
 
 class _Watch:

@@ -1,0 +1,35 @@
+"""Judges a saved run again, from its histories and the declarations saved beside them. No broker, no engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bench import store
+from bench.errors import BadInput
+from scenarios import catalogue, history
+from scenarios.judgement import metric_rows, verdict_rows
+from scenarios.results import Cell, RunResult
+
+
+def analyse(run: Path) -> RunResult:
+    """The run with verdicts and metrics made anew, saved in its place. Raises BadInput for a damaged run."""
+    result = store.load(run)
+    cells = [_again(run, cell) if cell.status == "completed" else cell for cell in result.cells]
+    anew = result.model_copy(update={"cells": cells})
+    store.save(run, anew)
+    return anew
+
+
+def _again(run: Path, cell: Cell) -> Cell:
+    scenario = catalogue.scenario(cell.scenario)
+    try:
+        examination = scenario.examine(history.load(run / cell.history))
+        declaration = store.load_declaration(store.cell_directory(run, cell.id))
+    except (OSError, ValueError) as problem:
+        raise BadInput(f"{run}: the cell {cell.id} cannot be judged again: {problem}") from None
+    return cell.model_copy(
+        update={
+            "verdicts": verdict_rows(declaration, examination, scenario.PROPERTIES, cell.grade, cell.history),
+            "metrics": metric_rows(examination.metrics, cell.grade),
+        }
+    )

@@ -1,0 +1,287 @@
+"""Runs a plan: engines up, readiness proven, cells side by side or alone, results kept as they come.
+
+This is the one place where engines and adapters meet.
+"""
+
+from __future__ import annotations
+
+import threading
+import zlib
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from bench import environment, ready, store
+from bench.cell import Order, failed
+from bench.cell_process import CellProcess
+from bench.engines.base import EngineChoice, RunningEngine
+from bench.engines.start import start_engines
+from bench.errors import EngineUnavailable
+from bench.guard import Guard
+from bench.progress import Watcher
+from brokers import registry
+from brokers.types import Endpoint
+from scenarios import catalogue, results
+from scenarios.plan import CellPlan
+from scenarios.results import Cell, RunResult
+from scenarios.verdicts import Grade
+
+SIDE_BY_SIDE = 8
+"""Cells that run at once when they measure no speed: most of their time they wait."""
+IN_PROCESS = "in-process"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to run, on what, and where to keep it."""
+
+    plan: str
+    cells: Sequence[CellPlan]
+    engine: EngineChoice
+    run_id: str
+    directory: Path
+    seed: int
+    cell_timeout_s: float = 900.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """Where a profile's cells go: an engine's endpoint, and what its evidence is worth."""
+
+    engine: str
+    endpoint: Endpoint
+    grade: Grade
+    running: RunningEngine | None
+
+
+class _Ledger:
+    """The result so far, on disk after each cell: what was measured stays, whatever comes."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._created = datetime.now(UTC).isoformat(timespec="seconds")
+        self._environment = environment.describe()
+        self._engines: list[results.Engine] = []
+        self._cells: dict[str, Cell] = {}
+        self._lock = threading.Lock()
+
+    def engines(self, engines: Sequence[results.Engine]) -> None:
+        with self._lock:
+            self._engines = list(engines)
+
+    def add(self, cell: Cell) -> None:
+        with self._lock:
+            self._cells[cell.id] = cell
+            store.save(self._request.directory, self._result(complete=False))
+
+    def finish(self, complete: bool) -> RunResult:
+        with self._lock:
+            result = self._result(complete=complete)
+            store.save(self._request.directory, result)
+            return result
+
+    def _result(self, complete: bool) -> RunResult:
+        planned = [cell.id for cell in self._request.cells]
+        return RunResult(
+            run_id=self._request.run_id,
+            created=self._created,
+            plan=self._request.plan,
+            seed=self._request.seed,
+            complete=complete,
+            environment=self._environment,
+            engines=self._engines,
+            cells=[self._cells[cell_id] for cell_id in planned if cell_id in self._cells],
+        )
+
+
+def run(request: Request, watcher: Watcher) -> RunResult:
+    """Run every cell. Raises EngineUnavailable when an engine does not come up; a failed cell raises nothing.
+
+    On KeyboardInterrupt everything is stopped, what was measured is saved as incomplete, and the
+    interrupt goes on to the caller.
+    """
+    ledger = _Ledger(request)
+    with ExitStack() as stack:
+        guard = stack.enter_context(Guard.start(request.run_id))
+        running = _start_engines(request, guard, watcher, stack)
+        targets = _targets(request.cells, running)
+        ledger.engines(_prove_ready(request, targets, watcher))
+        watcher.planned([(cell.id, expected_s(cell)) for cell in request.cells])
+        crew = _Crew(request, guard, targets, ledger, watcher)
+        try:
+            crew.work()
+        except BaseException:
+            crew.stop()
+            ledger.finish(complete=False)
+            raise
+    return ledger.finish(complete=True)
+
+
+def _start_engines(request: Request, guard: Guard, watcher: Watcher, stack: ExitStack) -> Mapping[str, RunningEngine]:
+    needed = sorted({broker for cell in request.cells if (broker := registry.adapter(cell.profile).broker)})
+    if not needed:
+        return {}
+    watcher.say(f"starting {', '.join(needed)} side by side")
+    engines = start_engines(needed, request.engine, request.directory / "logs", guard)
+    for engine in engines.values():
+        stack.callback(engine.stop)
+    return engines
+
+
+def _targets(cells: Sequence[CellPlan], running: Mapping[str, RunningEngine]) -> Mapping[str, _Target]:
+    targets: dict[str, _Target] = {}
+    for cell in cells:
+        broker = registry.adapter(cell.profile).broker
+        if broker is None:
+            endpoint = Endpoint(cell.profile, f"{cell.profile}://run")
+            targets[cell.profile] = _Target(cell.profile, endpoint, Grade.MODEL, None)
+        else:
+            engine = running[broker]
+            targets[cell.profile] = _Target(broker, engine.endpoint, engine.grade, engine)
+    return targets
+
+
+def _prove_ready(request: Request, targets: Mapping[str, _Target], watcher: Watcher) -> list[results.Engine]:
+    """A message through every profile, side by side; returns the engines with the versions they answered."""
+    with ThreadPoolExecutor(max_workers=max(1, len(targets))) as pool:
+        proofs = {
+            profile: pool.submit(ready.prove, profile, target.endpoint, f"bb-{request.run_id}-ready-{profile}")
+            for profile, target in targets.items()
+        }
+        try:
+            versions = {profile: proof.result() for profile, proof in proofs.items()}
+        except ready.NotReady as problem:
+            raise EngineUnavailable(f"an engine started and does not work: {problem}") from problem
+    described = {targets[profile].engine: _describe(targets[profile], version) for profile, version in versions.items()}
+    for engine in described.values():
+        watcher.say(f"{engine.name}: {engine.version} ({engine.kind}, grade {engine.grade.value}) is ready")
+    return list(described.values())
+
+
+def _describe(target: _Target, version: str) -> results.Engine:
+    running = target.running
+    if running is None:
+        return results.Engine(
+            name=target.engine,
+            product=target.engine,
+            version=version,
+            kind="in-process",
+            grade=target.grade,
+            settings={},
+        )
+    return results.Engine(
+        name=target.engine,
+        product=running.spec.product,
+        version=version,
+        kind=running.kind.value,
+        grade=target.grade,
+        settings=dict(running.settings),
+    )
+
+
+class _Crew:
+    """Runs the cells: those that wait side by side, then those that measure speed one by one."""
+
+    def __init__(
+        self,
+        request: Request,
+        guard: Guard,
+        targets: Mapping[str, _Target],
+        ledger: _Ledger,
+        watcher: Watcher,
+    ) -> None:
+        self._request, self._guard, self._targets = request, guard, targets
+        self._ledger, self._watcher = ledger, watcher
+        self._stopped = threading.Event()
+        self._processes: set[CellProcess] = set()
+        self._lock = threading.Lock()
+
+    def work(self) -> None:
+        cells = self._request.cells
+        alone = [cell for cell in cells if catalogue.scenario(cell.scenario).alone(cell.parameters)]
+        together = [cell for cell in cells if cell not in alone]
+        with ThreadPoolExecutor(max_workers=SIDE_BY_SIDE) as pool:
+            # The longest first, so that nobody waits for one straggler.
+            waiting: list[Future[None]] = [
+                pool.submit(self._one, cell) for cell in sorted(together, key=expected_s, reverse=True)
+            ]
+            try:
+                for future in waiting:
+                    future.result()
+            except BaseException:
+                self.stop()
+                raise
+        for cell in alone:
+            self._one(cell)
+
+    def stop(self) -> None:
+        """Kill what runs and start nothing more."""
+        self._stopped.set()
+        with self._lock:
+            for process in self._processes:
+                process.kill()
+
+    def _one(self, cell: CellPlan) -> None:
+        if self._stopped.is_set():
+            return
+        self._watcher.began(cell.id)
+        done = self._execute(cell)
+        if not self._stopped.is_set():
+            self._ledger.add(done)
+            self._watcher.ended(done)
+
+    def _execute(self, cell: CellPlan) -> Cell:
+        order = self._order(cell)
+        started = datetime.now(UTC)
+        running = self._targets[cell.profile].running
+        if running is not None and not running.alive():
+            return self._lost_engine(order, started, running)
+        order.directory.mkdir(parents=True, exist_ok=True)
+        process = CellProcess.start(order, self._guard, self._request.directory / "logs")
+        with self._lock:
+            self._processes.add(process)
+        try:
+            problem = process.follow(
+                lambda share, doing: self._watcher.moved(cell.id, share, doing), self._request.cell_timeout_s
+            )
+        finally:
+            with self._lock:
+                self._processes.discard(process)
+        if running is not None and not running.alive():
+            return self._lost_engine(order, started, running)
+        return failed(order, started, problem) if problem else store.load_cell(self._request.directory, cell.id)
+
+    def _lost_engine(self, order: Order, started: datetime, running: RunningEngine) -> Cell:
+        return failed(
+            order, started, f"the engine {running.spec.name} is gone; the end of its log: {running.log_tail()}"
+        )
+
+    def _order(self, cell: CellPlan) -> Order:
+        target, request = self._targets[cell.profile], self._request
+        number = [planned.id for planned in request.cells].index(cell.id)
+        return Order(
+            id=cell.id,
+            profile=cell.profile,
+            scenario=cell.scenario,
+            parameters=cell.parameters,
+            seed=cell.seed,
+            stamp=zlib.crc32(f"{request.run_id}/{cell.id}".encode()),
+            engine=target.engine,
+            grade=target.grade,
+            endpoint=target.endpoint,
+            channel_prefix=f"bb-{request.run_id}-c{number:02d}-",
+            directory=store.cell_directory(request.directory, cell.id),
+        )
+
+
+def expected_s(cell: CellPlan) -> float:
+    """A rough length, for the bar and for starting the longest first. Judges nothing."""
+    if cell.scenario == "throughput":
+        windows = len(cell.parameters["batches"]) * cell.parameters["repeats"]
+        return 8.0 + 2.5 * float(cell.parameters["window_s"]) * windows
+    if cell.scenario == "retention":
+        return 75.0 if cell.profile.startswith("sqs") else 50.0
+    return 30.0
