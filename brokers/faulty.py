@@ -1,0 +1,157 @@
+"""A broker that breaks its promises on purpose, so that every checker can be seen to fail.
+
+``Faulty`` stands around a memory broker and commits the faults it is given. Whether a message is hit follows
+from the fault's seed and the message's place alone: the same run hits the same messages, whatever the threads
+do. Every hit is recorded in ``offenders``, with the payload as it was sent, to be held against a checker's
+findings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Self
+
+from brokers.declarations import ProfileDeclaration
+from brokers.errors import Misuse
+from brokers.faulty_deliveries import FaultyConsumer, FaultyReader
+from brokers.faulty_state import Fault, FaultName, Offender, State, rows_of
+from brokers.memory import Memory, MemoryProducer, steady_epoch_ns
+from brokers.types import (
+    NO_PARTITION,
+    NO_PLACE,
+    Batch,
+    ChannelSpec,
+    ConsumerSettings,
+    Endpoint,
+    FromBeginning,
+    Outcome,
+    Position,
+    ProducerSettings,
+    ReplayStart,
+    SendReceipt,
+    Settlements,
+)
+
+__all__ = ["Fault", "FaultName", "Faulty", "Offender"]
+
+_PAGE = 1000
+
+
+class Faulty:
+    """``inner`` with ``faults``. Use one object for all producers and consumers of a run: it holds the record."""
+
+    def __init__(self, inner: Memory, faults: Sequence[Fault], clock: Callable[[], int] = steady_epoch_ns) -> None:
+        self._inner = inner
+        self._state = State(faults, clock)
+
+    @classmethod
+    def connect(cls, endpoint: Endpoint) -> Self:
+        """``options["faults"]``: ``name:rate[:seed]``, comma-separated, over the memory broker of this address."""
+        return cls(Memory.connect(endpoint), parse_faults(endpoint.options.get("faults", "")))
+
+    @property
+    def offenders(self) -> Mapping[FaultName, Sequence[Offender]]:
+        """The messages that each fault really hit, in the order in which it did."""
+        return self._state.offenders()
+
+    def declaration(self) -> ProfileDeclaration:
+        """What the inner broker promises: that is what the faults break."""
+        return self._inner.declaration()
+
+    def server_version(self) -> str:
+        return f"faulty {self._inner.server_version()}"
+
+    def create_channel(self, spec: ChannelSpec) -> None:
+        self._inner.create_channel(self._state.adopt(spec))
+
+    def delete_channel(self, name: str) -> None:
+        self._inner.delete_channel(name)
+
+    def list_channels(self, prefix: str) -> list[str]:
+        return self._inner.list_channels(prefix)
+
+    def producer(self, channel: str, settings: ProducerSettings) -> FaultyProducer:
+        return FaultyProducer(self._inner.producer(channel, settings), self._state)
+
+    def consumer(self, channel: str, settings: ConsumerSettings) -> FaultyConsumer:
+        inner = self._inner.consumer(channel, settings)
+        return FaultyConsumer(inner, self._state, channel, self._state.stash(channel, settings.group))
+
+    def reader(self, channel: str, start: ReplayStart) -> FaultyReader:
+        return FaultyReader(self._inner.reader(channel, start), self._state, channel)
+
+    def bounds(self, channel: str) -> tuple[Position, Position]:
+        begin, end = self._inner.bounds(channel)
+        if not self._state.changes_retention:
+            return begin, end
+        firsts = dict(end.places)
+        reader = self._inner.reader(channel, FromBeginning())
+        while page := rows_of(reader.read(_PAGE, 0.0)):
+            for row in page:
+                if self._state.is_kept(channel, row):
+                    firsts[row.partition] = min(firsts[row.partition], row.place)
+        return Position(firsts), end
+
+    def enforce_retention(self, channel: str) -> int:
+        return self._inner.enforce_retention(channel)
+
+    def backlog(self, channel: str, group: str) -> int:
+        """What the inner broker still has for the group, and the deliveries that faults hold back."""
+        return self._inner.backlog(channel, group) + self._state.stash(channel, group).size()
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+class FaultyProducer:
+    """Tells of some sends what is not so. Losses happen at delivery: the broker acknowledged, then dropped."""
+
+    def __init__(self, inner: MemoryProducer, state: State) -> None:
+        self._inner = inner
+        self._state = state
+        self._payloads: dict[int, bytes] = {}
+
+    def send(self, batch: Batch) -> SendReceipt:
+        receipt = self._inner.send(batch)
+        self._payloads.update(enumerate(batch.payloads, receipt.first_ticket))
+        return receipt
+
+    def poll(self) -> Settlements:
+        return self._told(self._inner.poll())
+
+    def flush(self, timeout_s: float) -> Settlements:
+        return self._told(self._inner.flush(timeout_s))
+
+    def close(self) -> Settlements:
+        return self._told(self._inner.close())
+
+    def _told(self, settled: Settlements) -> Settlements:
+        errors = dict(settled.errors)
+        outcomes, partitions, places = settled.outcomes.copy(), settled.partitions.copy(), settled.places.copy()
+        for at, ticket in enumerate(settled.tickets.tolist()):
+            payload = self._payloads.pop(ticket)
+            partition, place = int(partitions[at]), int(places[at])
+            for name, outcome in _LIES.items():
+                if self._state.strikes(name, partition, place):
+                    self._state.hit(name, partition, place, payload)
+                    outcomes[at], partitions[at], places[at] = outcome, NO_PARTITION, NO_PLACE
+                    errors[ticket] = f"fault: {name}"
+                    break
+        return replace(settled, outcomes=outcomes, partitions=partitions, places=places, errors=errors)
+
+
+_LIES = {FaultName.REJECT_BUT_DELIVER: Outcome.REJECTED, FaultName.UNKNOWN_OUTCOME: Outcome.UNKNOWN}
+
+
+def parse_faults(text: str) -> list[Fault]:
+    """``"lose:0.01:7,corrupt:0.5"`` -> faults. Raises Misuse."""
+    faults = []
+    for part in filter(None, text.split(",")):
+        name, _, numbers = part.strip().partition(":")
+        rate, _, seed = numbers.partition(":")
+        try:
+            faults.append(Fault(FaultName(name), float(rate), int(seed or 0)))
+        except ValueError as error:
+            raise Misuse(f"fault {part!r} is not name:rate[:seed]: {error}") from None
+    return faults
