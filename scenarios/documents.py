@@ -60,7 +60,8 @@ def read(path: Path, model: type[M]) -> Document[M]:
     try:
         return Document(path, model.model_validate(content), root)
     except ValidationError as error:
-        first = error.errors()[0]
+        # A misspelt key is both unknown and missing: the unknown one stands in the file, so it is named.
+        first = min(error.errors(), key=lambda entry: entry["type"] != "extra_forbidden")
         place = first["loc"]
         raise DocumentError(f"{path}, line {_line(root, place)}: {_explain(first, place, model)}") from None
 

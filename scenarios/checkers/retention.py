@@ -52,7 +52,9 @@ def examine(history: History) -> Examination:
         _not_early([unread, large]),
         _overshoot("retention.overshoot", unread, ""),
         _overshoot("retention.overshoot_large_segment", large, _why_not(history, "large")),
-        Finding("retention.size_excess", samples=kept, not_testable=_why_not(history, "size")),
+        Finding(
+            "retention.size_excess", samples=kept, not_testable="" if kept else _why_not(history, "size") or _NO_LOOK
+        ),
         _survives(history, "retention.unread_survives", "unread"),
         _survives(history, "retention.unacknowledged_survives", "held"),
         _survives(history, "retention.acknowledged_kept", "acked"),

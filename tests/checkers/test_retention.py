@@ -1,0 +1,123 @@
+"""The retention checker on hand-typed histories: what it sees, and where it is silent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from brokers.types import Outcome
+from scenarios.checkers import retention as checker
+from scenarios.history import SCHEMAS, History
+from scenarios.verdicts import Finding
+
+S = 1_000_000_000
+LIMIT_S = 10.0
+
+
+def table(kind: str, rows: Sequence[Mapping[str, int]]) -> dict[str, Any]:
+    return {
+        name: np.array([row.get(name, 0) for row in rows], SCHEMAS[kind].field(name).type.to_pandas_dtype())
+        for name in SCHEMAS[kind].names
+    }
+
+
+def build(
+    marks: Sequence[Mapping[str, Any]],
+    sent_s: Sequence[float] = (0, 1, 2),
+    deliveries: Sequence[Mapping[str, int]] = (),
+) -> History:
+    sends = [{"producer": 0, "seq": i, "size": 100, "sent_ns": round(at * S)} for i, at in enumerate(sent_s)]
+    settled = [
+        {"producer": 0, "seq": i, "outcome": Outcome.ACKNOWLEDGED, "partition": 0, "place": i, "settled_ns": 1}
+        for i in range(len(sent_s))
+    ]
+    return History(
+        table("sends", sends), table("settled", settled), table("deliveries", deliveries), table("settles", []), marks
+    )
+
+
+def unread(*looks: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return [
+        {"event": "producer", "producer": 0, "role": "unread"},
+        {"event": "limit", "role": "unread", "age_s": LIMIT_S, "bytes": None, "messages": None},
+        *({"event": "look", "role": "unread", **look} for look in looks),
+    ]
+
+
+def at(seconds: float, first: int) -> dict[str, Any]:
+    return {"asked_ns": round(seconds * S), "answered_ns": round((seconds + 0.01) * S), "first": {"0": first}}
+
+
+def counted(seconds: float, count: int) -> dict[str, Any]:
+    return {"asked_ns": round(seconds * S), "answered_ns": round(seconds * S), "count": count}
+
+
+def found(history: History, name: str) -> Finding:
+    return next(finding for finding in checker.examine(history).findings if finding.property == name)
+
+
+def test_overshoot_is_counted_from_the_first_look_that_shows_it_gone() -> None:
+    history = build(unread(at(5, 0), at(10.49, 1), at(11.99, 2), at(12.0, 3)))
+    assert found(history, "retention.overshoot").samples == pytest.approx((0.01, 0.5, 1.0))
+    assert found(history, "retention.by_age").violations == 0
+    assert found(history, "retention.not_early").violations == 0
+
+
+def test_early_removal_is_seen() -> None:
+    finding = found(build(unread(at(5, 0), at(9, 2), at(13, 3))), "retention.not_early")
+    assert (finding.observations, finding.violations) == (3, 2)
+    assert finding.offenders[0]["seq"] == 0
+
+
+def test_what_is_never_gone_is_seen() -> None:
+    finding = found(build(unread(at(5, 0), at(13, 2))), "retention.by_age")
+    assert (finding.observations, finding.violations) == (3, 1)
+    assert finding.offenders[0]["seq"] == 2
+
+
+def test_counts_stand_in_for_positions() -> None:
+    history = build(unread(counted(1, 2), counted(5, 3), counted(10.5, 2), counted(12.2, 0)))
+    assert found(history, "retention.overshoot").samples == pytest.approx((0.2, 0.5, 1.2))
+
+
+def test_a_count_that_rises_again_takes_back_what_it_showed() -> None:
+    history = build(unread(counted(5, 3), counted(6, 1), counted(7, 3), counted(12.5, 0)))
+    assert found(history, "retention.not_early").violations == 0
+
+
+def test_size_excess_and_refusal() -> None:
+    marks = [
+        {"event": "producer", "producer": 0, "role": "size"},
+        {"event": "limit", "role": "size", "age_s": None, "bytes": 100, "messages": None},
+        {"event": "look", "role": "size", **at(1, 1)},
+    ]
+    history = build(marks)
+    assert found(history, "retention.size_excess").samples == pytest.approx((1.0,))
+    assert found(history, "retention.by_size").violations == 0
+    untouched = build([*marks[:2], {"event": "look", "role": "size", **at(1, 0)}])
+    assert found(untouched, "retention.by_size").violations == 1
+    refused = build([{"event": "refused", "role": "size", "reason": "no size limit"}])
+    assert found(refused, "retention.by_size").violations == 1
+    assert found(refused, "retention.size_excess").not_testable == "no size limit"
+
+
+@pytest.mark.parametrize(("seen_again", "violations"), [((), 2), ((1,), 1), ((1, 2), 0)])
+def test_survivors_are_counted(seen_again: tuple[int, ...], violations: int) -> None:
+    marks = [
+        {"event": "producer", "producer": 0, "role": "held"},
+        {"event": "reader", "reader": 2, "role": "held", "stage": "before"},
+        {"event": "reader", "reader": 12, "role": "held", "stage": "after"},
+        {"event": "looked", "role": "held"},
+    ]
+    rows = [{"reader": 2, "producer": 0, "seq": seq} for seq in (0, 1, 2)]
+    rows += [{"reader": 12, "producer": 0, "seq": seq} for seq in seen_again]
+    finding = found(build(marks, deliveries=rows), "retention.unacknowledged_survives")
+    assert (finding.observations, finding.violations) == (2, violations)
+
+
+def test_nothing_watched_is_not_a_finding() -> None:
+    for finding in checker.examine(build([])).findings:
+        assert finding.not_testable, finding.property

@@ -1,0 +1,77 @@
+"""A history comes back as it was written, from many writers."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from brokers.types import Outcome, Received, Settlements
+from scenarios import history, stamp
+from scenarios.history import Action, Writer
+
+
+def send_some(writer: Writer, producer: int, count: int) -> list[bytes]:
+    stamper = stamp.Stamper(producer=producer, run=7, size=64, seed=1)
+    seqs = np.arange(count, dtype=np.int64)
+    payloads, checksums = stamper.stamp(seqs, seqs, 5)
+    writer.sends(producer, seqs, seqs, 64, checksums, 100, 101)
+    return payloads
+
+
+def received(payloads: list[bytes]) -> Received:
+    count = len(payloads)
+    return Received(
+        payloads,
+        [b"k"] * count,
+        np.zeros(count, np.int32),
+        np.arange(count, dtype=np.int64),
+        500,
+        np.full(count, 9, np.int64),
+        np.ones(count, np.int32),
+    )
+
+
+def test_round_trip_over_two_writers(tmp_path: Path) -> None:
+    for number in (0, 1):
+        with Writer(tmp_path, f"w{number}", 7) as writer:
+            writer.mark("producer", producer=number, role="a" if number else "b")
+            payloads = send_some(writer, number, 3)
+            writer.settled(number, Settlements.uniform(0, 2, Outcome.ACKNOWLEDGED, 200))
+            writer.deliveries(number, 0, received(payloads[:2]))
+            writer.settles(number, 0, Action.ACKNOWLEDGE, Settlements.uniform(0, 2, Outcome.ACKNOWLEDGED, 600), 550)
+    loaded = history.load(tmp_path)
+    assert loaded.sends["seq"].tolist() == [0, 1, 2] * 2
+    assert loaded.outcomes().tolist() == [1, 1, 0] * 2, "what nothing settled is unknown"
+    assert loaded.settled_column("settled_ns", -1).tolist() == [200, 200, -1] * 2
+    assert loaded.deliveries["status"].tolist() == [stamp.INTACT] * 4
+    assert (loaded.deliveries["checksum"][:2] == loaded.sends["checksum"][:2]).all()
+    assert loaded.settles["asked_ns"].tolist() == [550] * 4
+    assert loaded.producers(role="a") == [1]
+    assert [mark["at_ns"] for mark in loaded.marks] == sorted(mark["at_ns"] for mark in loaded.marks)
+
+
+def test_row_groups_are_streamed_to_disk(tmp_path: Path) -> None:
+    with Writer(tmp_path, "w", 7) as writer:
+        stamper = stamp.Stamper(producer=0, run=7, size=64, seed=1)
+        for first in range(0, 300_000, 50_000):
+            seqs = np.arange(first, first + 50_000, dtype=np.int64)
+            _, checksums = stamper.stamp(seqs, seqs % 7, 5)
+            writer.sends(0, seqs, seqs % 7, 64, checksums, 100, 101)
+        assert (tmp_path / "sends.w.parquet").stat().st_size > 100_000, "written before it is closed"
+    assert len(history.load(tmp_path).sends["seq"]) == 300_000
+
+
+def test_an_empty_directory_is_an_empty_history(tmp_path: Path) -> None:
+    loaded = history.load(tmp_path)
+    assert len(loaded.sends["seq"]) == 0
+    assert len(loaded.outcomes()) == 0
+
+
+def test_damage_is_named(tmp_path: Path) -> None:
+    (tmp_path / "sends.x.parquet").write_bytes(b"PAR1 nonsense")
+    with pytest.raises(ValueError, match=r"damaged history file .*sends\.x\.parquet"):
+        history.load(tmp_path)
+    (tmp_path / "sends.x.parquet").unlink()
+    (tmp_path / "marks.x.jsonl").write_text('{"event": "a", "at_ns": 1}\n{"even\n')
+    with pytest.raises(ValueError, match=r"marks\.x\.jsonl, line 2"):
+        history.load(tmp_path)

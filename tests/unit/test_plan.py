@@ -1,0 +1,83 @@
+"""Plans: what is right is expanded, what is wrong is named with its line and what would be right."""
+
+from pathlib import Path
+
+import pytest
+
+from brokers import registry
+from scenarios import plan
+from scenarios.documents import DocumentError
+
+SHIPPED = sorted((Path(plan.__file__).parents[1] / "bench" / "plans").glob("*.yaml"))
+
+
+def read(tmp_path: Path, text: str) -> plan.Plan:
+    path = tmp_path / "plan.yaml"
+    path.write_text(text)
+    return plan.read(path, registry.profiles()).value
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_shipped_plans_are_right(path: Path) -> None:
+    document = plan.read(path, registry.profiles())
+    assert document.value.name == path.stem
+    assert plan.expand(document.value, registry.profiles()[:5], seed=1)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "the file is empty"),
+        ("name: a\ncells: [", "line 2: not YAML"),
+        ("name: a\ncells: []\n", "line 2: cells"),
+        ("name: A b\ncells: [{scenario: replay}]\n", "line 1: name"),
+        ("name: a\ncels:\n  - scenario: replay\n", "line 2: unknown key 'cels'; did you mean 'cells'?"),
+        ("name: a\ncells:\n  - scenario: replai\n", "line 3: unknown scenario 'replai'; did you mean 'replay'?"),
+        (
+            "name: a\ncells:\n  - scenario: replay\n    profile: [kafka]\n",
+            "line 4: unknown key 'profile'; did you mean",
+        ),
+        ("name: a\ncells:\n  - scenario: replay\n    profiles:\n      - kafca\n", "line 5: unknown profile 'kafca'"),
+        (
+            "name: a\ncells:\n  - scenario: retention\n    parameters:\n      age_s: 3 parsecs\n",
+            "line 5: unknown unit 'parsecs' for age_s; known: ns, us, ms, s",
+        ),
+        ("name: a\ncells:\n  - scenario: retention\n    parameters: {age: 3}\n", "line 4: unknown parameter 'age'"),
+        (
+            "name: a\ncells:\n  - scenario: retention\n    parameters: {burst: 1.5}\n",
+            "line 4: burst must be a whole number",
+        ),
+        ("name: a\ncells:\n  - scenario: retention\n    parameters: {burst: -1}\n", "burst must be greater than 0"),
+        (
+            "name: a\ncells:\n  - scenario: retention\n    parameters: {burst: yes}\n",
+            "burst must be a number, not True",
+        ),
+        ("name: a\nname: b\ncells: [{scenario: replay}]\n", "line 2: key 'name' stands twice"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(DocumentError) as caught:
+        read(tmp_path, text)
+    assert message in str(caught.value)
+    assert str(tmp_path / "plan.yaml") in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DocumentError, match=r"nowhere\.yaml: cannot be read: No such file"):
+        plan.read(tmp_path / "nowhere.yaml", ())
+
+
+def test_expansion(tmp_path: Path) -> None:
+    text = "name: a\nprofiles: [kafka, memory]\ncells:\n  - scenario: retention\n    parameters: {age_s: 1500 ms}\n"
+    cells = plan.expand(read(tmp_path, text + "  - scenario: retention\n"), ("noop",), seed=3)
+    assert [cell.id for cell in cells] == [
+        "kafka.retention",
+        "memory.retention",
+        "kafka.retention.2",
+        "memory.retention.2",
+    ]
+    assert cells[0].parameters["age_s"] == 1.5
+    assert cells[2].parameters["age_s"] == 6.0
+    only = plan.expand(read(tmp_path, text), (), seed=3, only_profiles=["memory"])
+    assert [cell.id for cell in only] == ["memory.retention"]
+    assert only[0].seed == cells[1].seed, "a cell's seed does not depend on what else is run"

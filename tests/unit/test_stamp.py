@@ -1,0 +1,79 @@
+"""The stamp sees any change of any byte, and names the message where it still can."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scenarios import stamp
+
+RUN = 7
+
+
+def stamped(size: int, count: int = 3) -> list[bytes]:
+    stamper = stamp.Stamper(producer=5, run=RUN, size=size, seed=1)
+    payloads, _ = stamper.stamp(np.arange(count, dtype=np.int64), np.arange(count, dtype=np.int64) * 10, 123)
+    return payloads
+
+
+@given(size=st.integers(stamp.SIZE, 300))
+def test_what_was_stamped_is_read_back(size: int) -> None:
+    stamper = stamp.Stamper(producer=5, run=RUN, size=size, seed=1)
+    seqs = np.arange(4, dtype=np.int64)
+    payloads, checksums = stamper.stamp(seqs, seqs * 10, 123)
+    stamps = stamp.read(payloads, RUN)
+    assert [len(payload) for payload in payloads] == [size] * 4
+    assert stamps.status.tolist() == [stamp.INTACT] * 4
+    assert stamps.seq.tolist() == seqs.tolist()
+    assert stamps.key.tolist() == [0, 10, 20, 30]
+    assert stamps.producer.tolist() == [5] * 4
+    assert stamps.created_epoch_ns.tolist() == [123] * 4
+    assert (stamps.checksum == checksums).all()
+
+
+@given(size=st.integers(stamp.SIZE, 200), data=st.data())
+def test_any_changed_byte_is_seen(size: int, data: st.DataObject) -> None:
+    payload = bytearray(stamped(size)[1])
+    at = data.draw(st.integers(0, size - 1))
+    payload[at] ^= data.draw(st.integers(1, 255))
+    assert stamp.read([bytes(payload)], RUN).status[0] != stamp.INTACT
+
+
+def test_two_swapped_words_are_seen() -> None:
+    payload = bytearray(stamped(128)[0])
+    payload[64:72], payload[72:80] = payload[72:80], payload[64:72]
+    assert stamp.read([bytes(payload)], RUN).status.tolist() == [stamp.CORRUPT]
+
+
+@pytest.mark.parametrize("cut", [0, 1, 47, 48, 100, 127])
+def test_a_cut_payload_is_seen(cut: int) -> None:
+    assert stamp.read([stamped(128)[0][:cut]], RUN).status[0] != stamp.INTACT
+
+
+def test_a_damaged_body_still_names_its_message() -> None:
+    payload = bytearray(stamped(128)[2])
+    payload[-1] ^= 1
+    stamps = stamp.read([bytes(payload)], RUN)
+    assert (stamps.status[0], stamps.producer[0], stamps.seq[0]) == (stamp.CORRUPT, 5, 2)
+
+
+def test_messages_of_another_run_are_foreign() -> None:
+    stamps = stamp.read(stamped(64), RUN + 1)
+    assert stamps.status.tolist() == [stamp.FOREIGN] * 3
+    assert stamps.producer.tolist() == [-1] * 3
+
+
+def test_mixed_sizes_keep_their_order() -> None:
+    payloads = [stamped(64)[0], b"short", stamped(100)[1], stamped(64)[2]]
+    stamps = stamp.read(payloads, RUN)
+    assert stamps.seq.tolist() == [0, -1, 1, 2]
+    assert stamps.size.tolist() == [64, 5, 100, 64]
+
+
+def test_nothing_is_read_from_nothing() -> None:
+    assert len(stamp.read([], RUN).seq) == 0
+
+
+def test_a_payload_too_small_for_the_stamp_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least 48"):
+        stamp.Stamper(producer=0, run=1, size=47, seed=1)

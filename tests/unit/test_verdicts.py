@@ -1,0 +1,78 @@
+"""Every way from a declaration and a finding to a verdict."""
+
+import pytest
+
+from brokers.declarations import Declaration, Provider, Support
+from scenarios.verdicts import MIN_OBSERVATIONS, Finding, Verdict, judge, upper_bound_95
+
+ALWAYS, CAN, QUANTITY = "delivery.no_loss", "replay.from_beginning", "retention.overshoot"
+
+
+def declared(support: Support, low: float | None = None, high: float | None = None) -> Declaration:
+    return Declaration(support, Provider.BROKER, "a source", low=low, high=high)
+
+
+@pytest.mark.parametrize(
+    ("support", "violations", "observations", "verdict"),
+    [
+        (Support.GUARANTEED, 0, MIN_OBSERVATIONS, Verdict.CONFIRMED),
+        (Support.GUARANTEED, 0, MIN_OBSERVATIONS - 1, Verdict.INCONCLUSIVE),
+        (Support.GUARANTEED, 1, 10, Verdict.REFUTED),
+        (Support.POSSIBLE, 1, 10, Verdict.CONFIRMED),
+        (Support.POSSIBLE, 0, 10**6, Verdict.INCONCLUSIVE),
+        (Support.IMPOSSIBLE, 1, 10, Verdict.CONFIRMED),
+        (Support.IMPOSSIBLE, 0, MIN_OBSERVATIONS, Verdict.REFUTED),
+        (Support.IMPOSSIBLE, 0, 0, Verdict.INCONCLUSIVE),
+        (Support.UNDECLARED, 1, 10, Verdict.INCONCLUSIVE),
+    ],
+)
+def test_statements(support: Support, violations: int, observations: int, verdict: Verdict) -> None:
+    finding = Finding(ALWAYS, observations=observations, violations=violations)
+    assert judge(declared(support), finding).verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("support", "failures", "attempts", "verdict"),
+    [
+        (Support.GUARANTEED, 0, 1, Verdict.CONFIRMED),
+        (Support.GUARANTEED, 1, 3, Verdict.REFUTED),
+        (Support.GUARANTEED, 0, 0, Verdict.INCONCLUSIVE),
+        (Support.IMPOSSIBLE, 3, 3, Verdict.CONFIRMED),
+        (Support.IMPOSSIBLE, 2, 3, Verdict.REFUTED),
+        (Support.POSSIBLE, 2, 3, Verdict.CONFIRMED),
+        (Support.POSSIBLE, 3, 3, Verdict.INCONCLUSIVE),
+    ],
+)
+def test_capabilities(support: Support, failures: int, attempts: int, verdict: Verdict) -> None:
+    assert judge(declared(support), Finding(CAN, observations=attempts, violations=failures)).verdict is verdict
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "samples", "verdict"),
+    [
+        (0.0, 1.0, (0.0, 1.0), Verdict.CONFIRMED),
+        (0.0, 1.0, (0.5, 1.01), Verdict.REFUTED),
+        (0.0, None, (-0.1,), Verdict.REFUTED),
+        (None, None, (5.0,), Verdict.INCONCLUSIVE),
+        (0.0, 1.0, (), Verdict.INCONCLUSIVE),
+    ],
+)
+def test_quantities(low: float | None, high: float | None, samples: tuple[float, ...], verdict: Verdict) -> None:
+    assert judge(declared(Support.GUARANTEED, low, high), Finding(QUANTITY, samples=samples)).verdict is verdict
+
+
+def test_reasons_for_not_testing_come_first() -> None:
+    finding = Finding(ALWAYS, observations=5, violations=5, not_testable="no such power here")
+    assert judge(declared(Support.GUARANTEED), finding).verdict is Verdict.NOT_TESTABLE
+    lacking = Declaration(Support.GUARANTEED, Provider.BROKER, "s", client_lacks="the client has no RENEW")
+    assert judge(lacking, Finding(ALWAYS, observations=5, violations=5)).reason == "the client has no RENEW"
+
+
+def test_the_bound_says_what_could_have_been_missed() -> None:
+    assert upper_bound_95(0) == 1.0
+    assert upper_bound_95(3000) == pytest.approx(3 / 3000, rel=0.01)
+    clean = judge(declared(Support.GUARANTEED), Finding(ALWAYS, observations=3000))
+    assert clean.missed_rate_upper_95 == pytest.approx(0.000998, rel=0.01)
+    assert (
+        judge(declared(Support.GUARANTEED), Finding(ALWAYS, observations=9, violations=1)).missed_rate_upper_95 is None
+    )
