@@ -29,22 +29,13 @@ SHELL = Path("/bin/sh")
 # Loaded at run time by name (thread cancellation in C, locale data in none): ldd does not see it.
 LATE_LIBRARIES = ("libgcc_s.so.1",)
 # Never used by an engine, and most of the size of a standard library.
-SKIPPED = frozenset(
-    {
-        "__pycache__",
-        "test",
-        "tests",
-        "idlelib",
-        "tkinter",
-        "turtledemo",
-        "ensurepip",
-        "lib2to3",
-    }
-)
+SKIPPED = frozenset({"__pycache__", "test", "tests", "idlelib", "tkinter", "turtledemo", "ensurepip", "lib2to3"})
+INSTALLED = frozenset({"site-packages", "dist-packages"})
 STANDARD_LIBRARY = (
-    "import json, sys, sysconfig; p = sysconfig.get_paths(); "
-    "print(json.dumps([p['stdlib'], p['platstdlib'], sysconfig.get_config_var('DESTSHARED') or p['platstdlib']]))"
+    "import json, sysconfig; stdlib = sysconfig.get_path('stdlib'); "
+    "print(json.dumps([stdlib, sysconfig.get_config_var('DESTSHARED') or stdlib]))"
 )
+TIME_ZONES = Path("/usr/share/zoneinfo")  # data that Python reads from the host; may be a package instead
 ETC = {
     "etc/passwd": b"root:x:0:0:root:/root:/bin/sh\n",
     "etc/group": b"root:x:0:\n",
@@ -64,18 +55,10 @@ class LocalImage:
 def python_roots(environment: Path) -> tuple[Path, ...]:
     """A virtual environment, its interpreter and that interpreter's standard library (not its site-packages)."""
     python = environment / "bin" / "python"
-    answer = subprocess.run(
-        [python, "-I", "-c", STANDARD_LIBRARY],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
+    answer = subprocess.run([python, "-I", "-c", STANDARD_LIBRARY], check=True, capture_output=True, text=True)
     standard = {Path(path) for path in json.loads(answer.stdout)}
-    return (
-        environment,
-        python.resolve(),
-        *sorted(path for path in standard if path.is_dir()),
-    )
+    found = (environment, python.resolve(), *sorted(standard), TIME_ZONES)
+    return tuple(path for path in found if path.exists())
 
 
 def build(client: docker.DockerClient, image: LocalImage) -> str:
@@ -107,10 +90,7 @@ def remove(client: docker.DockerClient, tag: str) -> None:
     try:
         client.images.remove(tag)
     except APIError as refusal:
-        if refusal.status_code not in (
-            404,
-            409,
-        ):  # gone already, or another run's container uses it
+        if refusal.status_code not in (404, 409):  # gone already, or another run's container uses it
             raise
 
 
@@ -128,11 +108,12 @@ def walk(root: Path) -> Iterator[Path]:
     if not root.is_dir():
         yield root
         return
-    for folder, folders, names in os.walk(root):
-        site = {"site-packages", "dist-packages"} if is_standard_library(Path(folder)) else set()
-        folders[:] = [name for name in folders if name not in SKIPPED | site and not (Path(folder) / name).is_symlink()]
-        yield from (Path(folder) / name for name in names)
-        yield from (entry for entry in Path(folder).iterdir() if entry.is_symlink())
+    for name, folders, names in os.walk(root):
+        folder = Path(name)
+        yield from (folder / name for name in names)
+        yield from (folder / name for name in folders if (folder / name).is_symlink())
+        skipped = SKIPPED | INSTALLED if is_standard_library(folder) else SKIPPED
+        folders[:] = [name for name in folders if name not in skipped and not name.startswith("config-3")]
 
 
 def is_standard_library(folder: Path) -> bool:
@@ -203,10 +184,7 @@ def digest(files: Sequence[Path]) -> str:
     return state.hexdigest()[:12]
 
 
-def write_archive(
-    files: Sequence[Path],
-    archive: io.BufferedIOBase | tempfile._TemporaryFileWrapper[bytes],
-) -> None:
+def write_archive(files: Sequence[Path], archive: io.BufferedIOBase | tempfile._TemporaryFileWrapper[bytes]) -> None:
     """A root file system as tar; everything belongs to root, and /tmp is everyone's."""
     with tarfile.open(fileobj=archive, mode="w") as tar:
         folder = tarfile.TarInfo("tmp")
@@ -217,12 +195,7 @@ def write_archive(
             entry.size = len(content)
             tar.addfile(entry, io.BytesIO(content))
         for path in files:
-            tar.add(
-                path,
-                arcname=str(path).lstrip("/"),
-                recursive=False,
-                filter=owned_by_root,
-            )
+            tar.add(path, arcname=str(path).lstrip("/"), recursive=False, filter=owned_by_root)
 
 
 def owned_by_root(entry: tarfile.TarInfo) -> tarfile.TarInfo:
