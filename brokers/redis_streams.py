@@ -87,7 +87,7 @@ class RedisStreams:
         except ChannelMissing:
             return
         with translated("deleting a channel"):
-            self._redis.delete(*stream_names(spec), spec_key(name))
+            self._redis.unlink(*stream_names(spec), spec_key(name))
 
     def list_channels(self, prefix: str) -> list[str]:
         pattern = "".join(f"\\{char}" if char in "*?[]\\" else char for char in prefix)
