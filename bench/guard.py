@@ -1,0 +1,217 @@
+"""Ties everything that a run starts to the life of the run's parent, also when that is killed by SIGKILL.
+
+One guard process per run, started first, in its own session. It holds the read end of a pipe whose write end only the
+parent has (Python makes descriptors non-inheritable): when the pipe ends, the parent is gone, and
+the guard kills, removes and cleans up all that the ledger names. The ledger is written and synced
+*before* each creation. A process born between the ledger's line and the parent's death is found by the
+token that every child carries in its environment.
+
+PR_SET_PDEATHSIG would not do: it fires when the starting *thread* ends, removes no directory, and is Linux only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import psutil
+
+TOKEN = "BROKERBENCH_RUN"
+"""Environment variable that marks every process of a run."""
+_SWEEP_S = 5.0
+
+
+class Guard:
+    """The parent's side. Everything that outlives a statement is created through this."""
+
+    def __init__(self, run_id: str, process: subprocess.Popen[bytes], ledger: Path) -> None:
+        self.run_id = run_id
+        self._process, self._ledger = process, ledger
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+        threading.Thread(target=self._watch, name="guard-watch", daemon=True).start()
+
+    @classmethod
+    def start(cls, run_id: str) -> Self:
+        """Start the guard process; nothing of the run may be created before."""
+        handle, name = tempfile.mkstemp(prefix=f"brokerbench-{run_id}-", suffix=".ledger")
+        os.close(handle)
+        # The guard itself does not carry the token, else it would sweep itself away.
+        environment = {key: value for key, value in os.environ.items() if key != TOKEN}
+        process = subprocess.Popen(
+            [sys.executable, "-m", "bench.guard", run_id, name],
+            stdin=subprocess.PIPE,
+            env=_importable(environment),
+            start_new_session=True,
+        )
+        return cls(run_id, process, Path(name))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def directory(self, purpose: str) -> Path:
+        """A temporary directory that is removed with the run."""
+        path = Path(tempfile.gettempdir()) / f"brokerbench-{self.run_id}-{purpose}-{os.urandom(3).hex()}"
+        self._note(directory=str(path))
+        path.mkdir(mode=0o700)
+        return path
+
+    def note_container(self, label: str) -> None:
+        """Containers with this label (``name=value``) are removed with the run. Call before creating one."""
+        self._note(container_label=label)
+
+    def spawn(
+        self, argv: Sequence[str], *, log_path: Path, env: Mapping[str, str] | None = None, cwd: Path | None = None
+    ) -> subprocess.Popen[bytes]:
+        """Start a process in a group of its own (Ctrl-C goes to the parent, which stops things in order)."""
+        with log_path.open("ab") as log:
+            return subprocess.Popen(
+                list(argv),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=self._environment(env),
+                cwd=cwd,
+                start_new_session=True,
+            )
+
+    def spawn_piped(self, argv: Sequence[str], *, log_path: Path) -> subprocess.Popen[str]:
+        """The same with text pipes to its standard input and output; its standard error goes to the log."""
+        with log_path.open("ab") as log:
+            return subprocess.Popen(
+                list(argv),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=self._environment(None),
+                start_new_session=True,
+                text=True,
+                encoding="utf-8",
+            )
+
+    def kill(self, process: subprocess.Popen[Any]) -> None:
+        """SIGKILL to the process's whole group. Idempotent."""
+        kill_group(process.pid)
+
+    def close(self) -> None:
+        """Sweep now; returns when the guard has removed everything and ended. Idempotent."""
+        with self._lock:
+            if self._closing.is_set():
+                return
+            self._closing.set()
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+
+    def _environment(self, extra: Mapping[str, str] | None) -> dict[str, str]:
+        return {**_importable(dict(os.environ)), **(extra or {}), TOKEN: self.run_id}
+
+    def _note(self, **entry: Any) -> None:
+        with self._lock, self._ledger.open("a", encoding="utf-8") as ledger:
+            ledger.write(json.dumps(entry) + "\n")
+            ledger.flush()
+            os.fsync(ledger.fileno())
+
+    def _watch(self) -> None:
+        """Without a guard nothing would be cleaned up after a crash: when it dies, the run ends."""
+        self._process.wait()
+        if self._closing.is_set():
+            return
+        print("brokerbench: the guard process died; the run is stopped", file=sys.stderr)
+        self._closing.set()
+        sweep(self.run_id, self._ledger)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _importable(environment: dict[str, str]) -> dict[str, str]:
+    """Children find this code also when it is not installed and the working directory is another."""
+    here = str(Path(__file__).resolve().parents[1])
+    paths = [path for path in environment.get("PYTHONPATH", "").split(os.pathsep) if path and path != here]
+    return {**environment, "PYTHONPATH": os.pathsep.join([here, *paths])}
+
+
+def kill_group(leader: int, sig: signal.Signals = signal.SIGKILL) -> None:
+    """Signal a process group; silent when it is gone."""
+    try:
+        os.killpg(leader, sig)
+    except (ProcessLookupError, PermissionError):
+        pass
+
+
+def sweep(run_id: str, ledger: Path) -> None:
+    """Kill and remove all that the run made, and the ledger last."""
+    entries = _entries(ledger)
+    labels = [entry["container_label"] for entry in entries if "container_label" in entry]
+    deadline = time.monotonic() + _SWEEP_S
+    while (left := list(_processes(run_id))) and time.monotonic() < deadline:
+        for process in left:
+            try:
+                process.kill()
+            except psutil.NoSuchProcess:
+                pass
+        psutil.wait_procs(left, timeout=0.5)
+    for entry in entries:
+        if "directory" in entry:
+            shutil.rmtree(entry["directory"], ignore_errors=True)
+    if labels:
+        _remove_containers(labels)
+    ledger.unlink(missing_ok=True)
+
+
+def _entries(ledger: Path) -> list[dict[str, Any]]:
+    try:
+        lines = ledger.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return []
+    # A last line that was cut off by the parent's death names something that was never created.
+    return [json.loads(line) for line in lines if line.endswith("}")]
+
+
+def _processes(run_id: str) -> Iterator[psutil.Process]:
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(TOKEN) == run_id and process.status() != psutil.STATUS_ZOMBIE:
+                yield process
+        except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess, OSError):
+            continue  # gone, or not ours
+
+
+def _remove_containers(labels: Sequence[str]) -> None:
+    import docker  # only where containers were made: the guard must start fast
+
+    client = docker.from_env()
+    for label in labels:
+        for container in client.containers.list(all=True, filters={"label": label}, ignore_removed=True):
+            try:
+                container.remove(force=True, v=True)
+            except docker.errors.APIError as error:
+                print(f"brokerbench: {container.name} could not be removed: {error}", file=sys.stderr)
+
+
+def main() -> None:
+    """The guard's side: wait for the end of the pipe, then sweep."""
+    run_id, ledger = sys.argv[1], Path(sys.argv[2])
+    for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(ignored, signal.SIG_IGN)
+    sys.stdin.buffer.read()
+    sweep(run_id, ledger)
+
+
+if __name__ == "__main__":
+    main()

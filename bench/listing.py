@@ -1,0 +1,76 @@
+"""What there is: profiles, scenarios, engines, plans and properties, as data and as text."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.engines import catalogue as engines
+from brokers import registry
+from brokers.declarations import PROPERTIES
+from scenarios import catalogue
+
+
+def everything(plans: Path) -> dict[str, Any]:
+    """Fit for JSON. Imports no client library."""
+    found = registry.catalogue()
+    built_in = {adapter.profile for adapter in registry.BUILT_IN}
+    return {
+        "profiles": [
+            {
+                "name": adapter.profile,
+                "engine": adapter.broker or "in process",
+                "adapter": adapter.path,
+                "origin": "built in" if adapter.profile in built_in else "plug-in",
+            }
+            for adapter in found.adapters.values()
+        ],
+        "broken_plugins": dict(found.broken),
+        "scenarios": [
+            {
+                "name": name,
+                "summary": catalogue.scenario(name).SUMMARY,
+                "parameters": dict(catalogue.scenario(name).DEFAULTS),
+            }
+            for name in catalogue.NAMES
+        ],
+        "engines": [engines.describe(spec) for spec in engines.ENGINES.values()],
+        "plans": sorted(path.stem for path in plans.glob("*.yaml")),
+        "properties": [
+            {"name": entry.name, "kind": entry.kind.value, "unit": entry.unit, "statement": entry.statement}
+            for entry in PROPERTIES.values()
+        ],
+    }
+
+
+def text(content: Mapping[str, Any]) -> str:
+    """The same for a person."""
+    parts = [
+        _table("Profiles", content["profiles"]),
+        _table("Scenarios", [{**row, "parameters": _pairs(row["parameters"])} for row in content["scenarios"]]),
+        _table("Engines", [{**row, "settings": _pairs(row["settings"])} for row in content["engines"]]),
+        _table("Properties", content["properties"]),
+        f"Plans: {', '.join(content['plans'])}",
+    ]
+    parts += [f"Broken plug-in {name}: {reason}" for name, reason in content["broken_plugins"].items()]
+    return "\n".join(parts)
+
+
+def _pairs(values: Mapping[str, object]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in values.items())
+
+
+def _table(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for column in rows[0] if rows else ():
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(str(value) for value in row.values()))
+    sink = io.StringIO()
+    Console(file=sink, width=120).print(table)
+    return sink.getvalue().rstrip()
