@@ -7,6 +7,7 @@ here, and to the whole cluster in Kafka; no topic name contains a colon, so that
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from typing import Any
@@ -17,6 +18,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package
     AlterConfigOpType,
     ConfigEntry,
     ConfigResource,
+    ConfigSource,
     NewTopic,
     OffsetSpec,
     ResourceType,
@@ -28,6 +30,7 @@ from brokers.types import ChannelSpec, Durability, Endpoint, Position, Retention
 
 _EARLIEST = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 _LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+_OWN = (ConfigSource.DYNAMIC_TOPIC_CONFIG.value, ConfigSource.GROUP_CONFIG.value)
 _WAIT_S = 30.0
 _POLL_S = 0.02
 
@@ -80,15 +83,25 @@ class KafkaAdmin:
         self._delete_groups(group_id(channel, ""))
 
     def _delete_groups(self, prefix: str) -> None:
-        listed = _answer(self._client.list_consumer_groups(request_timeout=REQUEST_TIMEOUT_S), "list groups")
-        names = [group.group_id for group in listed.valid if group.group_id.startswith(prefix)]
-        if not names:
-            return
-        for name, future in self._client.delete_consumer_groups(names).items():
+        for name in [prefix, *self._groups(prefix)]:
+            settings = self.configuration(ResourceType.GROUP, name, only_own=True)
+            if settings:
+                self.configure(ResourceType.GROUP, name, dict.fromkeys(settings))
+        for name, future in self._client.delete_consumer_groups([prefix, *self._groups(prefix)]).items():
             try:
                 _answer(future, f"delete group {name}")
             except Refused:  # a member is still there, or it is gone: the broker forgets it by itself
                 pass
+
+    def _groups(self, prefix: str) -> list[str]:
+        """Also share groups, which the successor of this deprecated call leaves out (client 2.16)."""
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)
+                listed = self._client.list_groups(timeout=REQUEST_TIMEOUT_S)
+        except KafkaException as failure:
+            raise translated(failure, "list groups") from None
+        return [name for name in map(str, listed) if name.startswith(prefix)]
 
     def topics(self) -> list[str]:
         try:
@@ -123,7 +136,7 @@ class KafkaAdmin:
         return {entry.partition: entry.offset for entry in answer.topic_partitions if entry.offset >= 0}
 
     def configure(self, kind: ResourceType, name: str, settings: Mapping[str, str | None]) -> None:
-        """Set what is given; ``None`` takes a setting back to its default."""
+        """Set what is given, and wait until it shows; ``None`` takes a setting back to its default."""
         entries = [
             ConfigEntry(
                 key,
@@ -133,14 +146,20 @@ class KafkaAdmin:
             for key, value in settings.items()
         ]
         resource = ConfigResource(kind, name, incremental_configs=entries)
-        for future in self._client.incremental_alter_configs([resource]).values():
-            _answer(future, f"configure {name}")
+        _answer(_only(self._client.incremental_alter_configs([resource])), f"configure {name}")
+        # The answer comes from the controller, some milliseconds before the brokers act on it.
+        wanted = {key: value for key, value in settings.items() if value is not None}.items()
+        _wait_until(lambda: wanted <= self.configuration(kind, name).items(), f"configure {name}")
 
-    def configuration(self, kind: ResourceType, name: str) -> dict[str, str]:
-        for future in self._client.describe_configs([ConfigResource(kind, name)]).values():
-            entries: dict[str, ConfigEntry] = _answer(future, f"look up the settings of {name}")
-            return {key: entry.value for key, entry in entries.items() if entry.value is not None}
-        return {}
+    def configuration(self, kind: ResourceType, name: str, only_own: bool = False) -> dict[str, str]:
+        """Settings in force; ``only_own``: without what is inherited or a default."""
+        futures = self._client.describe_configs([ConfigResource(kind, name)])
+        entries: dict[str, ConfigEntry] = _answer(_only(futures), f"look up the settings of {name}")
+        return {
+            key: entry.value
+            for key, entry in entries.items()
+            if entry.value is not None and (not only_own or _source(entry) in _OWN)
+        }
 
 
 def _topic_config(spec: ChannelSpec, replicas: int) -> dict[str, str]:
@@ -169,6 +188,15 @@ def _retention_config(retention: Retention, partitions: int) -> dict[str, str]:
     if retention.segment_ms is not None:
         config["segment.ms"] = str(retention.segment_ms)
     return config
+
+
+def _source(entry: ConfigEntry) -> object:
+    return entry.source  # annotated as ConfigSource, really an int
+
+
+def _only(futures: Mapping[Any, Future[Any]]) -> Future[Any]:
+    """Never ``popitem``: the client looks the future up in this very mapping when the answer comes."""
+    return next(iter(futures.values()))
 
 
 def _answer(future: Future[Any], what: str) -> Any:

@@ -45,12 +45,6 @@ from brokers.types import (
 
 _COMMIT_TIMEOUT_S = 10.0
 _LOCK_MS = "share.record.lock.duration.ms"
-_COPIED = (
-    _LOCK_MS,
-    "share.delivery.count.limit",
-    "errors.deadletterqueue.topic.name",
-    "errors.deadletterqueue.copy.record.enable",
-)
 _ACCEPT, _RELEASE, _REJECT = (AcknowledgeType.ACCEPT, AcknowledgeType.RELEASE, AcknowledgeType.REJECT)
 
 
@@ -221,15 +215,11 @@ class KafkaShare:
 
     def consumer(self, channel: str, settings: ConsumerSettings) -> KafkaShareConsumer:
         self._admin.partitions(channel)
-        found = self._admin.configuration(ResourceType.GROUP, group_id(channel, ""))
-        copied = {name: found[name] for name in _COPIED if found.get(name)}
-        self._admin.configure(
-            ResourceType.GROUP,
-            group_id(channel, settings.group),
-            # Kafka's default is latest: a new group would miss what is there already.
-            copied | {"share.auto.offset.reset": "earliest"},
-        )
-        lease_s = int(found[_LOCK_MS]) / 1000
+        kept = self._admin.configuration(ResourceType.GROUP, group_id(channel, ""), only_own=True)
+        group = group_id(channel, settings.group)
+        # Kafka's default is latest: a new group would miss what is there already.
+        self._admin.configure(ResourceType.GROUP, group, kept | {"share.auto.offset.reset": "earliest"})
+        lease_s = int(self._admin.configuration(ResourceType.GROUP, group)[_LOCK_MS]) / 1000
         return self._connection.opened(KafkaShareConsumer(self._connection.endpoint, channel, settings, lease_s))
 
     def reader(self, channel: str, start: ReplayStart) -> KafkaReader:
