@@ -1,0 +1,272 @@
+"""Kafka under a share group, against a real Kafka: BROKERBENCH_TEST_KAFKA is its address."""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from brokers.declarations import PROPERTIES
+from brokers.errors import BrokerError, ChannelMissing, Misuse, Unsupported
+from brokers.kafka_declarations import KAFKA_SHARE
+from brokers.kafka_share import KafkaShare, KafkaShareConsumer
+from brokers.protocols import Bounded, Broker, Consumer, Counting, Extendable, Rejectable, Releasable, Replayable
+from brokers.types import (
+    Batch,
+    ChannelSpec,
+    ConsumerSettings,
+    DeadLetterPolicy,
+    Endpoint,
+    FromBeginning,
+    Outcome,
+    ProducerSettings,
+    Received,
+)
+
+engine = pytest.mark.engine
+
+
+@pytest.fixture(scope="module")
+def address() -> str:
+    found = os.environ.get("BROKERBENCH_TEST_KAFKA")
+    if not found:
+        pytest.skip("BROKERBENCH_TEST_KAFKA names no Kafka")
+    return found
+
+
+@pytest.fixture
+def broker(address: str) -> Iterator[KafkaShare]:
+    broker = KafkaShare.connect(Endpoint("kafka", address))
+    yield broker
+    broker.close()
+
+
+@pytest.fixture
+def channel(broker: KafkaShare) -> Iterator[str]:
+    """A channel of three partitions with a lease of 2 s."""
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    broker.create_channel(ChannelSpec(name, partitions=3, lease_s=2.0))
+    yield name
+    broker.close()
+    broker.delete_channel(name)
+
+
+def fill(broker: KafkaShare, channel: str, count: int) -> None:
+    producer = broker.producer(channel, ProducerSettings())
+    producer.send(
+        Batch([b"%d" % index for index in range(count)], [b"key-%d" % (index % 10) for index in range(count)])
+    )
+    assert (producer.flush(20).outcomes == Outcome.ACKNOWLEDGED).all()
+    producer.close()
+
+
+def first(consumer: KafkaShareConsumer, most: int, patience_s: float = 15.0) -> Received:
+    """The first delivery; a new share group takes a second or more."""
+    deadline = time.monotonic() + patience_s
+    while time.monotonic() < deadline:
+        received = consumer.receive(most, 1.0)
+        assert len(received) <= most
+        if len(received):
+            return received
+    raise AssertionError("nothing was delivered")
+
+
+def drain(consumer: KafkaShareConsumer, count: int, patience_s: float = 20.0) -> list[int]:
+    """Accepted values, until ``count`` have come."""
+    values: list[int] = []
+    deadline = time.monotonic() + patience_s
+    while len(values) < count and time.monotonic() < deadline:
+        received = consumer.receive(100, 1.0)
+        assert len(received) <= 100
+        values.extend(int(payload) for payload in received.payloads)
+        assert (consumer.acknowledge(received).outcomes == Outcome.ACKNOWLEDGED).all()
+    return values
+
+
+def test_every_property_is_declared() -> None:
+    assert set(KAFKA_SHARE.properties) == set(PROPERTIES)
+
+
+@engine
+def test_powers(broker: KafkaShare, channel: str) -> None:
+    assert isinstance(broker, Broker)
+    assert isinstance(broker, Replayable)
+    assert isinstance(broker, Bounded)
+    assert not isinstance(broker, Counting)
+    consumer = broker.consumer(channel, ConsumerSettings())
+    assert isinstance(consumer, Consumer)
+    assert isinstance(consumer, Releasable)
+    assert isinstance(consumer, Rejectable)
+    assert not isinstance(consumer, Extendable)
+
+
+@engine
+def test_a_new_group_starts_at_the_beginning_and_loses_nothing(broker: KafkaShare, channel: str) -> None:
+    fill(broker, channel, 2500)
+    consumer = broker.consumer(channel, ConsumerSettings())
+    assert sorted(drain(consumer, 2500)) == list(range(2500))
+    assert len(consumer.receive(10, 0.5)) == 0
+    started = time.monotonic()
+    consumer.close()
+    consumer.close()
+    assert time.monotonic() - started < 1
+    again = broker.consumer(channel, ConsumerSettings())
+    assert len(again.receive(10, 2.0)) == 0
+    other = broker.consumer(channel, ConsumerSettings(group="other"))
+    assert len(drain(other, 2500)) == 2500
+
+
+@engine
+def test_receive_returns_at_the_first_message(broker: KafkaShare, channel: str) -> None:
+    consumer = broker.consumer(channel, ConsumerSettings())
+    consumer.receive(1, 3.0)
+    producer = broker.producer(channel, ProducerSettings(linger_ms=0))
+    waits = []
+    for _ in range(5):
+        producer.send(Batch([b"x"]))
+        producer.flush(5)
+        started = time.monotonic()
+        received = first(consumer, 500)
+        waits.append(time.monotonic() - started)
+        consumer.acknowledge(received)
+    assert sorted(waits)[2] < 0.5
+
+
+@engine
+def test_receive_waits_for_settlement(broker: KafkaShare, channel: str) -> None:
+    fill(broker, channel, 5)
+    consumer = broker.consumer(channel, ConsumerSettings())
+    held = []
+    while sum(map(len, held)) < 1:
+        held.append(consumer.receive(2, 1.0))
+    with pytest.raises(Misuse):
+        for _ in range(5):
+            held.append(consumer.receive(2, 0.1))
+    for received in held:
+        consumer.acknowledge(received)
+    consumer.receive(2, 0.1)
+
+
+@engine
+def test_a_released_message_comes_back_and_is_counted(broker: KafkaShare, channel: str) -> None:
+    fill(broker, channel, 1)
+    consumer = broker.consumer(channel, ConsumerSettings())
+    received = first(consumer, 10)
+    assert received.delivery_counts.tolist() == [1]
+    assert consumer.release(received).outcomes.tolist() == [Outcome.ACKNOWLEDGED]
+    started = time.monotonic()
+    again = first(consumer, 10)
+    assert time.monotonic() - started < 1.5
+    assert again.delivery_counts.tolist() == [2]
+    assert consumer.reject(again).outcomes.tolist() == [Outcome.ACKNOWLEDGED]
+    assert len(consumer.receive(10, 3.0)) == 0
+
+
+@engine
+def test_each_message_is_settled_by_itself(broker: KafkaShare) -> None:
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    broker.create_channel(ChannelSpec(name, lease_s=5.0))
+    fill(broker, name, 6)
+    consumer = broker.consumer(name, ConsumerSettings())
+    received = first(consumer, 6)
+    assert len(received) == 6
+    assert consumer.acknowledge(received, [5, 1]).tickets.tolist() == [5, 1]
+    assert consumer.release(received, [0, 3]).outcomes.tolist() == [Outcome.ACKNOWLEDGED] * 2
+    assert consumer.acknowledge(received, [1, 2, 4]).outcomes.tolist() == [
+        Outcome.REJECTED,
+        Outcome.ACKNOWLEDGED,
+        Outcome.ACKNOWLEDGED,
+    ]
+    assert sorted(drain(consumer, 2)) == [0, 3]
+    broker.delete_channel(name)
+
+
+@engine
+def test_the_lease_ends(broker: KafkaShare, channel: str) -> None:
+    fill(broker, channel, 1)
+    consumer = broker.consumer(channel, ConsumerSettings(name="first"))
+    received = first(consumer, 10)
+    other = broker.consumer(channel, ConsumerSettings(name="second"))
+    started = time.monotonic()
+    again = first(other, 10)
+    assert 0.5 < time.monotonic() - started < 5
+    assert again.delivery_counts.tolist() == [2]
+    assert consumer.acknowledge(received).outcomes.tolist() == [Outcome.REJECTED]
+    assert other.acknowledge(again).outcomes.tolist() == [Outcome.ACKNOWLEDGED]
+    assert len(consumer.receive(10, 0.2)) == 0
+
+
+@engine
+def test_a_consumer_outlives_its_lease(broker: KafkaShare, channel: str) -> None:
+    fill(broker, channel, 20)
+    consumer = broker.consumer(channel, ConsumerSettings())
+    first(consumer, 5)
+    time.sleep(2.5)
+    assert sorted(drain(consumer, 20)) == list(range(20))
+
+
+@engine
+def test_what_a_leaver_held_goes_to_the_next(broker: KafkaShare, channel: str) -> None:
+    fill(broker, channel, 10)
+    consumer = broker.consumer(channel, ConsumerSettings(name="first"))
+    first(consumer, 5)
+    consumer.close()
+    assert len(drain(broker.consumer(channel, ConsumerSettings(name="second")), 10)) == 10
+
+
+@engine
+def test_dead_letters_keep_their_payload(broker: KafkaShare) -> None:
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    dead = f"dlq.{name}"
+    policy = DeadLetterPolicy(dead, 2)
+    with pytest.raises(Unsupported):
+        broker.create_channel(ChannelSpec(name, dead_letter=DeadLetterPolicy("elsewhere", 2)))
+    with pytest.raises(ChannelMissing):
+        broker.create_channel(ChannelSpec(name, dead_letter=policy))
+    broker.create_channel(ChannelSpec(dead))
+    broker.create_channel(ChannelSpec(name, dead_letter=policy))
+    fill(broker, name, 1)
+    consumer = broker.consumer(name, ConsumerSettings())
+    consumer.release(first(consumer, 1))
+    consumer.release(first(consumer, 1))
+    reader = broker.reader(dead, FromBeginning())
+    letters = reader.read(10, 10.0)
+    assert list(letters.payloads) == [b"0"]
+    assert letters.attributes is not None
+    assert letters.attributes[0]
+    broker.close()
+    broker.delete_channel(name)
+    broker.delete_channel(dead)
+
+
+@engine
+def test_a_refused_lease_leaves_no_channel(broker: KafkaShare) -> None:
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    with pytest.raises(BrokerError):
+        broker.create_channel(ChannelSpec(name, lease_s=0.01))
+    assert broker.list_channels(name) == []
+
+
+@engine
+def test_two_consumers_share_a_partition(broker: KafkaShare) -> None:
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    broker.create_channel(ChannelSpec(name))
+    consumers = [broker.consumer(name, ConsumerSettings(name=f"consumer-{number}")) for number in range(2)]
+    for consumer in consumers:
+        consumer.receive(1, 2.0)
+    producer = broker.producer(name, ProducerSettings(linger_ms=0))
+    counts = [0, 0]
+    deadline = time.monotonic() + 20
+    while sum(counts) < 200 and time.monotonic() < deadline:
+        producer.send(Batch([b"1"] * 10))
+        producer.flush(5)
+        for number, consumer in enumerate(consumers):
+            received = consumer.receive(5, 0.2)
+            consumer.acknowledge(received)
+            counts[number] += len(received)
+    assert min(counts) > 0
+    broker.close()
+    broker.delete_channel(name)
