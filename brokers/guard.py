@@ -52,6 +52,12 @@ def check(batch: Batch) -> None:
             raise Misuse(f"batch has {count} payloads but {len(column)} {name}")
 
 
+def check_count(max_messages: int) -> None:
+    """Raises Misuse when nothing is asked for: an empty answer would look like an empty channel."""
+    if max_messages < 1:
+        raise Misuse(f"max_messages must be at least 1, not {max_messages}")
+
+
 def chosen(indices: Indices, count: int) -> IntColumn:
     """``Indices`` as a column; ``None`` means all of ``count``. Raises Misuse beyond the end or twice."""
     if indices is None:

@@ -19,8 +19,8 @@ from typing import Self
 import numpy as np
 
 from brokers.declarations import ProfileDeclaration
-from brokers.errors import ChannelMissing, Misuse, Refused
-from brokers.guard import Guard, check, chosen
+from brokers.errors import ChannelMissing, Misuse, Refused, Unsupported
+from brokers.guard import Guard, check, check_count, chosen
 from brokers.memory_declaration import DECLARATION
 from brokers.memory_log import Group, Log
 from brokers.types import (
@@ -108,6 +108,9 @@ class Memory:
     def create_channel(self, spec: ChannelSpec) -> None:
         if spec.partitions < 1 or spec.lease_s <= 0:
             raise Misuse("a channel needs at least one partition and a lease above 0 s")
+        limit = spec.retention
+        if limit is not None and (limit.segment_bytes is not None or limit.segment_ms is not None):
+            raise Unsupported("segments", "the memory broker has none: it removes single messages")
         with self._space.changed:
             if spec.name in self._space.logs:
                 raise Refused(f"channel {spec.name!r} exists")
@@ -167,7 +170,8 @@ class Memory:
         with self._space.changed:
             log = self._space.log(channel)
             self._space.expire(log)
-            return log.group(group).backlog()
+            known = log.groups.get(group)
+            return log.end - log.base if known is None else known.backlog()
 
     def close(self) -> None:
         while self._open:
@@ -234,6 +238,7 @@ class MemoryConsumer:
 
     def receive(self, max_messages: int, wait_s: float) -> Received:
         with self._guard, self._space.changed:
+            check_count(max_messages)
             give_up_ns = time.monotonic_ns() + int(wait_s * 1e9)
             while True:
                 log = self._space.log(self._channel)
@@ -306,6 +311,7 @@ class MemoryReader:
 
     def read(self, max_messages: int, wait_s: float) -> Received:
         with self._guard, self._space.changed:
+            check_count(max_messages)
             give_up_ns = time.monotonic_ns() + int(wait_s * 1e9)
             while True:
                 log = self._space.log(self._channel)

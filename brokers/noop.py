@@ -18,7 +18,7 @@ import numpy as np
 
 from brokers.declarations import PROPERTIES, Declaration, Limits, ProfileDeclaration, Provider, Support
 from brokers.errors import ChannelMissing, Refused
-from brokers.guard import Guard, check, chosen
+from brokers.guard import Guard, check, check_count, chosen
 from brokers.types import (
     NO_PARTITION,
     NO_PLACE,
@@ -162,6 +162,7 @@ class NoopConsumer:
 
     def receive(self, max_messages: int, wait_s: float) -> Received:
         with self._guard:
+            check_count(max_messages)
             deadline_ns = time.monotonic_ns() + int(wait_s * 1e9)
             while (batch := self._channel.take()) is None:
                 if time.monotonic_ns() >= deadline_ns:

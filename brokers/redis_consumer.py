@@ -15,8 +15,8 @@ from typing import Any
 import hiredis
 import numpy as np
 
-from brokers.errors import Misuse, Refused, Unreachable, Unsupported
-from brokers.guard import Guard, chosen
+from brokers.errors import Refused, Unreachable, Unsupported
+from brokers.guard import Guard, check_count, chosen
 from brokers.redis_codec import Block, Entry, Handle, entries_by_stream, received
 from brokers.redis_wire import Wire, pack
 from brokers.types import ChannelSpec, ConsumerSettings, Indices, IntColumn, Outcome, Received, Settlements
@@ -81,8 +81,7 @@ class RedisConsumer:
 
     def receive(self, max_messages: int, wait_s: float) -> Received:
         with self._guard:
-            if max_messages < 1:
-                raise Misuse("max_messages must be at least 1")
+            check_count(max_messages)
             give_up = time.monotonic() + wait_s
             while True:
                 blocks = self._claim(max_messages) if time.monotonic() >= self._next_claim else []

@@ -22,7 +22,7 @@ def _never(source: str, note: str) -> Declaration:
     return Declaration(Support.IMPOSSIBLE, Provider.NOBODY, source, note)
 
 
-def _bound(source: str, low: float, high: float | None, note: str, by: Provider) -> Declaration:
+def _bound(source: str, low: float, high: float, note: str, by: Provider) -> Declaration:
     return Declaration(Support.GUARANTEED, by, source, note, low=low, high=high)
 
 
@@ -98,9 +98,15 @@ DECLARATION = ProfileDeclaration(
             Provider.ADAPTER,
         ),
         "retention.overshoot": _bound(
-            _XTRIM, 0.0, None, "as late as enforce_retention is called; none beyond that", Provider.ADAPTER
+            _XTRIM,
+            0.0,
+            1.0,
+            "as late as enforce_retention is called, nothing beyond that; the bound supposes twice a second",
+            Provider.ADAPTER,
         ),
-        "retention.overshoot_large_segment": _bound(_XTRIM, 0.0, None, "there are no segments", Provider.ADAPTER),
+        "retention.overshoot_large_segment": _bound(
+            _XTRIM, 0.0, 1.0, "there are no segments: as retention.overshoot", Provider.ADAPTER
+        ),
         "retention.size_excess": _bound(
             _XTRIM, 0.0, 0.01, "after enforce_retention; the share of a partition is rounded up", Provider.ADAPTER
         ),

@@ -8,8 +8,8 @@ from typing import Any
 
 import hiredis
 
-from brokers.errors import Misuse, Refused
-from brokers.guard import Guard
+from brokers.errors import Refused
+from brokers.guard import Guard, check_count
 from brokers.redis_codec import Block, entries_by_stream, received
 from brokers.redis_wire import Wire, pack
 from brokers.types import UNKNOWN_COUNT, Received
@@ -30,8 +30,7 @@ class RedisReader:
 
     def read(self, max_messages: int, wait_s: float) -> Received:
         with self._guard:
-            if max_messages < 1:
-                raise Misuse("max_messages must be at least 1")
+            check_count(max_messages)
             if not self._after:
                 return Received.empty(time.monotonic_ns())
             blocks: list[Block] = []
