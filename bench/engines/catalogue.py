@@ -10,6 +10,10 @@ from bench.engines.base import EngineSpec
 from scenarios.verdicts import Grade
 
 _KAFKA_SETTINGS = {
+    "process.roles": "broker,controller",
+    "node.id": "1",
+    "controller.listener.names": "CONTROLLER",
+    "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
     # One node: what would be replicated is not.
     "offsets.topic.replication.factor": "1",
     "offsets.topic.num.partitions": "4",

@@ -1,0 +1,237 @@
+"""Brokers as plain processes of this machine, on loopback ports, under the guard.
+
+``python -m bench.engines.native kafka redis sqs`` starts engines in the foreground for development: one
+JSON line each, until Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.engines import catalogue, prepare
+from bench.engines.base import LOOPBACK, EngineKind, EngineSpec, free_port, tail
+from bench.errors import EngineUnavailable
+from bench.guard import Guard, kill_group
+from brokers.types import Endpoint
+from scenarios.verdicts import Grade
+
+_START_S = 90.0
+_STOP_S = 5.0
+_ATTEMPTS = 3
+"""A port that was free may be taken before the broker binds it: then another one is tried."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What to run: its environment, the port that it will listen on, and how clients reach it."""
+
+    argv: Sequence[str]
+    port: int
+    endpoint: Endpoint
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+class NativeEngine:
+    """One broker process, with its own data directory."""
+
+    kind = EngineKind.NATIVE
+
+    def __init__(self, spec: EngineSpec, command: Command, directory: Path, log: Path, guard: Guard) -> None:
+        self.spec, self.endpoint = spec, command.endpoint
+        self._command, self._directory, self._log, self._guard = command, directory, log, guard
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def grade(self) -> Grade:
+        return self.spec.grade
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        return self.spec.settings
+
+    def start(self) -> None:
+        """Returns when the port takes connections. Raises EngineUnavailable with the end of the log."""
+        self._process = self._guard.spawn(
+            self._command.argv, log_path=self._log, env=self._command.environment, cwd=self._directory
+        )
+        deadline = time.monotonic() + _START_S
+        while not _listens(self._command.port):
+            if not self.alive():
+                raise EngineUnavailable(f"{self.spec.product} ended while it started: {self.log_tail()}")
+            if time.monotonic() > deadline:
+                self.stop()
+                raise EngineUnavailable(f"{self.spec.product} is not up after {_START_S:g} s: {self.log_tail()}")
+            time.sleep(0.05)
+
+    def alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def log_tail(self) -> str:
+        return tail(self._log)
+
+    def pid(self) -> int:
+        assert self._process is not None, "not started"
+        return self._process.pid
+
+    def kill(self) -> None:
+        """SIGKILL, and wait until it is dead."""
+        self._signal(signal.SIGKILL)
+        if self._process is not None:
+            self._process.wait()
+
+    def pause(self) -> None:
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def restart(self) -> None:
+        """Stop in order and start again: the same port, the same data."""
+        self.stop()
+        self.start()
+
+    def stop(self) -> None:
+        """SIGTERM, then SIGKILL when that takes too long; its data directory goes with the guard."""
+        if self._process is None:
+            return
+        self._signal(signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=_STOP_S)
+        self.kill()
+
+    def _signal(self, sig: signal.Signals) -> None:
+        if self._process is not None:
+            kill_group(self._process.pid, sig)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(0.5)
+        return probe.connect_ex((LOOPBACK, port)) == 0
+
+
+def redis(spec: EngineSpec, directory: Path, log: Path, guard: Guard) -> Command:
+    port = free_port()
+    own = {"bind": LOOPBACK, "port": str(port), "dir": str(directory), "daemonize": "no"}
+    options = [word for name, value in {**spec.settings, **own}.items() for word in (f"--{name}", value)]
+    return Command(
+        (str(prepare.redis()), *options), port, Endpoint("redis", f"redis://{LOOPBACK}:{port}/0")
+    )
+
+
+def kafka(spec: EngineSpec, directory: Path, log: Path, guard: Guard) -> Command:
+    jars, java, port, controller = prepare.kafka(), prepare.java(), free_port(), free_port()
+    own = {
+        "listeners": f"PLAINTEXT://{LOOPBACK}:{port},CONTROLLER://{LOOPBACK}:{controller}",
+        "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{port}",
+        "controller.quorum.voters": f"1@{LOOPBACK}:{controller}",
+        "log.dirs": str(directory / "data"),
+    }
+    properties = directory / "server.properties"
+    properties.write_text("".join(f"{name}={value}\n" for name, value in {**spec.settings, **own}.items()))
+    (directory / "log4j2.yaml").write_text(_LOG4J)
+    options = ("-Xms256m", "-Xmx1g", f"-Dlog4j2.configurationFile={directory / 'log4j2.yaml'}", "-cp", f"{jars}/*")
+    cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
+    form = [str(java), *options, "kafka.tools.StorageTool", "format", "--cluster-id", cluster, "--config", str(properties)]
+    formatting = guard.spawn(form, log_path=log, cwd=directory)
+    if formatting.wait() != 0:
+        raise EngineUnavailable(f"{spec.product} could not format its directory: {tail(log)}")
+    return Command(
+        (str(java), *options, "kafka.Kafka", str(properties)), port, Endpoint("kafka", f"{LOOPBACK}:{port}")
+    )
+
+
+_LOG4J = """\
+Configuration:
+  Appenders:
+    Console: {name: out, PatternLayout: {pattern: "%d{ISO8601} %p %c{1}: %m%n"}}
+  Loggers:
+    Root: {level: WARN, AppenderRef: {ref: out}}
+"""
+
+
+def localstack(spec: EngineSpec, directory: Path, log: Path, guard: Guard) -> Command:
+    port = free_port()
+    environment = {
+        **spec.settings,
+        "GATEWAY_LISTEN": f"{LOOPBACK}:{port}",
+        # All that it writes stays in its own directory.
+        "FILESYSTEM_ROOT": str(directory),
+        "HOME": str(directory),
+        "TMPDIR": str(directory),
+        "LOCALSTACK_VOLUME_DIR": str(directory / "volume"),
+        "PYTHONPATH": "",
+    }
+    endpoint = Endpoint(
+        "sqs",
+        f"http://{LOOPBACK}:{port}",
+        {"region": "us-east-1"},
+        {"access_key_id": "test", "secret_access_key": "test"},
+    )
+    return Command((str(prepare.localstack()), "-m", "localstack.runtime.main"), port, endpoint, environment)
+
+
+_RECIPES: Mapping[str, Callable[[EngineSpec, Path, Path, Guard], Command]] = {
+    "redis": redis,
+    "kafka": kafka,
+    "sqs": localstack,
+}
+
+
+def start(spec: EngineSpec, logs: Path, guard: Guard) -> NativeEngine:
+    """Start one engine; its port may be taken in between, so it is tried more than once."""
+    log = logs / f"{spec.name}.log"
+    for attempt in range(1, _ATTEMPTS + 1):
+        directory = guard.directory(spec.name)
+        engine = NativeEngine(spec, _RECIPES[spec.name](spec, directory, log, guard), directory, log, guard)
+        try:
+            engine.start()
+        except EngineUnavailable as problem:
+            if attempt == _ATTEMPTS or "in use" not in str(problem).lower():
+                raise
+        else:
+            return engine
+    raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def main(names: Sequence[str]) -> int:
+    stopped = threading.Event()
+    for sig in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(sig, lambda *_: stopped.set())
+    with Guard.start(f"dev-{os.getpid()}") as guard:
+        logs = guard.directory("logs")
+        engines = [start(catalogue.ENGINES[name], logs, guard) for name in names or catalogue.ENGINES]
+        for engine in engines:
+            secrets = {key: value for key, value in engine.endpoint.secrets.items() if value == "test"}
+            row = {
+                "broker": engine.endpoint.broker,
+                "address": engine.endpoint.address,
+                "options": dict(engine.endpoint.options),
+                "secrets": secrets,
+            }
+            print(json.dumps(row), flush=True)
+        while not stopped.wait(0.5):
+            for engine in engines:
+                if not engine.alive():
+                    print(f"{engine.spec.name} ended: {engine.log_tail()}", file=sys.stderr)
+                    return 1
+        for engine in engines:
+            engine.stop()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
