@@ -18,6 +18,7 @@ from brokers.types import (
     Batch,
     ConsumerSettings,
     Indices,
+    Outcome,
     ProducerSettings,
     Received,
     ReplayStart,
@@ -31,6 +32,14 @@ from scenarios.stamp import Stamper, Stamps
 def key_name(key: int) -> bytes:
     """The ordering key of a key number. Negative numbers stand for "no key"."""
     return b"key-%d" % key
+
+
+class _KeyNames(dict[int, bytes]):
+    """Names made once: a look-up costs a tenth of a formatting."""
+
+    def __missing__(self, key: int) -> bytes:
+        name = self[key] = key_name(key)
+        return name
 
 
 class Sender:
@@ -53,7 +62,9 @@ class Sender:
         self._writer, self._number, self._size = writer, number, size
         self._stamper = Stamper(producer=number, run=run, size=size, seed=seed)
         self._next_seq = 0
-        self._key_names: dict[int, bytes] = {}
+        self._key_names = _KeyNames()
+        self.acknowledged = 0
+        """Sends that the broker is known to have taken."""
         writer.mark("producer", producer=number, channel=channel, size=size, **attributes)
 
     def send(self, keys: Sequence[int] | Column, intended_ns: Column | None = None) -> SendReceipt:
@@ -61,7 +72,7 @@ class Sender:
         key_column = np.asarray(keys, np.int64)
         seqs = np.arange(self._next_seq, self._next_seq + len(key_column), dtype=np.int64)
         payloads, checksums = self._stamper.stamp(seqs, key_column, time.time_ns())
-        batch = Batch(payloads, [self._name(key) for key in key_column.tolist()])
+        batch = Batch(payloads, list(map(self._key_names.__getitem__, key_column.tolist())))
         sent_ns = time.monotonic_ns()
         # Written before it is sent: a crash in between leaves a send of unknown fate, never a phantom.
         self._writer.sends(
@@ -75,23 +86,21 @@ class Sender:
         )
         self._next_seq += len(key_column)
         receipt = self._producer.send(batch)
-        self._writer.settled(self._number, self._producer.poll())
+        self._settled(self._producer.poll())
         return receipt
 
     def flush(self, timeout_s: float = 30.0) -> Settlements:
         settlements = self._producer.flush(timeout_s)
-        self._writer.settled(self._number, settlements)
+        self._settled(settlements)
         return settlements
 
     def close(self) -> None:
         """What is still in flight is written down as UNKNOWN."""
-        self._writer.settled(self._number, self._producer.close())
+        self._settled(self._producer.close())
 
-    def _name(self, key: int) -> bytes:
-        name = self._key_names.get(key)
-        if name is None:
-            name = self._key_names[key] = key_name(key)
-        return name
+    def _settled(self, settlements: Settlements) -> None:
+        self.acknowledged += int(np.count_nonzero(settlements.outcomes == Outcome.ACKNOWLEDGED))
+        self._writer.settled(self._number, settlements)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +144,10 @@ class Taker:
         settlements = self.consumer.acknowledge(taken.received, indices)
         self._writer.settles(self._number, taken.batch, Action.ACKNOWLEDGE, settlements, asked_ns)
         return settlements
+
+    @property
+    def can_release(self) -> bool:
+        return isinstance(self.consumer, Releasable)
 
     def release(self, taken: Taken, indices: Indices = None) -> Settlements:
         """Raises TypeError where the consumer is not Releasable: ask before."""

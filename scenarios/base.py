@@ -23,11 +23,46 @@ Progress = Callable[[float, str], None]
 """(share done 0..1, what is running now)."""
 
 
+class Worker(Protocol):
+    """What a body is given by the load process that runs it: a connection, orders, and a way to answer."""
+
+    def connect(self) -> Broker:
+        """A new connection under the profile that the process was started for; the body closes it."""
+        ...
+
+    def connect_noop(self) -> Broker:
+        """The profile that does nothing, to price the body itself."""
+        ...
+
+    def next_order(self) -> Any:
+        """Wait for the next order. ``None``: there will be no more, and the body returns."""
+        ...
+
+    def report(self, report: Any) -> None:
+        """Answer; anything that pickles."""
+        ...
+
+    def cpu_ns(self) -> int:
+        """CPU time of the whole load process so far, its client library's threads included."""
+        ...
+
+
 class LoadProcess(Protocol):
-    """A running load process."""
+    """A running load process. It ends with the process that started it, however that ends."""
+
+    def order(self, order: Any) -> None:
+        """Hand over an order (anything that pickles but None). Raises LoadFailed."""
+        ...
+
+    def report(self, timeout_s: float) -> Any:
+        """The body's next report. Raises LoadFailed when the process is lost; TimeoutError when it is late."""
+        ...
 
     def wait(self, timeout_s: float) -> None:
-        """Raises LoadFailed with the process's own message when it fails; TimeoutError when it is late."""
+        """No more orders: wait for the end.
+
+        Raises LoadFailed with the process's own message when it fails; TimeoutError when it is late.
+        """
         ...
 
     def kill(self) -> None:
@@ -40,9 +75,12 @@ class LoadFailed(RuntimeError):
 
 
 class Load(Protocol):
-    """Starts load processes. ``body`` is ``"module:function"`` in ``scenarios``; ``arguments`` must pickle."""
+    """Starts load processes.
 
-    def start(self, body: str, arguments: Mapping[str, Any]) -> LoadProcess: ...
+    ``body`` is ``"module:function"`` in ``scenarios``, called with a ``Worker`` and the arguments, which must pickle.
+    """
+
+    def start(self, body: str, profile: str, endpoint: Endpoint, arguments: Mapping[str, Any]) -> LoadProcess: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,317 @@
+"""What the load processes of ``throughput`` do: publish or consume in windows that the scenario orders.
+
+A body opens its own connection and its own part of the history, then works off orders. Closed loop: the next
+batch goes out as soon as the last was accepted, so that rates are the most that one client does.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from shutil import rmtree
+from typing import Any
+
+import numpy as np
+
+from brokers.protocols import Broker, Counting
+from brokers.types import Batch, ChannelSpec, ConsumerSettings, ProducerSettings
+from scenarios.actors import Sender, Taken, Taker
+from scenarios.base import Worker
+from scenarios.history import Writer
+
+_FLUSH_S = 30.0
+_WAIT_S = 0.2
+"""Longest wait of one receive: how late a window's end may be noticed."""
+_KEY_POOL = 65_536
+_SLICE_BATCHES = 10
+"""Batches that wait on the noop channel while a ceiling is measured: bounds its memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Open a producer or consumer on a channel; ``number`` is its number in the history."""
+
+    channel: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Publish from ``start_ns`` until ``end_ns`` (monotonic), then flush. Reports the acknowledged sends so far."""
+
+    window: int
+    batch: int
+    start_ns: int
+    end_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Consume:
+    """Receive and acknowledge until ``end_ns``, or ``count`` messages, or nothing for ``idle_s``.
+
+    Reports (messages received, whether it ended before ``end_ns``).
+    """
+
+    window: int
+    batch: int
+    start_ns: int
+    end_ns: int
+    count: int | None
+    idle_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """Report how many messages the broker still holds for the group; None where it does not tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """Measure the body against a broker that does nothing: its own ceiling. Reports messages per second."""
+
+    batch: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Close what was opened. Reports True."""
+
+
+Order = Open | Publish | Consume | Backlog | Price | Close
+
+
+def produce(worker: Worker, arguments: Mapping[str, Any]) -> None:
+    """Body of a producer. Arguments: history, name, run, seed, size, keys."""
+    broker = worker.connect()
+    with _writer(arguments) as writer:
+        publisher = _Publisher(worker, broker, writer, arguments)
+        while (order := worker.next_order()) is not None:
+            worker.report(publisher.obey(order))
+    broker.close()
+
+
+def consume(worker: Worker, arguments: Mapping[str, Any]) -> None:
+    """Body of a consumer. Arguments: those of ``produce``, and acknowledge_every."""
+    broker = worker.connect()
+    with _writer(arguments) as writer:
+        subscriber = _Subscriber(worker, broker, writer, arguments)
+        while (order := worker.next_order()) is not None:
+            worker.report(subscriber.obey(order))
+    broker.close()
+
+
+def _writer(arguments: Mapping[str, Any]) -> Writer:
+    return Writer(Path(arguments["history"]), arguments["name"], arguments["run"])
+
+
+class _Usage:
+    """CPU time between a window's begin and its end, written down as a mark."""
+
+    def __init__(self, worker: Worker, writer: Writer, role: str, window: int) -> None:
+        self._worker, self._writer = worker, writer
+        self._labels = {"role": role, "window": window}
+        self._begin = self._now()
+
+    def _now(self) -> tuple[int, int, int]:
+        return time.monotonic_ns(), self._worker.cpu_ns(), time.thread_time_ns()
+
+    def end(self, **attributes: int) -> None:
+        wall_ns, process_ns, loop_ns = (after - before for after, before in zip(self._now(), self._begin, strict=True))
+        self._writer.mark(
+            "usage", **self._labels, wall_ns=wall_ns, process_cpu_ns=process_ns, loop_cpu_ns=loop_ns, **attributes
+        )
+
+
+class _Keys:
+    """Random keys, drawn once and used again: drawing costs more than sending."""
+
+    def __init__(self, seed: int, keys: int) -> None:
+        self._pool = np.random.default_rng(seed).integers(0, keys, _KEY_POOL)
+        self._at = 0
+
+    def take(self, count: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+        if self._at + count > len(self._pool):
+            self._at = 0
+        if count > len(self._pool):
+            return np.resize(self._pool, count)
+        keys = self._pool[self._at : self._at + count]
+        self._at += count
+        return keys
+
+
+class _Publisher:
+    def __init__(self, worker: Worker, broker: Broker, writer: Writer, arguments: Mapping[str, Any]) -> None:
+        self._worker, self._broker, self._writer, self._arguments = worker, broker, writer, arguments
+        self._keys = _Keys(arguments["seed"], arguments["keys"])
+        self._sender: Sender | None = None
+
+    def obey(self, order: Order) -> Any:
+        match order:
+            case Open():
+                self._sender = _sender(self._broker, self._writer, self._arguments, order.channel, order.number)
+                return True
+            case Publish():
+                return self._publish(order)
+            case Price():
+                return _publish_ceiling(self._worker, self._arguments, order)
+            case Close():
+                if self._sender is not None:
+                    self._sender.close()
+                return True
+        raise ValueError(f"a producer cannot {order}")
+
+    def _publish(self, order: Publish) -> int:
+        assert self._sender is not None
+        send, keys, batch, end_ns = self._sender.send, self._keys, order.batch, order.end_ns
+        _sleep_until(order.start_ns)
+        usage = _Usage(self._worker, self._writer, "producer", order.window)
+        while time.monotonic_ns() < end_ns:
+            send(keys.take(batch))
+        usage.end()
+        self._sender.flush(_FLUSH_S)
+        return self._sender.acknowledged
+
+
+class _Subscriber:
+    def __init__(self, worker: Worker, broker: Broker, writer: Writer, arguments: Mapping[str, Any]) -> None:
+        self._worker, self._broker, self._writer, self._arguments = worker, broker, writer, arguments
+        self._every = int(arguments["acknowledge_every"])
+        self._settings = ConsumerSettings(name=arguments["name"])
+        self._taker: Taker | None = None
+        self._channel = ""
+
+    def obey(self, order: Order) -> Any:
+        match order:
+            case Open():
+                self._channel = order.channel
+                self._taker = Taker(
+                    self._broker, order.channel, self._writer, number=order.number, settings=self._settings
+                )
+                return True
+            case Consume():
+                return self._consume(order)
+            case Backlog():
+                if not isinstance(self._broker, Counting):
+                    return None
+                return self._broker.backlog(self._channel, self._settings.group)
+            case Price():
+                return _consume_ceiling(self._worker, self._arguments, order)
+            case Close():
+                if self._taker is not None:
+                    self._taker.close()
+                return True
+        raise ValueError(f"a consumer cannot {order}")
+
+    def _consume(self, order: Consume) -> tuple[int, bool]:
+        assert self._taker is not None
+        taker, open_batches = self._taker, list[Taken]()
+        received, empty_since_ns = 0, 0
+        idle_ns = int(order.idle_s * 1e9)
+        _sleep_until(order.start_ns)
+        usage = _Usage(self._worker, self._writer, "consumer", order.window)
+        early = True
+        while order.count is None or received < order.count:
+            now_ns = time.monotonic_ns()
+            if now_ns >= order.end_ns:
+                early = False
+                break
+            taken = taker.take(order.batch, min(_WAIT_S, (order.end_ns - now_ns) / 1e9))
+            if len(taken):
+                received += len(taken)
+                empty_since_ns = 0
+                open_batches.append(taken)
+                if len(open_batches) >= self._every:
+                    _acknowledge(taker, open_batches)
+            else:
+                empty_since_ns = empty_since_ns or now_ns
+                if time.monotonic_ns() - empty_since_ns >= idle_ns:
+                    break
+        _acknowledge(taker, open_batches)
+        usage.end(received=received)
+        return received, early
+
+
+def _acknowledge(taker: Taker, batches: list[Taken]) -> None:
+    for taken in batches:
+        taker.acknowledge(taken)
+    batches.clear()
+
+
+def _sender(broker: Broker, writer: Writer, arguments: Mapping[str, Any], channel: str, number: int) -> Sender:
+    return Sender(
+        broker,
+        channel,
+        writer,
+        number=number,
+        run=arguments["run"],
+        seed=arguments["seed"],
+        size=arguments["size"],
+        settings=ProducerSettings(),
+    )
+
+
+def _sleep_until(monotonic_ns: int) -> None:
+    time.sleep(max(0.0, (monotonic_ns - time.monotonic_ns()) / 1e9))
+
+
+class _Ceiling:
+    """A scratch channel on the profile that does nothing, and a scratch history. Only one side is timed."""
+
+    def __init__(self, worker: Worker, arguments: Mapping[str, Any]) -> None:
+        self._directory = Path(arguments["history"]) / f"ceiling-{arguments['name']}"
+        self.broker = worker.connect_noop()
+        self.broker.create_channel(ChannelSpec("ceiling"))
+        self.writer = Writer(self._directory, "ceiling", arguments["run"])
+        self.keys = _Keys(arguments["seed"], arguments["keys"])
+
+    def close(self) -> None:
+        self.broker.delete_channel("ceiling")
+        self.broker.close()
+        rmtree(self._directory)
+
+
+def _publish_ceiling(worker: Worker, arguments: Mapping[str, Any], order: Price) -> float:
+    ceiling = _Ceiling(worker, arguments)
+    sender = _sender(ceiling.broker, ceiling.writer, arguments, "ceiling", 0)
+    drain = ceiling.broker.consumer("ceiling", ConsumerSettings())
+    count, timed_ns = 0, 0
+    while timed_ns < order.seconds * 1e9:
+        begin_ns = time.monotonic_ns()
+        for _ in range(_SLICE_BATCHES):
+            sender.send(ceiling.keys.take(order.batch))
+        timed_ns += time.monotonic_ns() - begin_ns
+        count += _SLICE_BATCHES * order.batch
+        while len(drain.receive(_SLICE_BATCHES * order.batch, 0.0)):
+            pass
+    begin_ns = time.monotonic_ns()
+    sender.close()
+    ceiling.writer.close()
+    timed_ns += time.monotonic_ns() - begin_ns
+    ceiling.close()
+    return count / timed_ns * 1e9
+
+
+def _consume_ceiling(worker: Worker, arguments: Mapping[str, Any], order: Price) -> float:
+    ceiling = _Ceiling(worker, arguments)
+    aside = Writer(Path(arguments["history"]) / f"ceiling-{arguments['name']}", "aside", arguments["run"])
+    sender = _sender(ceiling.broker, aside, arguments, "ceiling", 0)
+    taker = Taker(ceiling.broker, "ceiling", ceiling.writer, number=0)
+    count, timed_ns = 0, 0
+    while timed_ns < order.seconds * 1e9:
+        for _ in range(_SLICE_BATCHES):
+            sender.send(ceiling.keys.take(order.batch))
+        begin_ns = time.monotonic_ns()
+        while len(taken := taker.take(order.batch, 0.0)):
+            taker.acknowledge(taken)
+            count += len(taken)
+        timed_ns += time.monotonic_ns() - begin_ns
+    begin_ns = time.monotonic_ns()
+    ceiling.writer.close()
+    timed_ns += time.monotonic_ns() - begin_ns
+    sender.close()
+    aside.close()
+    ceiling.close()
+    return count / timed_ns * 1e9
