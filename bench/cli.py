@@ -10,6 +10,7 @@ import random
 import signal
 import sys
 from contextlib import nullcontext
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -17,6 +18,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from bench import doctor as diagnosis
 from bench import errors, listing, runner, store
 from bench.analyse import analyse as analyse_run
 from bench.engines.base import EngineChoice
@@ -127,9 +129,9 @@ def list_everything(as_json: Json = False) -> None:
 @app.command()
 def doctor(as_json: Json = False) -> None:
     """What this machine can run, what is missing, and the command that mends it."""
-    rows = listing.health()
-    typer.echo(json.dumps(rows, indent=1) if as_json else listing.health_text(rows))
-    if any(not row["ok"] and row["required"] for row in rows):
+    checks = diagnosis.examine()
+    typer.echo(json.dumps([asdict(check) for check in checks], indent=1) if as_json else diagnosis.text(checks))
+    if any(check.required and not check.ok for check in checks):
         raise typer.Exit(errors.EngineUnavailable.exit_code)
 
 

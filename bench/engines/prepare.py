@@ -21,7 +21,8 @@ from bench.errors import EngineUnavailable
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCKS = ROOT / "locks"
-_STAMP = "brokerbench.stamp"
+STAMP = "brokerbench.stamp"
+"""Written last: a part counts only with it."""
 
 
 def cache_directory() -> Path:
@@ -91,7 +92,7 @@ def _once(name: str, lock: Path, make: Callable[[Path], None]) -> Path:
     """The finished part, made now if it is not there or was made from another lock."""
     target = cache_directory() / name
     stamp = hashlib.sha256(lock.read_bytes()).hexdigest()
-    if _read(target / _STAMP) == stamp:
+    if _read(target / STAMP) == stamp:
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
     print(f"preparing {name} (once; a download)", file=sys.stderr, flush=True)
@@ -100,7 +101,7 @@ def _once(name: str, lock: Path, make: Callable[[Path], None]) -> Path:
     shutil.rmtree(target, ignore_errors=True)
     try:
         make(target)
-        (target / _STAMP).write_text(stamp, encoding="utf-8")
+        (target / STAMP).write_text(stamp, encoding="utf-8")
     except BaseException:
         shutil.rmtree(target, ignore_errors=True)
         raise
@@ -130,7 +131,9 @@ def _jars(package: str, lock: Path, target: Path) -> None:
             if name not in found:
                 raise EngineUnavailable(f"{package} did not bring {name}, which {lock.name} names")
             if hashlib.sha256(found[name].read_bytes()).hexdigest() != digest:
-                raise EngineUnavailable(f"{name} is not what {lock.name} names: its SHA-256 differs; nothing was installed")
+                raise EngineUnavailable(
+                    f"{name} is not what {lock.name} names: its SHA-256 differs; nothing was installed"
+                )
             shutil.copyfile(found[name], target / name)
 
 

@@ -1,0 +1,50 @@
+# The two commands: `make decide` and `make test`. Needs Python >= 3.11 and a network once; no Docker, no Java, no Redis.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help setup engines decide test test-docker check fix clean
+
+help:
+	@echo "make decide       measure all five profiles, write docs/decision-record.md, an HTML report and runs/<id>/"
+	@echo "make test         the whole test suite, with real brokers"
+	@echo "make test-docker  a cell per broker in Docker (needs a daemon)"
+	@echo "make check        formatting, lint, types, layers"
+	@echo "make clean        remove what these made, but not runs/"
+
+setup: $(VENV)/.stamp
+	@$(BIN)/python -m bench.engines.prepare > /dev/null
+
+# pip only brings uv, which installs the rest from the lock in seconds. Both refuse what has no matching hash.
+$(VENV)/.stamp: locks/main.txt locks/uv.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python >= 3.11 is needed; this is $$($(PYTHON) --version). Name another: make PYTHON=python3.12" >&2; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+	  { echo "the venv module is missing (Debian: apt-get install python3-venv)" >&2; exit 2; }
+	@echo "installing from locks/main.txt" >&2
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r locks/uv.txt
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip sync --quiet --require-hashes locks/main.txt
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+decide: setup
+	@$(BIN)/brokerbench decide
+
+test: setup
+	$(BIN)/python -m pytest
+
+test-docker: setup
+	$(BIN)/python -m pytest -m docker tests/docker
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fix: setup
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) .cache build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
