@@ -8,15 +8,14 @@ findings.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Self
 
 from brokers.declarations import ProfileDeclaration
 from brokers.errors import Misuse
 from brokers.faulty_deliveries import FaultyConsumer, FaultyReader
 from brokers.faulty_state import Fault, FaultName, Offender, State, rows_of
-from brokers.memory import Memory, MemoryProducer, steady_epoch_ns
+from brokers.memory import Memory, MemoryProducer
 from brokers.types import (
     NO_PARTITION,
     NO_PLACE,
@@ -39,16 +38,29 @@ _PAGE = 1000
 
 
 class Faulty:
-    """``inner`` with ``faults``. Use one object for all producers and consumers of a run: it holds the record."""
+    """``inner`` with ``faults``. All connections of a run come from one object by ``again``: they share the record."""
 
-    def __init__(self, inner: Memory, faults: Sequence[Fault], clock: Callable[[], int] = steady_epoch_ns) -> None:
+    def __init__(self, inner: Memory, faults: Sequence[Fault]) -> None:
         self._inner = inner
-        self._state = State(faults, clock)
+        self._state = State(faults, inner.space.clock)
 
     @classmethod
-    def connect(cls, endpoint: Endpoint) -> Self:
-        """``options["faults"]``: ``name:rate[:seed]``, comma-separated, over the memory broker of this address."""
-        return cls(Memory.connect(endpoint), parse_faults(endpoint.options.get("faults", "")))
+    def connect(cls, endpoint: Endpoint) -> Faulty:
+        """``options["faults"]``: ``name:rate[:seed]``, comma-separated, over the memory broker of this address.
+
+        Connections to one address with the same faults share the record.
+        """
+        faults = endpoint.options.get("faults", "")
+        first = _CONNECTED.get((endpoint.address, faults))
+        if first is None:
+            first = _CONNECTED[endpoint.address, faults] = cls(Memory.connect(endpoint), parse_faults(faults))
+        return first.again()
+
+    def again(self) -> Faulty:
+        """Another connection to the same: the same messages, the same faults, the same record."""
+        other = Faulty(Memory(self._inner.space), ())
+        other._state = self._state
+        return other
 
     @property
     def offenders(self) -> Mapping[FaultName, Sequence[Offender]]:
@@ -141,6 +153,7 @@ class FaultyProducer:
         return replace(settled, outcomes=outcomes, partitions=partitions, places=places, errors=errors)
 
 
+_CONNECTED: dict[tuple[str, str], Faulty] = {}
 _LIES = {FaultName.REJECT_BUT_DELIVER: Outcome.REJECTED, FaultName.UNKNOWN_OUTCOME: Outcome.UNKNOWN}
 
 

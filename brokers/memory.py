@@ -92,7 +92,7 @@ class Memory:
     """A connection to a ``Space``. ``address``: any text, e.g. ``memory://tests``."""
 
     def __init__(self, space: Space) -> None:
-        self._space = space
+        self.space = space
         self._open: list[MemoryProducer | MemoryConsumer | MemoryReader] = []
 
     @classmethod
@@ -111,65 +111,64 @@ class Memory:
         limit = spec.retention
         if limit is not None and (limit.segment_bytes is not None or limit.segment_ms is not None):
             raise Unsupported("segments", "the memory broker has none: it removes single messages")
-        with self._space.changed:
-            if spec.name in self._space.logs:
+        with self.space.changed:
+            if spec.name in self.space.logs:
                 raise Refused(f"channel {spec.name!r} exists")
             if spec.dead_letter is not None:
-                self._space.log(spec.dead_letter.channel)
-            self._space.logs[spec.name] = Log(spec)
+                self.space.log(spec.dead_letter.channel)
+            self.space.logs[spec.name] = Log(spec)
 
     def delete_channel(self, name: str) -> None:
-        with self._space.changed:
-            self._space.logs.pop(name, None)
-            self._space.changed.notify_all()
+        with self.space.changed:
+            self.space.logs.pop(name, None)
+            self.space.changed.notify_all()
 
     def list_channels(self, prefix: str) -> list[str]:
-        with self._space.changed:
-            return sorted(name for name in self._space.logs if name.startswith(prefix))
+        with self.space.changed:
+            return sorted(name for name in self.space.logs if name.startswith(prefix))
 
     def producer(self, channel: str, settings: ProducerSettings) -> MemoryProducer:
-        with self._space.changed:
-            self._space.log(channel)
-        producer = MemoryProducer(self._space, channel)
+        with self.space.changed:
+            self.space.log(channel)
+        producer = MemoryProducer(self.space, channel)
         self._open.append(producer)
         return producer
 
     def consumer(self, channel: str, settings: ConsumerSettings) -> MemoryConsumer:
-        with self._space.changed:
-            self._space.log(channel).group(settings.group)
-        consumer = MemoryConsumer(self._space, channel, settings.group)
+        with self.space.changed:
+            self.space.log(channel).group(settings.group)
+        consumer = MemoryConsumer(self.space, channel, settings.group)
         self._open.append(consumer)
         return consumer
 
     def reader(self, channel: str, start: ReplayStart) -> MemoryReader:
-        with self._space.changed:
-            self._space.log(channel)
-        reader = MemoryReader(self._space, channel, start)
+        with self.space.changed:
+            self.space.log(channel)
+        reader = MemoryReader(self.space, channel, start)
         self._open.append(reader)
         return reader
 
     def bounds(self, channel: str) -> tuple[Position, Position]:
-        with self._space.changed:
-            log = self._space.log(channel)
-            self._space.expire(log)
+        with self.space.changed:
+            log = self.space.log(channel)
+            self.space.expire(log)
             ends = dict(enumerate(log.ends))
-            firsts = dict(ends)
-            for partition, place in zip(reversed(log.partitions), reversed(log.places), strict=True):
-                firsts[partition] = place
+            # Backwards, so that the first place of each partition is the one that stays.
+            firsts = ends | dict(zip(reversed(log.partitions), reversed(log.places), strict=True))
             return Position(firsts), Position(ends)
 
     def enforce_retention(self, channel: str) -> int:
         """Removals are applied before every operation too: this only makes them happen now."""
-        with self._space.changed:
-            log = self._space.log(channel)
+        with self.space.changed:
+            log = self.space.log(channel)
             before = log.base
-            self._space.expire(log)
+            self.space.expire(log)
             return log.base - before
 
     def backlog(self, channel: str, group: str) -> int:
-        with self._space.changed:
-            log = self._space.log(channel)
-            self._space.expire(log)
+        with self.space.changed:
+            log = self.space.log(channel)
+            self.space.expire(log)
             known = log.groups.get(group)
             return log.end - log.base if known is None else known.backlog()
 

@@ -256,5 +256,5 @@ DECLARATION = ProfileDeclaration(
         drain_proof="the deque of the process is empty",
         buffers_ahead=False,
     ),
-    properties={name: _NOTHING for name in PROPERTIES},
+    properties=dict.fromkeys(PROPERTIES, _NOTHING),
 )

@@ -77,7 +77,7 @@ def assemble(plugins: Iterable[EntryPoint]) -> Catalogue:
     for plugin in plugins:
         try:
             adapter = plugin.load()
-        except Exception as error:  # noqa: BLE001 - a stranger's module may raise anything
+        except Exception as error:  # a stranger's module may raise anything
             broken[plugin.name] = f"{plugin.value}: {type(error).__name__}: {error}"
             continue
         if not isinstance(adapter, Adapter):

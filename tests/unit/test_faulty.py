@@ -11,6 +11,7 @@ from brokers.types import (
     Batch,
     ChannelSpec,
     ConsumerSettings,
+    Endpoint,
     FromBeginning,
     Outcome,
     ProducerSettings,
@@ -30,7 +31,7 @@ class Bench:
     def __init__(self, name: FaultName, rate: float = 0.1, retention: Retention | None = None) -> None:
         self.now_ns = 10**18
         self.name = name
-        self.broker = Faulty(Memory(Space(self.clock)), [Fault(name, rate, 3)], self.clock)
+        self.broker = Faulty(Memory(Space(self.clock)), [Fault(name, rate, 3)])
         self.broker.create_channel(ChannelSpec("c", partitions=2, retention=retention))
         self.settled = self.publish()
 
@@ -194,6 +195,17 @@ def test_the_same_seed_hits_the_same_messages() -> None:
     first.consume()
     second.replay()
     assert sorted(first.hits) == sorted(second.hits)
+
+
+def test_connections_share_the_record() -> None:
+    endpoint = Endpoint("memory", "memory://shared-faults", {"faults": "lose:1"})
+    first, second = Faulty.connect(endpoint), Faulty.connect(endpoint)
+    first.create_channel(ChannelSpec("c"))
+    first.producer("c", ProducerSettings()).send(Batch([b"gone"]))
+    consumer = second.consumer("c", ConsumerSettings())
+    second.again().close()
+    assert len(consumer.receive(1, 0)) == 0
+    assert [offender.payload for offender in first.offenders[FaultName.LOSE]] == [b"gone"]
 
 
 def test_faults_as_text() -> None:
