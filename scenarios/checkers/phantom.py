@@ -1,0 +1,42 @@
+"""Was anything delivered that should not exist?
+
+Two sorts, counted apart: a delivery of what this run never sent to this channel, and one of a send that the broker had
+rejected. Sends of unknown fate may be delivered.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from brokers.types import Outcome
+from scenarios.checkers.record import MAX_OFFENDERS, Delivered, Record
+from scenarios.stamp import CORRUPT
+from scenarios.verdicts import Finding
+
+
+def phantoms(record: Record, delivered: Delivered) -> Finding:
+    """``delivery.no_phantom``; observations are all deliveries."""
+    message = delivered.message
+    never_sent = (message < 0) & (delivered.column("status") != CORRUPT)
+    rejected = np.zeros(len(delivered), bool)
+    known = np.flatnonzero(message >= 0)
+    rejected[known] = record.sent.outcome[message[known]] == Outcome.REJECTED
+    bad = np.flatnonzero(never_sent | rejected)
+    return Finding(
+        "delivery.no_phantom",
+        observations=len(delivered),
+        violations=len(bad),
+        offenders=tuple(_offender(record, delivered, at) for at in bad[:MAX_OFFENDERS].tolist()),
+        note=f"{int(never_sent.sum())} never sent, {int(rejected.sum())} rejected and delivered all the same",
+    )
+
+
+def _offender(record: Record, delivered: Delivered, at: int) -> dict[str, object]:
+    message = int(delivered.message[at])
+    if message < 0:
+        return {"kind": "never sent", **delivered.describe(at)}
+    return {
+        "kind": "rejected",
+        **record.sent.describe(message),
+        **delivered.describe(at),
+    }

@@ -1,0 +1,70 @@
+"""Does a released delivery come back without waiting for its lease, and how soon?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from scenarios.checkers.record import MAX_OFFENDERS, NEVER, Delivered, Ids, Mask, Record
+from scenarios.history import Action
+from scenarios.verdicts import Finding
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """One entry a released delivery."""
+
+    at: Ids
+    """Index of the released delivery."""
+    again: Ids
+    """Index of the next delivery of the same message, or -1."""
+    delay_ns: Ids
+    """From the answer to the release until the message was received again; NEVER where it was not."""
+    in_time: Mask
+    """Received again before the lease of the released delivery would have ended."""
+
+
+def returned(record: Record, delivered: Delivered, lease_s: float) -> Returned:
+    """Releases that the broker accepted, and what came of them. ``delivered`` is what one group got."""
+    delivered = delivered.known()
+    order = np.argsort(delivered.message, kind="stable")
+    following = np.full(len(delivered), -1, np.int64)
+    same = delivered.message[order[1:]] == delivered.message[order[:-1]]
+    following[order[:-1][same]] = order[1:][same]
+    released_ns = record.settled(delivered, Action.RELEASE).settled_ns
+    at = np.flatnonzero(released_ns != NEVER)
+    again = following[at]
+    received = delivered.column("received_ns")
+    came = again >= 0
+    delay = np.where(came, received[again] - released_ns[at], NEVER)
+    in_time = came & (received[again] < received[at] + int(lease_s * 1e9))
+    return Returned(at, again, delay, in_time)
+
+
+def comes_back(record: Record, delivered: Delivered, lease_s: float, *, drained: bool) -> Finding:
+    """``redelivery.after_release``. An attempt is a released delivery.
+
+    One that never came back counts as failed only after a proven drain; else it is unknown.
+    """
+    delivered = delivered.known()
+    back = returned(record, delivered, lease_s)
+    if not len(back.at):
+        return Finding("redelivery.after_release", note="nothing was released")
+    counted = (back.again >= 0) | drained
+    failed = np.flatnonzero(counted & ~back.in_time)
+    return Finding(
+        "redelivery.after_release",
+        observations=int(counted.sum()),
+        violations=len(failed),
+        unknown=int((~counted).sum()),
+        offenders=tuple(
+            {
+                **record.sent.describe(int(delivered.message[back.at[row]])),
+                **delivered.describe(int(back.at[row])),
+                "came_back": bool(back.again[row] >= 0),
+            }
+            for row in failed[:MAX_OFFENDERS].tolist()
+        ),
+        note=f"in time means before the lease of {lease_s:g} s",
+    )

@@ -1,0 +1,203 @@
+"""Ordering: the whole channel, per key with one and with three consumers, with several producers, after a release.
+
+Each phase has a channel of its own. Producers that count have ``stage="main"``; what is sent to see that all consumers
+have joined has ``stage="warm-up"`` and is left out of the comparison of order.
+
+In the last phase two consumers work. Each fails some deliveries once, as a careful worker would: it releases the
+failed one and whatever must not overtake it in the same batch (later ones of its key; where acknowledging goes up to
+a position, all later ones of its partition), and acknowledges the rest.
+"""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from types import MappingProxyType
+
+import numpy as np
+
+from brokers.protocols import Broker
+from brokers.types import AckGranularity, ChannelSpec, Settlements
+from scenarios.actors import Sender, Taken, Taker
+from scenarios.base import Context, Examination, Parameters
+from scenarios.checkers import ordering as checker
+from scenarios.crew import Crew
+from scenarios.history import Column, History, Writer
+from scenarios.stamp import INTACT
+
+NAME = "ordering"
+SUMMARY = "order of the whole channel and per key: concurrent consumers, several producers, released deliveries"
+DEFAULTS: Parameters = MappingProxyType(
+    {
+        "messages": 2000,
+        "keys": 20,
+        "partitions": 3,
+        "size": 256,
+        "batch": 50,
+        "small_batch": 10,
+        "consumers": 3,
+        "producers": 4,
+        "fail_every": 5,
+        "releasing_consumers": 2,
+        "lease_s": 20.0,
+        "patience_s": 30.0,
+    }
+)
+PROPERTIES = (
+    "ordering.channel",
+    "ordering.per_key.one_consumer",
+    "ordering.per_key.three_consumers",
+    "ordering.per_key.several_producers",
+    "ordering.per_key.after_redelivery",
+    "redelivery.after_release",
+    "delivery.no_loss",
+    "delivery.no_phantom",
+    "delivery.no_duplicate",
+    "delivery.intact",
+)
+
+_PHASES = ("one", "three", "producers", "release")
+_SEND_CHUNK = 100
+_WARM_UP = 90
+"""Number that is added to a phase's for its warm-up producer; each phase has 100 numbers."""
+
+
+def alone(parameters: Parameters) -> bool:
+    return False
+
+
+def run(context: Context) -> None:
+    with context.writer("main") as writer:
+        for at, phase in enumerate(_PHASES):
+            context.progress(at / len(_PHASES), _DOING[phase])
+            _Phase(context, writer, phase, at).run()
+
+
+def examine(history: History) -> Examination:
+    return checker.examine(history)
+
+
+_DOING = {
+    "one": "one producer, one consumer",
+    "three": "one producer, three consumers",
+    "producers": "several producers, one consumer",
+    "release": "failed deliveries, released",
+}
+
+
+class _Phase:
+    def __init__(self, context: Context, writer: Writer, phase: str, number: int) -> None:
+        self._context, self._writer, self._phase = context, writer, phase
+        self._first = number * 100
+        self._channel = f"{context.channel_prefix}{phase}"
+        parameters = context.parameters
+        self._messages, self._keys = int(parameters["messages"]), int(parameters["keys"])
+        self._patience_s = float(parameters["patience_s"])
+
+    def run(self) -> None:
+        context, parameters = self._context, self._context.parameters
+        lease_s = float(parameters["lease_s"])
+        context.broker.create_channel(
+            ChannelSpec(self._channel, partitions=int(parameters["partitions"]), lease_s=lease_s)
+        )
+        consumers, batch = {
+            "one": (1, int(parameters["batch"])),
+            "three": (int(parameters["consumers"]), int(parameters["small_batch"])),
+            "producers": (1, int(parameters["batch"])),
+            "release": (int(parameters["releasing_consumers"]), int(parameters["small_batch"])),
+        }[self._phase]
+        self._writer.mark("phase", phase=self._phase, channel=self._channel, consumers=consumers, lease_s=lease_s)
+        failing = _Failing(context, int(parameters["fail_every"])) if self._phase == "release" else None
+        with Crew(
+            context,
+            self._channel,
+            "workers",
+            first_reader=self._first,
+            count=consumers,
+            batch=batch,
+            phase=self._phase,
+            **({"settle": failing.settle} if failing else {}),
+        ) as crew:
+            if consumers > 1:
+                warm = self._sender(self._first + _WARM_UP, "warm-up", self._writer)
+                crew.warm_up(warm, range(self._keys), self._writer, self._patience_s / 2)
+                warm.close()
+            sent = self._send_all()
+            crew.drain(context.broker, self._writer, sent, self._patience_s)
+        context.broker.delete_channel(self._channel)
+
+    def _send_all(self) -> int:
+        if self._phase != "producers":
+            sender = self._sender(self._first, "main", self._writer)
+            return self._send(sender, self._messages)
+        count = int(self._context.parameters["producers"])
+        with ThreadPoolExecutor(count) as pool:
+            share = self._messages // count
+            return sum(pool.map(self._send_beside, range(count), [share] * count))
+
+    def _send_beside(self, number: int, messages: int) -> int:
+        broker = self._context.connect()
+        try:
+            with self._context.writer(f"producer-{number}") as writer:
+                return self._send(self._sender(self._first + number, "main", writer, broker), messages)
+        finally:
+            broker.close()
+
+    def _sender(self, number: int, stage: str, writer: Writer, broker: Broker | None = None) -> Sender:
+        context = self._context
+        return Sender(
+            broker or context.broker,
+            self._channel,
+            writer,
+            number=number,
+            run=context.run,
+            seed=context.seed,
+            size=int(context.parameters["size"]),
+            phase=self._phase,
+            stage=stage,
+        )
+
+    def _send(self, sender: Sender, messages: int) -> int:
+        """Which key comes next is chosen at random, the same for the same seed."""
+        keys = np.random.default_rng([self._context.seed, self._first]).integers(0, self._keys, messages)
+        for at in range(0, messages, _SEND_CHUNK):
+            sender.send(keys[at : at + _SEND_CHUNK])
+        sender.flush()
+        sender.close()
+        return messages
+
+
+class _Failing:
+    """Settles batches as a worker who fails every n-th message of the main producer once."""
+
+    def __init__(self, context: Context, every: int) -> None:
+        self._every = every
+        self._residue = int(np.random.default_rng([context.seed, every]).integers(every))
+        self._by_position = context.declaration.limits.ack_granularity is AckGranularity.UP_TO_POSITION
+        self._failed: set[int] = set()
+        self._lock = threading.Lock()
+
+    def settle(self, taker: Taker, taken: Taken) -> Settlements:
+        released = self._released(taken)
+        if not released.any() or not taker.can_release:
+            return taker.acknowledge(taken)
+        acknowledged = taker.acknowledge(taken, np.flatnonzero(~released)) if not released.all() else None
+        taker.release(taken, np.flatnonzero(released))
+        return acknowledged if acknowledged is not None else Settlements.empty()
+
+    def _released(self, taken: Taken) -> Column:
+        """Mask of the failed ones, and of those that must not overtake them."""
+        seq, producer = taken.stamps.seq, taken.stamps.producer
+        line = taken.received.partitions if self._by_position else taken.stamps.key
+        failed = (producer % 100 == 0) & (seq % self._every == self._residue) & (taken.stamps.status == INTACT)
+        with self._lock:
+            fresh = [at for at in np.flatnonzero(failed).tolist() if int(seq[at]) not in self._failed]
+            blocked: dict[int, int] = {}
+            for at in fresh:
+                # What waits behind a failed one comes again with it, and has not failed itself.
+                if blocked.setdefault(int(line[at]), at) == at:
+                    self._failed.add(int(seq[at]))
+        released = np.zeros(len(taken), bool)
+        for value, first in blocked.items():
+            released[first:] |= line[first:] == value
+        return released

@@ -1,0 +1,79 @@
+"""Running a scenario against a broker of this process, as the runner would."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from brokers.faulty import Fault, Faulty
+from brokers.memory import Memory, Space
+from brokers.protocols import Broker
+from brokers.types import Endpoint
+from scenarios import history
+from scenarios.base import Context, Examination, LoadProcess, Measured, Scenario
+from scenarios.verdicts import Finding
+
+
+class NoLoad:
+    def start(self, body: str, profile: str, endpoint: Endpoint, arguments: Mapping[str, Any]) -> LoadProcess:
+        raise AssertionError("this scenario starts no load process")
+
+
+class SharedFaulty(Faulty):
+    """Every connection is the same broker: closing one must not end the others."""
+
+    def close(self) -> None:
+        pass
+
+
+def memory() -> Callable[[], Broker]:
+    space = Space()
+    return lambda: Memory(space)
+
+
+def faulty(*faults: Fault) -> Callable[[], Broker]:
+    broker = SharedFaulty(Memory(Space()), faults)
+    return lambda: broker
+
+
+def run(
+    scenario: Scenario,
+    connect: Callable[[], Broker],
+    directory: Path,
+    endpoint: Endpoint | None = None,
+    seed: int = 1,
+    **parameters: Any,
+) -> tuple[dict[str, Finding], Sequence[Measured], history.History]:
+    """Findings by property, metrics and the history of one run. Every channel is deleted afterwards."""
+    broker = connect()
+    steps: list[float] = []
+    context = Context(
+        profile=broker.declaration().profile,
+        parameters={**scenario.DEFAULTS, **parameters},
+        seed=seed,
+        run=77,
+        broker=broker,
+        declaration=broker.declaration(),
+        endpoint=endpoint or Endpoint("memory", "memory://tests"),
+        connect=connect,
+        channel_prefix=f"t-{uuid.uuid4().hex[:8]}-",
+        history_directory=directory,
+        load=NoLoad(),
+        progress=lambda share, doing: steps.append(share),
+    )
+    try:
+        scenario.run(context)
+    finally:
+        for name in broker.list_channels(context.channel_prefix):
+            broker.delete_channel(name)
+        broker.close()
+    assert steps == sorted(steps)
+    assert steps[-1] <= 1
+    seen = history.load(directory)
+    examination: Examination = scenario.examine(seen)
+    found = {finding.property: finding for finding in examination.findings}
+    assert set(found) == set(scenario.PROPERTIES), "a property is missing, or too many"
+    assert len(examination.findings) == len(found), "a property is answered twice"
+    return found, examination.metrics, seen
