@@ -1,0 +1,241 @@
+"""Which profile fits which need, from the evidence of a run alone.
+
+A **must** holds where the profile promises it *and* the run confirmed it on the real broker. A **must** that is
+refuted, impossible or not promised disqualifies. A must that is promised, but not shown here (an emulator, too few
+observations, nothing that could be tested, a failed cell), is a reservation: never silently fine, never held
+against the broker.
+
+A **should** earns its weight where it is met. Where it is open, its weight is counted apart, as points that
+could still be earned. A preferred speed earns the share of comparable profiles that it surely beats: its
+slowest repeat is faster than their fastest. Profiles rank by fit, then by points; equals share a rank.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from brokers.declarations import Kind, Provider, Support
+from reports import facts, speeds, words
+from reports.facts import Seen
+from reports.requirements import Criterion, Need
+from scenarios.results import RunResult
+from scenarios.verdicts import Grade, Verdict
+
+
+class State(StrEnum):
+    MET = "met"
+    OPEN = "not shown here"
+    NOT_MET = "not met"
+
+
+class Fit(StrEnum):
+    FITS = "fits"
+    RESERVED = "fits with reservations"
+    DISQUALIFIED = "disqualified"
+
+
+ONLY_EMULATED = "seen on an emulator only"
+_FITS = tuple(Fit)
+_REAL = (Grade.SERVICE, Grade.SOFTWARE)
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """One criterion against one profile. ``share`` of the weight is earned where it is met.
+
+    ``basis`` is the sort of reason in a few words, ``reason`` what was counted, ``cells`` where the evidence is.
+    ``only_grade``: it is open for the sole reason that the evidence is an emulator's; the service may show it.
+    """
+
+    criterion: Criterion
+    state: State
+    basis: str
+    reason: str
+    cells: tuple[str, ...] = ()
+    share: float = 1.0
+    only_grade: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """A profile under a need. ``rank`` is None where it is disqualified. ``open_points`` could still be earned."""
+
+    profile: str
+    fit: Fit
+    rank: int | None
+    points: float
+    open_points: float
+    assessments: tuple[Assessment, ...]
+
+    def of(self, level: str, state: State) -> list[Assessment]:
+        return [entry for entry in self.assessments if entry.criterion.level == level and entry.state is state]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Options of a need, best first; the disqualified last."""
+
+    need: Need
+    options: tuple[Option, ...]
+
+    @property
+    def winners(self) -> tuple[str, ...]:
+        return winners(self.options)
+
+    @property
+    def possible_points(self) -> float:
+        return sum(criterion.weight for criterion in self.need.shoulds)
+
+    def option(self, profile: str) -> Option:
+        return next(entry for entry in self.options if entry.profile == profile)
+
+
+def decide(result: RunResult, needs: Sequence[Need], profiles: Sequence[str] | None = None) -> list[Decision]:
+    """A decision for each need over ``profiles`` (default: the options of the run)."""
+    names = list(profiles if profiles is not None else facts.options(result))
+    return [Decision(need, rank(assess_all(result, need, names))) for need in needs]
+
+
+def assess_all(result: RunResult, need: Need, profiles: Sequence[str]) -> dict[str, tuple[Assessment, ...]]:
+    return {
+        profile: tuple(assess(result, criterion, profile, profiles) for criterion in need.criteria)
+        for profile in profiles
+    }
+
+
+def assess(result: RunResult, criterion: Criterion, profile: str, profiles: Sequence[str]) -> Assessment:
+    if criterion.metric is not None:
+        return _assess_speed(result, criterion, profile, profiles)
+    seen = facts.seen(result, profile, str(criterion.property))
+    if not seen.rows:
+        return _no_evidence(criterion, seen.failed)
+    state, basis = _state_of(seen, criterion)
+    row, cells = seen.chief, tuple(entry.cell for entry in seen.rows)
+    reason = _counted(seen, criterion)
+    if state is not State.NOT_MET and row.declared.provided_by is Provider.ADAPTER:
+        reason += "; provided by the adapter, not by the broker"
+    return Assessment(criterion, state, basis, reason, cells, only_grade=basis == ONLY_EMULATED)
+
+
+def _no_evidence(criterion: Criterion, failed: tuple[str, ...]) -> Assessment:
+    if failed:
+        return Assessment(criterion, State.OPEN, "no evidence: a cell failed", words.listed(failed), failed)
+    return Assessment(criterion, State.OPEN, "not measured in this run", "no cell of this run looked for it")
+
+
+def _state_of(seen: Seen, criterion: Criterion) -> tuple[State, str]:
+    """The state, and the sort of reason for it."""
+    row, real = seen.chief, seen.chief.grade in _REAL
+    if seen.about.kind is Kind.QUANTITY:
+        return _within(criterion, seen.samples, real) if seen.samples else (State.OPEN, row.verdict.value)
+    if row.declared.support is Support.IMPOSSIBLE:
+        if row.verdict is Verdict.REFUTED and real:
+            return State.OPEN, "declared impossible, yet seen to hold"
+        return State.NOT_MET, "declared impossible" + " and confirmed" * (row.verdict is Verdict.CONFIRMED)
+    if row.declared.support is Support.POSSIBLE and row.kind is Kind.ALWAYS:
+        return State.NOT_MET, "not promised" + ", and a violation was seen" * (row.verdict is Verdict.CONFIRMED)
+    if row.verdict is Verdict.REFUTED:
+        if real:
+            return State.NOT_MET, "promised, and refuted here"
+        return State.OPEN, "contradicted by the emulator; the service was not asked"
+    if row.verdict is not Verdict.CONFIRMED:
+        return State.OPEN, row.verdict.value
+    if row.declared.support is Support.POSSIBLE:
+        return State.OPEN, "seen here, and not promised"
+    return (State.MET, "promised and confirmed") if real else (State.OPEN, ONLY_EMULATED)
+
+
+def _counted(seen: Seen, criterion: Criterion) -> str:
+    if seen.about.kind is not Kind.QUANTITY or not seen.samples:
+        return seen.chief.reason
+    return f"{words.spread(seen.samples, seen.about.unit)}; asked for {bound(criterion, seen.about.unit)}"
+
+
+def bound(criterion: Criterion, unit: str) -> str:
+    """``at most 60 s``; empty for a criterion without a bound."""
+    if criterion.at_most is not None:
+        return f"at most {words.number(criterion.at_most)} {unit}".rstrip()
+    return f"at least {words.number(criterion.at_least)} {unit}".rstrip() if criterion.at_least is not None else ""
+
+
+def _within(criterion: Criterion, samples: Sequence[float], real: bool) -> tuple[State, str]:
+    most, least = criterion.at_most, criterion.at_least
+    kept = max(samples) <= most if most is not None else min(samples) >= (least or 0.0)
+    if not real:
+        return State.OPEN, ONLY_EMULATED if kept else "outside the bound on an emulator; the service was not asked"
+    return (State.MET, "within the bound") if kept else (State.NOT_MET, "outside the bound")
+
+
+def _assess_speed(result: RunResult, criterion: Criterion, profile: str, profiles: Sequence[str]) -> Assessment:
+    higher = criterion.prefer != "lower"
+    found = {
+        name: speeds.best(result, name, str(criterion.metric), criterion.labels, higher=higher) for name in profiles
+    }
+    own = found[profile]
+    if own is None:
+        return _no_evidence(criterion, tuple(c.id for c in facts.failed_cells(result) if c.profile == profile))
+    figure = f"{words.spread(own.metric.samples, own.metric.unit)} ({own.what})"
+    if own.no_rank:
+        return Assessment(criterion, State.OPEN, f"a speed that ranks nothing: {own.no_rank}", figure, (own.cell,))
+    if criterion.prefer is None:
+        state, basis = _within(criterion, own.metric.samples, real=True)
+        asked = f"{figure}; asked for {bound(criterion, own.metric.unit)}"
+        return Assessment(criterion, state, basis, asked, (own.cell,))
+    rivals = [
+        speed
+        for name, speed in found.items()
+        if name != profile and speed and not speed.no_rank and speed.metric.grade is own.metric.grade
+    ]
+    beaten = [rival.profile for rival in rivals if _beats(own.metric.samples, rival.metric.samples, higher)]
+    share = len(beaten) / len(rivals) if rivals else 0.0
+    basis = f"surely {'faster' if higher else 'lower'} than {len(beaten)} of {len(rivals)} comparable profiles"
+    return Assessment(criterion, State.MET if share else State.NOT_MET, basis, figure, (own.cell,), share)
+
+
+def _beats(own: Sequence[float], rival: Sequence[float], higher: bool) -> bool:
+    return min(own) > max(rival) if higher else max(own) < min(rival)
+
+
+def rank(assessed: Mapping[str, Sequence[Assessment]]) -> tuple[Option, ...]:
+    """Options with their fit, points and rank, best first."""
+    unranked = [_option(profile, tuple(entries)) for profile, entries in assessed.items()]
+    ordered = sorted(unranked, key=_order)  # stable: equals stay in the customary order
+    ranked: list[Option] = []
+    for place, option in enumerate(ordered, 1):
+        number: int | None = place
+        if option.fit is Fit.DISQUALIFIED:
+            number = None
+        elif ranked and _order(ranked[-1]) == _order(option):
+            number = ranked[-1].rank
+        ranked.append(_with_rank(option, number))
+    return tuple(ranked)
+
+
+def winners(options: Sequence[Option]) -> tuple[str, ...]:
+    return tuple(option.profile for option in options if option.rank == 1)
+
+
+def _option(profile: str, entries: tuple[Assessment, ...]) -> Option:
+    musts = [entry.state for entry in entries if entry.criterion.level == "must"]
+    fit = Fit.DISQUALIFIED if State.NOT_MET in musts else Fit.RESERVED if State.OPEN in musts else Fit.FITS
+    shoulds = [entry for entry in entries if entry.criterion.level == "should"]
+    points = sum(entry.criterion.weight * entry.share for entry in shoulds if entry.state is State.MET)
+    still_open = sum(entry.criterion.weight for entry in shoulds if entry.state is State.OPEN)
+    return Option(profile, fit, None, round(points, 3), round(still_open, 3), entries)
+
+
+def _order(option: Option) -> tuple[int, float]:
+    return _FITS.index(option.fit), -option.points
+
+
+def _with_rank(option: Option, number: int | None) -> Option:
+    return Option(
+        option.profile,
+        option.fit,
+        number,
+        option.points,
+        option.open_points,
+        option.assessments,
+    )

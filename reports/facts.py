@@ -1,0 +1,187 @@
+"""A run's result, arranged for reading: which profiles are options, and what was seen of each property.
+
+A property may be examined by several cells of a profile. ``seen`` puts their rows together without losing one:
+counts add up, and the weightiest verdict stands (a refutation before a confirmation, both before "inconclusive").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from brokers.declarations import PROPERTIES, Kind, Property, Support
+from reports import words
+from scenarios.results import Cell, RunResult, VerdictRow
+from scenarios.verdicts import Grade, Verdict, upper_bound_95
+
+PROFILES = ("sqs-standard", "sqs-fifo", "redis-streams", "kafka", "kafka-share")
+"""The options that the decision record always shows, in this order, measured or not."""
+
+GROUPS: Mapping[str, str] = {
+    "replay": "Replay",
+    "ordering": "Ordering",
+    "retention": "Retention",
+    "delivery": "Delivery",
+}
+_GROUP_OF = {"redelivery": "delivery"}
+PROPERTY_NAMES = tuple(PROPERTIES)
+
+
+class Outcome(StrEnum):
+    """What a verdict means for someone who would rely on the statement."""
+
+    HOLDS = "holds"
+    """It holds, as documented."""
+    FAILS = "does not hold"
+    """It does not hold, and the documentation says so."""
+    REFUTED = "refuted"
+    """The documentation and the measurement disagree."""
+    OPEN = "inconclusive"
+    UNTESTED = "not testable here"
+    FAILED = "cell failed"
+    MISSING = "not measured"
+
+
+SYMBOLS: Mapping[Outcome, str] = {
+    Outcome.HOLDS: "✔",
+    Outcome.FAILS: "✘",
+    Outcome.REFUTED: "‼",
+    Outcome.OPEN: "?",
+    Outcome.UNTESTED: words.NOTHING,
+    Outcome.FAILED: "FAILED",
+    Outcome.MISSING: "·",
+}
+
+MEANINGS: Mapping[Outcome, str] = {
+    Outcome.HOLDS: "holds, as declared",
+    Outcome.FAILS: "does not hold, as declared",
+    Outcome.REFUTED: "refuted: not as declared",
+    Outcome.OPEN: "inconclusive",
+    Outcome.UNTESTED: "not testable here",
+    Outcome.FAILED: "the cell failed",
+    Outcome.MISSING: "not measured",
+}
+
+_WEIGHT = (
+    Verdict.REFUTED,
+    Verdict.CONFIRMED,
+    Verdict.INCONCLUSIVE,
+    Verdict.NOT_TESTABLE,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of evidence and the cell that it is in."""
+
+    cell: str
+    row: VerdictRow
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """All that a run shows of one property under one profile. ``rows`` is empty where nothing was measured.
+
+    ``failed`` are the ids of the profile's failed cells: any of them might have held a row.
+    """
+
+    profile: str
+    about: Property
+    rows: tuple[Row, ...]
+    failed: tuple[str, ...]
+
+    @property
+    def chief(self) -> VerdictRow:
+        """The row with the weightiest verdict. Only where there are rows."""
+        return min(self.rows, key=lambda entry: _WEIGHT.index(entry.row.verdict)).row
+
+    @property
+    def outcome(self) -> Outcome:
+        if not self.rows:
+            return Outcome.FAILED if self.failed else Outcome.MISSING
+        return _outcome(self.chief)
+
+    @property
+    def observations(self) -> int:
+        return sum(entry.row.measured.observations for entry in self.rows)
+
+    @property
+    def violations(self) -> int:
+        return sum(entry.row.measured.violations for entry in self.rows)
+
+    @property
+    def samples(self) -> list[float]:
+        return [value for entry in self.rows for value in entry.row.measured.samples]
+
+    @property
+    def missed(self) -> float | None:
+        """95 % upper bound on the rate of violations that stayed unseen; None where one was seen or none could be."""
+        if self.about.kind is not Kind.ALWAYS or self.violations or not self.observations:
+            return None
+        return upper_bound_95(self.observations)
+
+    @property
+    def grade(self) -> Grade | None:
+        return self.chief.grade if self.rows else None
+
+
+def _outcome(row: VerdictRow) -> Outcome:
+    if row.verdict is Verdict.REFUTED:
+        return Outcome.REFUTED
+    if row.verdict is Verdict.INCONCLUSIVE:
+        return Outcome.OPEN
+    if row.verdict is Verdict.NOT_TESTABLE:
+        return Outcome.UNTESTED
+    against = row.declared.support is Support.IMPOSSIBLE or (
+        row.declared.support is Support.POSSIBLE and row.kind is Kind.ALWAYS
+    )
+    return Outcome.FAILS if against else Outcome.HOLDS
+
+
+def is_option(cell: Cell) -> bool:
+    """The reference and the harness' own price are no brokers to choose."""
+    return cell.grade is not Grade.MODEL
+
+
+def profiles(result: RunResult) -> list[str]:
+    """Profiles of the run in the customary order; others after them, by name."""
+    present = {cell.profile for cell in result.cells}
+    known = [name for name in PROFILES if name in present]
+    return known + sorted(present - set(known))
+
+
+def options(result: RunResult) -> list[str]:
+    """Profiles of the run that may be chosen."""
+    ruled_out = {cell.profile for cell in result.cells if not is_option(cell)}
+    return [name for name in profiles(result) if name not in ruled_out]
+
+
+def grade_of(result: RunResult, profile: str) -> Grade | None:
+    return next((cell.grade for cell in result.cells if cell.profile == profile), None)
+
+
+def seen(result: RunResult, profile: str, property_name: str) -> Seen:
+    cells = [cell for cell in result.cells if cell.profile == profile]
+    rows = tuple(Row(cell.id, row) for cell in cells for row in cell.verdicts if row.property == property_name)
+    failed = tuple(cell.id for cell in cells if cell.status == "failed")
+    return Seen(profile, PROPERTIES[property_name], rows, failed)
+
+
+def properties_of(group: str) -> list[Property]:
+    """Properties that a report shows under one heading."""
+    return [entry for entry in PROPERTIES.values() if _group(entry.name) == group]
+
+
+def _group(property_name: str) -> str:
+    head = property_name.partition(".")[0]
+    return _GROUP_OF.get(head, head)
+
+
+def failed_cells(result: RunResult) -> list[Cell]:
+    return [cell for cell in result.cells if cell.status == "failed"]
+
+
+def counts(rows: Sequence[VerdictRow]) -> Mapping[Verdict, int]:
+    """How many rows have each verdict, zero included."""
+    return {verdict: sum(row.verdict is verdict for row in rows) for verdict in Verdict}

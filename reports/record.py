@@ -1,0 +1,224 @@
+"""The decision record: written from a result, and checked against its committed evidence.
+
+The same result gives the same bytes: nothing here reads a clock, a locale or the machine.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from reports import (
+    charts,
+    decision,
+    facts,
+    requirements,
+    sensitivity,
+    speeds,
+    svg,
+    tables,
+    words,
+)
+from reports.decision import Assessment, Decision, Option, State
+from reports.evidence import Evidence, path_in
+from reports.facts import Seen
+from scenarios import results
+from scenarios.results import ResultError, RunResult
+
+NAME = "decision-record.md"
+CHARTS = "charts"
+_RUN = re.compile(r"generated from run `([^`]+)`")
+
+
+def write_record(result: RunResult, docs: Path) -> list[Path]:
+    """Write the record, its charts and its evidence below ``docs``; returns the written paths."""
+    evidence = path_in(docs, result.run_id)
+    files = {evidence: results.dump(result), docs / NAME: render(result)}
+    files |= {docs / CHARTS / f"{name}.svg": svg.draw(spec) for name, spec in charts.of_run(result).items()}
+    for path, text in files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return list(files)
+
+
+def check_record(docs: Path) -> list[str]:
+    """Problems, each a sentence; none when record and charts follow from the committed evidence."""
+    path = docs / NAME
+    if not path.exists():
+        return [f"{path} is missing; `brokerbench decide` writes it"]
+    text = path.read_text(encoding="utf-8")
+    run = _RUN.search(text)
+    if run is None:
+        return [f"{path} does not name the run that it was generated from; `brokerbench decide` writes it anew"]
+    evidence = path_in(docs, run[1])
+    try:
+        result = results.read(evidence)
+    except ResultError as error:
+        return [f"the evidence of {path} cannot be used: {error}"]
+    problems = []
+    if result.run_id != run[1]:
+        problems.append(f"{evidence} is of run {result.run_id!r}, not of {run[1]!r}")
+    if evidence.read_text(encoding="utf-8") != results.dump(result):
+        problems.append(f"{evidence} was edited: it is not as brokerbench writes it")
+    problems += _compare(path, text, render(result))
+    for name, spec in charts.of_run(result).items():
+        problems += svg.check(docs / CHARTS / f"{name}.svg", spec)
+    return problems
+
+
+def _compare(path: Path, found: str, wanted: str) -> list[str]:
+    if found == wanted:
+        return []
+    old, new = found.splitlines(), wanted.splitlines()
+    at = next(
+        (i for i, (a, b) in enumerate(zip(old, new, strict=False)) if a != b),
+        min(len(old), len(new)),
+    )
+    is_, follows = (_excerpt(lines[at]) if at < len(lines) else "nothing" for lines in (old, new))
+    return [f"{path}, line {at + 1}: the record says {is_}; from its evidence follows {follows}"]
+
+
+def _excerpt(line: str) -> str:
+    return repr(line if len(line) <= 120 else f"{line[:117]}...")
+
+
+def render(result: RunResult) -> str:
+    """The record as Markdown."""
+    environment = Environment(
+        loader=PackageLoader("reports"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # Markdown: ``cell`` escapes what came from outside
+    )
+    environment.filters.update(
+        cell=_escape,
+        number=words.number,
+        count=words.count,
+        listed=words.listed,
+        code=_code,
+    )
+    return environment.get_template("decision-record.md.j2").render(_view(result))
+
+
+def _view(result: RunResult) -> Mapping[str, Any]:
+    """Everything that the template says. Options of the record are all five profiles, measured or not."""
+    extra = [name for name in facts.options(result) if name not in facts.PROFILES]
+    profiles = [*facts.PROFILES, *extra]
+    evidence = Evidence.of(result)
+    decisions = decision.decide(result, requirements.shipped(), profiles)
+    tried = {decided.need.name: sensitivity.changes(result, decided) for decided in decisions}
+    return {
+        "result": result,
+        "evidence": evidence,
+        "profiles": profiles,
+        "grades": {name: facts.grade_of(result, name) for name in profiles},
+        "grade_words": words.GRADE_WORDS,
+        "engine_of": {cell.profile: cell.engine for cell in result.cells},
+        "decisions": decisions,
+        "tried": tried,
+        "flips": {name: sensitivity.flips(found) for name, found in tried.items()},
+        "chosen": _chosen(decisions),
+        "why": _why,
+        "living_with": lambda profile: tables.living_with(result, profile),
+        "groups": facts.GROUPS,
+        "symbols": [(facts.SYMBOLS[outcome], facts.MEANINGS[outcome]) for outcome in facts.Outcome],
+        "properties_of": facts.properties_of,
+        "seen": lambda profile, name: facts.seen(result, profile, name),
+        "verdict_cell": lambda seen: _verdict_cell(seen, evidence),
+        "missed": tables.missed,
+        "bounded": _bounded(result, profiles),
+        "surprises": tables.surprises(result, profiles),
+        "gaps": tables.gaps(result, profiles),
+        "failed": facts.failed_cells(result),
+        "speeds": speeds.of_run(result, profiles),
+        "speed_row": lambda speed: _speed_row(speed, evidence),
+        "without_speed": speeds.cells_without(result, "throughput"),
+        "charts": charts.of_run(result),
+        "State": State,
+    }
+
+
+def _chosen(decisions: Sequence[Decision]) -> list[str]:
+    """Profiles that are first for some need, each once."""
+    return list(dict.fromkeys(name for decided in decisions for name in decided.winners))
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """Criteria that put an option in its place for the same sort of reason."""
+
+    title: str
+    entries: list[Assessment]
+
+
+def _why(option: Option) -> list[Why]:
+    """What explains an option's place: why it is out, else what is open, else what it lacks."""
+    entries = option.of("must", State.NOT_MET)
+    if option.rank is not None:
+        partly = [entry for entry in option.of("should", State.MET) if entry.share < 1]
+        entries = [
+            *option.of("must", State.OPEN),
+            *option.of("should", State.NOT_MET),
+            *partly,
+            *option.of("should", State.OPEN),
+        ]
+    grouped: dict[str, list[Assessment]] = {}
+    for entry in entries:
+        grouped.setdefault(f"{entry.criterion.level}, {entry.basis}", []).append(entry)
+    return [Why(title, found) for title, found in grouped.items()]
+
+
+def _verdict_cell(seen: Seen, evidence: Evidence) -> str:
+    """One cell of a table: what it means, what was declared, what was measured, with a link to each row of evidence."""
+    symbol, meaning = facts.SYMBOLS[seen.outcome], seen.outcome.value
+    if not seen.rows:
+        where = "".join(f" [{cell}]({evidence.link(cell)})" for cell in seen.failed)
+        return f"{symbol} **{meaning}**{where}" if seen.failed else f"{symbol} {meaning}"
+    first, *others = (evidence.link(entry.cell, seen.about.name) for entry in seen.rows)
+    more = "".join(f" [({number})]({link})" for number, link in enumerate(others, 2))
+    return "<br>".join(
+        [
+            f"{symbol} [{meaning}]({first}){more}",
+            f"declared: {tables.declared(seen.chief.declared, seen.about)}",
+            f"measured: {tables.measured(seen)}",
+        ]
+    )
+
+
+def _bounded(result: RunResult, profiles: Sequence[str]) -> list[str]:
+    """Properties for which the bound on what was not seen means something under some profile."""
+    return [
+        name
+        for name in facts.PROPERTY_NAMES
+        if any(facts.seen(result, profile, name).missed is not None for profile in profiles)
+    ]
+
+
+def _speed_row(speed: speeds.Speed, evidence: Evidence) -> list[str]:
+    metric, cpu, ceiling = speed.metric, speed.cpu, speed.ceiling
+    return [
+        speed.profile,
+        f"{metric.name.replace('_', ' ')}: {speed.what}",
+        f"{words.number(speed.median)} {metric.unit}",
+        f"{words.number(min(metric.samples))} to {words.number(max(metric.samples))}, n = {len(metric.samples)}",
+        words.spread(cpu.samples, cpu.unit) if cpu else "not measured",
+        words.spread(ceiling.samples, ceiling.unit) if ceiling else "not measured",
+        metric.limited_by or "not found to be",
+        f"[{metric.grade.value}]({evidence.link(speed.cell)})",
+    ]
+
+
+def _escape(text: str) -> str:
+    """Text from outside, fit for one cell of a Markdown table."""
+    return " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("`", "'")
+
+
+def _code(text: str) -> str:
+    return f"`{' '.join(str(text).split()).replace('`', chr(39)).replace('|', chr(92) + '|')}`"

@@ -1,0 +1,92 @@
+"""Tables that the record and the HTML report have in common, as words: declared beside measured, bounds, gaps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from brokers.declarations import Kind, Property, Provider, Support
+from reports import facts, words
+from reports.facts import Outcome, Seen
+from scenarios.results import Declared, RunResult
+from scenarios.verdicts import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Properties of one profile that could not be tested, for one reason."""
+
+    profile: str
+    properties: tuple[str, ...]
+    reason: str
+    cell: str
+
+
+def declared(declaration: Declared, about: Property) -> str:
+    """``guaranteed``, ``0 to 2 s``, ``possible, by the adapter``."""
+    text = words.SUPPORT_WORDS[declaration.support]
+    if about.kind is Kind.QUANTITY and declaration.support is not Support.IMPOSSIBLE:
+        text = _bounds(declaration, about.unit)
+    return f"{text}, by the adapter" if declaration.provided_by is Provider.ADAPTER else text
+
+
+def _bounds(declaration: Declared, unit: str) -> str:
+    low, high = declaration.low, declaration.high
+    if low is None and high is None:
+        return "no bound"
+    if high is None:
+        return f"from {words.number(low or 0)} {unit}, no upper bound"
+    if low is None:
+        return f"up to {words.number(high)} {unit}"
+    return f"{words.number(low)} to {words.number(high)} {unit}"
+
+
+def measured(seen: Seen) -> str:
+    """What was counted or measured, with n; a dash where nothing was."""
+    if seen.about.kind is Kind.QUANTITY:
+        if not seen.samples:
+            return words.NOTHING
+        return f"{words.spread(seen.samples, seen.about.unit)}, n = {words.count(len(seen.samples))}"
+    if not seen.observations:
+        return words.NOTHING
+    if seen.about.kind is Kind.CAN:
+        return f"{words.count(seen.observations - seen.violations)} of {words.count(seen.observations)} attempts worked"
+    return f"{words.count(seen.violations)} violations, n = {words.count(seen.observations)}"
+
+
+def missed(seen: Seen) -> str:
+    """The rate of violations that could have stayed unseen; a dash where that means nothing."""
+    return words.NOTHING if seen.missed is None else f"< {words.rate(seen.missed)}"
+
+
+def surprises(result: RunResult, profiles: Sequence[str]) -> list[Seen]:
+    """What the documentation and the measurement disagree on."""
+    every = (facts.seen(result, profile, name) for profile in profiles for name in facts.PROPERTY_NAMES)
+    return [seen for seen in every if seen.outcome is Outcome.REFUTED]
+
+
+def gaps(result: RunResult, profiles: Sequence[str]) -> list[Gap]:
+    """Not testable here, and why: one entry for each profile and reason, in order of appearance."""
+    grouped: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for profile in profiles:
+        for name in facts.PROPERTY_NAMES:
+            seen = facts.seen(result, profile, name)
+            if seen.outcome is Outcome.UNTESTED:
+                row = next(entry for entry in seen.rows if entry.row.verdict is Verdict.NOT_TESTABLE)
+                grouped.setdefault((profile, row.row.reason), []).append((name, row.cell))
+    return [
+        Gap(profile, tuple(name for name, _ in found), reason, found[0][1])
+        for (profile, reason), found in grouped.items()
+    ]
+
+
+def living_with(result: RunResult, profile: str) -> tuple[list[str], list[str]]:
+    """What one accepts with a profile: statements that do not hold, and statements that only the adapter makes true."""
+    fails, by_adapter = [], []
+    for name in facts.PROPERTY_NAMES:
+        seen = facts.seen(result, profile, name)
+        if seen.outcome in (Outcome.FAILS, Outcome.REFUTED):
+            fails.append(seen.about.statement)
+        elif seen.outcome is Outcome.HOLDS and seen.chief.declared.provided_by is Provider.ADAPTER:
+            by_adapter.append(seen.about.statement)
+    return fails, by_adapter
