@@ -54,7 +54,8 @@ DECLARATION = ProfileDeclaration(
     properties={
         "delivery.no_loss": _sure(
             f"{_GUIDE} (consumer groups); operate/oss_and_stack/management/persistence",
-            "pending until XACK. What survives a loss of power depends on appendfsync; 'strict' waits for WAITAOF",
+            "pending until XACK. What survives a loss of power depends on appendfsync; 'strict' waits for WAITAOF "
+            "(with appendfsync everysec: one request a second)",
         ),
         "delivery.no_phantom": _sure("derived: entries come from XADD only"),
         "delivery.no_duplicate": _sure("redis.io/docs: commands/xack", "XACK removes the entry from the pending list"),

@@ -46,7 +46,8 @@ class RedisProducer:
     """``settings.concurrency`` requests are in flight on one connection. Settles when a request's last reply is in.
 
     An unanswered request makes itself and all behind it UNKNOWN and drops the connection; the next ``send``
-    makes a new one.
+    makes a new one. ``fsync`` asks for WAITAOF after each request: quick where the server runs with
+    ``appendfsync always``; with ``everysec`` each request waits for the next second.
     """
 
     def __init__(

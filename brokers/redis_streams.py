@@ -6,6 +6,7 @@ Keys map to streams by crc32. Retention is applied by ``enforce_retention`` (XTR
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Self, TypeVar
 
 from redis import Redis, exceptions
@@ -38,6 +39,8 @@ from brokers.types import (
     ReplayStart,
 )
 
+OLDEST = 7
+"""Major version; Valkey answers the Redis version that it is compatible with."""
 _NS_PER_MS = 1_000_000
 _COUNT_PAGE = 10_000
 _Opened = TypeVar("_Opened", RedisProducer, RedisConsumer, RedisReader)
@@ -56,7 +59,10 @@ class RedisStreams:
         """See ``connection_settings`` for addresses, options and secrets."""
         broker = cls(connection_settings(endpoint))
         with translated("connecting to Redis"):
-            broker._redis.ping()
+            version = str(broker._info()["redis_version"])
+        if int(version.partition(".")[0]) < OLDEST:
+            broker.close()
+            raise Unsupported("redis-streams", f"Redis {OLDEST} or later is needed (XINFO GROUPS lag), not {version}")
         return broker
 
     def declaration(self) -> ProfileDeclaration:
@@ -64,7 +70,7 @@ class RedisStreams:
 
     def server_version(self) -> str:
         with translated("INFO"):
-            info: Mapping[str, Any] = self._redis.info("server")
+            info = self._info()
         if "valkey_version" in info:
             return f"Valkey {info['valkey_version']}"
         return f"Redis {info['redis_version']}"
@@ -99,7 +105,9 @@ class RedisStreams:
     def producer(self, channel: str, settings: ProducerSettings) -> RedisProducer:
         spec = self._spec(channel)
         fsync = Durability.STRICT in (spec.durability, settings.durability)
-        return self._keep(RedisProducer(self._wire, stream_names(spec), settings, fsync=fsync))
+        # A write may block as long as an answer may take: a stopped server reads nothing.
+        wire = partial(Wire, {**self._settings, "socket_timeout": settings.timeout_s})
+        return self._keep(RedisProducer(wire, stream_names(spec), settings, fsync=fsync))
 
     def consumer(self, channel: str, settings: ConsumerSettings) -> RedisConsumer:
         spec = self._spec(channel)
@@ -186,6 +194,10 @@ class RedisStreams:
                 return count
             count += len(page)
             last = page[-1][0]
+
+    def _info(self) -> Mapping[str, Any]:
+        info: Mapping[str, Any] = self._redis.info("server")
+        return info
 
     def _wire(self) -> Wire:
         return Wire(self._settings)
