@@ -13,6 +13,7 @@ import sys
 import time
 import traceback
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -81,8 +82,7 @@ def execute(order: Order, events: TextIO) -> Cell:
 
 
 def _run(order: Order, events: TextIO) -> None:
-    broker = registry.connect(order.profile, order.endpoint)
-    try:
+    with closing(registry.connect(order.profile, order.endpoint)) as broker, Processes() as load:
         declaration = broker.declaration()
         store.save_declaration(order.directory, declaration)
         context = Context(
@@ -96,15 +96,14 @@ def _run(order: Order, events: TextIO) -> None:
             connect=lambda: registry.connect(order.profile, order.endpoint),
             channel_prefix=order.channel_prefix,
             history_directory=order.directory / "history",
-            load=Processes(),
+            load=load,
             progress=lambda share, doing: say(events, progress=share, doing=doing),
         )
         try:
             catalogue.scenario(order.scenario).run(context)
         finally:
+            load.close()
             remove_channels(broker, order.channel_prefix)
-    finally:
-        broker.close()
 
 
 def remove_channels(broker: Broker, prefix: str) -> None:

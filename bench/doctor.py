@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from bench.engines import external, prepare
+from bench.engines import catalogue, external, prepare
 from bench.errors import EngineUnavailable
 
 _DISK_BYTES = 3 * 2**30
@@ -38,8 +38,8 @@ def examine() -> list[Check]:
         _disk(),
         _runtime("Java runtime (native Kafka)", prepare.java, "-version", "make setup"),
         _runtime("redis-server (native Redis)", prepare.redis, "--version", _redis_mend()),
-        _prepared("Kafka's jars", f"kafka-{prepare.KAFKA.version}"),
-        _prepared("LocalStack's environment", f"localstack-{prepare.LOCALSTACK.version}"),
+        _prepared("Kafka's jars", f"kafka-{catalogue.KAFKA.version}"),
+        _prepared("LocalStack's environment", f"localstack-{catalogue.LOCALSTACK.version}"),
         _docker(),
         *(_external(broker, variable) for broker, variable in external.VARIABLES.items()),
     ]

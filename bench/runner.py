@@ -280,7 +280,7 @@ class _Crew:
 def expected_s(cell: CellPlan) -> float:
     """A rough length, for the bar and for starting the longest first. Judges nothing."""
     if cell.scenario == "throughput":
-        windows = len(cell.parameters["batches"]) * cell.parameters["repeats"]
+        windows = len(cell.parameters["batches"]) * int(cell.parameters["repeats"])
         return 8.0 + 2.5 * float(cell.parameters["window_s"]) * windows
     if cell.scenario == "retention":
         return 75.0 if cell.profile.startswith("sqs") else 50.0
