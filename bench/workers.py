@@ -182,12 +182,12 @@ def _execute(begin: Start, wire: Connection, cpu_ns: Callable[[], int], gone: Ca
     """Run the body; the last message is how it ended."""
     path, _, _, arguments = begin
     module_name, _, function = path.partition(":")
-    answer = (_DONE, None)
+    answer: tuple[str, str] = (_DONE, "")
     try:
         getattr(import_module(module_name), function)(_Worker(begin, wire, cpu_ns, gone), arguments)
     except BrokerError as error:
         answer = (_FAILED, str(error))
-    except Exception as error:  # noqa: BLE001 - whatever it is, the starter must learn it
+    except Exception as error:
         traceback.print_exc()
         answer = (_FAILED, f"{type(error).__name__}: {error}")
     try:

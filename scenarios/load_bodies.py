@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from brokers.protocols import Broker, Counting
-from brokers.types import Batch, ChannelSpec, ConsumerSettings, ProducerSettings
+from brokers.types import ChannelSpec, ConsumerSettings, ProducerSettings
 from scenarios.actors import Sender, Taken, Taker
 from scenarios.base import Worker
 from scenarios.history import Writer

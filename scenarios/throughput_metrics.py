@@ -1,0 +1,122 @@
+"""The metrics of ``throughput``, from its history alone: one sample a window, warm-up apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from brokers.types import Resolution
+from scenarios import rates
+from scenarios.base import Measured
+from scenarios.history import History
+from scenarios.rates import Timeline, Times, Window
+
+_CLOSED_LOOP = "closed loop: not a latency under a given rate"
+_QUANTILES = {"p50": 50.0, "p99": 99.0, "max": 100.0}
+_LABELS = ("size", "producers", "consumers", "partitions", "keys", "acknowledge_every")
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """Publishing or consuming: the same figures, from other columns."""
+
+    name: str
+    role: str
+    modes: tuple[str, ...]
+
+
+_SIDES = (_Side("publish", "producer", ("publish", "both")), _Side("consume", "consumer", ("consume", "both")))
+
+
+def metrics(history: History) -> list[Measured]:
+    """Empty where the history holds no experiment of this sort."""
+    about = next(iter(history.events("throughput")), None)
+    if about is None:
+        return []
+    timeline, windows = rates.timeline(history), rates.windows(history)
+    found: list[Measured] = []
+    for mode, batch in dict.fromkeys((window.mode, window.batch) for window in windows):
+        ours = [window for window in windows if (window.mode, window.batch) == (mode, batch)]
+        labels = {"mode": mode, "batch": batch, **{name: about["parameters"][name] for name in _LABELS}}
+        for side in _SIDES:
+            if mode in side.modes:
+                found += _speed(history, timeline, side, ours, labels)
+        if mode != "consume" and about["settle_resolution"] != Resolution.FLUSH.value:
+            found += _latency(
+                "publish_latency", ours, labels, timeline.published_ns, timeline.publish_latency_ns, _CLOSED_LOOP
+            )
+        if mode == "both":
+            note = f"{_CLOSED_LOOP}; from sending to receiving, one clock"
+            found += _latency("end_to_end_latency", ours, labels, timeline.received_ns, timeline.end_to_end_ns, note)
+    return [metric for metric in found if metric.samples]
+
+
+def _speed(
+    history: History, timeline: Timeline, side: _Side, windows: Sequence[Window], labels: Mapping[str, Any]
+) -> Iterable[Measured]:
+    times = timeline.published_ns if side.name == "publish" else timeline.consumed_ns
+    measured = [window for window in windows if not window.warmup]
+    usages = {window.number: rates.usage(history, side.role, window) for window in measured}
+    speeds = _each(windows, lambda window: rates.rate(times, window))
+    ceiling = rates.ceiling(history, side.name, labels["batch"])
+    limited = rates.limited_by(speeds[0], [entry for entry in usages.values() if entry is not None], ceiling)
+    drained = [window for window in measured if window.drained]
+    note = f"{len(drained)} of {len(measured)} windows ended early: nothing was left" if drained else ""
+    size = float(labels["size"])
+    yield _measured(f"{side.name}_rate", "msg/s", speeds, labels, "higher", limited, note)
+    in_bytes = _each(windows, lambda window: size * rates.rate(times, window))
+    yield _measured(f"{side.name}_bytes", "B/s", in_bytes, labels, "higher", limited, note)
+    if ceiling:
+        yield Measured(
+            "noop_ceiling", "msg/s", (ceiling,), {**labels, "of": f"{side.name}_rate"}, note="the same loop, no broker"
+        )
+    cores = tuple(entry.cores for entry in usages.values() if entry is not None)
+    loops = tuple(entry.busiest for entry in usages.values() if entry is not None)
+    costs = tuple(_cost_us(history, times, side, window) for window in measured)
+    of = {**labels, "role": side.role}
+    yield Measured("client_cpu", "cores", cores, of, note="all threads of the load processes, client library included")
+    yield Measured("client_loop_cpu", "cores", loops, of, note="the busiest load process' own thread")
+    yield Measured("client_cpu_per_message", "us", costs, of, better="lower")
+
+
+def _cost_us(history: History, times: Times, side: _Side, window: Window) -> float:
+    spent = rates.usage(history, side.role, window)
+    inside = rates.within(times, window)
+    messages = inside.stop - inside.start
+    return spent.process_cpu_ns / 1e3 / messages if spent is not None and messages else 0.0
+
+
+def _latency(
+    name: str, windows: Sequence[Window], labels: Mapping[str, Any], times: Times, values_ns: Times, note: str
+) -> Iterable[Measured]:
+    def quantiles(window: Window) -> list[float]:
+        inside = values_ns[rates.within(times, window)]
+        if not len(inside):
+            return [0.0] * len(_QUANTILES)
+        return [float(value) / 1e6 for value in np.percentile(inside, list(_QUANTILES.values()))]
+
+    filled = [window for window in windows if not window.warmup and len(times[rates.within(times, window)])]
+    rows = [quantiles(window) for window in filled]
+    for at, quantile in enumerate(_QUANTILES):
+        yield Measured(
+            name, "ms", tuple(row[at] for row in rows), {**labels, "quantile": quantile}, better="lower", note=note
+        )
+
+
+Samples = tuple[tuple[float, ...], tuple[float, ...]]
+"""Measured, warm-up."""
+
+
+def _each(windows: Sequence[Window], value: Callable[[Window], float]) -> Samples:
+    measured = tuple(value(window) for window in windows if not window.warmup)
+    return measured, tuple(value(window) for window in windows if window.warmup)
+
+
+def _measured(
+    name: str, unit: str, samples: Samples, labels: Mapping[str, Any], better: str, limited: str, note: str
+) -> Measured:
+    measured, warmup = samples
+    return Measured(name, unit, measured, labels, warmup, better, limited, note)
