@@ -101,7 +101,7 @@ class Packer:
             known = [self._head(key) for key in batch.keys[rows.start : rows.stop]]
             heads = [head for head, _ in known]
             partitions = [partition for _, partition in known]
-        # Three pieces a message, laid out by slices: no work in Python for each.
+        # Four pieces a message, laid out by slices: no step in Python for each.
         pieces: list[bytes] = [b"\r\n"] * (4 * len(rows))
         pieces[0::4] = heads
         pieces[1::4] = _lengths(payloads)

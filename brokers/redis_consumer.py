@@ -15,10 +15,10 @@ from typing import Any
 import hiredis
 import numpy as np
 
-from brokers.errors import Refused, Unreachable, Unsupported
+from brokers.errors import Unreachable, Unsupported
 from brokers.guard import Guard, check_count, chosen
 from brokers.redis_codec import Block, Entry, Handle, entries_by_stream, received
-from brokers.redis_wire import Wire, pack
+from brokers.redis_wire import Wire, good, pack
 from brokers.types import ChannelSpec, ConsumerSettings, Indices, IntColumn, Outcome, Received, Settlements
 
 CLAIM_PERIOD_S = 0.2
@@ -151,7 +151,7 @@ class RedisConsumer:
             return self._wait_for_few(order, want, block_s)
         share = want // count
         (reply,) = self._ask([self._read(order, share, block_s)], block_s)
-        found = entries_by_stream(_good(reply))
+        found = entries_by_stream(good(reply))
         blocks = [Block(at, found[self._streams[at]], 1) for at in order if self._streams[at] in found]
         full = [block.partition for block in blocks if len(block.entries) == share]
         return blocks + self._top_up(full, want - sum(len(block.entries) for block in blocks))
@@ -165,7 +165,7 @@ class RedisConsumer:
             replies = self._ask([self._read([at], count) for at, count in asked])
             order = order[len(asked) :]
             for (at, count), reply in zip(asked, replies, strict=True):
-                for entries in entries_by_stream(_good(reply)).values():
+                for entries in entries_by_stream(good(reply)).values():
                     blocks.append(Block(at, entries, 1))
                     want -= len(entries)
                     if len(entries) == count:
@@ -178,12 +178,12 @@ class RedisConsumer:
         The last ids are learnt before looking for entries, so nothing that comes in between is slept over.
         """
         replies = self._ask([pack(b"XREVRANGE", self._streams[at], b"+", b"-", b"COUNT", 1) for at in order])
-        last = [reply[0][0] if _good(reply) else b"0-0" for reply in replies]
+        last = [reply[0][0] if good(reply) else b"0-0" for reply in replies]
         if blocks := self._top_up(order, want):
             return blocks
         names = [self._streams[at] for at in order]
         waiting = (b"XREAD", b"COUNT", 1, b"BLOCK", max(1, int(block_s * 1000)), b"STREAMS")
-        _good(self._ask([pack(*waiting, *names, *last)], block_s)[0])
+        good(self._ask([pack(*waiting, *names, *last)], block_s)[0])
         return self._top_up(order, want)
 
     def _claim(self, want: int) -> list[Block]:
@@ -194,7 +194,7 @@ class RedisConsumer:
             for _ in range(min(_CLAIM_ROUNDS, -(-_CLAIM_SCAN // (10 * want)))):
                 command = (b"XAUTOCLAIM", stream, self._group, self._name, self._lease_ms, self._cursors[partition])
                 (reply,) = self._ask([pack(*command, b"COUNT", want)])
-                self._cursors[partition], entries, *gone = _good(reply)
+                self._cursors[partition], entries, *gone = good(reply)
                 self.trimmed_while_pending += len(gone[0]) if gone else 0
                 if entries or self._cursors[partition] == b"0-0":
                     break
@@ -210,13 +210,13 @@ class RedisConsumer:
         """With delivery counts; what was delivered too often goes to the dead letters instead."""
         stream = self._streams[partition]
         asked = [pack(b"XPENDING", stream, self._group, entry[0], entry[0], 1, self._name) for entry in entries]
-        counts = [_good(reply)[0][3] if reply else 0 for reply in self._ask(asked)]
+        counts = [good(reply)[0][3] if reply else 0 for reply in self._ask(asked)]
         limit = self._max_deliveries
         kept = [at for at, count in enumerate(counts) if count and (limit is None or count <= limit)]
         dead = [at for at, count in enumerate(counts) if limit is not None and count > limit]
         if dead:
             pairs = [word for at in dead for word in (entries[at][0], b"%d" % counts[at])]
-            _good(self._ask([self._script(partition, "bury", pairs)])[0])
+            good(self._ask([self._script(partition, "bury", pairs)])[0])
         if not kept:
             return None
         return Block(partition, [entries[at] for at in kept], 0, [counts[at] for at in kept])
@@ -283,10 +283,3 @@ class RedisConsumer:
         return Settlements(
             tickets, outcomes, settled_ns, received.partitions[tickets], received.places[tickets], errors
         )
-
-
-def _good(reply: Any) -> Any:
-    """A reply that is no error. Raises Refused."""
-    if isinstance(reply, hiredis.ReplyError):
-        raise Refused(str(reply))
-    return reply

@@ -6,12 +6,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import hiredis
-
-from brokers.errors import Refused
 from brokers.guard import Guard, check_count
 from brokers.redis_codec import Block, entries_by_stream, received
-from brokers.redis_wire import Wire, pack
+from brokers.redis_wire import Wire, good, pack
 from brokers.types import UNKNOWN_COUNT, Received
 
 
@@ -53,7 +50,7 @@ class RedisReader:
         names = [self._streams[partition] for partition in order]
         ids = [self._after[partition] for partition in order]
         (reply,) = self._wire.ask([pack(b"XREAD", b"COUNT", share, *waiting, b"STREAMS", *names, *ids)], block_s)
-        found: dict[bytes, Any] = entries_by_stream(_good(reply))
+        found: dict[bytes, Any] = entries_by_stream(good(reply))
         full: list[int] = []
         for partition in order:
             entries = found.get(self._streams[partition], [])
@@ -69,9 +66,3 @@ class RedisReader:
     def close(self) -> None:
         if self._guard.close():
             self._wire.close()
-
-
-def _good(reply: Any) -> Any:
-    if isinstance(reply, hiredis.ReplyError):
-        raise Refused(str(reply))
-    return reply

@@ -80,6 +80,13 @@ def pack(*words: bytes | str | int) -> bytes:
     return packed
 
 
+def good(reply: Any) -> Any:
+    """A reply that is no error. Raises Refused."""
+    if isinstance(reply, hiredis.ReplyError):
+        raise Refused(str(reply))
+    return reply
+
+
 class Wire:
     """A connected socket with a reply parser. Any error leaves it closed: what was asked is then unknown."""
 
