@@ -1,21 +1,20 @@
 """Brokers in Docker containers, started through testcontainers.
 
 The reaper of testcontainers is off: it would be one more image to pull, and the run's own guard
-removes containers by their label, which it notes before the first of them is created. A broker
-listens inside its container on the port that it is published on, and publishing is on 127.0.0.1 only: addresses
-that a broker hands out (Kafka's advertised listener, queue URLs) are then right on both sides, and a
-restarted container keeps them.
+removes containers by their label, which it notes before the first of them is created. Ports are published
+on 127.0.0.1 only, with numbers chosen here: Docker would give a restarted container another one.
 """
 
 from __future__ import annotations
 
 import contextlib
 import socket
+import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 import docker
 from docker.errors import APIError, DockerException, ImageNotFound, NotFound
@@ -24,101 +23,75 @@ from requests.exceptions import ConnectionError as DaemonGone
 from testcontainers.core.config import testcontainers_config
 from testcontainers.core.container import DockerContainer
 
+from bench.engines import images
+from bench.engines.base import LOOPBACK, EngineKind, EngineSpec, free_port, tail
+from bench.engines.recipes import COOKS, Recipe
 from bench.errors import EngineUnavailable
+from bench.guard import Guard
+from brokers.types import Endpoint
+from scenarios.verdicts import Grade
 
 testcontainers_config.ryuk_disabled = True
 
-LOOPBACK = "127.0.0.1"
 RUN_LABEL = "brokerbench.run"
-START_S = 120.0
-PORT_ATTEMPTS = 5
+_START_S = 120.0
+_STOP_S = 5
+_ATTEMPTS = 3
+"""A port that was free may be taken before Docker binds it: then another one is tried."""
 
 
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """What to run in a container. ``port`` is the broker's, inside and outside."""
+class DockerEngine:
+    """One broker in its container, from creation to removal."""
 
-    image: str
-    port: int
-    command: tuple[str, ...] = ()
-    environment: Mapping[str, str] = field(default_factory=dict)
-    files: Mapping[str, bytes] = field(default_factory=dict)
+    kind = EngineKind.DOCKER
 
-
-def client() -> docker.DockerClient:
-    """A client of the daemon that answers. Raises EngineUnavailable, saying what would mend it."""
-    try:
-        found = docker.from_env(timeout=60)
-        found.ping()
-    except (DockerException, DaemonGone) as error:
-        raise EngineUnavailable(
-            "no Docker daemon answers; install and start one (Debian: apt-get install docker.io && service docker start), "
-            "set DOCKER_HOST to one, or use --engine native"
-        ) from error
-    if found.api.base_url.startswith(("http://localhost", "http+docker://")):
-        return found
-    raise EngineUnavailable(
-        f"the Docker daemon at {found.api.base_url} is on another machine: engines are published on its loopback only; "
-        "use --engine external for brokers elsewhere"
-    )
-
-
-def has_image(daemon: docker.DockerClient, reference: str) -> bool:
-    try:
-        daemon.images.get(reference)
-    except ImageNotFound:
-        return False
-    return True
-
-
-def pull(daemon: docker.DockerClient, reference: str) -> bool:
-    """True when the image is there now; False when its registry cannot be reached or does not give it."""
-    try:
-        daemon.images.pull(reference)
-    except (APIError, DaemonGone):
-        return False
-    return True
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return cast(int, probe.getsockname()[1])
-
-
-class Running:
-    """One broker's container, from creation to removal."""
-
-    def __init__(self, recipe: Recipe, run_id: str, log: Path) -> None:
-        self._recipe, self._log = recipe, log
-        self._box = DockerContainer(recipe.image)
-        self._box.with_kwargs(labels={RUN_LABEL: run_id})
-        self._box.with_envs(**recipe.environment)
+    def __init__(self, spec: EngineSpec, image: str, recipe: Recipe, port: int, log: Path, run_id: str) -> None:
+        self.spec = spec
+        self.image = image
+        self._recipe, self._port, self._log = recipe, port, log
+        self._box = DockerContainer(image).with_kwargs(labels={RUN_LABEL: run_id}).with_envs(**recipe.environment)
         if recipe.command:
             self._box.with_command(list(recipe.command))
         for path, content in recipe.files.items():
             self._box.with_copy_into_container(content, path)
         # The client takes (address, port); the wrapper's own method only knows how to publish on all addresses.
-        ports = cast(dict[str, Any], self._box.ports)
-        ports[f"{recipe.port}/tcp"] = (LOOPBACK, recipe.port)
+        cast(dict[str, Any], self._box.ports)[f"{port}/tcp"] = (LOOPBACK, port)
+
+    @property
+    def endpoint(self) -> Endpoint:
+        return self._recipe.endpoint
+
+    @property
+    def grade(self) -> Grade:
+        return self.spec.grade
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        return {**self.spec.settings, "image": self.image}
 
     def start(self) -> None:
-        """Returns when the broker holds a connection. Raises EngineUnavailable, and leaves nothing behind."""
+        """Returns when the broker holds a connection. Raises EngineUnavailable, and leaves no container behind."""
         try:
             self._box.start()
             self._wait_until_served()
         except (DockerException, DaemonGone) as error:
-            self.remove()
-            raise EngineUnavailable(f"{self._recipe.image} does not start: {error}") from error
+            self.stop()
+            raise EngineUnavailable(f"{self.spec.product} does not start from {self.image}: {error}") from error
         except BaseException:
-            self.remove()
+            self.stop()
             raise
 
-    def remove(self) -> None:
-        """Stop and remove the container, keep its log. Idempotent."""
+    def alive(self) -> bool:
+        try:
+            self._container.reload()
+        except NotFound:
+            return False
+        return self._container.status in ("running", "paused")
+
+    def log_tail(self) -> str:
         with contextlib.suppress(NotFound):
-            self._keep_log()
-            self._box.stop()
+            self._log.write_bytes(self._container.logs())
+        return tail(self._log)
 
     def kill(self) -> None:
         """SIGKILL, and wait until it is dead."""
@@ -132,16 +105,19 @@ class Running:
         self._container.unpause()
 
     def restart(self) -> None:
-        """Stop it in order (at most 10 s) and start it on the same port with the same data."""
-        self._container.restart(timeout=10)
+        """Stop in order and start again: the same port, the same data."""
+        self._container.restart(timeout=_STOP_S)
         self._wait_until_served()
 
-    def alive(self) -> bool:
-        try:
-            self._container.reload()
-        except NotFound:
-            return False
-        return self._container.status in ("running", "paused")
+    def stop(self) -> None:
+        """In order, then by force; its log is kept, its data go with the container. Idempotent."""
+        if self._box._container is None:
+            return
+        with contextlib.suppress(NotFound):
+            if self.alive():
+                self._container.stop(timeout=_STOP_S)
+            self.log_tail()
+            self._box.stop()
 
     @property
     def _container(self) -> Container:
@@ -149,21 +125,60 @@ class Running:
 
     def _wait_until_served(self) -> None:
         """Docker's proxy takes connections before the broker does, and then drops them: look for one that holds."""
-        deadline = time.monotonic() + START_S
-        while not holds_connection(self._recipe.port):
+        deadline = time.monotonic() + _START_S
+        while not holds_connection(self._port):
             if not self.alive():
-                raise EngineUnavailable(f"{self._recipe.image} ended while it started; {self._last_words()}")
+                raise EngineUnavailable(f"{self.spec.product} ended while it started: {self.log_tail()}")
             if time.monotonic() > deadline:
-                raise EngineUnavailable(f"{self._recipe.image} is not up after {START_S:g} s; {self._last_words()}")
+                raise EngineUnavailable(f"{self.spec.product} is not up after {_START_S:g} s: {self.log_tail()}")
             time.sleep(0.1)
 
-    def _keep_log(self) -> None:
-        if self._box._container is not None:
-            self._log.write_bytes(self._container.logs())
 
-    def _last_words(self) -> str:
-        lines = self._container.logs(tail=5).decode(errors="replace").split("\n")
-        return f"its log ends: {' | '.join(line for line in lines if line)}; all of it is in {self._log}"
+def start(spec: EngineSpec, logs: Path, guard: Guard) -> DockerEngine:
+    """Start one engine; its port may be taken in between, so it is tried more than once."""
+    daemon = client()
+    image, local = _image(daemon, spec)
+    cook = COOKS[spec.name].local if local else COOKS[spec.name].published
+    guard.note_container(f"{RUN_LABEL}={guard.run_id}")
+    for attempt in range(1, _ATTEMPTS + 1):
+        port = free_port()
+        engine = DockerEngine(spec, image, cook(spec, port), port, logs / f"{spec.name}.log", guard.run_id)
+        try:
+            engine.start()
+        except EngineUnavailable as problem:
+            if attempt == _ATTEMPTS or not any(sign in str(problem) for sign in ("in use", "already allocated")):
+                raise
+        else:
+            return engine
+    raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def available(spec: EngineSpec) -> bool:
+    """True when a daemon answers and has an image of this engine: nothing to pull, nothing to build."""
+    try:
+        daemon = client()
+    except EngineUnavailable:
+        return False
+    return _has(daemon, spec.image) or bool(images.tags(daemon, spec.name))
+
+
+def client() -> docker.DockerClient:
+    """A client of the daemon that answers. Raises EngineUnavailable, saying what would mend it."""
+    try:
+        found = docker.from_env(timeout=60)
+        found.ping()
+    except (DockerException, DaemonGone) as error:
+        raise EngineUnavailable(
+            "no Docker daemon answers; install and start one (Debian: apt-get install docker.io && service docker "
+            "start), set DOCKER_HOST to one, or use --engine native"
+        ) from error
+    host = urlsplit(found.api.base_url).hostname
+    if host in ("localhost", LOOPBACK, "localnpipe"):
+        return found
+    raise EngineUnavailable(
+        f"the Docker daemon is on another machine ({host}), where engines would be published on its loopback only; "
+        "use --engine external for brokers elsewhere"
+    )
 
 
 def holds_connection(port: int) -> bool:
@@ -178,10 +193,30 @@ def holds_connection(port: int) -> bool:
         return False
 
 
-def remove_containers(daemon: docker.DockerClient, run_id: str) -> int:
-    """Remove every container of a run, running or not; returns how many there were."""
-    found = daemon.containers.list(all=True, filters={"label": f"{RUN_LABEL}={run_id}"}, ignore_removed=True)
-    for container in found:
-        with contextlib.suppress(NotFound, APIError):
-            container.remove(force=True, v=True)
-    return len(found)
+def _image(daemon: docker.DockerClient, spec: EngineSpec) -> tuple[str, bool]:
+    """The image to run, and whether it is a local one: what is here, else what can be pulled, else what is built."""
+    if _has(daemon, spec.image):
+        return spec.image, False
+    if not images.tags(daemon, spec.name):
+        print(f"pulling {spec.image} (once; a download)", file=sys.stderr, flush=True)
+        if _pull(daemon, spec.image):
+            return spec.image, False
+        print(f"{spec.image} cannot be pulled: a local image is built from native files", file=sys.stderr, flush=True)
+    return images.build(daemon, COOKS[spec.name].image(spec)), True
+
+
+def _has(daemon: docker.DockerClient, reference: str) -> bool:
+    try:
+        daemon.images.get(reference)
+    except ImageNotFound:
+        return False
+    return True
+
+
+def _pull(daemon: docker.DockerClient, reference: str) -> bool:
+    """False when its registry cannot be reached or does not give it."""
+    try:
+        daemon.images.pull(reference)
+    except (APIError, DaemonGone):
+        return False
+    return True

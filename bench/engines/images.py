@@ -138,7 +138,7 @@ def resolution(path: Path) -> Iterator[Path]:
         if links > 40:  # the kernel's own limit
             return
         yield entry
-        target = Path(os.readlink(entry))
+        target = entry.readlink()
         if target.is_absolute():
             real = Path("/")
         pending.extend(reversed(target.parts[1:] if target.is_absolute() else target.parts))
@@ -179,7 +179,7 @@ def digest(files: Sequence[Path]) -> str:
     state = hashlib.sha256()
     for path in files:
         facts = path.lstat()
-        target = os.readlink(path) if stat.S_ISLNK(facts.st_mode) else ""
+        target = path.readlink() if stat.S_ISLNK(facts.st_mode) else ""
         state.update(f"{path}\0{facts.st_size}\0{facts.st_mode}\0{facts.st_mtime_ns}\0{target}\n".encode())
     return state.hexdigest()[:12]
 
