@@ -10,6 +10,7 @@ older ``Received`` objects are void from there on.
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Self
 
 import numpy as np
@@ -19,7 +20,17 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from brokers.declarations import ProfileDeclaration
 from brokers.errors import Misuse, Unsupported
 from brokers.kafka_admin import group_id
-from brokers.kafka_client import OneThread, client_config, fate, kafka_error, reason, translated
+from brokers.kafka_client import (
+    REQUEST_TIMEOUT_S,
+    Call,
+    OneThread,
+    client_config,
+    close_quietly,
+    fate,
+    kafka_error,
+    reason,
+    translated,
+)
 from brokers.kafka_connection import KafkaConnection
 from brokers.kafka_declarations import KAFKA
 from brokers.kafka_producer import KafkaProducer
@@ -62,6 +73,8 @@ class KafkaConsumer:
         self._channel = channel
         self._alone = OneThread("the consumer")
         self._progress: dict[int, PartitionProgress] = {}
+        # Until it ends, the client answers nothing else; UNKNOWN was told to who waited for it.
+        self._commit_under_way: Call[list[TopicPartition]] | None = None
         config = client_config(
             endpoint,
             client_id=settings.name,
@@ -83,7 +96,10 @@ class KafkaConsumer:
 
     def receive(self, max_messages: int, wait_s: float) -> Received:
         with self._alone:
-            received = columns(take(self._open(), max_messages, wait_s), handle={})
+            client = self._open()
+            if self._blocked(wait_s):
+                return Received.empty(time.monotonic_ns())
+            received = columns(take(client, max_messages, wait_s), handle={})
             for partition in np.unique(received.partitions).tolist():
                 progress = self._progress.setdefault(partition, PartitionProgress())
                 progress.delivered(received.places[received.partitions == partition])
@@ -94,6 +110,8 @@ class KafkaConsumer:
         with self._alone:
             client = self._open()
             fates = Fates(received, indices)
+            if self._blocked(REQUEST_TIMEOUT_S):
+                return fates.settlements()
             commits: dict[int, IntColumn] = {}
             for partition, progress, which in self._settleable(fates, received):
                 done = fates.places[which] < progress.acknowledged_to
@@ -121,6 +139,8 @@ class KafkaConsumer:
         with self._alone:
             client = self._open()
             fates = Fates(received, indices)
+            if self._blocked(REQUEST_TIMEOUT_S):
+                return fates.settlements()
             for partition, progress, which in self._settleable(fates, received):
                 done = fates.places[which] < progress.acknowledged_to
                 fates.tell(which[done], Outcome.REJECTED, "acknowledged before")
@@ -141,12 +161,15 @@ class KafkaConsumer:
         with self._alone:
             if self._client is not None:
                 client, self._client = self._client, None
-                client.close()
+                close_quietly(client)
 
     def _open(self) -> Client:
         if self._client is None:
             raise Misuse("the consumer is closed")
         return self._client
+
+    def _blocked(self, wait_s: float) -> bool:
+        return self._commit_under_way is not None and not self._commit_under_way.ended(wait_s)
 
     def _revoked(self, _client: Client, partitions: list[TopicPartition]) -> None:
         for lost in partitions:
@@ -173,7 +196,10 @@ class KafkaConsumer:
         return usable
 
     def _commit(self, client: Client, fates: Fates, commits: dict[int, IntColumn]) -> dict[int, KafkaError | None]:
-        """{partition: what the broker answered}, with patience while the group moves on."""
+        """{partition: what the broker answered}; a partition without an answer is left out.
+
+        With patience while the group moves on.
+        """
         offsets = [
             TopicPartition(self._channel, partition, int(fates.places[which].max()) + 1)
             for partition, which in commits.items()
@@ -181,9 +207,12 @@ class KafkaConsumer:
         deadline = time.monotonic() + _GROUP_PATIENCE_S
         answers: dict[int, KafkaError | None] = {}
         while offsets:
+            commit = partial(_commit, client, offsets)
+            self._commit_under_way = Call(commit)
+            if not self._commit_under_way.ended(REQUEST_TIMEOUT_S):
+                return {}
             try:
-                answered = client.commit(offsets=offsets, asynchronous=False)
-                answers |= {entry.partition: entry.error for entry in answered}
+                answers |= {entry.partition: entry.error for entry in self._commit_under_way.result()}
             except KafkaException as failure:
                 error = kafka_error(failure)
                 if error is None:
@@ -195,6 +224,10 @@ class KafkaConsumer:
             if offsets:
                 time.sleep(0.05)
         return answers
+
+
+def _commit(client: Client, offsets: list[TopicPartition]) -> list[TopicPartition]:
+    return client.commit(offsets=offsets, asynchronous=False)
 
 
 def _moving(error: KafkaError | None) -> bool:

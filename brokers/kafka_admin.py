@@ -10,6 +10,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any
 
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
@@ -75,10 +76,8 @@ class KafkaAdmin:
 
     def delete_topic(self, channel: str) -> None:
         """The topic and the groups that were made for it; neither need exist."""
-        try:
+        with suppress(ChannelMissing):
             _answer(self._client.delete_topics([channel])[channel], f"delete {channel}")
-        except ChannelMissing:
-            pass
         _wait_until(lambda: channel not in self.topics(), f"delete {channel}")
         self._delete_groups(group_id(channel, ""))
 
@@ -88,10 +87,8 @@ class KafkaAdmin:
             if settings:
                 self.configure(ResourceType.GROUP, name, dict.fromkeys(settings))
         for name, future in self._client.delete_consumer_groups([prefix, *self._groups(prefix)]).items():
-            try:
+            with suppress(Refused):  # a member is still there, or it is gone: the broker forgets it by itself
                 _answer(future, f"delete group {name}")
-            except Refused:  # a member is still there, or it is gone: the broker forgets it by itself
-                pass
 
     def _groups(self, prefix: str) -> list[str]:
         """Also share groups, which the successor of this deprecated call leaves out (client 2.16)."""

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import Consumer, KafkaError, KafkaException, ShareConsumer
 
 from brokers.errors import BrokerError, ChannelMissing, Misuse, Refused, Unreachable
 from brokers.types import Endpoint, Outcome
@@ -22,6 +22,7 @@ LOGGER.addHandler(logging.NullHandler())
 
 REQUEST_TIMEOUT_S = 10.0
 """How long one request may go unanswered: the broker counts as unreachable then."""
+CLOSE_TIMEOUT_S = 2.0
 
 _OPTIONS = {
     "security_protocol": "security.protocol",
@@ -146,6 +147,51 @@ def fate(error: KafkaError) -> Outcome:
     if code in (KafkaError.UNKNOWN,) or code not in _NEVER_SENT:
         return Outcome.UNKNOWN
     return Outcome.REJECTED
+
+
+Result = TypeVar("Result")
+
+
+class Call(Generic[Result]):
+    """A call of the client that knows no time-out and retries for ever (commit, close), in its own thread.
+
+    It cannot be taken back, and the client is blocked for everybody until it ends: a commit to a broker
+    that hangs never does. Costs about 0.1 ms.
+    """
+
+    def __init__(self, call: Callable[[], Result]) -> None:
+        self._answers: list[Result] = []
+        self._failures: list[BaseException] = []
+        self._thread = threading.Thread(target=self._run, args=(call,), name="kafka call", daemon=True)
+        self._thread.start()
+
+    def _run(self, call: Callable[[], Result]) -> None:
+        try:
+            self._answers.append(call())
+        except BaseException as failure:
+            self._failures.append(failure)
+
+    def ended(self, wait_s: float) -> bool:
+        self._thread.join(wait_s)
+        return not self._thread.is_alive()
+
+    def result(self) -> Result:
+        """What it returned or raised, once it has ended."""
+        if self._failures:
+            raise self._failures[0]
+        return self._answers[0]
+
+
+def close_quietly(client: Consumer | ShareConsumer) -> None:
+    """Leave the group; with a broker that does not answer, be gone all the same."""
+    call = Call(client.close)
+    if not call.ended(CLOSE_TIMEOUT_S):
+        LOGGER.warning("the broker did not confirm within %g s that a consumer left", CLOSE_TIMEOUT_S)
+        return
+    try:
+        call.result()
+    except KafkaException as failure:
+        LOGGER.warning("closing a consumer: %s", failure)
 
 
 class OneThread:

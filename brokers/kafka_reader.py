@@ -12,7 +12,7 @@ from confluent_kafka import Consumer as Client
 from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 
 from brokers.errors import ChannelMissing, Misuse
-from brokers.kafka_client import REQUEST_TIMEOUT_S, OneThread, client_config, error_of, translated
+from brokers.kafka_client import REQUEST_TIMEOUT_S, OneThread, client_config, close_quietly, error_of, translated
 from brokers.types import (
     UNKNOWN_COUNT,
     Endpoint,
@@ -139,7 +139,7 @@ class KafkaReader:
         with self._alone:
             if self._client is not None:
                 client, self._client = self._client, None
-                client.close()
+                close_quietly(client)
 
 
 def _start_offsets(

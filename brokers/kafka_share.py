@@ -14,6 +14,7 @@ refused until all of the previous one is settled, so ``receive`` raises Misuse u
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import Self
 
 import numpy as np
@@ -23,7 +24,7 @@ from confluent_kafka.admin import ResourceType  # type: ignore[attr-defined]
 from brokers.declarations import ProfileDeclaration
 from brokers.errors import BrokerError, Misuse, Unsupported
 from brokers.kafka_admin import group_id
-from brokers.kafka_client import OneThread, client_config, fate, kafka_error, reason, translated
+from brokers.kafka_client import OneThread, client_config, close_quietly, fate, kafka_error, reason, translated
 from brokers.kafka_connection import KafkaConnection
 from brokers.kafka_declarations import KAFKA_SHARE, MAX_POLL_RECORDS
 from brokers.kafka_producer import KafkaProducer
@@ -105,7 +106,7 @@ class KafkaShareConsumer:
         with self._alone:
             if self._client is not None:
                 client, self._client = self._client, None
-                client.close()
+                close_quietly(client)
 
     def _open(self) -> ShareConsumer:
         if self._client is None:
@@ -129,10 +130,8 @@ class KafkaShareConsumer:
     def _forget_expired(self, client: ShareConsumer) -> None:
         """The broker has taken these back; only the client still waits for an answer about them."""
         for message in self._polled:
-            try:
+            with suppress(IllegalStateException):  # settled before
                 client.acknowledge(message, _RELEASE)
-            except IllegalStateException:  # settled before
-                pass
         client.commit_sync(_COMMIT_TIMEOUT_S)
         self._polled, self._ahead, self._unsettled = [], [], 0
 

@@ -490,7 +490,7 @@ def test_replay_from_everywhere(broker: Kafka, channel: str) -> None:
     fill(broker, channel, 100)
     time.sleep(0.02)
     settled = fill(broker, channel, 200)
-    (low, high) = broker.bounds(channel)
+    _, high = broker.bounds(channel)
     assert sum(high.places.values()) == 300
     assert sorted(values(read(broker.reader(channel, FromBeginning()), 300))) == sorted([*range(100), *range(200)])
     partition = int(settled.partitions[0])

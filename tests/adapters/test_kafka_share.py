@@ -139,7 +139,7 @@ def test_receive_returns_at_the_first_message(broker: KafkaShare, channel: str) 
 def test_receive_waits_for_settlement(broker: KafkaShare, channel: str) -> None:
     fill(broker, channel, 5)
     consumer = broker.consumer(channel, ConsumerSettings())
-    held = []
+    held: list[Received] = []
     while sum(map(len, held)) < 1:
         held.append(consumer.receive(2, 1.0))
     with pytest.raises(Misuse):
