@@ -142,16 +142,22 @@ def after_release(name: str, record: Record, delivered: Delivered, producers: li
     )
 
 
-def _lines(record: Record, chosen: Mask, per_key: bool) -> _Lines:
-    """Ids stand in order of (producer, seq) already: one stable sort by line is all that is needed."""
-    message = np.flatnonzero(chosen)
-    line = record.sent.producer[message].astype(np.int64)
+def lines(record: Record, message: Ids, *, per_key: bool = True) -> Column:
+    """The line of each message: its producer and key, or its producer alone, as a number."""
+    line: Column = record.sent.producer[message].astype(np.int64)
     if per_key and len(message):
         key = record.sent.key[message]
         low = int(key.min())
         line = line * (int(key.max()) - low + 1) + (key - low)
     if len(line) and line.max() <= np.iinfo(np.uint16).max:
         line = line.astype(np.uint16)  # NumPy sorts 16 bits by radix
+    return line
+
+
+def _lines(record: Record, chosen: Mask, per_key: bool) -> _Lines:
+    """Ids stand in order of (producer, seq) already: one stable sort by line is all that is needed."""
+    message = np.flatnonzero(chosen)
+    line = lines(record, message, per_key=per_key)
     order = np.argsort(line, kind="stable")
     return _Lines(message[order], line[order])
 

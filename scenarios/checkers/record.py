@@ -105,13 +105,15 @@ class Record:
     channel: str
     sent: Sent
     delivered: Delivered
+    last_sent_ns: int
 
     def consumers(self, **attributes: object) -> list[int]:
         return self.history.readers(channel=self.channel, kind="consumer", **attributes)
 
     def drained(self, **attributes: object) -> bool:
-        """Whether it was proven that nothing was left."""
-        return any(self.history.events("drained", channel=self.channel, **attributes))
+        """Whether it was proven, after the last send, that nothing was left."""
+        proofs = self.history.events("drained", channel=self.channel, **attributes)
+        return any(int(proof["at_ns"]) > self.last_sent_ns for proof in proofs)
 
     def settled(self, delivered: Delivered, action: Action) -> Settled:
         """Settlements of these deliveries by one action."""
@@ -144,7 +146,9 @@ def of_channel(history: History, channel: str) -> Record:
     message[damaged] = -1
     if len(damaged):
         message[damaged] = _by_place(sent, source, rows, message, damaged)
-    return Record(history, channel, sent, Delivered(source, rows, message))
+    ours = np.isin(history.sends["producer"], producers)
+    last_sent_ns = int(history.sends["sent_ns"][ours].max(initial=0))
+    return Record(history, channel, sent, Delivered(source, rows, message), last_sent_ns)
 
 
 def channels(history: History, **attributes: object) -> list[str]:

@@ -1,0 +1,310 @@
+"""Replay: after everything was consumed and acknowledged, can it be read again?
+
+One channel. A group consumes and acknowledges everything until a proven drain. Then, several attempts each:
+
+* ``from_beginning``, ``from_position`` (a place of each partition), ``from_time`` (the broker's own time of a message),
+* ``independent_reader``: readers start from the beginning while the first group goes on with what is sent meanwhile.
+
+Where a profile cannot read again the attempt is made with what it has: another consumer under another group's name
+looks for the acknowledged messages, and two groups consume the same messages side by side. What has no operation at all
+is written down as refused. Each attempt leaves an ``attempt`` mark; what it read stands in the deliveries.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from brokers.errors import Unsupported
+from brokers.protocols import Replayable
+from brokers.types import ChannelSpec, ConsumerSettings, FromBeginning, FromPosition, FromTime, Position, ReplayStart
+from scenarios.actors import Replayer, Sender, Taker
+from scenarios.base import Context, Examination, Parameters
+from scenarios.checkers import replay as checker
+from scenarios.crew import Crew
+from scenarios.history import Column, History, Writer
+
+NAME = "replay"
+SUMMARY = "reading again what was acknowledged: from the beginning, a position, a time, and beside a group"
+DEFAULTS: Parameters = MappingProxyType(
+    {
+        "messages": 3000,
+        "beside": 1000,
+        "keys": 50,
+        "partitions": 3,
+        "size": 256,
+        "batch": 100,
+        "attempts": 3,
+        "gap_s": 0.06,
+        "look_s": 2.0,
+        "lease_s": 30.0,
+        "patience_s": 30.0,
+    }
+)
+PROPERTIES = (
+    "replay.from_beginning",
+    "replay.from_position",
+    "replay.from_time",
+    "replay.independent_reader",
+    "replay.complete",
+    "replay.intact",
+    "replay.order",
+    "replay.time_offset",
+    "delivery.no_loss",
+    "delivery.no_phantom",
+    "delivery.no_duplicate",
+    "delivery.intact",
+)
+
+_SEND_CHUNK = 100
+_QUIET_S = 3.0
+"""A replay that has brought nothing for so long, short of the end, has ended early."""
+_WAIT_S = 0.2
+_NO_READER = "the profile has no operation that reads again what was acknowledged"
+
+Places = dict[int, int]
+Last = Callable[[], Places | None]
+"""The last place of each partition to be read, or None while that is not known yet."""
+
+
+def alone(parameters: Parameters) -> bool:
+    return False
+
+
+def run(context: Context) -> None:
+    with context.writer("main") as writer:
+        _Run(context, writer).run()
+
+
+def examine(history: History) -> Examination:
+    return checker.examine(history)
+
+
+class _Run:
+    def __init__(self, context: Context, writer: Writer) -> None:
+        self._context, self._writer = context, writer
+        self._channel = f"{context.channel_prefix}log"
+        parameters = context.parameters
+        self._messages, self._beside = int(parameters["messages"]), int(parameters["beside"])
+        self._attempts, self._batch = int(parameters["attempts"]), int(parameters["batch"])
+        self._patience_s = float(parameters["patience_s"])
+        self._keys = np.random.default_rng(context.seed).integers(
+            0, int(parameters["keys"]), self._messages + self._beside
+        )
+
+    def run(self) -> None:
+        context, broker = self._context, self._context.broker
+        parameters = context.parameters
+        context.broker.create_channel(
+            ChannelSpec(self._channel, int(parameters["partitions"]), lease_s=float(parameters["lease_s"]))
+        )
+        context.progress(0.0, "sending, consuming and acknowledging everything")
+        with self._crew("first", 0) as crew:
+            self._send_first()
+            crew.drain(broker, self._writer, self._messages, self._patience_s)
+            if isinstance(broker, Replayable):
+                self._replays(broker, crew.tally.columns())
+                context.progress(0.7, "independent readers beside the group")
+                self._independent(crew)
+        if not isinstance(broker, Replayable):
+            self._looks()
+            for mode in ("from_position", "from_time"):
+                self._writer.mark("attempt", mode=mode, reader=-1, outcome="refused", reason=_NO_READER)
+            self._two_groups()
+
+    def _crew(self, group: str, first_reader: int) -> Crew:
+        return Crew(self._context, self._channel, group, first_reader=first_reader, batch=self._batch)
+
+    def _sender(self, number: int) -> Sender:
+        context = self._context
+        return Sender(
+            context.broker,
+            self._channel,
+            self._writer,
+            number=number,
+            run=context.run,
+            seed=context.seed,
+            size=int(context.parameters["size"]),
+        )
+
+    def _send_first(self) -> None:
+        """In two halves with a gap, so that a time between them is sharper than the broker's clock."""
+        sender, half = self._sender(0), self._messages // 2
+        for keys in (self._keys[:half], self._keys[half : self._messages]):
+            for at in range(0, len(keys), _SEND_CHUNK):
+                sender.send(keys[at : at + _SEND_CHUNK])
+            sender.flush()
+            time.sleep(float(self._context.parameters["gap_s"]))
+        sender.close()
+
+    # -- profiles that can read again --------------------------------------------------------------
+
+    def _replays(self, broker: Replayable, consumed: Mapping[str, Column]) -> None:
+        last = _last_places(consumed)
+        starts: list[tuple[str, ReplayStart]] = []
+        for number in range(self._attempts):
+            share = (number + 1) / (self._attempts + 1)
+            starts.append(("from_beginning", FromBeginning()))
+            starts.append(("from_position", FromPosition(Position(_places_at(consumed, share)))))
+            starts.append(("from_time", FromTime(_time_at(consumed, share))))
+        for number, (mode, start) in enumerate(starts):
+            self._context.progress(0.3 + 0.4 * number / len(starts), f"reading again {mode.replace('_', ' ')}")
+            self._attempt(broker, self._writer, mode, start, 100 + number, lambda: last)
+
+    def _attempt(
+        self, broker: Replayable, writer: Writer, mode: str, start: ReplayStart, reader: int, last: Last
+    ) -> None:
+        began_ns = time.monotonic_ns()
+        said: dict[str, Any] = {"mode": mode, "reader": reader, "began_ns": began_ns, **_in_words(start)}
+        try:
+            replayer = Replayer(broker, self._channel, start, writer, number=reader, mode=mode)
+        except Unsupported as refusal:
+            writer.mark("attempt", outcome="refused", reason=refusal.reason, **said)
+            return
+        outcome = _read_to(replayer, last, self._batch, self._patience_s)
+        replayer.close()
+        limits = self._context.declaration.limits
+        writer.mark(
+            "attempt",
+            outcome=outcome,
+            last={str(partition): place for partition, place in (last() or {}).items()},
+            clock=str(limits.broker_clock),
+            resolution_ns=limits.broker_clock_resolution_ns,
+            **said,
+        )
+
+    def _independent(self, crew: Crew) -> None:
+        """Readers from the beginning, while more is sent and the group goes on."""
+        ends: list[Places] = []
+        with ThreadPoolExecutor(self._attempts) as beside:
+            readers = [beside.submit(self._read_beside, 200 + number, ends) for number in range(self._attempts)]
+            try:
+                sender = self._sender(1)
+                for at in range(self._messages, self._messages + self._beside, _SEND_CHUNK // 4):
+                    sender.send(self._keys[at : at + _SEND_CHUNK // 4])
+                    time.sleep(0.005)
+                sender.flush()
+                sender.close()
+                crew.drain(self._context.broker, self._writer, self._messages + self._beside, self._patience_s)
+            finally:
+                ends.append(_last_places(crew.tally.columns()))
+            for reader in readers:
+                reader.result()
+
+    def _read_beside(self, reader: int, ends: list[Places]) -> None:
+        broker = self._context.connect()
+        try:
+            assert isinstance(broker, Replayable)
+            with self._context.writer(f"reader-{reader}") as writer:
+                self._attempt(
+                    broker, writer, "independent_reader", FromBeginning(), reader, lambda: ends[0] if ends else None
+                )
+        finally:
+            broker.close()
+
+    # -- profiles that cannot ----------------------------------------------------------------------
+
+    def _looks(self) -> None:
+        for number in range(self._attempts):
+            self._context.progress(0.4 + 0.2 * number / self._attempts, "looking for acknowledged messages")
+            began_ns = time.monotonic_ns()
+            group = f"look-{number}"
+            settings = ConsumerSettings(group=group, name=group)
+            taker = Taker(self._context.broker, self._channel, self._writer, number=100 + number, settings=settings)
+            give_up = time.monotonic() + float(self._context.parameters["look_s"])
+            while time.monotonic() < give_up:
+                taken = taker.take(self._batch, max(0.0, give_up - time.monotonic()))
+                if len(taken):
+                    taker.acknowledge(taken)
+            taker.close()
+            self._writer.mark(
+                "attempt",
+                mode="from_beginning",
+                reader=100 + number,
+                began_ns=began_ns,
+                outcome="looked",
+                reason=f"{_NO_READER}: a consumer under another group's name looked for them",
+            )
+
+    def _two_groups(self) -> None:
+        """Do two groups get everything, each? A round is an attempt."""
+        share = self._beside // self._attempts
+        for number in range(self._attempts):
+            self._context.progress(0.6 + 0.4 * number / self._attempts, "two groups beside each other")
+            sender, began_ns = self._sender(10 + number), time.monotonic_ns()
+            readers = (200 + 2 * number, 201 + 2 * number)
+            with self._crew("first", readers[0]) as first, self._crew("second", readers[1]) as second:
+                begin = self._messages + number * share
+                sender.send(self._keys[begin : begin + share])
+                sender.flush()
+                sender.close()
+                drained = [
+                    crew.drain(self._context.broker, self._writer, share, self._patience_s) for crew in (first, second)
+                ]
+            self._writer.mark(
+                "attempt",
+                mode="independent_reader",
+                reader=readers[1],
+                producer=10 + number,
+                readers=readers,
+                began_ns=began_ns,
+                outcome="looked" if all(drained) else "ended early",
+                reason=f"{_NO_READER}: two groups consumed the same messages",
+            )
+
+
+def _read_to(replayer: Replayer, last: Last, batch: int, patience_s: float) -> str:
+    """Read until the last places are reached (``read``), or nothing came for long short of them (``ended early``)."""
+    highest: Places = {}
+    give_up = time.monotonic() + patience_s
+    quiet_since = time.monotonic()
+    while (now := time.monotonic()) < give_up:
+        taken = replayer.read(batch, _WAIT_S)
+        for partition in np.unique(taken.received.partitions).tolist():
+            places = taken.received.places[taken.received.partitions == partition]
+            highest[partition] = max(highest.get(partition, -1), int(places.max()))
+        wanted = last()
+        if len(taken) or wanted is None:
+            quiet_since = now
+        if wanted is not None:
+            if all(highest.get(partition, -1) >= place for partition, place in wanted.items()):
+                return "read"
+            if now - quiet_since > _QUIET_S:
+                break
+    return "ended early"
+
+
+def _last_places(consumed: Mapping[str, Column]) -> Places:
+    partition, place = consumed["partition"], consumed["place"]
+    return {number: int(place[partition == number].max()) for number in np.unique(partition).tolist()}
+
+
+def _places_at(consumed: Mapping[str, Column], share: float) -> Places:
+    """The place of the message that stands at this share of each partition, as delivered first."""
+    partition, place = consumed["partition"], consumed["place"]
+    places = {}
+    for number in np.unique(partition).tolist():
+        ours = place[partition == number]
+        places[number] = int(ours[int(len(ours) * share)])
+    return places
+
+
+def _time_at(consumed: Mapping[str, Column], share: float) -> int:
+    """The broker's time of the message that was sent at this share of all."""
+    rows = np.argsort(consumed["seq"], kind="stable")
+    return int(consumed["broker_epoch_ns"][rows[int(len(rows) * share)]])
+
+
+def _in_words(start: ReplayStart) -> dict[str, Any]:
+    match start:
+        case FromPosition(position):
+            return {"places": {str(partition): place for partition, place in position.places.items()}}
+        case FromTime(epoch_ns):
+            return {"asked_epoch_ns": epoch_ns}
+        case _:
+            return {}
