@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from brokers import registry
-from brokers.errors import BrokerError
+from brokers.errors import BrokerError, Unreachable
 from brokers.protocols import Broker
 from brokers.types import Batch, ChannelSpec, ConsumerSettings, Endpoint, Outcome, ProducerSettings
 
@@ -38,10 +38,12 @@ def _connect(profile: str, endpoint: Endpoint, deadline: float) -> Broker:
     while True:
         try:
             return registry.connect(profile, endpoint)
-        except BrokerError as error:
+        except Unreachable as error:
             if time.monotonic() > deadline:
                 raise NotReady(f"{profile}: {error}") from error
             time.sleep(0.2)
+        except BrokerError as error:
+            raise NotReady(f"{profile}: {error}") from error
 
 
 def _pass_one(broker: Broker, channel: str, deadline: float) -> None:

@@ -127,9 +127,7 @@ def redis(spec: EngineSpec, directory: Path, log: Path, guard: Guard) -> Command
     port = free_port()
     own = {"bind": LOOPBACK, "port": str(port), "dir": str(directory), "daemonize": "no"}
     options = [word for name, value in {**spec.settings, **own}.items() for word in (f"--{name}", value)]
-    return Command(
-        (str(prepare.redis()), *options), port, Endpoint("redis", f"redis://{LOOPBACK}:{port}/0")
-    )
+    return Command((str(prepare.redis()), *options), port, Endpoint("redis", f"redis://{LOOPBACK}:{port}/0"))
 
 
 def kafka(spec: EngineSpec, directory: Path, log: Path, guard: Guard) -> Command:
@@ -145,13 +143,20 @@ def kafka(spec: EngineSpec, directory: Path, log: Path, guard: Guard) -> Command
     (directory / "log4j2.yaml").write_text(_LOG4J)
     options = ("-Xms256m", "-Xmx1g", f"-Dlog4j2.configurationFile={directory / 'log4j2.yaml'}", "-cp", f"{jars}/*")
     cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
-    form = [str(java), *options, "kafka.tools.StorageTool", "format", "--cluster-id", cluster, "--config", str(properties)]
+    form = [
+        str(java),
+        *options,
+        "kafka.tools.StorageTool",
+        "format",
+        "--cluster-id",
+        cluster,
+        "--config",
+        str(properties),
+    ]
     formatting = guard.spawn(form, log_path=log, cwd=directory)
     if formatting.wait() != 0:
         raise EngineUnavailable(f"{spec.product} could not format its directory: {tail(log)}")
-    return Command(
-        (str(java), *options, "kafka.Kafka", str(properties)), port, Endpoint("kafka", f"{LOOPBACK}:{port}")
-    )
+    return Command((str(java), *options, "kafka.Kafka", str(properties)), port, Endpoint("kafka", f"{LOOPBACK}:{port}"))
 
 
 _LOG4J = """\

@@ -13,9 +13,7 @@ from bench.guard import Guard
 Starter = Callable[[EngineSpec, Path, Guard], RunningEngine]
 
 
-def start_engines(
-    names: Sequence[str], choice: EngineChoice, logs: Path, guard: Guard
-) -> Mapping[str, RunningEngine]:
+def start_engines(names: Sequence[str], choice: EngineChoice, logs: Path, guard: Guard) -> Mapping[str, RunningEngine]:
     """All of them or none: when one does not start, the others are stopped and its EngineUnavailable is raised."""
     starters: Mapping[EngineChoice, Starter] = {
         EngineChoice.NATIVE: native.start,

@@ -1,0 +1,84 @@
+"""Native engines: they come up, listen on loopback only, survive a restart, and say why they died."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from bench import ready
+from bench.engines import catalogue, native
+from bench.engines.base import EngineChoice
+from bench.engines.start import start_engines
+from bench.errors import EngineUnavailable
+from bench.guard import Guard
+from brokers import registry
+from brokers.types import ChannelSpec
+
+pytestmark = pytest.mark.engine
+
+PROFILE = {"kafka": "kafka", "redis": "redis-streams", "sqs": "sqs-standard"}
+
+
+@pytest.fixture(scope="module")
+def guard() -> Iterator[Guard]:
+    with Guard.start("engines-test") as guard:
+        yield guard
+
+
+@pytest.fixture(scope="module")
+def engines(guard: Guard) -> dict[str, native.NativeEngine]:
+    """All three, started side by side."""
+    running = start_engines(sorted(catalogue.ENGINES), EngineChoice.NATIVE, guard.directory("logs"), guard)
+    return {name: engine for name, engine in running.items() if isinstance(engine, native.NativeEngine)}
+
+
+@pytest.mark.parametrize("name", sorted(catalogue.ENGINES))
+def test_a_message_comes_through_and_the_version_is_what_the_engine_answers(
+    engines: dict[str, native.NativeEngine], name: str
+) -> None:
+    version = ready.prove(PROFILE[name], engines[name].endpoint, f"ready-{name}")
+    assert ".".join(catalogue.ENGINES[name].version.split(".")[:2]) in version
+
+
+def test_every_socket_is_on_loopback(engines: dict[str, native.NativeEngine]) -> None:
+    seen = 0
+    for engine in engines.values():
+        leader = psutil.Process(engine.pid())
+        for process in (leader, *leader.children(recursive=True)):
+            for connection in process.net_connections("inet"):
+                if connection.status == psutil.CONN_LISTEN:
+                    address = ipaddress.ip_address(connection.laddr.ip)
+                    mapped = getattr(address, "ipv4_mapped", None)
+                    assert (mapped or address).is_loopback, (engine.spec.name, connection.laddr)
+                    seen += 1
+                elif connection.type.name == "SOCK_DGRAM":
+                    assert ipaddress.ip_address(connection.laddr.ip).is_loopback, (engine.spec.name, connection.laddr)
+    assert seen >= len(engines)
+
+
+def test_restart_keeps_port_and_data(engines: dict[str, native.NativeEngine]) -> None:
+    engine = engines["redis"]
+    broker = registry.connect("redis-streams", engine.endpoint)
+    broker.create_channel(ChannelSpec("kept"))
+    broker.close()
+    address = engine.endpoint.address
+    engine.restart()
+    assert engine.endpoint.address == address
+    broker = registry.connect("redis-streams", engine.endpoint)
+    assert broker.list_channels("kept") == ["kept"]
+    broker.delete_channel("kept")
+    broker.close()
+
+
+def test_an_engine_that_ends_while_it_starts_says_why(guard: Guard, tmp_path: Path) -> None:
+    directory = guard.directory("bad")
+    command = native.redis(catalogue.REDIS, directory, tmp_path / "redis.log", guard)
+    broken = native.Command([*command.argv, "--no-such-setting", "1"], command.port, command.endpoint)
+    engine = native.NativeEngine(catalogue.REDIS, broken, directory, tmp_path / "redis.log", guard)
+    with pytest.raises(EngineUnavailable, match="no-such-setting"):
+        engine.start()
+    assert not engine.alive()
