@@ -70,7 +70,7 @@ class KafkaAdmin:
             return False
         try:
             self.bounds(channel)
-        except (ChannelMissing, Refused):  # metadata is ahead of the leader
+        except (ChannelMissing, Refused, Unreachable):  # metadata is ahead of the leader
             return False
         return True
 

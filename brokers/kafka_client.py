@@ -22,7 +22,7 @@ LOGGER.addHandler(logging.NullHandler())
 
 REQUEST_TIMEOUT_S = 10.0
 """How long one request may go unanswered: the broker counts as unreachable then."""
-CLOSE_TIMEOUT_S = 2.0
+CLOSE_TIMEOUT_S = 1.0
 
 _OPTIONS = {
     "security_protocol": "security.protocol",
@@ -50,6 +50,11 @@ _UNANSWERED = frozenset(
         KafkaError._MSG_TIMED_OUT,
         KafkaError.REQUEST_TIMED_OUT,
         KafkaError.NETWORK_EXCEPTION,
+        # Somebody answered, but nobody who leads the partition.
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
     }
 )
 _MISSING = frozenset(
@@ -63,7 +68,6 @@ _MISSING = frozenset(
 # The broker answered, and yet the record may be in its log.
 _ANSWERED_BUT_UNSURE = frozenset(
     {
-        KafkaError.UNKNOWN,
         KafkaError.REQUEST_TIMED_OUT,
         KafkaError.NETWORK_EXCEPTION,
         KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND,
@@ -144,9 +148,7 @@ def fate(error: KafkaError) -> Outcome:
     code = error.code()
     if code > 0:
         return Outcome.UNKNOWN if code in _ANSWERED_BUT_UNSURE else Outcome.REJECTED
-    if code in (KafkaError.UNKNOWN,) or code not in _NEVER_SENT:
-        return Outcome.UNKNOWN
-    return Outcome.REJECTED
+    return Outcome.REJECTED if code in _NEVER_SENT else Outcome.UNKNOWN
 
 
 Result = TypeVar("Result")

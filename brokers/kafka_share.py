@@ -120,6 +120,8 @@ class KafkaShareConsumer:
                 polled = client.poll(max(0.0, deadline - time.monotonic()))
             except KafkaException as failure:
                 raise translated(failure, "receive") from None
+            except IllegalStateException as failure:
+                raise Misuse(f"receive: {failure}") from None
             self._polled = without_errors(polled.records())
             if self._polled or time.monotonic() >= deadline:
                 break
