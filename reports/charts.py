@@ -2,10 +2,150 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import altair as alt
+
+from reports import facts, palette, speed_charts, tables, words
+from reports.chart_parts import Panel, finish, heading, inline, panel_title
+from reports.facts import Outcome, Seen
 from reports.svg import Spec
 from scenarios.results import RunResult
+from scenarios.verdicts import Grade
+
+_LABELS = 190
+_CELL_WIDTH, _CELL_HEIGHT = 104, 24
 
 
-def of_run(result: RunResult) -> dict[str, Spec]:
+def of_run(result: RunResult, profiles: Sequence[str] | None = None) -> dict[str, Spec]:
     """Name to specification; a picture without data is left out."""
-    return {}
+    names = list(profiles if profiles is not None else facts.profiles(result))
+    if not names:
+        return {}
+    drawn = {
+        "verdicts": verdicts(result, names),
+        "speeds": speed_charts.speeds(result, names),
+        "replay": speed_charts.replay(result, names),
+        "overshoot": speed_charts.overshoot(result, names),
+    }
+    return {name: spec for name, spec in drawn.items() if spec is not None}
+
+
+def verdicts(result: RunResult, profiles: Sequence[str]) -> Spec | None:
+    """Every property on every profile: what its verdict means, or the median where it is a quantity."""
+    rows = [row for group in facts.GROUPS for row in _group_rows(result, profiles, group)]
+    if not rows:
+        return None
+    present = [outcome for outcome in Outcome if any(row["outcome"] == outcome.value for row in rows)]
+    emulated = any(row["emulated"] for row in rows)
+    parts = [
+        _group_chart(
+            [row for row in rows if row["group"] == group], title, profiles, present, first=group == _first(rows)
+        )
+        for group, title in facts.GROUPS.items()
+        if any(row["group"] == group for row in rows)
+    ]
+    notes = ["Numbers are medians of quantities." if any(row["text"][:1].isdigit() for row in rows) else ""]
+    notes += ["Pale with a dashed edge: an emulator, so the shape of the API only." if emulated else ""]
+    chart = alt.vconcat(*parts, spacing=10, title=heading("What each broker was seen to do", *filter(None, notes)))
+    return finish(chart)
+
+
+def _first(rows: Sequence[Mapping[str, Any]]) -> str:
+    return str(rows[0]["group"])
+
+
+def _group_rows(result: RunResult, profiles: Sequence[str], group: str) -> list[dict[str, Any]]:
+    """Rows of a group's properties that some profile was asked about."""
+    rows = []
+    for about in facts.properties_of(group):
+        across = [facts.seen(result, profile, about.name) for profile in profiles]
+        if any(seen.rows or seen.failed for seen in across):
+            rows += [_verdict_row(seen, group) for seen in across]
+    return rows
+
+
+def _verdict_row(seen: Seen, group: str) -> dict[str, Any]:
+    look = palette.LOOKS[seen.outcome]
+    quantity = seen.outcome in (Outcome.HOLDS, Outcome.OPEN, Outcome.REFUTED) and seen.samples
+    text = words.amount(words.median(seen.samples), seen.about.unit) if quantity else look.sign
+    return {
+        "group": group,
+        "profile": seen.profile,
+        "property": short(seen.about.name),
+        "statement": seen.about.statement,
+        "outcome": seen.outcome.value,
+        "meaning": facts.MEANINGS[seen.outcome],
+        "text": text,
+        "sign": seen.outcome.value if look.path and not quantity else "",
+        "ink": palette.INK if seen.grade is Grade.EMULATOR else look.ink,
+        "emulated": seen.grade is Grade.EMULATOR,
+        "declared": tables.declared(seen.chief.declared, seen.about) if seen.rows else words.NOTHING,
+        "measured": tables.measured(seen),
+        "reason": seen.chief.reason if seen.rows else seen.outcome.value,
+    }
+
+
+def short(property_name: str) -> str:
+    """``per key, after redelivery`` for ``ordering.per_key.after_redelivery``: the heading says the rest."""
+    return property_name.partition(".")[2].replace(".", ", ").replace("_", " ")
+
+
+def _group_chart(
+    rows: Sequence[Mapping[str, Any]], title: str, profiles: Sequence[str], present: Sequence[Outcome], *, first: bool
+) -> Panel:
+    order = list(dict.fromkeys(row["property"] for row in rows))
+    x = alt.X(
+        "profile:N",
+        sort=list(profiles),
+        title=None,
+        scale=alt.Scale(paddingInner=0.05, paddingOuter=0),
+        axis=alt.Axis(orient="top", labelAngle=0, domain=False, ticks=False, labelFontWeight=600) if first else None,
+    )
+    y = alt.Y(
+        "property:N",
+        sort=order,
+        title=None,
+        scale=alt.Scale(paddingInner=0.14, paddingOuter=0),
+        axis=alt.Axis(
+            domain=False, ticks=False, minExtent=_LABELS, maxExtent=_LABELS, labelLimit=_LABELS, labelPadding=8
+        ),
+    )
+    tooltip = [
+        alt.Tooltip(name, title=name)
+        for name in ("profile:N", "statement:N", "outcome:N", "declared:N", "measured:N", "reason:N")
+    ]
+    base = alt.Chart(inline(rows)).encode(x=x, y=y, tooltip=tooltip)
+    colour = alt.Color(
+        "meaning:N",
+        scale=alt.Scale(domain=[facts.MEANINGS[o] for o in present], range=[palette.LOOKS[o].fill for o in present]),
+        legend=alt.Legend(orient="bottom", title=None, symbolType="square", symbolSize=180, columns=3),
+    )
+    field = base.mark_rect(cornerRadius=3).encode(
+        color=colour, opacity=alt.condition("datum.emulated", alt.value(0.42), alt.value(1))
+    )
+    edge = (
+        base.transform_filter("datum.emulated")
+        .mark_rect(cornerRadius=3, filled=False, stroke=palette.MUTED, strokeDash=[3, 3], strokeWidth=1)
+        .encode()
+    )
+    signs = [outcome for outcome in present if palette.LOOKS[outcome].path]
+    sign = (
+        base.transform_filter("datum.sign != ''")
+        .mark_point(filled=True, size=230, opacity=1)
+        .encode(
+            shape=alt.Shape(
+                "sign:N",
+                scale=alt.Scale(domain=[o.value for o in signs], range=[palette.LOOKS[o].path for o in signs]),
+                legend=None,
+            ),
+            color=alt.Color("ink:N", scale=None),
+        )
+    )
+    text = base.mark_text(fontSize=11, fontWeight=600).encode(text="text:N", color=alt.Color("ink:N", scale=None))
+    return alt.layer(field, edge, sign, text).properties(
+        width=_CELL_WIDTH * len(profiles),
+        height=_CELL_HEIGHT * len(order),
+        title=panel_title(title, dx=-_LABELS),
+    )

@@ -156,8 +156,8 @@ def _counted(seen: Seen, criterion: Criterion) -> str:
 def bound(criterion: Criterion, unit: str) -> str:
     """``at most 60 s``; empty for a criterion without a bound."""
     if criterion.at_most is not None:
-        return f"at most {words.number(criterion.at_most)} {unit}".rstrip()
-    return f"at least {words.number(criterion.at_least)} {unit}".rstrip() if criterion.at_least is not None else ""
+        return f"at most {words.amount(criterion.at_most, unit)}"
+    return f"at least {words.amount(criterion.at_least, unit)}" if criterion.at_least is not None else ""
 
 
 def _within(criterion: Criterion, samples: Sequence[float], real: bool) -> tuple[State, str]:
@@ -176,7 +176,7 @@ def _assess_speed(result: RunResult, criterion: Criterion, profile: str, profile
     own = found[profile]
     if own is None:
         return _no_evidence(criterion, tuple(c.id for c in facts.failed_cells(result) if c.profile == profile))
-    figure = f"{words.spread(own.metric.samples, own.metric.unit)} ({own.what})"
+    figure = f"{own.what}: {words.spread(own.metric.samples, own.metric.unit)}"
     if own.no_rank:
         return Assessment(criterion, State.OPEN, f"a speed that ranks nothing: {own.no_rank}", figure, (own.cell,))
     if criterion.prefer is None:

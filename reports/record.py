@@ -138,8 +138,9 @@ def _view(result: RunResult) -> Mapping[str, Any]:
         "gaps": tables.gaps(result, profiles),
         "failed": facts.failed_cells(result),
         "speeds": speeds.of_run(result, profiles),
+        "conditions": speeds.conditions(speeds.of_run(result, profiles)),
         "speed_row": lambda speed: _speed_row(speed, evidence),
-        "without_speed": speeds.cells_without(result, "throughput"),
+        "without_speed": speeds.profiles_without(result, profiles, "throughput"),
         "charts": charts.of_run(result),
         "State": State,
     }
@@ -205,7 +206,7 @@ def _speed_row(speed: speeds.Speed, evidence: Evidence) -> list[str]:
     metric, cpu, ceiling = speed.metric, speed.cpu, speed.ceiling
     return [
         speed.profile,
-        f"{metric.name.replace('_', ' ')}: {speed.what}",
+        speed.what,
         f"{words.number(speed.median)} {metric.unit}",
         f"{words.number(min(metric.samples))} to {words.number(max(metric.samples))}, n = {len(metric.samples)}",
         words.spread(cpu.samples, cpu.unit) if cpu else "not measured",

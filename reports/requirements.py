@@ -37,7 +37,7 @@ from scenarios import documents
 from scenarios.documents import Document, DocumentError
 
 SHIPPED = Path(__file__).parent / "requirements"
-METRICS = ("publish_rate", "consume_rate", "replay_rate")
+METRICS = ("publish_rate", "consume_rate")
 """Metrics that a criterion may name: speeds, which only a ``should`` may ask for."""
 
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from reports import facts, words
+from reports import words
 from scenarios.results import Cell, Metric, RunResult
 from scenarios.verdicts import Grade
 
 CPU = "client_cpu"
 CEILING = "noop_ceiling"
 _RANKING_GRADES = (Grade.SERVICE, Grade.SOFTWARE)
+_ROLE = {"publish_rate": "producer", "consume_rate": "consumer"}
+_BESIDE_OTHERS = "not a benchmark figure"
+_SETTINGS = ("size", "producers", "consumers", "partitions", "keys", "acknowledge_every")
+"""Labels that tell how a speed was measured, not what: said once, beside the figures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,30 +37,33 @@ class Speed:
         """Why this figure ranks nothing; empty where it may rank."""
         if self.metric.grade not in _RANKING_GRADES:
             return words.GRADE_WORDS[self.metric.grade]
+        if self.metric.note.startswith(_BESIDE_OTHERS):
+            return self.metric.note
         return f"limited by the {self.metric.limited_by}" if self.metric.limited_by else ""
 
     @property
     def what(self) -> str:
-        """``publish, batch 100``: the labels in words, or the metric's name where it has none."""
-        mode = str(self.metric.labels.get("mode", self.metric.name.removesuffix("_rate").replace("_", " ")))
-        return ", ".join([mode] + [f"{k} {v}" for k, v in sorted(self.metric.labels.items()) if k != "mode"])
+        """``publish, batch 100`` or ``consume while publishing, batch 100``: what was done, in words."""
+        labels = self.metric.labels
+        mode = str(labels.get("mode", "")).replace("_", " ")
+        first = action = self.metric.name.removesuffix("_rate").replace("_", " ")
+        if mode == "both":
+            first = f"{action} while {'consuming' if action == 'publish' else 'publishing'}"
+        elif mode not in ("", action):
+            first = f"{action} {mode}"
+        more = [f"{name} {value}" for name, value in sorted(labels.items()) if name not in ("mode", *_SETTINGS)]
+        return ", ".join([first, *more])
 
 
 def is_speed(metric: Metric) -> bool:
-    return metric.unit.endswith("/s") and metric.better == "higher" and metric.name != CEILING
+    return metric.name.endswith("_rate") and metric.unit.endswith("/s") and bool(metric.samples)
 
 
 def of_cell(cell: Cell) -> list[Speed]:
     return [
-        Speed(
-            cell.profile,
-            cell.id,
-            metric,
-            _beside(cell, metric, CPU),
-            _beside(cell, metric, CEILING),
-        )
+        Speed(cell.profile, cell.id, metric, _beside(cell, metric, CPU), _beside(cell, metric, CEILING))
         for metric in cell.metrics
-        if is_speed(metric) and metric.samples
+        if is_speed(metric)
     ]
 
 
@@ -67,13 +74,22 @@ def of_run(result: RunResult, profiles: Sequence[str]) -> list[Speed]:
     ]
 
 
+def conditions(found: Sequence[Speed]) -> str:
+    """How the speeds were measured: ``size 1,024, producers 1``; all values of a setting that was varied."""
+    texts = []
+    for name in _SETTINGS:
+        values = sorted({speed.metric.labels[name] for speed in found if name in speed.metric.labels}, key=str)
+        if values:
+            texts.append(f"{name.replace('_', ' ')} {words.listed([_plain(value) for value in values])}")
+    return ", ".join(texts)
+
+
+def _plain(value: str | int | float) -> str:
+    return value if isinstance(value, str) else f"{value:,}"
+
+
 def best(
-    result: RunResult,
-    profile: str,
-    name: str,
-    labels: Mapping[str, str | int | float],
-    *,
-    higher: bool = True,
+    result: RunResult, profile: str, name: str, labels: Mapping[str, str | int | float], *, higher: bool = True
 ) -> Speed | None:
     """The profile's best figure of that name and those labels: its own best batch size, not one that suits another.
 
@@ -88,15 +104,16 @@ def best(
     return (max if higher else min)(ranking or found, key=lambda speed: speed.median, default=None)
 
 
-def cells_without(result: RunResult, scenario: str) -> list[str]:
-    """Profiles of the run that have no speed from a scenario, for the tables to say so."""
+def profiles_without(result: RunResult, profiles: Sequence[str], scenario: str) -> list[str]:
+    """Profiles that have no speed from a scenario, for the tables to say so."""
     measured = {cell.profile for cell in result.cells if cell.scenario == scenario and of_cell(cell)}
-    return [name for name in facts.options(result) if name not in measured]
+    return [name for name in profiles if name not in measured]
 
 
 def _beside(cell: Cell, metric: Metric, name: str) -> Metric | None:
-    """The companion measured under the same labels; one without a label holds for all its values."""
+    """The companion measured for this metric: the same labels, but for the one that says whose companion it is."""
+    own = {"of": metric.name, "role": _ROLE.get(metric.name, ""), **metric.labels}
     for other in cell.metrics:
-        if other.name == name and other.samples and other.labels.items() <= metric.labels.items():
+        if other.name == name and other.samples and other.labels.items() <= own.items():
             return other
     return None

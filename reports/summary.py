@@ -57,7 +57,7 @@ def _speeds(result: RunResult) -> str:
     rows = [
         [
             speed.profile,
-            f"{speed.metric.name.removesuffix('_rate').replace('_', ' ')} ({speed.what})",
+            speed.what,
             words.spread(speed.metric.samples, speed.metric.unit),
             f"ranks nothing: {speed.no_rank}" if speed.no_rank else "",
         ]

@@ -35,10 +35,10 @@ def _bounds(declaration: Declared, unit: str) -> str:
     if low is None and high is None:
         return "no bound"
     if high is None:
-        return f"from {words.number(low or 0)} {unit}, no upper bound"
+        return f"from {words.amount(low or 0.0, unit)}, no upper bound"
     if low is None:
-        return f"up to {words.number(high)} {unit}"
-    return f"{words.number(low)} to {words.number(high)} {unit}"
+        return f"up to {words.amount(high, unit)}"
+    return f"{words.amount(low, unit)} to {words.amount(high, unit)}"
 
 
 def measured(seen: Seen) -> str:

@@ -27,16 +27,14 @@ SUPPORT_WORDS: Mapping[Support, str] = {
 
 
 def number(value: float) -> str:
-    """Three significant digits; whole numbers from 1000 on get separators: ``0.512``, ``12.4``, ``83,400``."""
-    if value == int(value) and abs(value) < 1000:
-        return str(int(value))
-    if abs(value) >= 1000:
-        digits = len(str(int(abs(value))))
-        return f"{round(value, 3 - digits):,.0f}"
-    if abs(value) < 0.001:
-        return f"{value:.1e}"
-    digits = 3 - len(str(int(abs(value)))) if abs(value) >= 1 else 3
-    return f"{value:.{digits}f}"
+    """Three significant digits, separators from 1000 on: ``0.512``, ``12.4``, ``0.7``, ``83,400``."""
+    rounded = float(f"{value:.3g}")
+    return f"{rounded:,.0f}" if abs(rounded) >= 1000 else f"{rounded:g}"
+
+
+def amount(value: float, unit: str) -> str:
+    """A number with its unit; a ratio as a percentage."""
+    return f"{number(value * 100)} %" if unit == "ratio" else f"{number(value)} {unit}".rstrip()
 
 
 def count(value: int) -> str:
@@ -58,10 +56,11 @@ def spread(samples: Sequence[float], unit: str) -> str:
     """Median and range: ``"1.2 s (0.4 to 2.1)"``; without samples a dash."""
     if not samples:
         return NOTHING
-    middle = f"{number(median(samples))} {unit}".rstrip()
+    middle = amount(median(samples), unit)
     if len(samples) == 1:
         return middle
-    return f"{middle} ({number(min(samples))} to {number(max(samples))})"
+    scale = 100 if unit == "ratio" else 1
+    return f"{middle} ({number(min(samples) * scale)} to {number(max(samples) * scale)})"
 
 
 def listed(words: Sequence[str]) -> str:
