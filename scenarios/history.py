@@ -53,6 +53,7 @@ def _schema(**columns: pa.DataType) -> pa.Schema:
 
 
 _I8, _I32, _I64, _U64 = pa.int8(), pa.int32(), pa.int64(), pa.uint64()
+_DTYPES: Mapping[pa.DataType, npt.DTypeLike] = {_I8: np.int8, _I32: np.int32, _I64: np.int64, _U64: np.uint64}
 
 SCHEMAS: Mapping[str, pa.Schema] = {
     "sends": _schema(producer=_I32, seq=_I64, key=_I64, size=_I32, checksum=_U64, intended_ns=_I64, sent_ns=_I64),
@@ -78,6 +79,7 @@ SCHEMAS: Mapping[str, pa.Schema] = {
 
 _ROWS_PER_GROUP = 131_072
 _RANDOM_COLUMNS = frozenset({"checksum"})
+"""Nothing shortens these: trying costs as much as all other columns of a row together."""
 
 
 class _Table:
@@ -107,11 +109,15 @@ class _Table:
                 if field.type in (_I32, _I64) and field.name not in _RANDOM_COLUMNS
             }
             self._writer = pq.ParquetWriter(
-                self._path, self._schema, compression="lz4", use_dictionary=False, column_encoding=deltas
+                self._path,
+                self._schema,
+                compression={name: "none" if name in _RANDOM_COLUMNS else "lz4" for name in self._schema.names},
+                use_dictionary=False,
+                column_encoding=deltas,
+                write_statistics=False,
             )
         arrays = [
-            pa.array(np.concatenate([part[field.name] for part in self._parts]), type=field.type)
-            for field in self._schema
+            _arrow(np.concatenate([part[field.name] for part in self._parts]), field.type) for field in self._schema
         ]
         self._parts, self._rows = [], 0
         self._writer.write_table(pa.Table.from_arrays(arrays, schema=self._schema))
@@ -121,6 +127,23 @@ class _Table:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+
+
+# pyarrow's own conversions from and to NumPy import pandas first: seconds that a load process has not.
+def _arrow(column: Column, kind: pa.DataType) -> pa.Array[Any]:
+    values = np.ascontiguousarray(column, _DTYPES[kind])
+    return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(values.data)])
+
+
+def _numpy(column: pa.ChunkedArray[Any], kind: pa.DataType) -> Column:
+    """Without a copy where there is only one chunk. No column of a history has nulls."""
+    dtype = np.dtype(_DTYPES[kind])
+    parts = [np.empty(0, dtype)]
+    for chunk in column.chunks:
+        values = chunk.buffers()[1]
+        if values is not None and len(chunk):
+            parts.append(np.frombuffer(memoryview(values), dtype, len(chunk), chunk.offset * dtype.itemsize))
+    return parts[1] if len(parts) == 2 else np.concatenate(parts)
 
 
 def _full(count: int, value: int, dtype: type[np.generic]) -> Column:
@@ -297,11 +320,15 @@ def load(directory: Path) -> History:
         parts = []
         for path in sorted(directory.glob(f"{kind}.*.parquet")):
             try:
-                parts.append(pq.read_table(path, schema=schema))
+                with pq.ParquetFile(path) as file:
+                    part = file.read(use_threads=False)
+                parts.append(part.select(schema.names).cast(schema))
             except (pa.ArrowException, OSError) as error:
                 raise ValueError(f"damaged history file {path}: {error}") from error
-        whole = pa.concat_tables(parts) if parts else schema.empty_table()
-        return {name: whole.column(name).to_numpy() for name in schema.names}
+        if not parts:
+            return {field.name: np.empty(0, _DTYPES[field.type]) for field in schema}
+        whole = pa.concat_tables(parts)
+        return {field.name: _numpy(whole.column(field.name), field.type) for field in schema}
 
     marks = []
     for path in sorted(directory.glob("marks.*.jsonl")):
