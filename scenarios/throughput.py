@@ -1,9 +1,10 @@
 """How fast: publish, consume, and both at once, with every message verified and every repeat shown.
 
 Load processes are started once and get their windows one after the other. A repeat has a channel of its own, so that
-what a broker keeps does not grow with the run. In it, for each batch size: publish for a window while nobody reads;
-consume that backlog, for at most a window; then both at once. What is left is consumed outside of the windows, and the
-channel ends with a proof that it is empty. Batch sizes alternate in an order that follows from the seed.
+what a broker keeps does not grow with the run. In it, for each batch size: both at once for a window; then publish
+for a window while nobody reads; then consume that backlog, for at most a window. What is left is consumed outside of
+the windows, and the channel ends with a proof that it is empty. Batch sizes alternate in an order that follows from
+the seed.
 
 All rates are closed-loop: the most that these clients do, one request after the other. Latencies of such a loop
 are no latencies under a given rate (what the loop held back while it waited, nobody timed), and say so.
@@ -44,7 +45,8 @@ DEFAULTS: Parameters = {
     "drain_s": 20.0,
 }
 PROPERTIES = ("delivery.no_loss", "delivery.intact", "delivery.no_duplicate", "delivery.no_phantom")
-MODES = ("publish", "consume", "both")
+MODES = ("both", "publish", "consume")
+"""In this order: what is left of the first is part of the backlog that the last consumes."""
 
 _START_S = 30.0
 _LEAD_NS = 20_000_000
@@ -54,6 +56,8 @@ _JOIN_S = 20.0
 _SLACK_S = 60.0
 """A process that is later than this with its report is lost."""
 _IDLE_S = 0.3
+_DRAIN_BATCH = 1000
+_NO_WINDOW = -1
 _SURELY_EMPTY_S = 3.0
 """Without other proof, a channel that gives nothing for so long is empty."""
 _LAST_LOOK_S = 0.3
@@ -170,22 +174,18 @@ class _Experiment:
         for batch in batches:
             for mode in MODES:
                 self._step(repeat, batch, mode)
-        self._prove_drained(max(batches))
+            self._drain()
+        self._prove_drained()
         _all([*self._producers, *self._consumers], Close(), _START_S)
         context.broker.delete_channel(self._channel)
 
     def _step(self, repeat: int, batch: int, mode: str) -> None:
-        modes, window_s = self._parameters["modes"], float(self._parameters["window_s"])
+        modes = self._parameters["modes"]
         self._context.progress(self._done / self._steps, f"repeat {repeat + 1}: {mode}, batches of {batch}")
         self._done += 1
         # There is nothing to consume unless it was published before.
-        if mode == "publish" and ("publish" in modes or "consume" in modes):
-            self._window("publish", batch, window_s)
-            if "consume" not in modes:
-                self._drain(batch)
-        elif mode in modes:
-            self._window(mode, batch, window_s)
-            self._drain(batch)
+        if mode in modes or (mode == "publish" and "consume" in modes):
+            self._window(mode, batch, float(self._parameters["window_s"]))
 
     def _warm_up(self, batch: int) -> None:
         """Real messages through every process: connections are made, groups joined, code paths warm."""
@@ -225,35 +225,32 @@ class _Experiment:
         self._received += sum(received for received, _ in reports)
         return all(early for _, early in reports)
 
-    def _drain(self, batch: int) -> None:
-        """Take what is left, outside of any window."""
+    def _drain(self) -> None:
+        """Take what is left, outside of any window, in batches as large as may be."""
         deadline = time.monotonic() + float(self._parameters["drain_s"])
         while self._received < self._published and time.monotonic() < deadline:
-            self._take(batch, deadline, self._published - self._received, _SURELY_EMPTY_S)
+            if not self._take(deadline, _SURELY_EMPTY_S):
+                return
 
-    def _take(self, batch: int, deadline: float, missing: int, idle_s: float) -> None:
-        now_ns = time.monotonic_ns()
-        wanted = missing if len(self._consumers) == 1 else None
-        idle_s = idle_s if wanted else min(idle_s, _IDLE_S)
-        order = Consume(-1, batch, now_ns, int(deadline * 1e9), wanted, idle_s)
-        self._consumed(_all(self._consumers, order, deadline - time.monotonic() + _SLACK_S))
+    def _take(self, deadline: float, idle_s: float) -> int:
+        """Number of messages that came until the deadline, or until nothing came for ``idle_s``."""
+        before = self._received
+        # One consumer stops at the last message; several cannot know.
+        missing = self._published - before if len(self._consumers) == 1 and before < self._published else None
+        now = time.monotonic()
+        order = Consume(_NO_WINDOW, _DRAIN_BATCH, int(now * 1e9), int(deadline * 1e9), missing, idle_s)
+        self._consumed(_all(self._consumers, order, deadline - now + _SLACK_S))
+        return self._received - before
 
-    def _prove_drained(self, batch: int) -> None:
+    def _prove_drained(self) -> None:
         """Everything came and one more look finds nothing; or the channel gave nothing for a long time."""
+        self._drain()
         deadline = time.monotonic() + float(self._parameters["drain_s"])
-        look_s = _LAST_LOOK_S if self._received >= self._published else _SURELY_EMPTY_S
         while time.monotonic() < deadline:
-            before = self._received
-            end_ns = int(deadline * 1e9)
-            self._consumed(
-                _all(
-                    self._consumers,
-                    Consume(-1, batch, time.monotonic_ns(), end_ns, None, look_s),
-                    deadline - time.monotonic() + _SLACK_S,
-                )
-            )
+            look_s = _LAST_LOOK_S if self._received >= self._published else _SURELY_EMPTY_S
+            came = self._take(deadline, look_s)
             (backlog,) = _all(self._consumers[:1], Backlog(), _START_S)
-            if self._received == before and not backlog:
+            if not came and not backlog:
                 self._writer.mark(
                     "drained",
                     channel=self._channel,
