@@ -34,7 +34,7 @@ from scenarios.verdicts import Grade
 testcontainers_config.ryuk_disabled = True
 
 RUN_LABEL = "brokerbench.run"
-_START_S = 120.0
+_START_S = 180.0
 _STOP_S = 5
 _ATTEMPTS = 3
 """A port that was free may be taken before Docker binds it: then another one is tried."""
