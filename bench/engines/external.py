@@ -75,7 +75,16 @@ def _sqs(value: str) -> tuple[Endpoint, Grade]:
     if parts.username or parts.password:
         raise BadInput(f"{_SQS}: no credentials in the URL; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
     real = parts.hostname.endswith((".amazonaws.com", ".amazonaws.com.cn"))
-    return Endpoint("sqs", value, {"region": region or "us-east-1"}), Grade.SERVICE if real else Grade.EMULATOR
+    endpoint = Endpoint("sqs", value, {"region": region or "us-east-1"}, {} if real else _keys())
+    return endpoint, Grade.SERVICE if real else Grade.EMULATOR
+
+
+def _keys() -> dict[str, str]:
+    """An emulator is given the usual variables' keys, or any: it checks none. The service asks the usual chain itself."""
+    return {
+        "access_key_id": os.environ.get("AWS_ACCESS_KEY_ID", "test"),
+        "secret_access_key": os.environ.get("AWS_SECRET_ACCESS_KEY", "test"),
+    }
 
 
 def _redis(value: str) -> tuple[Endpoint, Grade]:
@@ -88,7 +97,7 @@ def _redis(value: str) -> tuple[Endpoint, Grade]:
     except ValueError:
         raise BadInput(f"{_REDIS}: the port is not a number") from None
     address = urlunsplit((parts.scheme, f"{parts.hostname}:{port}", parts.path or "/0", "", ""))
-    given = {"username": parts.username, "password": parts.password}
+    given = {"user": parts.username, "password": parts.password}
     return Endpoint("redis", address, {}, {key: unquote(text) for key, text in given.items() if text}), Grade.SOFTWARE
 
 
@@ -98,18 +107,18 @@ def _kafka(value: str) -> tuple[Endpoint, Grade]:
             raise BadInput(f"{_KAFKA}: {server!r} is not host:port")
     options = _named(
         {
-            "security.protocol": "BROKERBENCH_KAFKA_SECURITY",
-            "sasl.mechanism": "BROKERBENCH_KAFKA_MECHANISM",
-            "ssl.ca.location": "BROKERBENCH_KAFKA_CA",
+            "security_protocol": "BROKERBENCH_KAFKA_SECURITY",
+            "sasl_mechanism": "BROKERBENCH_KAFKA_MECHANISM",
+            "ssl_ca_location": "BROKERBENCH_KAFKA_CA",
             "replication_factor": "BROKERBENCH_KAFKA_REPLICAS",
         }
     )
     known = ("PLAINTEXT", "SSL", "SASL_SSL", "SASL_PLAINTEXT")
-    if options.get("security.protocol", known[0]) not in known:
+    if options.get("security_protocol", known[0]) not in known:
         raise BadInput(f"BROKERBENCH_KAFKA_SECURITY: must be one of {', '.join(known)}")
     if not options.get("replication_factor", "1").isdigit():
         raise BadInput("BROKERBENCH_KAFKA_REPLICAS: must be a whole number")
-    secrets = _named({"sasl.username": "BROKERBENCH_KAFKA_USERNAME", "sasl.password": "BROKERBENCH_KAFKA_PASSWORD"})
+    secrets = _named({"user": "BROKERBENCH_KAFKA_USERNAME", "password": "BROKERBENCH_KAFKA_PASSWORD"})
     return Endpoint("kafka", value, options, secrets), Grade.SOFTWARE
 
 
