@@ -147,19 +147,15 @@ class Crew:
         if error is None:
             self._raise_failures()
 
-    def warm_up(self, sender: Sender, keys: Sequence[int], writer: Writer, patience_s: float) -> None:
-        """Send until each consumer has received something: then all have joined. A ``timeout`` mark if not."""
+    def warm_up(self, sender: Sender, keys: Sequence[int], patience_s: float) -> int:
+        """Send until each consumer has received something: then all have joined. Returns how many have."""
         give_up = time.monotonic() + patience_s
-        while len(self.tally.takers) < len(self._readers):
+        while len(self.tally.takers) < len(self._readers) and time.monotonic() < give_up:
             self._raise_failures()
-            if time.monotonic() > give_up:
-                joined = len(self.tally.takers)
-                waiting = f"{joined} of {len(self._readers)} consumers had received something"
-                writer.mark("timeout", channel=self._channel, what=waiting, waited_s=patience_s)
-                return
             sender.send(list(keys) * 5)
             sender.flush()
             self._stop.wait(_LOOK_EVERY_S)
+        return len(self.tally.takers)
 
     def drain(self, broker: Broker, writer: Writer, expected: int, patience_s: float) -> bool:
         """Wait until nothing is left, and write down the proof (``drained``) or that the wait ran out (``timeout``).

@@ -1,5 +1,7 @@
 """Ordering: the whole channel, per key with one and with three consumers, with several producers, after a release.
 
+Three consumers work once on as many partitions, and once on a single one, which they share if the broker lets them.
+
 Each phase has a channel of its own. Producers that count have ``stage="main"``; what is sent to see that all consumers
 have joined has ``stage="warm-up"`` and is left out of the comparison of order.
 
@@ -11,6 +13,7 @@ a position, all later ones of its partition), and acknowledges the rest.
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from types import MappingProxyType
 
@@ -29,7 +32,7 @@ NAME = "ordering"
 SUMMARY = "order of the whole channel and per key: concurrent consumers, several producers, released deliveries"
 DEFAULTS: Parameters = MappingProxyType(
     {
-        "messages": 2000,
+        "messages": 1200,
         "keys": 20,
         "partitions": 3,
         "size": 256,
@@ -38,6 +41,7 @@ DEFAULTS: Parameters = MappingProxyType(
         "consumers": 3,
         "producers": 4,
         "fail_every": 5,
+        "fail_every_by_position": 50,
         "releasing_consumers": 2,
         "lease_s": 20.0,
         "patience_s": 30.0,
@@ -56,8 +60,12 @@ PROPERTIES = (
     "delivery.intact",
 )
 
-_PHASES = ("one", "three", "producers", "release")
+_PHASES = ("one", "three", "shared", "producers", "release")
 _SEND_CHUNK = 100
+_SHARED_PATIENCE_S = 3.0
+"""How long to wait for consumers that may never get anything, as one partition may belong to one of them."""
+_MOST_RELEASES = 3
+"""A message released more often could reach a delivery limit (a share group's is 5) and be taken for poison."""
 _WARM_UP = 90
 """Number that is added to a phase's for its warm-up producer; each phase has 100 numbers."""
 
@@ -69,6 +77,8 @@ def alone(parameters: Parameters) -> bool:
 def run(context: Context) -> None:
     with context.writer("main") as writer:
         for at, phase in enumerate(_PHASES):
+            if phase == "shared" and not context.declaration.limits.has_partitions:
+                continue  # without partitions the phase before was this one
             context.progress(at / len(_PHASES), _DOING[phase])
             _Phase(context, writer, phase, at).run()
 
@@ -80,6 +90,7 @@ def examine(history: History) -> Examination:
 _DOING = {
     "one": "one producer, one consumer",
     "three": "one producer, three consumers",
+    "shared": "one producer, three consumers on one partition",
     "producers": "several producers, one consumer",
     "release": "failed deliveries, released",
 }
@@ -97,17 +108,17 @@ class _Phase:
     def run(self) -> None:
         context, parameters = self._context, self._context.parameters
         lease_s = float(parameters["lease_s"])
-        context.broker.create_channel(
-            ChannelSpec(self._channel, partitions=int(parameters["partitions"]), lease_s=lease_s)
-        )
+        partitions = 1 if self._phase == "shared" else int(parameters["partitions"])
+        context.broker.create_channel(ChannelSpec(self._channel, partitions=partitions, lease_s=lease_s))
         consumers, batch = {
             "one": (1, int(parameters["batch"])),
             "three": (int(parameters["consumers"]), int(parameters["small_batch"])),
+            "shared": (int(parameters["consumers"]), int(parameters["small_batch"])),
             "producers": (1, int(parameters["batch"])),
-            "release": (int(parameters["releasing_consumers"]), int(parameters["small_batch"])),
+            "release": (int(parameters["releasing_consumers"]), int(parameters["batch"])),
         }[self._phase]
         self._writer.mark("phase", phase=self._phase, channel=self._channel, consumers=consumers, lease_s=lease_s)
-        failing = _Failing(context, int(parameters["fail_every"])) if self._phase == "release" else None
+        failing = _Failing(context) if self._phase == "release" else None
         with Crew(
             context,
             self._channel,
@@ -119,12 +130,19 @@ class _Phase:
             **({"settle": failing.settle} if failing else {}),
         ) as crew:
             if consumers > 1:
-                warm = self._sender(self._first + _WARM_UP, "warm-up", self._writer)
-                crew.warm_up(warm, range(self._keys), self._writer, self._patience_s / 2)
-                warm.close()
+                self._warm_up(crew, consumers)
             sent = self._send_all()
             crew.drain(context.broker, self._writer, sent, self._patience_s)
         context.broker.delete_channel(self._channel)
+
+    def _warm_up(self, crew: Crew, consumers: int) -> None:
+        sender = self._sender(self._first + _WARM_UP, "warm-up", self._writer)
+        patience_s = _SHARED_PATIENCE_S if self._phase == "shared" else self._patience_s / 2
+        joined = crew.warm_up(sender, range(self._keys), patience_s)
+        sender.close()
+        if joined < consumers and self._phase != "shared":
+            what = f"{joined} of {consumers} consumers had received something"
+            self._writer.mark("timeout", channel=self._channel, what=what, waited_s=patience_s)
 
     def _send_all(self) -> int:
         if self._phase != "producers":
@@ -168,13 +186,17 @@ class _Phase:
 
 
 class _Failing:
-    """Settles batches as a worker who fails every n-th message of the main producer once."""
+    """Settles batches as a worker who fails every n-th message of the main producer once.
 
-    def __init__(self, context: Context, every: int) -> None:
-        self._every = every
-        self._residue = int(np.random.default_rng([context.seed, every]).integers(every))
+    Where acknowledging goes up to a position a failure releases the rest of its partition's batch, so few are enough.
+    """
+
+    def __init__(self, context: Context) -> None:
         self._by_position = context.declaration.limits.ack_granularity is AckGranularity.UP_TO_POSITION
+        self._every = int(context.parameters["fail_every_by_position" if self._by_position else "fail_every"])
+        self._residue = int(np.random.default_rng([context.seed, self._every]).integers(self._every))
         self._failed: set[int] = set()
+        self._releases: Counter[tuple[int, int]] = Counter()
         self._lock = threading.Lock()
 
     def settle(self, taker: Taker, taken: Taken) -> Settlements:
@@ -190,14 +212,16 @@ class _Failing:
         seq, producer = taken.stamps.seq, taken.stamps.producer
         line = taken.received.partitions if self._by_position else taken.stamps.key
         failed = (producer % 100 == 0) & (seq % self._every == self._residue) & (taken.stamps.status == INTACT)
-        with self._lock:
-            fresh = [at for at in np.flatnonzero(failed).tolist() if int(seq[at]) not in self._failed]
-            blocked: dict[int, int] = {}
-            for at in fresh:
-                # What waits behind a failed one comes again with it, and has not failed itself.
-                if blocked.setdefault(int(line[at]), at) == at:
-                    self._failed.add(int(seq[at]))
+        names = list(zip(producer.tolist(), seq.tolist(), strict=True))
         released = np.zeros(len(taken), bool)
-        for value, first in blocked.items():
-            released[first:] |= line[first:] == value
+        with self._lock:
+            for at in np.flatnonzero(failed).tolist():
+                # What waits behind a failed one comes again with it, and has not failed itself.
+                if int(seq[at]) in self._failed or released[at]:
+                    continue
+                behind = at + np.flatnonzero(line[at:] == line[at])
+                if all(self._releases[names[row]] < _MOST_RELEASES for row in behind.tolist()):
+                    self._failed.add(int(seq[at]))
+                    released[behind] = True
+            self._releases.update(names[row] for row in np.flatnonzero(released).tolist())
         return released

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from scenarios.history import History
 from scenarios.verdicts import Finding
 
 _NS_PER_MS = 1e6
+_LAYOUTS = {"three": "all partitions", "shared": "one partition"}
 
 
 def examine(history: History) -> Examination:
@@ -24,7 +26,7 @@ def examine(history: History) -> Examination:
     findings = [
         _of("ordering.channel", phases.get("one"), order.whole_channel),
         _of("ordering.per_key.one_consumer", phases.get("one"), order.per_key),
-        _of("ordering.per_key.three_consumers", phases.get("three"), order.per_key),
+        _across_consumers({name: phases[name] for name in ("three", "shared") if name in phases}),
         _of("ordering.per_key.several_producers", phases.get("producers"), order.per_key),
         _of("ordering.per_key.after_redelivery", release, order.after_release),
         Finding("redelivery.after_release")
@@ -50,6 +52,20 @@ def _of(name: str, phase: Record | None, check: _Check) -> Finding:
         return Finding(name, note="the experiment ended before this phase")
     main = phase.history.producers(channel=phase.channel, stage="main")
     return with_waits(check(name, phase, phase.delivered, main), phase)
+
+
+def _across_consumers(parts: Mapping[str, Record]) -> Finding:
+    name = "ordering.per_key.three_consumers"
+    if not parts:
+        return _of(name, None, order.per_key)
+    found = []
+    for phase, part in parts.items():
+        main = part.sent.by(part.history.producers(channel=part.channel, stage="main"))
+        known = part.delivered.known()
+        working = len(np.unique(known.only(main[known.message]).column("reader")))
+        finding = _of(name, part, order.per_key)
+        found.append(replace(finding, note=f"{_LAYOUTS[phase]}, {working} consumers got something: {finding.note}"))
+    return combined(name, found)
 
 
 def _redelivery_delay(release: Record, lease_s: float) -> list[Measured]:

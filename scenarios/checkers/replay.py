@@ -56,7 +56,8 @@ def examine(history: History) -> Examination:
     ]
     replayed = whole.delivered.to([int(attempt["reader"]) for attempt in reads])
     groups = dict.fromkeys(str(mark["group"]) for mark in history.events("reader", kind="consumer"))
-    none_read = "" if reads else "; ".join(dict.fromkeys(str(attempt.get("reason", "")) for attempt in attempts))
+    refusals = dict.fromkeys(str(attempt["reason"]) for attempt in attempts if attempt["outcome"] == "refused")
+    none_read = "" if reads else "; ".join(refusals) or "the experiment ended before"
     findings = [
         *(_capability(whole, first, mode, attempts) for mode in _MODES[:3]),
         _independent(whole, group, first, attempts),
