@@ -68,8 +68,7 @@ def _group_rows(result: RunResult, profiles: Sequence[str], group: str) -> list[
 
 def _verdict_row(seen: Seen, group: str) -> dict[str, Any]:
     look = palette.LOOKS[seen.outcome]
-    quantity = seen.outcome in (Outcome.HOLDS, Outcome.OPEN, Outcome.REFUTED) and seen.samples
-    text = words.amount(words.median(seen.samples), seen.about.unit) if quantity else look.sign
+    quantity = tables.middle(seen)
     return {
         "group": group,
         "profile": seen.profile,
@@ -77,7 +76,7 @@ def _verdict_row(seen: Seen, group: str) -> dict[str, Any]:
         "statement": seen.about.statement,
         "outcome": seen.outcome.value,
         "meaning": facts.MEANINGS[seen.outcome],
-        "text": text,
+        "text": quantity or look.sign,
         "sign": seen.outcome.value if look.path and not quantity else "",
         "ink": palette.INK if seen.grade is Grade.EMULATOR else look.ink,
         "emulated": seen.grade is Grade.EMULATOR,

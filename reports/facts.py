@@ -100,7 +100,7 @@ class Seen:
     def outcome(self) -> Outcome:
         if not self.rows:
             return Outcome.FAILED if self.failed else Outcome.MISSING
-        return _outcome(self.chief)
+        return outcome_of(self.chief)
 
     @property
     def observations(self) -> int:
@@ -126,7 +126,8 @@ class Seen:
         return self.chief.grade if self.rows else None
 
 
-def _outcome(row: VerdictRow) -> Outcome:
+def outcome_of(row: VerdictRow) -> Outcome:
+    """What one row of evidence means."""
     if row.verdict is Verdict.REFUTED:
         return Outcome.REFUTED
     if row.verdict is Verdict.INCONCLUSIVE:

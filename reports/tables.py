@@ -54,6 +54,12 @@ def measured(seen: Seen) -> str:
     return f"{words.count(seen.violations)} violations, n = {words.count(seen.observations)}"
 
 
+def middle(seen: Seen) -> str:
+    """The median of a quantity that was judged; empty where there is none."""
+    judged = seen.outcome in (Outcome.HOLDS, Outcome.OPEN, Outcome.REFUTED)
+    return words.amount(words.median(seen.samples), seen.about.unit) if judged and seen.samples else ""
+
+
 def missed(seen: Seen) -> str:
     """The rate of violations that could have stayed unseen; a dash where that means nothing."""
     return words.NOTHING if seen.missed is None else f"< {words.rate(seen.missed)}"
