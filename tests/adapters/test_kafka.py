@@ -1,13 +1,12 @@
-"""Kafka under a consumer group, against a real Kafka: BROKERBENCH_TEST_KAFKA is its address."""
+"""Kafka under a consumer group, against a real Kafka."""
 
 from __future__ import annotations
 
-import os
 import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -41,11 +40,8 @@ engine = pytest.mark.engine
 
 
 @pytest.fixture(scope="module")
-def address() -> str:
-    found = os.environ.get("BROKERBENCH_TEST_KAFKA")
-    if not found:
-        pytest.skip("BROKERBENCH_TEST_KAFKA names no Kafka")
-    return found
+def address(endpoint_of: Callable[[str], Endpoint]) -> str:
+    return endpoint_of("kafka").address
 
 
 @pytest.fixture

@@ -1,13 +1,12 @@
-"""Redis Streams against a real Redis. Set BROKERBENCH_TEST_REDIS to its address (``127.0.0.1:6379``)."""
+"""Redis Streams against a real Redis."""
 
 from __future__ import annotations
 
-import os
 import socket
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -40,11 +39,8 @@ pytestmark = pytest.mark.engine
 
 
 @pytest.fixture(scope="module")
-def address() -> str:
-    found = os.environ.get("BROKERBENCH_TEST_REDIS")
-    if not found:
-        pytest.skip("BROKERBENCH_TEST_REDIS names no Redis")
-    return found
+def address(endpoint_of: Callable[[str], Endpoint]) -> str:
+    return endpoint_of("redis").address.removeprefix("redis://").removesuffix("/0")
 
 
 @pytest.fixture
