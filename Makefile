@@ -28,7 +28,7 @@ $(VENV)/.stamp: locks/main.txt locks/uv.txt pyproject.toml
 	@touch $@
 
 decide: setup
-	@$(BIN)/brokerbench decide
+	@$(BIN)/brokerbench decide --engine native
 
 test: setup
 	$(BIN)/python -m pytest
