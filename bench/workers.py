@@ -31,7 +31,7 @@ from brokers.protocols import Broker
 from brokers.types import Endpoint
 from scenarios.base import LoadFailed, LoadProcess
 
-_REPORT, _FAILED, _DONE = "report", "failed", "done"
+_REPORT, _FAILED, _DONE, _LATE = "report", "failed", "done", "late"
 _NO_MORE = None
 _HERE = str(Path(__file__).resolve().parents[1])
 _LAST_WORDS_S = 10.0
@@ -130,17 +130,22 @@ class _Handle:
 
     def _receive(self, timeout_s: float) -> tuple[str, Any]:
         try:
-            if not self._wire.poll(timeout_s):
-                raise TimeoutError(f"load process {self._body} did not answer within {timeout_s:g} s")
-            kind, content = self._wire.recv()
-            return kind, content
+            answered = self._wire.poll(timeout_s)
+            kind, content = self._wire.recv() if answered else (_LATE, None)
         except (EOFError, OSError):
             raise LoadFailed(self._lost()) from None
+        if kind == _LATE:
+            raise TimeoutError(f"load process {self._body} did not answer within {timeout_s:g} s")
+        return kind, content
 
     def _lost(self) -> str:
         if self._process is None:
             return f"load thread {self._body} is gone"
-        code = self._process.wait(_LAST_WORDS_S)
+        try:
+            code = self._process.wait(_LAST_WORDS_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return f"load process {self._body} closed its socket and did not end"
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
         return f"load process {self._body} {how}"
 

@@ -226,6 +226,8 @@ class _Subscriber:
                 if len(open_batches) >= self._every:
                     _acknowledge(taker, open_batches)
             else:
+                # A broker may hold messages back until earlier ones of their key are settled.
+                _acknowledge(taker, open_batches)
                 empty_since_ns = empty_since_ns or now_ns
                 if time.monotonic_ns() - empty_since_ns >= idle_ns:
                     break

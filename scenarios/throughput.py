@@ -191,7 +191,8 @@ class _Experiment:
         """Real messages through every process: connections are made, groups joined, code paths warm."""
         warmup_s = float(self._parameters["warmup_s"])
         self._window("publish", batch, warmup_s, warmup=True)
-        self._window("consume", batch, max(warmup_s, _JOIN_S), warmup=True)
+        self._window("consume", batch, warmup_s, warmup=True)
+        self._drain(_JOIN_S)
 
     def _window(self, mode: str, batch: int, window_s: float, *, warmup: bool = False) -> None:
         number = next(self._windows)
@@ -201,7 +202,7 @@ class _Experiment:
         consuming = self._consumers if mode in ("consume", "both") else []
         # One consumer knows when it has everything; several stop when nothing comes.
         left = self._published - self._received if mode == "consume" and len(consuming) == 1 else None
-        patience_s = _IDLE_S if mode == "consume" and not warmup else window_s
+        patience_s = _IDLE_S if mode == "consume" and left is None else window_s
         for process in publishing:
             process.order(Publish(number, batch, start_ns, end_ns))
         for process in consuming:
@@ -225,17 +226,20 @@ class _Experiment:
         self._received += sum(received for received, _ in reports)
         return all(early for _, early in reports)
 
-    def _drain(self) -> None:
-        """Take what is left, outside of any window, in batches as large as may be."""
-        deadline = time.monotonic() + float(self._parameters["drain_s"])
-        while self._received < self._published and time.monotonic() < deadline:
-            if not self._take(deadline, _SURELY_EMPTY_S):
-                return
+    def _drain(self, patience_s: float = _SURELY_EMPTY_S) -> None:
+        """Take what is left, outside of any window; give up when nothing comes for ``patience_s``."""
+        now = came = time.monotonic()
+        deadline = now + float(self._parameters["drain_s"])
+        while self._received < self._published and now < min(deadline, came + patience_s):
+            # One consumer stops at the last message. Several cannot know which is the last: they look again and again.
+            idle_s = patience_s if len(self._consumers) == 1 else _IDLE_S
+            found = self._take(deadline, idle_s)
+            now = time.monotonic()
+            came = now if found else came
 
     def _take(self, deadline: float, idle_s: float) -> int:
         """Number of messages that came until the deadline, or until nothing came for ``idle_s``."""
         before = self._received
-        # One consumer stops at the last message; several cannot know.
         missing = self._published - before if len(self._consumers) == 1 and before < self._published else None
         now = time.monotonic()
         order = Consume(_NO_WINDOW, _DRAIN_BATCH, int(now * 1e9), int(deadline * 1e9), missing, idle_s)
