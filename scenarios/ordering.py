@@ -210,7 +210,7 @@ class _Failing:
     def _released(self, taken: Taken) -> Column:
         """Mask of the failed ones, and of those that must not overtake them."""
         seq, producer = taken.stamps.seq, taken.stamps.producer
-        line = taken.received.partitions if self._by_position else taken.stamps.key
+        line = taken.received.partitions if self._by_position else _keys(taken)
         failed = (producer % 100 == 0) & (seq % self._every == self._residue) & (taken.stamps.status == INTACT)
         names = list(zip(producer.tolist(), seq.tolist(), strict=True))
         released = np.zeros(len(taken), bool)
@@ -225,3 +225,9 @@ class _Failing:
                     released[behind] = True
             self._releases.update(names[row] for row in np.flatnonzero(released).tolist())
         return released
+
+
+def _keys(taken: Taken) -> Column:
+    """Numbers of the keys as the broker delivered them: a damaged stamp must not mislead the worker."""
+    names = [b"" if key is None else key for key in taken.received.keys]
+    return np.unique(names, return_inverse=True)[1] if any(names) else taken.stamps.key

@@ -12,7 +12,7 @@ from brokers.memory import Memory, Space
 from brokers.protocols import Broker
 from brokers.types import Endpoint
 from scenarios import history
-from scenarios.base import Context, Examination, LoadProcess, Measured, Scenario
+from scenarios.base import Context, Examination, LoadProcess, Measured
 from scenarios.verdicts import Finding
 
 
@@ -39,7 +39,7 @@ def faulty(*faults: Fault) -> Callable[[], Broker]:
 
 
 def run(
-    scenario: Scenario,
+    scenario: Any,
     connect: Callable[[], Broker],
     directory: Path,
     endpoint: Endpoint | None = None,
