@@ -14,6 +14,7 @@ from reports.svg import Spec
 from scenarios.results import RunResult
 from scenarios.verdicts import Grade
 
+NAMES = ("verdicts", "speeds", "replay", "overshoot")
 _LABELS = 190
 _CELL_WIDTH, _CELL_HEIGHT = 104, 24
 

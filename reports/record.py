@@ -17,6 +17,7 @@ from reports import (
     charts,
     decision,
     facts,
+    prose,
     requirements,
     sensitivity,
     speeds,
@@ -29,6 +30,7 @@ from reports.evidence import Evidence, path_in
 from reports.facts import Seen
 from scenarios import results
 from scenarios.results import ResultError, RunResult
+from scenarios.verdicts import Grade
 
 NAME = "decision-record.md"
 CHARTS = "charts"
@@ -37,13 +39,23 @@ _RUN = re.compile(r"generated from run `([^`]+)`")
 
 def write_record(result: RunResult, docs: Path) -> list[Path]:
     """Write the record, its charts and its evidence below ``docs``; returns the written paths."""
-    evidence = path_in(docs, result.run_id)
-    files = {evidence: results.dump(result), docs / NAME: render(result)}
-    files |= {docs / CHARTS / f"{name}.svg": svg.draw(spec) for name, spec in charts.of_run(result).items()}
+    drawn = _drawn(result)
+    files = {path_in(docs, result.run_id): results.dump(result), docs / NAME: render(result)}
+    files |= {_picture(docs, name): svg.draw(spec) for name, spec in drawn.items()}
     for path, text in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
+    for name in set(charts.NAMES) - set(drawn):
+        _picture(docs, name).unlink(missing_ok=True)  # of an earlier run
     return list(files)
+
+
+def _drawn(result: RunResult) -> Mapping[str, svg.Spec]:
+    return charts.of_run(result, facts.options(result))
+
+
+def _picture(docs: Path, name: str) -> Path:
+    return docs / CHARTS / f"{name}.svg"
 
 
 def check_record(docs: Path) -> list[str]:
@@ -66,8 +78,12 @@ def check_record(docs: Path) -> list[str]:
     if evidence.read_text(encoding="utf-8") != results.dump(result):
         problems.append(f"{evidence} was edited: it is not as brokerbench writes it")
     problems += _compare(path, text, render(result))
-    for name, spec in charts.of_run(result).items():
-        problems += svg.check(docs / CHARTS / f"{name}.svg", spec)
+    drawn = _drawn(result)
+    for name in charts.NAMES:
+        if name in drawn:
+            problems += svg.check(_picture(docs, name), drawn[name])
+        elif _picture(docs, name).exists():
+            problems.append(f"{_picture(docs, name)} is of another run: this one has no data for it")
     return problems
 
 
@@ -103,6 +119,7 @@ def render(result: RunResult) -> str:
         count=words.count,
         listed=words.listed,
         code=_code,
+        sentence=_sentence,
     )
     return environment.get_template("decision-record.md.j2").render(_view(result))
 
@@ -112,12 +129,16 @@ def _view(result: RunResult) -> Mapping[str, Any]:
     extra = [name for name in facts.options(result) if name not in facts.PROFILES]
     profiles = [*facts.PROFILES, *extra]
     evidence = Evidence.of(result)
-    decisions = decision.decide(result, requirements.shipped(), profiles)
+    options = facts.options(result)
+    decisions = decision.decide(result, requirements.shipped(), options) if options else []
     tried = {decided.need.name: sensitivity.changes(result, decided) for decided in decisions}
     return {
         "result": result,
         "evidence": evidence,
         "profiles": profiles,
+        "measured": options,
+        "unmeasured": [name for name in profiles if name not in options],
+        "in_short": prose.in_short,
         "grades": {name: facts.grade_of(result, name) for name in profiles},
         "grade_words": words.GRADE_WORDS,
         "engine_of": {cell.profile: cell.engine for cell in result.cells},
@@ -137,11 +158,11 @@ def _view(result: RunResult) -> Mapping[str, Any]:
         "surprises": tables.surprises(result, profiles),
         "gaps": tables.gaps(result, profiles),
         "failed": facts.failed_cells(result),
-        "speeds": speeds.of_run(result, profiles),
+        "speed_tables": _speed_tables(speeds.of_run(result, profiles)),
         "conditions": speeds.conditions(speeds.of_run(result, profiles)),
         "speed_row": lambda speed: _speed_row(speed, evidence),
         "without_speed": speeds.profiles_without(result, profiles, "throughput"),
-        "charts": charts.of_run(result),
+        "charts": _drawn(result),
         "State": State,
     }
 
@@ -202,6 +223,17 @@ def _bounded(result: RunResult, profiles: Sequence[str]) -> list[str]:
     ]
 
 
+def _speed_tables(found: Sequence[speeds.Speed]) -> list[tuple[str, list[speeds.Speed]]]:
+    """Speeds under headings that keep apart what must not be compared."""
+    emulated = [speed for speed in found if speed.metric.grade in (Grade.EMULATOR, Grade.MODEL)]
+    real = [speed for speed in found if speed not in emulated]
+    return [
+        ("Real brokers: publish and consume", [speed for speed in real if speed.metric.name != "replay_rate"]),
+        ("Real brokers: reading again", [speed for speed in real if speed.metric.name == "replay_rate"]),
+        ("Emulators: these rank nothing", emulated),
+    ]
+
+
 def _speed_row(speed: speeds.Speed, evidence: Evidence) -> list[str]:
     metric, cpu, ceiling = speed.metric, speed.cpu, speed.ceiling
     return [
@@ -211,7 +243,7 @@ def _speed_row(speed: speeds.Speed, evidence: Evidence) -> list[str]:
         f"{words.number(min(metric.samples))} to {words.number(max(metric.samples))}, n = {len(metric.samples)}",
         words.spread(cpu.samples, cpu.unit) if cpu else "not measured",
         words.spread(ceiling.samples, ceiling.unit) if ceiling else "not measured",
-        metric.limited_by or "not found to be",
+        f"nothing: {speed.no_rank}" if speed.no_rank else "yes",
         f"[{metric.grade.value}]({evidence.link(speed.cell)})",
     ]
 
@@ -219,6 +251,10 @@ def _speed_row(speed: speeds.Speed, evidence: Evidence) -> list[str]:
 def _escape(text: str) -> str:
     """Text from outside, fit for one cell of a Markdown table."""
     return " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("`", "'")
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _code(text: str) -> str:

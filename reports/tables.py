@@ -91,7 +91,11 @@ def living_with(result: RunResult, profile: str) -> tuple[list[str], list[str]]:
     fails, by_adapter = [], []
     for name in facts.PROPERTY_NAMES:
         seen = facts.seen(result, profile, name)
-        if seen.outcome in (Outcome.FAILS, Outcome.REFUTED):
+        if seen.about.kind is Kind.QUANTITY:
+            if seen.outcome is Outcome.REFUTED:
+                text = f"{measured(seen)}; declared {declared(seen.chief.declared, seen.about)}"
+                fails.append(f"the declared bound on the {seen.about.statement} ({text})")
+        elif seen.outcome in (Outcome.FAILS, Outcome.REFUTED):
             fails.append(seen.about.statement)
         elif seen.outcome is Outcome.HOLDS and seen.chief.declared.provided_by is Provider.ADAPTER:
             by_adapter.append(seen.about.statement)
