@@ -3,14 +3,16 @@
 One guard process per run, started first, in its own session. It holds the read end of a pipe whose write end only the
 parent has (Python makes descriptors non-inheritable): when the pipe ends, the parent is gone, and
 the guard kills, removes and cleans up all that the ledger names. The ledger is written and synced
-*before* each creation. A process born between the ledger's line and the parent's death is found by the
-token that every child carries in its environment.
+*before* each creation: a process waits in a shell, which becomes its program only when its session is
+in the ledger, and ends when the parent dies before. What moved to a session of its own is found by the token that
+every child carries in its environment. The token alone would not do: redis-server overwrites its environment.
 
 PR_SET_PDEATHSIG would not do: it fires when the starting *thread* ends, removes no directory, and is Linux only.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -30,6 +32,10 @@ import psutil
 TOKEN = "BROKERBENCH_RUN"
 """Environment variable that marks every process of a run."""
 _SWEEP_S = 5.0
+_REMOTE_S = 30.0
+_SAME_BIRTH_S = 2.0
+"""Two readings of one process's time of birth differ by less; a process number is not used again so soon."""
+_WHEN_TOLD = 'read -r told && exec "$@"'
 
 
 class Guard:
@@ -38,6 +44,7 @@ class Guard:
     def __init__(self, run_id: str, process: subprocess.Popen[bytes], ledger: Path) -> None:
         self.run_id = run_id
         self._process, self._ledger = process, ledger
+        self._born_s = psutil.Process(process.pid).create_time()
         self._lock = threading.Lock()
         self._closing = threading.Event()
         threading.Thread(target=self._watch, name="guard-watch", daemon=True).start()
@@ -45,17 +52,18 @@ class Guard:
     @classmethod
     def start(cls, run_id: str) -> Self:
         """Start the guard process; nothing of the run may be created before."""
-        handle, name = tempfile.mkstemp(prefix=f"brokerbench-{run_id}-", suffix=".ledger")
-        os.close(handle)
+        ledger = Path(tempfile.gettempdir()) / f"brokerbench-{run_id}-{os.urandom(3).hex()}.ledger"
         # The guard itself does not carry the token, else it would sweep itself away.
         environment = {key: value for key, value in os.environ.items() if key != TOKEN}
         process = subprocess.Popen(
-            [sys.executable, "-m", "bench.guard", run_id, name],
+            [sys.executable, "-m", "bench.guard", run_id, str(ledger)],
             stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
             env=_importable(environment),
+            cwd="/",
             start_new_session=True,
         )
-        return cls(run_id, process, Path(name))
+        return cls(run_id, process, ledger)
 
     def __enter__(self) -> Self:
         return self
@@ -76,26 +84,38 @@ class Guard:
         """Containers with this label (``name=value``) are removed with the run. Call before creating one."""
         self._note(container_label=label)
 
+    def note_remote(self, argv: Sequence[str]) -> None:
+        """A command that removes what the run leaves on a broker elsewhere; run with the guard's environment.
+
+        It is written to a file: no secrets in it.
+        """
+        self._note(remote=list(argv))
+
     def spawn(
         self, argv: Sequence[str], *, log_path: Path, env: Mapping[str, str] | None = None, cwd: Path | None = None
     ) -> subprocess.Popen[bytes]:
         """Start a process in a group of its own (Ctrl-C goes to the parent, which stops things in order)."""
         with log_path.open("ab") as log:
-            return subprocess.Popen(
-                list(argv),
-                stdin=subprocess.DEVNULL,
+            process = subprocess.Popen(
+                ["/bin/sh", "-c", f"{_WHEN_TOLD} </dev/null", "sh", *argv],
+                stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 env=self._environment(env),
                 cwd=cwd,
                 start_new_session=True,
             )
+        assert process.stdin is not None
+        with process.stdin as told:
+            self._note_session(process.pid)
+            told.write(b"\n")
+        return process
 
     def spawn_piped(self, argv: Sequence[str], *, log_path: Path) -> subprocess.Popen[str]:
         """The same with text pipes to its standard input and output; its standard error goes to the log."""
         with log_path.open("ab") as log:
-            return subprocess.Popen(
-                list(argv),
+            process = subprocess.Popen(
+                ["/bin/sh", "-c", _WHEN_TOLD, "sh", *argv],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -104,6 +124,11 @@ class Guard:
                 text=True,
                 encoding="utf-8",
             )
+        assert process.stdin is not None
+        self._note_session(process.pid)
+        process.stdin.write("\n")
+        process.stdin.flush()
+        return process
 
     def kill(self, process: subprocess.Popen[Any]) -> None:
         """SIGKILL to the process's whole group. Idempotent."""
@@ -122,11 +147,18 @@ class Guard:
     def _environment(self, extra: Mapping[str, str] | None) -> dict[str, str]:
         return {**_importable(dict(os.environ)), **(extra or {}), TOKEN: self.run_id}
 
+    def _note_session(self, leader: int) -> None:
+        # Relative to the guard's birth: a step of the wall clock moves both.
+        self._note(session=leader, age_s=psutil.Process(leader).create_time() - self._born_s)
+
     def _note(self, **entry: Any) -> None:
-        with self._lock, self._ledger.open("a", encoding="utf-8") as ledger:
-            ledger.write(json.dumps(entry) + "\n")
-            ledger.flush()
-            os.fsync(ledger.fileno())
+        with self._lock:
+            ledger = os.open(self._ledger, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            try:
+                os.write(ledger, (json.dumps(entry) + "\n").encode())
+                os.fsync(ledger)
+            finally:
+                os.close(ledger)
 
     def _watch(self) -> None:
         """Without a guard nothing would be cleaned up after a crash: when it dies, the run ends."""
@@ -135,7 +167,7 @@ class Guard:
             return
         print("brokerbench: the guard process died; the run is stopped", file=sys.stderr)
         self._closing.set()
-        sweep(self.run_id, self._ledger)
+        sweep(self.run_id, self._ledger, self._born_s)
         os.kill(os.getpid(), signal.SIGTERM)
 
 
@@ -148,29 +180,29 @@ def _importable(environment: dict[str, str]) -> dict[str, str]:
 
 def kill_group(leader: int, sig: signal.Signals = signal.SIGKILL) -> None:
     """Signal a process group; silent when it is gone."""
-    try:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, sig)
-    except (ProcessLookupError, PermissionError):
-        pass
 
 
-def sweep(run_id: str, ledger: Path) -> None:
-    """Kill and remove all that the run made, and the ledger last."""
+def sweep(run_id: str, ledger: Path, born_s: float) -> None:
+    """Kill and remove all that the run made, and the ledger last. ``born_s``: the guard's own time of birth."""
     entries = _entries(ledger)
     labels = [entry["container_label"] for entry in entries if "container_label" in entry]
+    sessions = {entry["session"]: born_s + entry["age_s"] for entry in entries if "session" in entry}
     deadline = time.monotonic() + _SWEEP_S
-    while (left := list(_processes(run_id))) and time.monotonic() < deadline:
+    while (left := list(_processes(run_id, sessions))) and time.monotonic() < deadline:
         for process in left:
-            try:
+            with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
-            except psutil.NoSuchProcess:
-                pass
         psutil.wait_procs(left, timeout=0.5)
     for entry in entries:
         if "directory" in entry:
             shutil.rmtree(entry["directory"], ignore_errors=True)
     if labels:
         _remove_containers(labels)
+    for entry in entries:
+        if "remote" in entry:
+            _run(entry["remote"])
     ledger.unlink(missing_ok=True)
 
 
@@ -183,13 +215,33 @@ def _entries(ledger: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if line.endswith("}")]
 
 
-def _processes(run_id: str) -> Iterator[psutil.Process]:
+def _processes(run_id: str, sessions: Mapping[int, float]) -> Iterator[psutil.Process]:
+    """What still runs: every member of a session in the ledger, and whoever carries the token."""
     for process in psutil.process_iter():
         try:
-            if process.environ().get(TOKEN) == run_id and process.status() != psutil.STATUS_ZOMBIE:
+            if process.status() == psutil.STATUS_ZOMBIE:
+                continue
+            if _is_member(process, sessions) or process.environ().get(TOKEN) == run_id:
                 yield process
         except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess, OSError):
             continue  # gone, or not ours
+
+
+def _is_member(process: psutil.Process, sessions: Mapping[int, float]) -> bool:
+    leader = os.getsid(process.pid)
+    if leader not in sessions:
+        return False
+    try:
+        return abs(psutil.Process(leader).create_time() - sessions[leader]) < _SAME_BIRTH_S
+    except psutil.NoSuchProcess:
+        return True  # a session keeps its number from being used again while it has members
+
+
+def _run(argv: Sequence[str]) -> None:
+    try:
+        subprocess.run(list(argv), stdin=subprocess.DEVNULL, timeout=_REMOTE_S, check=True)
+    except (OSError, subprocess.SubprocessError) as problem:
+        print(f"brokerbench: what the run left elsewhere may still be there: {problem}", file=sys.stderr)
 
 
 def _remove_containers(labels: Sequence[str]) -> None:
@@ -210,7 +262,7 @@ def main() -> None:
     for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(ignored, signal.SIG_IGN)
     sys.stdin.buffer.read()
-    sweep(run_id, ledger)
+    sweep(run_id, ledger, psutil.Process().create_time())
 
 
 if __name__ == "__main__":

@@ -25,8 +25,8 @@ with Guard.start(sys.argv[1]) as guard:
     (directory / "file").write_text("x")
     log = directory / "log"
     child = guard.spawn([sys.executable, "-c", "import subprocess, sys, time; "
-        "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], start_new_session=True); time.sleep(600)"],
-        log_path=log)
+        "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'], start_new_session=True); "
+        "time.sleep(600)"], log_path=log)
     piped = guard.spawn_piped([sys.executable, "-c", "import time; time.sleep(600)"], log_path=log)
     time.sleep(0.5)
     print(guard._process.pid, flush=True)
