@@ -21,21 +21,14 @@ class NoLoad:
         raise AssertionError("this scenario starts no load process")
 
 
-class SharedFaulty(Faulty):
-    """Every connection is the same broker: closing one must not end the others."""
-
-    def close(self) -> None:
-        pass
-
-
 def memory() -> Callable[[], Broker]:
     space = Space()
     return lambda: Memory(space)
 
 
 def faulty(*faults: Fault) -> Callable[[], Broker]:
-    broker = SharedFaulty(Memory(Space()), faults)
-    return lambda: broker
+    broker = Faulty(Memory(Space()), faults)
+    return broker.again
 
 
 def run(

@@ -1,0 +1,89 @@
+"""Small histories typed by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from brokers.types import Outcome
+from scenarios.checkers import record
+from scenarios.checkers.record import Record
+from scenarios.history import SCHEMAS, Action, Columns, History
+from scenarios.stamp import INTACT
+
+CHANNEL = "c"
+_DEFAULTS = {"outcome": int(Outcome.ACKNOWLEDGED), "status": INTACT, "partition": 0, "place": -1, "size": 64}
+
+
+def table(kind: str, rows: Sequence[dict[str, int]]) -> Columns:
+    """Columns of one table; what a row does not name is its default, or 0."""
+    return {
+        field.name: np.array(
+            [row.get(field.name, _DEFAULTS.get(field.name, 0)) for row in rows], field.type.to_pandas_dtype()
+        )
+        for field in SCHEMAS[kind]
+    }
+
+
+def sends(keys: Sequence[int], producer: int = 0, **outcomes: Outcome) -> tuple[list[dict[str, int]], ...]:
+    """Sends with these keys at places 0, 1, 2 ..., and their settlements; ``s3=Outcome.UNKNOWN`` names another fate."""
+    sent = [
+        {"producer": producer, "seq": seq, "key": key, "checksum": 1000 + seq, "sent_ns": seq}
+        for seq, key in enumerate(keys)
+    ]
+    settled = [
+        {
+            "producer": producer,
+            "seq": seq,
+            "place": seq,
+            "outcome": int(outcomes.get(f"s{seq}", Outcome.ACKNOWLEDGED)),
+        }
+        for seq in range(len(keys))
+    ]
+    return sent, settled
+
+
+def got(seq: int, at_ns: int, reader: int = 0, batch: int | None = None, slot: int = 0, **other: int) -> dict[str, int]:
+    """A delivery of producer 0's message; each is a batch of its own unless said otherwise."""
+    batch = at_ns if batch is None else batch
+    return {
+        "reader": reader,
+        "batch": batch,
+        "slot": slot,
+        "seq": seq,
+        "place": seq,
+        "checksum": 1000 + seq,
+        "received_ns": at_ns,
+        **other,
+    }
+
+
+def settle(delivery: dict[str, int], action: Action, asked_ns: int, **other: int) -> dict[str, int]:
+    """A settlement that was answered one nanosecond after it was asked for."""
+    place = {name: delivery[name] for name in ("reader", "batch", "slot")}
+    return {**place, "action": int(action), "asked_ns": asked_ns, "settled_ns": asked_ns + 1, **other}
+
+
+def typed(
+    keys: Sequence[int],
+    deliveries: Sequence[dict[str, int]],
+    settles: Sequence[dict[str, int]] = (),
+    marks: Sequence[dict[str, Any]] = (),
+    **outcomes: Outcome,
+) -> Record:
+    """One producer (0), readers 0 to 3 of one group, one channel."""
+    sent, settled = sends(keys, **outcomes)
+    readers = [
+        {"event": "reader", "reader": number, "kind": "consumer", "channel": CHANNEL, "group": "g"}
+        for number in range(4)
+    ]
+    history = History(
+        table("sends", sent),
+        table("settled", settled),
+        table("deliveries", deliveries),
+        table("settles", settles),
+        [{"event": "producer", "producer": 0, "channel": CHANNEL}, *readers, *marks],
+    )
+    return record.of_channel(history, CHANNEL)
