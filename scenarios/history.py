@@ -24,6 +24,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -87,14 +88,17 @@ class _Table:
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self._path, self._schema = path, schema
-        self._parts: list[dict[str, Column]] = []
+        self._parts: list[Mapping[str, Column | int]] = []
+        self._counts: list[int] = []
         self._rows = 0
         self._writer: pq.ParquetWriter | None = None
 
-    def append(self, count: int, columns: Mapping[str, Any]) -> None:
+    def append(self, count: int, columns: Mapping[str, Column | int]) -> None:
+        """A whole number stands for a column of ``count`` times that number; filling waits for the row group."""
         if not count:
             return
-        self._parts.append(dict(columns))
+        self._parts.append(columns)
+        self._counts.append(count)
         self._rows += count
         if self._rows >= _ROWS_PER_GROUP:
             self.write_out()
@@ -116,11 +120,20 @@ class _Table:
                 column_encoding=deltas,
                 write_statistics=False,
             )
-        arrays = [
-            _arrow(np.concatenate([part[field.name] for part in self._parts]), field.type) for field in self._schema
-        ]
-        self._parts, self._rows = [], 0
+        arrays = [_arrow(self._column(field.name, _DTYPES[field.type]), field.type) for field in self._schema]
+        self._parts, self._counts, self._rows = [], [], 0
         self._writer.write_table(pa.Table.from_arrays(arrays, schema=self._schema))
+
+    def _column(self, name: str, dtype: npt.DTypeLike) -> Column:
+        entries = [part[name] for part in self._parts]
+        if not any(isinstance(entry, np.ndarray) for entry in entries):
+            return np.repeat(np.array(entries, dtype), self._counts)
+        return np.concatenate(
+            [
+                entry if isinstance(entry, np.ndarray) else np.full(count, entry, dtype)
+                for entry, count in zip(entries, self._counts, strict=True)
+            ]
+        )
 
     def close(self) -> None:
         self.write_out()
@@ -146,8 +159,9 @@ def _numpy(column: pa.ChunkedArray[Any], kind: pa.DataType) -> Column:
     return parts[1] if len(parts) == 2 else np.concatenate(parts)
 
 
-def _full(count: int, value: int, dtype: type[np.generic]) -> Column:
-    return np.full(count, value, dtype)
+@lru_cache(maxsize=64)
+def _slots(count: int) -> Column:
+    return np.arange(count, dtype=np.int32)
 
 
 class Writer:
@@ -185,17 +199,16 @@ class Writer:
     ) -> None:
         """``intended_ns`` is the schedule's time (open loop), or the time of sending in a closed loop."""
         count = len(seqs)
-        intended = _full(count, intended_ns, np.int64) if isinstance(intended_ns, int) else intended_ns
         self._tables["sends"].append(
             count,
             {
-                "producer": _full(count, producer, np.int32),
+                "producer": producer,
                 "seq": seqs,
                 "key": keys,
-                "size": _full(count, size, np.int32),
+                "size": size,
                 "checksum": checksums,
-                "intended_ns": intended,
-                "sent_ns": _full(count, sent_ns, np.int64),
+                "intended_ns": intended_ns,
+                "sent_ns": sent_ns,
             },
         )
 
@@ -204,7 +217,7 @@ class Writer:
         self._tables["settled"].append(
             count,
             {
-                "producer": _full(count, producer, np.int32),
+                "producer": producer,
                 "seq": settlements.tickets,
                 "settled_ns": settlements.settled_ns,
                 "outcome": settlements.outcomes,
@@ -220,16 +233,16 @@ class Writer:
         self._tables["deliveries"].append(
             count,
             {
-                "reader": _full(count, reader, np.int32),
-                "batch": _full(count, batch, np.int64),
-                "slot": np.arange(count, dtype=np.int32),
+                "reader": reader,
+                "batch": batch,
+                "slot": _slots(count),
                 "producer": stamps.producer,
                 "seq": stamps.seq,
                 "key": stamps.key,
                 "partition": received.partitions,
                 "place": received.places,
                 "broker_epoch_ns": received.broker_epoch_ns,
-                "received_ns": _full(count, received.received_ns, np.int64),
+                "received_ns": received.received_ns,
                 "delivery_count": received.delivery_counts,
                 "size": stamps.size,
                 "checksum": stamps.checksum,
@@ -244,12 +257,12 @@ class Writer:
         self._tables["settles"].append(
             count,
             {
-                "reader": _full(count, reader, np.int32),
-                "batch": _full(count, batch, np.int64),
+                "reader": reader,
+                "batch": batch,
                 "slot": settlements.tickets,
-                "action": _full(count, action, np.int8),
+                "action": action,
                 "outcome": settlements.outcomes,
-                "asked_ns": _full(count, asked_ns, np.int64),
+                "asked_ns": asked_ns,
                 "settled_ns": settlements.settled_ns,
             },
         )

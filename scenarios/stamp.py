@@ -58,20 +58,21 @@ def _checksums(words: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
 class Stamper:
     """Makes stamped payloads of one size for one producer. Bodies come from a pool of random bytes.
 
-    ``size`` in bytes, at least ``SIZE``. ``compressible`` bodies are zeros.
+    ``size`` in bytes, at least ``SIZE``.
     """
 
     def __init__(self, *, producer: int, run: int, size: int, seed: int, pool: int = 1024) -> None:
         if size < SIZE:
             raise ValueError(f"payload size must be at least {SIZE} bytes, not {size}")
-        self._producer, self._run, self._size = producer, run, size
-        padded = -(-size // 8) * 8
+        self._run_of = (producer, run, size)
+        words_each = -(-size // 8)
         rng = np.random.default_rng([seed, producer])
-        words = rng.integers(0, 2**64, size=(pool, padded // 8), dtype=np.uint64)
-        rows = words.view(np.uint8).reshape(pool, padded)
+        words = rng.integers(0, 2**64, size=(pool, words_each), dtype=np.uint64)
+        rows = words.view(np.uint8).reshape(pool, words_each * 8)
         rows[:, size:] = 0
         rows[:, :SIZE] = 0
-        self._pool = words
+        self._factors = _multipliers(words_each)[:_WORDS]
+        self._bodies = [row[SIZE:size].tobytes() for row in rows]
         self._body_sums = _checksums(words)
         self._next = 0
 
@@ -79,28 +80,29 @@ class Stamper:
         self, seqs: npt.NDArray[np.int64], keys: npt.NDArray[np.int64], created_epoch_ns: int
     ) -> tuple[list[bytes], npt.NDArray[np.uint64]]:
         """Payloads for these sequence numbers and keys, and their checksums."""
-        count, size = len(seqs), self._size
-        rows = (self._next + np.arange(count)) % len(self._pool)
-        self._next = (self._next + count) % len(self._pool)
-        words = self._pool[rows]
+        count, first = len(seqs), self._next
+        rounds = -(-(first + count) // len(self._bodies))
+        bodies, body_sums = self._bodies, self._body_sums
+        if rounds > 1:
+            bodies, body_sums = bodies * rounds, np.tile(body_sums, rounds)
+        self._next = (first + count) % len(self._bodies)
         head = np.zeros(count, STAMP)
         head["magic"] = MAGIC
-        head["producer"] = self._producer
+        head["producer"], head["run"], head["size"] = self._run_of
         head["seq"] = seqs
         head["key"] = keys
         head["created_epoch_ns"] = created_epoch_ns
-        head["size"] = size
-        head["run"] = self._run
-        head_words = head.view(np.uint64).reshape(count, _WORDS)
         # The body's share of the sum is known from the pool: only the head is summed anew.
-        sums: npt.NDArray[np.uint64] = self._body_sums[rows] + head_words @ _multipliers(words.shape[1])[:_WORDS]
+        sums: npt.NDArray[np.uint64] = (
+            body_sums[first : first + count] + head.view(np.uint64).reshape(count, _WORDS) @ self._factors
+        )
         head["checksum"] = sums
-        words[:, :_WORDS] = head_words
-        if words.shape[1] * 8 == size:
-            flat = words.tobytes()
-            return [flat[at : at + size] for at in range(0, count * size, size)], sums
-        raw = words.view(np.uint8).reshape(count, -1)[:, :size].tobytes()
-        return [raw[at : at + size] for at in range(0, count * size, size)], sums
+        heads = head.tobytes()
+        payloads = [
+            heads[at : at + SIZE] + body
+            for at, body in zip(range(0, count * SIZE, SIZE), bodies[first : first + count], strict=True)
+        ]
+        return payloads, sums
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +162,16 @@ def _read_equal(raw: bytes, count: int, size: int, run: int) -> Stamps:
     ours = (head["magic"] == MAGIC) & (head["run"] == run)
     intact = ours & (head["checksum"] == sums) & (head["size"] == size)
     # A damaged stamp may still name its message: trusted only as far as "which message was altered".
+    if intact.all():
+        return Stamps(
+            head["producer"].astype(np.int32),
+            head["seq"].astype(np.int64),
+            head["key"].astype(np.int64),
+            head["created_epoch_ns"].astype(np.int64),
+            np.full(count, size, np.int32),
+            sums,
+            np.full(count, INTACT, np.int8),
+        )
     status = np.where(intact, INTACT, np.where(ours, CORRUPT, FOREIGN)).astype(np.int8)
     known = status != FOREIGN
     return Stamps(
