@@ -18,6 +18,7 @@ from itertools import count
 from typing import Any
 
 import numpy as np
+import psutil
 
 from brokers.types import ChannelSpec
 from scenarios import throughput_metrics
@@ -207,9 +208,11 @@ class _Experiment:
             process.order(Publish(number, batch, start_ns, end_ns))
         for process in consuming:
             process.order(Consume(number, batch, start_ns, end_ns, left, patience_s))
+        machine = _Machine(start_ns)
         drained = self._consumed(_reports(consuming, window_s + _SLACK_S))
         if publishing:
             self._published = sum(_reports(publishing, window_s + _SLACK_S))
+        machine_cores = machine.busy_cores()
         self._writer.mark(
             "window",
             window=number,
@@ -219,6 +222,7 @@ class _Experiment:
             start_ns=start_ns,
             end_ns=end_ns,
             drained=drained and mode == "consume",
+            machine_cores=machine_cores,
         )
 
     def _consumed(self, reports: Sequence[tuple[int, bool]]) -> bool:
@@ -264,6 +268,27 @@ class _Experiment:
                     backlog=backlog,
                 )
                 return
+
+
+class _Machine:
+    """How busy all of this host is over a window, the broker and strangers included."""
+
+    def __init__(self, start_ns: int) -> None:
+        time.sleep(max(0.0, (start_ns - time.monotonic_ns()) / 1e9))
+        self._begin = time.monotonic(), self._busy_s()
+
+    def busy_cores(self) -> float:
+        """Cores' worth of CPU in use since the start."""
+        wall_s, busy_s = time.monotonic() - self._begin[0], self._busy_s() - self._begin[1]
+        return max(0.0, busy_s / wall_s)
+
+    @staticmethod
+    def _busy_s() -> float:
+        times = psutil.cpu_times()
+        # Guests are counted within user and nice already; what a hypervisor stole was not to be had.
+        idle_s = times.idle + getattr(times, "iowait", 0.0)
+        guests_s = getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)
+        return float(sum(times) - idle_s - guests_s)
 
 
 def _all(processes: Sequence[LoadProcess], order: Order, timeout_s: float) -> list[Any]:

@@ -15,6 +15,7 @@ from scenarios.history import History
 from scenarios.rates import Timeline, Times, Window
 
 _CLOSED_LOOP = "closed loop: not a latency under a given rate"
+_MACHINE = "the whole host: load processes, broker, and whatever else ran on it"
 _QUANTILES = {"p50": 50.0, "p99": 99.0, "max": 100.0}
 _LABELS = ("size", "producers", "consumers", "partitions", "keys", "acknowledge_every")
 
@@ -44,6 +45,8 @@ def metrics(history: History) -> list[Measured]:
         for side in _SIDES:
             if mode in side.modes:
                 found += _speed(history, timeline, side, ours, labels)
+        busy = tuple(mark["machine_cores"] for mark in _marks(history, ours))
+        found.append(Measured("machine_cpu", "cores", busy, labels, note=_MACHINE))
         if mode != "consume" and about["settle_resolution"] != Resolution.FLUSH.value:
             found += _latency(
                 "publish_latency", ours, labels, timeline.published_ns, timeline.publish_latency_ns, _CLOSED_LOOP
@@ -52,6 +55,12 @@ def metrics(history: History) -> list[Measured]:
             note = f"{_CLOSED_LOOP}; from sending to receiving, one clock"
             found += _latency("end_to_end_latency", ours, labels, timeline.received_ns, timeline.end_to_end_ns, note)
     return [metric for metric in found if metric.samples]
+
+
+def _marks(history: History, windows: Sequence[Window]) -> Iterable[Mapping[str, Any]]:
+    """The marks of these windows, without the warm-up."""
+    numbers = {window.number for window in windows if not window.warmup}
+    return (mark for mark in history.events("window") if mark["window"] in numbers)
 
 
 def _speed(
