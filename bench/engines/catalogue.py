@@ -82,8 +82,20 @@ LOCALSTACK = EngineSpec(
     ),
 )
 
+ELASTICMQ = EngineSpec(
+    name="elasticmq",
+    product="ElasticMQ (SQS)",
+    version="1.6.14",
+    grade=Grade.EMULATOR,
+    package="org.elasticmq:elasticmq-server_2.13:1.6.14",
+    image="",  # native only: one opinion more needs no second way to get it
+    settings=MappingProxyType({"rest-sqs.sqs-limits": "strict", "rest-stats.enabled": "false"}),
+)
+
 ENGINES: Mapping[str, EngineSpec] = MappingProxyType({spec.name: spec for spec in (KAFKA, REDIS, LOCALSTACK)})
 """By ``Endpoint.broker``."""
+SECOND_OPINIONS: Mapping[str, EngineSpec] = MappingProxyType({"sqs": ELASTICMQ})
+"""Another engine for the same broker: what one emulator does and another does not, the service may do or not."""
 
 
 def describe(spec: EngineSpec) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from bench.engines import catalogue, prepare
 from bench.engines.base import LOOPBACK, EngineKind, EngineSpec, free_port, tail
-from bench.errors import EngineUnavailable
+from bench.errors import BadInput, BenchError, EngineUnavailable
 from bench.guard import Guard, kill_group
 from brokers.types import Endpoint
 from scenarios.verdicts import Grade
@@ -108,6 +108,7 @@ class NativeEngine:
         if self._process is None:
             return
         self._signal(signal.SIGTERM)
+        self._signal(signal.SIGCONT)  # one that is paused would not see it
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=_STOP_S)
         self.kill()
@@ -123,15 +124,35 @@ def _listens(port: int) -> bool:
         return probe.connect_ex((LOOPBACK, port)) == 0
 
 
+def _port(spec: EngineSpec) -> int:
+    """A free one, or the one that a person named. Raises BadInput when that is taken or none."""
+    variable = f"BROKERBENCH_{spec.name.upper()}_PORT"
+    named = os.environ.get(variable)
+    if not named:
+        return free_port()
+    if not named.isdecimal() or not 0 < int(named) < 2**16:
+        raise BadInput(f"{variable}={named}: must be a port number, 1 to 65535")
+    try:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((LOOPBACK, int(named)))
+    except OSError as problem:
+        raise BadInput(
+            f"{variable}={named}: {LOOPBACK}:{named} cannot be had ({problem.strerror}); name another port, or none "
+            "for a free one"
+        ) from problem
+    return int(named)
+
+
 def redis(spec: EngineSpec, directory: Path, log: Path, guard: Guard) -> Command:
-    port = free_port()
+    port = _port(spec)
     own = {"bind": LOOPBACK, "port": str(port), "dir": str(directory), "daemonize": "no"}
     options = [word for name, value in {**spec.settings, **own}.items() for word in (f"--{name}", value)]
     return Command((str(prepare.redis()), *options), port, Endpoint("redis", f"redis://{LOOPBACK}:{port}/0"))
 
 
 def kafka(spec: EngineSpec, directory: Path, log: Path, guard: Guard) -> Command:
-    jars, java, port, controller = prepare.kafka(), prepare.java(), free_port(), free_port()
+    jars, java, port, controller = prepare.kafka(), prepare.java(), _port(spec), free_port()
     own = {
         "listeners": f"PLAINTEXT://{LOOPBACK}:{port},CONTROLLER://{LOOPBACK}:{controller}",
         "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{port}",
@@ -169,7 +190,7 @@ Configuration:
 
 
 def localstack(spec: EngineSpec, directory: Path, log: Path, guard: Guard) -> Command:
-    port = free_port()
+    port = _port(spec)
     environment = {
         **spec.settings,
         "GATEWAY_LISTEN": f"{LOOPBACK}:{port}",
@@ -180,19 +201,37 @@ def localstack(spec: EngineSpec, directory: Path, log: Path, guard: Guard) -> Co
         "LOCALSTACK_VOLUME_DIR": str(directory / "volume"),
         "PYTHONPATH": "",
     }
-    endpoint = Endpoint(
+    return Command((str(prepare.localstack()), "-m", "localstack.runtime.main"), port, _emulated_sqs(port), environment)
+
+
+def elasticmq(spec: EngineSpec, directory: Path, log: Path, guard: Guard) -> Command:
+    port = _port(spec)
+    own = {
+        "node-address.host": LOOPBACK,
+        "node-address.port": str(port),
+        "rest-sqs.bind-hostname": LOOPBACK,
+        "rest-sqs.bind-port": str(port),
+    }
+    options = [f"-D{name}={value}" for name, value in {**spec.settings, **own}.items()]
+    program = ("-Xmx512m", *options, "-cp", f"{prepare.elasticmq()}/*", "org.elasticmq.server.Main")
+    return Command((str(prepare.java()), *program), port, _emulated_sqs(port))
+
+
+def _emulated_sqs(port: int) -> Endpoint:
+    """Any credentials will do; these are the ones that the emulators' own documents use."""
+    return Endpoint(
         "sqs",
         f"http://{LOOPBACK}:{port}",
         {"region": "us-east-1"},
         {"access_key_id": "test", "secret_access_key": "test"},
     )
-    return Command((str(prepare.localstack()), "-m", "localstack.runtime.main"), port, endpoint, environment)
 
 
 _RECIPES: Mapping[str, Callable[[EngineSpec, Path, Path, Guard], Command]] = {
     "redis": redis,
     "kafka": kafka,
     "sqs": localstack,
+    "elasticmq": elasticmq,
 }
 
 
@@ -213,28 +252,29 @@ def start(spec: EngineSpec, logs: Path, guard: Guard) -> NativeEngine:
 
 
 def main(names: Sequence[str]) -> int:
+    known = {spec.name: spec for spec in (*catalogue.ENGINES.values(), *catalogue.SECOND_OPINIONS.values())}
     stopped = threading.Event()
     for sig in (signal.SIGINT, signal.SIGTERM):
         signal.signal(sig, lambda *_: stopped.set())
-    with Guard.start(f"dev-{os.getpid()}") as guard:
-        logs = guard.directory("logs")
-        engines = [start(catalogue.ENGINES[name], logs, guard) for name in names or catalogue.ENGINES]
-        for engine in engines:
-            secrets = {key: value for key, value in engine.endpoint.secrets.items() if value == "test"}
-            row = {
-                "broker": engine.endpoint.broker,
-                "address": engine.endpoint.address,
-                "options": dict(engine.endpoint.options),
-                "secrets": secrets,
-            }
-            print(json.dumps(row), flush=True)
-        while not stopped.wait(0.5):
+    try:
+        if unknown := set(names) - set(known):
+            raise BadInput(f"no engine {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+        with Guard.start(f"dev-{os.getpid()}") as guard:
+            logs = guard.directory("logs")
+            engines = [start(known[name], logs, guard) for name in names or catalogue.ENGINES]
             for engine in engines:
-                if not engine.alive():
-                    print(f"{engine.spec.name} ended: {engine.log_tail()}", file=sys.stderr)
-                    return 1
-        for engine in engines:
-            engine.stop()
+                endpoint = engine.endpoint
+                row = {"broker": endpoint.broker, "address": endpoint.address, "options": dict(endpoint.options)}
+                print(json.dumps({**row, "secrets": dict(endpoint.secrets)}), flush=True)
+            while not stopped.wait(0.5):
+                for engine in engines:
+                    if not engine.alive():
+                        raise EngineUnavailable(f"{engine.spec.name} ended: {engine.log_tail()}")
+            for engine in engines:
+                engine.stop()
+    except BenchError as problem:
+        print(f"brokerbench: {problem}", file=sys.stderr)
+        return problem.exit_code
     return 0
 
 

@@ -1,28 +1,34 @@
 """Fetches what native engines are made of, once, verified against locks with hashes.
 
-``python -m bench.engines.prepare`` prepares all; engines prepare themselves on first use. A finished part
-carries a stamp with the hash of its lock; it appears whole (renamed) or not at all.
+``python -m bench.engines.prepare`` prepares what the default engines need; engines prepare themselves on first use. A
+part counts when it carries a stamp with the hash of its lock, written last: an interrupted download is begun anew.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
-from bench.engines.catalogue import KAFKA, LOCALSTACK
+from bench.engines.base import EngineSpec
+from bench.engines.catalogue import ELASTICMQ, KAFKA, LOCALSTACK
 from bench.errors import EngineUnavailable
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCKS = ROOT / "locks"
 STAMP = "brokerbench.stamp"
 """Written last: a part counts only with it."""
+_AT_ONCE = 6
+"""Downloads side by side."""
 
 
 def cache_directory() -> Path:
@@ -33,8 +39,22 @@ def cache_directory() -> Path:
 
 def kafka() -> Path:
     """Directory of Kafka's jars."""
-    lock = LOCKS / f"kafka-{KAFKA.version}.sha256"
-    return _once(f"kafka-{KAFKA.version}", lock, lambda target: _jars(KAFKA.package, lock, target))
+    return _jars_of(KAFKA)
+
+
+def elasticmq() -> Path:
+    """Directory of ElasticMQ's jars."""
+    return _jars_of(ELASTICMQ)
+
+
+def lock_of(spec: EngineSpec) -> Path:
+    """Lock of an engine that is made of jars: lines ``sha256  group:artifact:version``."""
+    return LOCKS / f"{spec.name}-{spec.version}.sha256"
+
+
+def _jars_of(spec: EngineSpec) -> Path:
+    lock = lock_of(spec)
+    return _once(f"{spec.name}-{spec.version}", lock, lambda target: _jars(lock, target))
 
 
 def localstack() -> Path:
@@ -94,18 +114,30 @@ def _once(name: str, lock: Path, make: Callable[[Path], None]) -> Path:
     stamp = hashlib.sha256(lock.read_bytes()).hexdigest()
     if _read(target / STAMP) == stamp:
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
-    print(f"preparing {name} (once; a download)", file=sys.stderr, flush=True)
-    # Its own name until it is whole. A virtual environment cannot be moved: it is made in place, and the
-    # stamp, written last, is what makes it count.
-    shutil.rmtree(target, ignore_errors=True)
     try:
-        make(target)
-        (target / STAMP).write_text(stamp, encoding="utf-8")
-    except BaseException:
-        shutil.rmtree(target, ignore_errors=True)
-        raise
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with _alone(target):
+            if _read(target / STAMP) == stamp:
+                return target  # another process made it meanwhile
+            print(f"preparing {name} (once; a download)", file=sys.stderr, flush=True)
+            # In place: a virtual environment cannot be moved.
+            shutil.rmtree(target, ignore_errors=True)
+            make(target)
+            (target / STAMP).write_text(stamp, encoding="utf-8")
+    except OSError as problem:
+        raise EngineUnavailable(
+            f"{name} cannot be kept in {target.parent}: {problem.strerror or problem}; free some space, or name "
+            "another place in BROKERBENCH_CACHE"
+        ) from problem
     return target
+
+
+@contextmanager
+def _alone(target: Path) -> Iterator[None]:
+    """One process at a time makes a part; the others wait. The lock ends with the process that holds it."""
+    with (target.parent / f".{target.name}.lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
 
 
 def _read(path: Path) -> str:
@@ -115,32 +147,39 @@ def _read(path: Path) -> str:
         return ""
 
 
-def _jars(package: str, lock: Path, target: Path) -> None:
-    """Resolve a Maven package, keep exactly the jars of the lock. A wrong hash refuses and names the jar."""
-    import jgo  # resolving is rare: the import is not worth its time elsewhere
+def _jars(lock: Path, target: Path) -> None:
+    """Fetch exactly the jars of the lock. A wrong hash refuses and names the jar."""
+    from jgo.maven import MavenContext  # fetching is rare: the import is not worth its time elsewhere
 
     wanted = locked_jars(lock)
-    with tempfile.TemporaryDirectory(prefix="brokerbench-jgo-") as scratch:
-        try:
-            built = jgo.build(endpoint=package, cache_dir=Path(scratch))
-        except Exception as error:  # noqa: BLE001 - the resolver raises whatever its transport raises
-            raise EngineUnavailable(_no_network(package, error)) from error
-        found = {path.name: path for path in Path(str(built.path)).rglob("*.jar")}
-        target.mkdir(parents=True)
-        for name, digest in wanted.items():
-            if name not in found:
-                raise EngineUnavailable(f"{package} did not bring {name}, which {lock.name} names")
-            if hashlib.sha256(found[name].read_bytes()).hexdigest() != digest:
+    target.mkdir()
+    with tempfile.TemporaryDirectory(prefix=".fetching-", dir=target.parent) as scratch:
+        context = MavenContext(repo_cache=Path(scratch), local_repos=[], timeout=30)
+
+        def fetch(coordinates: str) -> Path:
+            group, artifact, version = coordinates.split(":")
+            found: Path = context.project(group, artifact).at_version(version).artifact().resolve()
+            return found
+
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            fetched = {coordinates: pool.submit(fetch, coordinates) for coordinates in wanted}
+        for coordinates, future in fetched.items():
+            try:
+                jar = future.result()
+            except Exception as error:
+                # Whatever the resolver's transport raises.
+                raise EngineUnavailable(_no_network(coordinates, error)) from error
+            if hashlib.sha256(jar.read_bytes()).hexdigest() != wanted[coordinates]:
                 raise EngineUnavailable(
-                    f"{name} is not what {lock.name} names: its SHA-256 differs; nothing was installed"
+                    f"{coordinates} is not what locks/{lock.name} names: its SHA-256 differs; nothing was installed"
                 )
-            shutil.copyfile(found[name], target / name)
+            jar.rename(target / jar.name)
 
 
 def locked_jars(lock: Path) -> dict[str, str]:
-    """File name -> SHA-256, from lines ``sha256  name``."""
+    """``group:artifact:version`` -> SHA-256."""
     rows = (line.split() for line in lock.read_text(encoding="utf-8").splitlines() if line.strip())
-    return {name: digest for digest, name in rows}
+    return {coordinates: digest for digest, coordinates in rows}
 
 
 def _environment(lock: Path, target: Path) -> None:

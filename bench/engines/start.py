@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from bench.engines import catalogue, external, native
 from bench.engines.base import EngineChoice, EngineSpec, RunningEngine
+from bench.errors import BadInput
 from bench.guard import Guard
 
 Starter = Callable[[EngineSpec, Path, Guard], RunningEngine]
+OPINION = "BROKERBENCH_SQS_ENGINE"
+"""``elasticmq``: the second emulator of SQS instead of the first, to see what only one of them does."""
 
 
 def start_engines(names: Sequence[str], choice: EngineChoice, logs: Path, guard: Guard) -> Mapping[str, RunningEngine]:
     """All of them or none: when one does not start, the others are stopped and its EngineUnavailable is raised."""
+    specs = [_spec(name, choice) for name in names]
     starters: Mapping[EngineChoice, Starter] = {
         EngineChoice.NATIVE: native.start,
         EngineChoice.DOCKER: _docker,
@@ -22,7 +27,9 @@ def start_engines(names: Sequence[str], choice: EngineChoice, logs: Path, guard:
         EngineChoice.AUTO: _auto,
     }
     with ThreadPoolExecutor(max_workers=len(names)) as pool:
-        begun = {name: pool.submit(starters[choice], catalogue.ENGINES[name], logs, guard) for name in names}
+        begun = {
+            name: pool.submit(starters[choice], spec, logs, guard) for name, spec in zip(names, specs, strict=True)
+        }
     problems = [problem for future in begun.values() if (problem := future.exception())]
     if problems:
         for future in begun.values():
@@ -30,6 +37,19 @@ def start_engines(names: Sequence[str], choice: EngineChoice, logs: Path, guard:
                 future.result().stop()
         raise problems[0]
     return {name: future.result() for name, future in begun.items()}
+
+
+def _spec(name: str, choice: EngineChoice) -> EngineSpec:
+    """The catalogue's engine for a broker, or the second opinion that a person asked for."""
+    first, second = catalogue.ENGINES[name], catalogue.SECOND_OPINIONS.get(name)
+    wanted = os.environ.get(OPINION, "")
+    if second is None or choice is EngineChoice.EXTERNAL or wanted in ("", "localstack"):
+        return first
+    if wanted != second.name:
+        raise BadInput(f"{OPINION}={wanted}: must be localstack or {second.name}")
+    if choice is EngineChoice.DOCKER:
+        raise BadInput(f"{OPINION}={wanted} runs natively only: use --engine native")
+    return second
 
 
 def _docker(spec: EngineSpec, logs: Path, guard: Guard) -> RunningEngine:
@@ -42,4 +62,5 @@ def _auto(spec: EngineSpec, logs: Path, guard: Guard) -> RunningEngine:
     """Docker where a daemon answers and has the image, else native."""
     from bench.engines import docker
 
-    return docker.start(spec, logs, guard) if docker.available(spec) else native.start(spec, logs, guard)
+    in_docker = spec.name in catalogue.ENGINES and docker.available(spec)
+    return docker.start(spec, logs, guard) if in_docker else native.start(spec, logs, guard)
