@@ -99,7 +99,11 @@ def split(members: Sequence[int], sizes: Sequence[int]) -> list[Sequence[int]]:
 
 
 def lanes(groups: Sequence[str], concurrency: int) -> list[list[int]]:
-    """Share messages out so that each group is on one lane, in order; no more lanes than full requests need."""
+    """Share messages out to lanes that can be sent side by side, so that each group keeps its order.
+
+    A group is on one lane. Lanes are cut to whole requests of ten; what remains of all of them comes last,
+    as one more lane that follows the others.
+    """
     wanted = min(concurrency, math.ceil(len(groups) / MAX_ENTRIES))
     found: list[list[int]] = [[] for _ in range(wanted)]
     lane_of: dict[str, list[int]] = {}
@@ -108,4 +112,6 @@ def lanes(groups: Sequence[str], concurrency: int) -> list[list[int]]:
         if lane is None:
             lane = lane_of[group] = found[len(lane_of) % wanted]
         lane.append(at)
-    return [lane for lane in found if lane]
+    whole = [lane[: len(lane) // MAX_ENTRIES * MAX_ENTRIES] for lane in found]
+    rest = [at for lane, kept in zip(found, whole, strict=True) for at in lane[len(kept) :]]
+    return [lane for lane in [*whole, rest] if lane]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import threading
 from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+from botocore.exceptions import ConnectionError as NotConnected
 
 from brokers.errors import BrokerError, ChannelMissing, Misuse, Refused, Unreachable
 from brokers.types import Endpoint
@@ -27,6 +29,7 @@ ANSWER_S = 10.0
 _BACKSTOP_S = 120
 _KEEP_ALIVE_S = 4
 """Shorter than any server's own: a connection that it closes under a request leaves that request's fate unknown."""
+_ONE_PIECE_BYTES = 1 << 20
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _MISSING = {"AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"}
 _Result = TypeVar("_Result")
@@ -103,7 +106,7 @@ def translated_error(what: str, error: BaseException) -> BrokerError:
         if error.response.get("Error", {}).get("Code") in _MISSING:
             return ChannelMissing(what)
         return Refused(f"{what}: {explained(error)}")
-    if isinstance(error, BotoCoreError) and not isinstance(error, HTTPClientError):
+    if isinstance(error, BotoCoreError) and not isinstance(error, HTTPClientError | NotConnected):
         return Refused(f"{what}: {explained(error)}")
     return Unreachable(f"{what}: {explained(error)}")
 
@@ -136,12 +139,14 @@ class Loop:
             max_pool_connections=concurrency,
             connect_timeout=ANSWER_S,
             read_timeout=_BACKSTOP_S,
-            # What is sent is checked here already; a third of a request's CPU time goes into doing so again.
+            # What is sent is well-formed by construction: checking it again would cost CPU time at every request.
             parameter_validation=False,
             connector_args={"keepalive_timeout": _KEEP_ALIVE_S},
             **self._settings.config(),
         )
-        return await self._session.create_client("sqs", config=config, **self._settings.client()).__aenter__()
+        client = await self._session.create_client("sqs", config=config, **self._settings.client()).__aenter__()
+        client.meta.events.register("before-send.sqs.SendMessageBatch", _stream_large_body)
+        return client
 
     def close(self) -> None:
         """Idempotent."""
@@ -158,6 +163,12 @@ class Loop:
         for task in left:
             task.cancel()
         self.events.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+
+
+def _stream_large_body(request: Any, **_: Any) -> None:
+    """aiohttp warns of larger bodies that come in one piece."""
+    if len(request.body) > _ONE_PIECE_BYTES:
+        request.body = io.BytesIO(request.body)
 
 
 async def end(client: Any) -> None:

@@ -106,6 +106,7 @@ class SqsProducer:
         # Shared with the loop, under the condition.
         self._changed = Condition()
         self._in_flight = 0
+        self._room_at = -1
         self._settled: list[_Settled] = []
         # The loop's own.
         self._ready: deque[_Request] = deque()
@@ -129,9 +130,7 @@ class SqsProducer:
             fit: Sequence[int] = [at for at in range(count) if at not in problems] if problems else range(count)
             requests = [_Request(columns, members, first) for members in self._split(columns, fit, sizes)]
             with self._changed:
-                self._changed.wait_for(
-                    lambda: not self._in_flight or self._in_flight + len(fit) <= self._settings.max_in_flight
-                )
+                self._await_in_flight(max(0, self._settings.max_in_flight - len(fit)), None)
                 self._in_flight += len(fit)
                 if problems:
                     rejected = np.fromiter(problems, np.int64, len(problems)) + first
@@ -148,7 +147,7 @@ class SqsProducer:
     def flush(self, timeout_s: float) -> Settlements:
         with self._guard:
             with self._changed:
-                self._changed.wait_for(lambda: not self._in_flight, timeout_s)
+                self._await_in_flight(0, timeout_s)
             return self._take()
 
     def close(self) -> Settlements:
@@ -156,6 +155,12 @@ class SqsProducer:
             return Settlements.empty()
         self._loop.run(self._give_up())
         return self._take()
+
+    def _await_in_flight(self, at_most: int, timeout_s: float | None) -> None:
+        """The loop wakes this thread once, not at every request. Call with the condition held."""
+        self._room_at = at_most
+        self._changed.wait_for(lambda: self._in_flight <= at_most, timeout_s)
+        self._room_at = -1
 
     def _prepare(self, batch: Batch, first: int) -> tuple[_Columns, dict[int, str], list[int]]:
         """Columns to send, index -> reason of what SQS would not take, and sizes in bytes."""
@@ -271,7 +276,8 @@ class SqsProducer:
         with self._changed:
             self._settled.append(settled)
             self._in_flight -= len(request.members)
-            self._changed.notify_all()
+            if self._in_flight <= self._room_at:
+                self._changed.notify()
 
     async def _give_up(self) -> None:
         for worker in list(self._workers):
