@@ -34,7 +34,7 @@ from scenarios.verdicts import Grade
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """All that a cell process is told. ``directory`` is the cell's own; ``stamp`` tells its messages from all others."""
+    """All that a cell process is told. ``directory`` is the cell's own; ``stamp`` marks its messages."""
 
     id: str
     profile: str
@@ -65,19 +65,22 @@ class Order:
 
 
 def execute(order: Order, events: TextIO) -> Cell:
-    """Run, examine and judge one cell. Never raises for what the experiment or the broker did."""
+    """Run, examine and judge one cell. Never raises for what the experiment, the broker or the disk did."""
     started, begin = datetime.now(UTC), time.monotonic()
     error = ""
     try:
         _run(order, events)
         say(events, progress=1.0, doing="examining the history")
         cell = examine(order, started)
-    except Exception as problem:  # noqa: BLE001 - whatever it is, the cell has failed and the run goes on
+    except Exception as problem:  # whatever it is, the cell has failed and the run goes on
         error = describe(problem)
         _log_traceback(order)
         cell = failed(order, started, error)
     cell = cell.model_copy(update={"duration_s": round(time.monotonic() - begin, 3)})
-    store.save_cell(order.directory.parent.parent, cell)
+    try:
+        store.save_cell(order.directory.parent.parent, cell)
+    except OSError as problem:  # the event still tells
+        return failed(order, started, error or describe(problem))
     return cell
 
 

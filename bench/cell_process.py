@@ -34,23 +34,24 @@ class CellProcess:
         return CellProcess(process, log, lambda: guard.kill(process))
 
     def follow(self, moved: Callable[[float, str], None], timeout_s: float) -> str:
-        """Pass progress on until the process ends. Returns what went wrong with the *process*, else ""."""
+        """Pass progress on until the process ends. Returns what went wrong, else ""."""
         timer = threading.Timer(timeout_s, self._too_late)
         timer.daemon = True
         timer.start()
-        finished = False
+        ended: dict[str, str] | None = None
         try:
             assert self._process.stdout is not None
             for line in self._process.stdout:
                 event = json.loads(line)
                 if "progress" in event:
                     moved(event["progress"], event["doing"])
-                finished = finished or "status" in event
+                else:
+                    ended = event
             code = self._process.wait()
         finally:
             timer.cancel()
-        if finished:
-            return ""
+        if ended is not None:
+            return ended["error"]
         if self._late:
             return f"the cell took longer than {timeout_s:g} s and was stopped"
         return f"the cell's process ended with code {code} ({_tail(self._log)})"

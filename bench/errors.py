@@ -6,6 +6,7 @@
     ├── CheckFailed          1: a cell failed, or a check does not hold
     ├── BadInput             2: something that a person wrote, named or set is wrong
     └── EngineUnavailable    3: a broker cannot be had here; the message says what mends it
+    Interrupted            130: Ctrl-C or SIGTERM; no ``Exception``, so that nothing on the way swallows it
 """
 
 from __future__ import annotations
@@ -29,3 +30,9 @@ class BadInput(BenchError):
 
 class EngineUnavailable(BenchError):
     exit_code: ClassVar[int] = 3
+
+
+class Interrupted(BaseException):
+    """The message says what became of what was measured."""
+
+    exit_code: ClassVar[int] = 130

@@ -153,6 +153,8 @@ class Guard:
 
     def _note(self, **entry: Any) -> None:
         with self._lock:
+            if self._closing.is_set():
+                raise RuntimeError("the run is over: nothing more is started")
             ledger = os.open(self._ledger, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
             try:
                 os.write(ledger, (json.dumps(entry) + "\n").encode())

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -17,14 +18,21 @@ from rich.table import Column
 from scenarios.results import Cell
 
 
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """A cell to come, and roughly how long it takes; ``alone`` means that no other runs beside it."""
+
+    id: str
+    length_s: float
+    alone: bool
+
+
 class Watcher(Protocol):
     """Told from several threads; must not block."""
 
     def say(self, text: str) -> None: ...
 
-    def planned(self, cells: Sequence[tuple[str, float]]) -> None:
-        """All cells to come: (id, expected seconds)."""
-        ...
+    def planned(self, cells: Sequence[Expected]) -> None: ...
 
     def began(self, cell_id: str) -> None: ...
 
@@ -38,7 +46,7 @@ class Quiet:
 
     def say(self, text: str) -> None: ...
 
-    def planned(self, cells: Sequence[tuple[str, float]]) -> None: ...
+    def planned(self, cells: Sequence[Expected]) -> None: ...
 
     def began(self, cell_id: str) -> None: ...
 
@@ -57,9 +65,9 @@ class Plain:
     def say(self, text: str) -> None:
         print(f"[{time.monotonic() - self._begin:6.1f} s] {text}", file=sys.stderr, flush=True)
 
-    def planned(self, cells: Sequence[tuple[str, float]]) -> None:
-        self._left = {cell_id for cell_id, _ in cells}
-        self.say(f"{len(cells)} cells to run")
+    def planned(self, cells: Sequence[Expected]) -> None:
+        self._left = {cell.id for cell in cells}
+        self.say(f"{_cells(len(cells))} to run")
 
     def began(self, cell_id: str) -> None:
         self.say(f"{cell_id}: begins")
@@ -68,7 +76,7 @@ class Plain:
 
     def ended(self, cell: Cell) -> None:
         self._left.discard(cell.id)
-        self.say(f"{cell.id}: {summary(cell)}; {len(self._left)} cells left")
+        self.say(f"{cell.id}: {summary(cell)}; {_cells(len(self._left))} left")
 
 
 class Bars:
@@ -95,7 +103,7 @@ class Bars:
         )
         self._live = Live(Group(self._whole, self._cells), console=self._console, refresh_per_second=8)
         self._lock = threading.Lock()
-        self._expected: dict[str, float] = {}
+        self._expected: Sequence[Expected] = ()
         self._shares: dict[str, float] = {}
         self._rows: dict[str, TaskID] = {}
         self._task = self._whole.add_task("starting engines", total=1.0, left="")
@@ -113,11 +121,11 @@ class Bars:
     def say(self, text: str) -> None:
         self._console.print(f"[dim]{text}")
 
-    def planned(self, cells: Sequence[tuple[str, float]]) -> None:
+    def planned(self, cells: Sequence[Expected]) -> None:
         with self._lock:
-            self._expected = dict(cells)
+            self._expected = cells
             self._begin = time.monotonic()
-            self._whole.update(self._task, description=f"{len(cells)} cells")
+            self._whole.update(self._task, description=_cells(len(cells)))
 
     def began(self, cell_id: str) -> None:
         with self._lock:
@@ -140,11 +148,26 @@ class Bars:
             self._advance()
 
     def _advance(self) -> None:
-        whole = sum(self._expected.values()) or 1.0
-        done = sum(self._expected.get(cell_id, 0.0) * share for cell_id, share in self._shares.items()) / whole
-        elapsed = time.monotonic() - self._begin
-        left = f"about {elapsed / done * (1 - done):.0f} s left" if 0.02 < done < 1.0 else ""
-        self._whole.update(self._task, completed=done, left=left)
+        done, left_s = estimate(self._expected, self._shares, time.monotonic() - self._begin)
+        self._whole.update(self._task, completed=done, left="" if left_s is None else f"about {left_s:.0f} s left")
+
+
+def estimate(cells: Sequence[Expected], shares: Mapping[str, float], elapsed_s: float) -> tuple[float, float | None]:
+    """How much of the time is over (0 to 1), and the seconds left; None while there is nothing to tell them from.
+
+    Cells that run side by side take as long as the longest of them; ``shares`` says how far each is.
+    """
+
+    def length_s(far: Mapping[str, float]) -> float:
+        rest = [(cell.alone, cell.length_s * (1.0 - far.get(cell.id, 0.0))) for cell in cells]
+        together = max((seconds for alone, seconds in rest if not alone), default=0.0)
+        return together + sum(seconds for alone, seconds in rest if alone)
+
+    whole, left = length_s({}), length_s(shares)
+    done = 1.0 - left / whole if whole else 0.0
+    # The longer it runs, the more its own pace counts beside what was expected.
+    pace = elapsed_s / (whole - left) if done > 0.02 else 1.0
+    return done, left * (pace * done + 1.0 - done) if done > 0.02 else None
 
 
 def summary(cell: Cell) -> str:
@@ -156,3 +179,7 @@ def summary(cell: Cell) -> str:
         counts[row.verdict.value] = counts.get(row.verdict.value, 0) + 1
     verdicts = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
     return f"{verdicts or 'no verdicts'} in {cell.duration_s:.1f} s"
+
+
+def _cells(count: int) -> str:
+    return "1 cell" if count == 1 else f"{count} cells"

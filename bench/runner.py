@@ -21,7 +21,7 @@ from bench.engines.base import EngineChoice, RunningEngine
 from bench.engines.start import start_engines
 from bench.errors import EngineUnavailable
 from bench.guard import Guard
-from bench.progress import Watcher
+from bench.progress import Expected, Watcher
 from brokers import registry
 from brokers.types import Endpoint
 from scenarios import catalogue, results
@@ -31,7 +31,7 @@ from scenarios.verdicts import Grade
 
 SIDE_BY_SIDE = 8
 """Cells that run at once when they measure no speed: most of their time they wait."""
-IN_PROCESS = "in-process"
+_WATCH_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +100,8 @@ class _Ledger:
 def run(request: Request, watcher: Watcher) -> RunResult:
     """Run every cell. Raises EngineUnavailable when an engine does not come up; a failed cell raises nothing.
 
-    On KeyboardInterrupt everything is stopped, what was measured is saved as incomplete, and the
-    interrupt goes on to the caller.
+    On an interrupt, and on a full disk, everything is stopped, what was measured is saved as incomplete, and the
+    exception goes on to the caller.
     """
     ledger = _Ledger(request)
     with ExitStack() as stack:
@@ -109,14 +109,12 @@ def run(request: Request, watcher: Watcher) -> RunResult:
         running = _start_engines(request, guard, watcher, stack)
         targets = _targets(request.cells, running)
         ledger.engines(_prove_ready(request, targets, watcher))
-        watcher.planned([(cell.id, expected_s(cell)) for cell in request.cells])
+        watcher.planned([Expected(cell.id, expected_s(cell), _alone(cell)) for cell in request.cells])
         crew = _Crew(request, guard, targets, ledger, watcher)
         try:
             crew.work()
-        except BaseException:
+        finally:
             crew.stop()
-            ledger.finish(complete=False)
-            raise
     return ledger.finish(complete=True)
 
 
@@ -124,8 +122,8 @@ def _start_engines(request: Request, guard: Guard, watcher: Watcher, stack: Exit
     needed = sorted({broker for cell in request.cells if (broker := registry.adapter(cell.profile).broker)})
     if not needed:
         return {}
-    watcher.say(f"starting {', '.join(needed)} side by side")
-    engines = start_engines(needed, request.engine, request.directory / "logs", guard)
+    watcher.say(f"starting {', '.join(needed)}")
+    engines = start_engines(needed, request.engine, request.directory / store.LOGS, guard)
     for engine in engines.values():
         stack.callback(engine.stop)
     return engines
@@ -146,15 +144,17 @@ def _targets(cells: Sequence[CellPlan], running: Mapping[str, RunningEngine]) ->
 
 def _prove_ready(request: Request, targets: Mapping[str, _Target], watcher: Watcher) -> list[results.Engine]:
     """A message through every profile, side by side; returns the engines with the versions they answered."""
-    with ThreadPoolExecutor(max_workers=max(1, len(targets))) as pool:
-        proofs = {
-            profile: pool.submit(ready.prove, profile, target.endpoint, f"bb-{request.run_id}-ready-{profile}")
-            for profile, target in targets.items()
-        }
-        try:
-            versions = {profile: proof.result() for profile, proof in proofs.items()}
-        except ready.NotReady as problem:
-            raise EngineUnavailable(f"an engine started and does not work: {problem}") from problem
+    pool = ThreadPoolExecutor(max_workers=max(1, len(targets)))
+    proofs = {
+        profile: pool.submit(ready.prove, profile, target.endpoint, f"bb-{request.run_id}-ready-{profile}")
+        for profile, target in targets.items()
+    }
+    try:
+        versions = {profile: proof.result() for profile, proof in proofs.items()}
+    except ready.NotReady as problem:
+        raise EngineUnavailable(f"an engine started and does not work: {problem}") from problem
+    finally:
+        pool.shutdown(wait=False)  # an interrupt must not wait until the other proofs have given up
     described = {targets[profile].engine: _describe(targets[profile], version) for profile, version in versions.items()}
     for engine in described.values():
         watcher.say(f"{engine.name}: {engine.version} ({engine.kind}, grade {engine.grade.value}) is ready")
@@ -196,13 +196,14 @@ class _Crew:
         self._request, self._guard, self._targets = request, guard, targets
         self._ledger, self._watcher = ledger, watcher
         self._stopped = threading.Event()
-        self._processes: set[CellProcess] = set()
+        self._processes: dict[CellProcess, RunningEngine | None] = {}
         self._lock = threading.Lock()
+        threading.Thread(target=self._watch_engines, name="engines-watch", daemon=True).start()
 
     def work(self) -> None:
         cells = self._request.cells
-        alone = [cell for cell in cells if catalogue.scenario(cell.scenario).alone(cell.parameters)]
-        together = [cell for cell in cells if cell not in alone]
+        alone = [cell for cell in cells if _alone(cell)]
+        together = [cell for cell in cells if not _alone(cell)]
         with ThreadPoolExecutor(max_workers=SIDE_BY_SIDE) as pool:
             # The longest first, so that nobody waits for one straggler.
             waiting: list[Future[None]] = [
@@ -218,11 +219,20 @@ class _Crew:
             self._one(cell)
 
     def stop(self) -> None:
-        """Kill what runs and start nothing more."""
-        self._stopped.set()
+        """Kill what runs and start nothing more. Idempotent."""
         with self._lock:
+            self._stopped.set()
             for process in self._processes:
                 process.kill()
+
+    def _watch_engines(self) -> None:
+        """A client may wait long for a broker that is gone: the cells of that broker end now."""
+        while not self._stopped.wait(_WATCH_S):
+            with self._lock:
+                running = dict(self._processes)
+            for process, engine in running.items():
+                if engine is not None and not engine.alive():
+                    process.kill()
 
     def _one(self, cell: CellPlan) -> None:
         if self._stopped.is_set():
@@ -240,24 +250,29 @@ class _Crew:
         if running is not None and not running.alive():
             return self._lost_engine(order, started, running)
         order.directory.mkdir(parents=True, exist_ok=True)
-        process = CellProcess.start(order, self._guard, self._request.directory / "logs")
+        process = CellProcess.start(order, self._guard, self._request.directory / store.LOGS)
         with self._lock:
-            self._processes.add(process)
+            self._processes[process] = running
+            if self._stopped.is_set():
+                process.kill()
         try:
             problem = process.follow(
                 lambda share, doing: self._watcher.moved(cell.id, share, doing), self._request.cell_timeout_s
             )
         finally:
             with self._lock:
-                self._processes.discard(process)
+                del self._processes[process]
         if running is not None and not running.alive():
             return self._lost_engine(order, started, running)
-        return failed(order, started, problem) if problem else store.load_cell(self._request.directory, cell.id)
+        try:
+            return store.load_cell(self._request.directory, cell.id)
+        except (OSError, ValueError) as unread:
+            return failed(order, started, problem or f"its cell.json cannot be read: {unread}")
 
     def _lost_engine(self, order: Order, started: datetime, running: RunningEngine) -> Cell:
-        return failed(
-            order, started, f"the engine {running.spec.name} is gone; the end of its log: {running.log_tail()}"
-        )
+        log = self._request.directory / store.LOGS / f"{running.spec.name}.log"
+        where = f"{log} ends: " if log.exists() else ""
+        return failed(order, started, f"the engine {running.spec.name} is gone; {where}{running.log_tail()}")
 
     def _order(self, cell: CellPlan) -> Order:
         target, request = self._targets[cell.profile], self._request
@@ -275,6 +290,10 @@ class _Crew:
             channel_prefix=f"bb-{request.run_id}-c{number:02d}-",
             directory=store.cell_directory(request.directory, cell.id),
         )
+
+
+def _alone(cell: CellPlan) -> bool:
+    return catalogue.scenario(cell.scenario).alone(cell.parameters)
 
 
 def expected_s(cell: CellPlan) -> float:

@@ -6,15 +6,18 @@
     <run>/cells/<cell>/cell.json       one cell's result
     <run>/cells/<cell>/declaration.json  what the profile promised when it ran
     <run>/cells/<cell>/history/        what happened (scenarios/history.py)
-    <run>/logs/                        engines' logs
+    <run>/logs/                        engines' and cells' logs
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import secrets
+import shutil
 import tempfile
+import traceback
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -26,6 +29,7 @@ from scenarios import results
 from scenarios.results import Cell, ResultError, RunResult
 
 RESULT = "result.json"
+LOGS = "logs"
 _DECLARATION = TypeAdapter(ProfileDeclaration)
 
 
@@ -35,16 +39,47 @@ def new_run_id(now: datetime) -> str:
 
 
 def create(directory: Path) -> Path:
-    """Make an empty directory for a run. Raises BadInput for one that holds something already."""
+    """Make a directory for a run. Raises BadInput for one that holds something already.
+
+    The logs of a run that measured nothing (``forsake``) are no hindrance: the new ones are written behind them.
+    """
+    if directory.exists() and not directory.is_dir():
+        raise BadInput(f"--out {directory}: this is a file; name a new directory")
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        if any(directory.iterdir()):
+        if {entry.name for entry in directory.iterdir()} - {LOGS}:
             raise BadInput(f"--out {directory}: the directory is not empty; name a new one")
         (directory / "cells").mkdir()
-        (directory / "logs").mkdir()
+        (directory / LOGS).mkdir(exist_ok=True)
     except OSError as error:
         raise BadInput(f"--out {directory}: cannot be used: {error.strerror}") from None
     return directory
+
+
+def forsake(run: Path, keep_logs: bool) -> Path | None:
+    """Remove what a run without a result made, so that its directory can be used again.
+
+    Logs stay where they say something and ``keep_logs``; then their directory is returned.
+    """
+    logs = run / LOGS
+    shutil.rmtree(run / "cells", ignore_errors=True)
+    for log in logs.glob("*"):
+        if not keep_logs or not log.stat().st_size:
+            log.unlink()
+    with contextlib.suppress(OSError):  # not empty: it stays
+        logs.rmdir()
+        run.rmdir()
+    return logs if logs.exists() else None
+
+
+def traceback_path(run: Path) -> Path:
+    return run / LOGS / "brokerbench.log"
+
+
+def log_traceback(run: Path) -> None:
+    """Keep the exception that is being handled, for whoever mends it."""
+    with contextlib.suppress(OSError):
+        traceback_path(run).write_text(traceback.format_exc(), encoding="utf-8")
 
 
 def cell_directory(run: Path, cell_id: str) -> Path:

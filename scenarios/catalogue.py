@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-from scenarios.base import Scenario
+if TYPE_CHECKING:
+    from scenarios.base import Scenario
 
 NAMES: tuple[str, ...] = ("replay", "ordering", "retention", "throughput")
 
@@ -14,4 +15,4 @@ def scenario(name: str) -> Scenario:
     """The scenario's module. Raises KeyError for an unknown name."""
     if name not in NAMES:
         raise KeyError(name)
-    return cast(Scenario, import_module(f"scenarios.{name}"))
+    return cast("Scenario", import_module(f"scenarios.{name}"))

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from brokers.types import Endpoint
-from scenarios.verdicts import Grade
+if TYPE_CHECKING:  # the command line needs the names here at once, and NumPy takes its time
+    from brokers.types import Endpoint
+    from scenarios.verdicts import Grade
 
 LOOPBACK = "127.0.0.1"
 

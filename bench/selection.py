@@ -1,0 +1,65 @@
+"""From the words of the command line to the cells that they mean. Imports little: a wrong name is answered at once."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.errors import BadInput
+from scenarios import catalogue
+
+if TYPE_CHECKING:
+    from scenarios.plan import CellPlan
+
+PLANS = Path(__file__).parent / "plans"
+OPTIONS = 5
+"""So many built-in profiles, the first ones, are the options of the decision: a plan that names none runs on them."""
+
+
+def cells(plan_name: str, profiles: Sequence[str], scenarios: Sequence[str], seed: int) -> list[CellPlan]:
+    """The plan's cells, narrowed to the profiles and scenarios that are named. Raises BadInput."""
+    path = _find(plan_name)
+    _check_names("--scenario", scenarios, catalogue.NAMES)
+
+    from brokers import registry  # after what can be said without: these bring NumPy and pydantic
+
+    known = registry.profiles()
+    _check_names("--profile", profiles, known)
+
+    from scenarios import documents, plan
+
+    try:
+        document = plan.read(path, known)
+    except documents.DocumentError as problem:
+        raise BadInput(str(problem)) from None
+    # A profile that is asked for by name is run, also where the plan would leave it out.
+    every = [*known[:OPTIONS], *(name for name in profiles if name not in known[:OPTIONS])]
+    found = plan.expand(document.value, every, seed, only_profiles=profiles, only_scenarios=scenarios)
+    if not found:
+        raise BadInput(f"nothing to run: {path} has no cell for that --profile and --scenario")
+    return found
+
+
+def choose_seed(given: int | None) -> int:
+    return random.SystemRandom().randrange(2**31) if given is None else given
+
+
+def _find(plan_name: str) -> Path:
+    shipped = PLANS / f"{plan_name}.yaml"
+    if shipped.parent == PLANS and shipped.is_file():
+        return shipped
+    path = Path(plan_name)
+    if not path.exists():
+        names = ", ".join(sorted(entry.stem for entry in PLANS.glob("*.yaml")))
+        raise BadInput(f"no plan {plan_name!r}: neither a file nor one that ships ({names})")
+    return path
+
+
+def _check_names(option: str, names: Sequence[str], known: Sequence[str]) -> None:
+    for name in names:
+        if name not in known:
+            from scenarios import documents
+
+            raise BadInput(f"{option} {name}: no such name; {documents.suggest(name, known)}")
