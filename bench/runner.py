@@ -303,4 +303,4 @@ def expected_s(cell: CellPlan) -> float:
         return 8.0 + 2.5 * float(cell.parameters["window_s"]) * windows
     if cell.scenario == "retention":
         return 75.0 if cell.profile.startswith("sqs") else 50.0
-    return 30.0
+    return 60.0 if cell.profile.startswith("sqs") else 30.0

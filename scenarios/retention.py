@@ -75,22 +75,25 @@ def alone(parameters: Parameters) -> bool:
 
 
 def run(context: Context) -> None:
-    """The ``held`` role waits in a thread of its own, with its own connection and part of the history."""
-    with ThreadPoolExecutor(1) as beside, context.writer("held") as held_writer:
-        held = beside.submit(_hold, context, held_writer)
+    """Three parts side by side, since most of the time they wait; each with its own connection and part of the history."""
+    parts: tuple[Callable[[_Run], None], ...] = (_Run.held, _Run.acked_and_size)
+    with ThreadPoolExecutor(len(parts)) as beside:
+        waiting = [beside.submit(_apart, context, part) for part in parts]
         with context.writer("watched") as writer:
-            _Run(context, context.broker, writer).watched_roles()
-        held.result()
+            _Run(context, context.broker, writer).watched()
+        for part in waiting:
+            part.result()
 
 
 def examine(history: History) -> Examination:
     return checker.examine(history)
 
 
-def _hold(context: Context, writer: Writer) -> None:
+def _apart(context: Context, part: Callable[[_Run], None]) -> None:
     broker = context.connect()
     try:
-        _Run(context, broker, writer).held()
+        with context.writer(part.__name__) as writer:
+            part(_Run(context, broker, writer))
     finally:
         broker.close()
 
@@ -105,12 +108,11 @@ class _Run:
         longest = limits.lease_max_s or 300.0
         self._lease_s = min(longest, self._age_s + 60.0)
 
-    def watched_roles(self) -> None:
-        progress = self._context.progress
-        progress(0.0, "acknowledged messages, looked for again")
+    def acked_and_size(self) -> None:
         self._acked()
-        progress(0.05, "what is kept beyond a size limit")
         self._size()
+
+    def watched(self) -> None:
         if self._watch("unread", segmented=True):
             self._watch("large", segmented=False)
         else:
