@@ -20,15 +20,15 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any
 
 from brokers.errors import Unsupported
-from brokers.protocols import Bounded, Broker, Counting, Releasable, Replayable, Retaining
+from brokers.protocols import Broker, Releasable, Replayable, Retaining
 from brokers.types import ChannelSpec, ConsumerSettings, FromBeginning, Retention
 from scenarios.actors import Replayer, Sender, Taken, Taker
 from scenarios.base import Context, Examination, Parameters
 from scenarios.checkers import retention as checker
 from scenarios.history import History, Writer
+from scenarios.watch import Watch
 
 NAME = "retention"
 SUMMARY = "how long messages are surely kept, and when they are really gone, by age and by size"
@@ -219,7 +219,7 @@ class _Run:
             sender.send(range(500))
         sender.flush()
         sender.close()
-        watch = _Watch(self._broker, float(self._context.parameters["look_every_s"]), self._writer, "size", channel)
+        watch = Watch(self._broker, float(self._context.parameters["look_every_s"]), self._writer, "size", channel)
         deadline = time.monotonic() + float(self._context.parameters["grace_s"])
         while time.monotonic() < deadline and watch.still_for_s() < _SETTLED_AFTER_S:
             watch.look()
@@ -271,7 +271,7 @@ class _Run:
             retention = replace(retention, segment_ms=_SEGMENT_MS, segment_bytes=_SEGMENT_BYTES)
         channel, has_segments = self._create(role, retention)
         sender = self._sender(role, channel)
-        watch = _Watch(self._broker, float(parameters["look_every_s"]), self._writer, role, channel)
+        watch = Watch(self._broker, float(parameters["look_every_s"]), self._writer, role, channel)
         begin = time.monotonic()
         sending_s, pace_s, burst = float(parameters["sending_s"]), float(parameters["pace_s"]), int(parameters["burst"])
         deadline = begin + sending_s + self._age_s + float(parameters["grace_s"])
@@ -294,60 +294,6 @@ class _Run:
             reader.close()
             self._writer.mark("looked", role=role)
         return has_segments
-
-
-class _Watch:
-    """Looks at what a channel keeps, and writes down each change with the look before it."""
-
-    def __init__(self, broker: Broker, every_s: float, writer: Writer, role: str, channel: str) -> None:
-        self._broker, self._every_s = broker, every_s
-        self._writer, self._role, self._channel = writer, role, channel
-        self._last: dict[str, Any] | None = None
-        self._pending: dict[str, Any] | None = None
-        self._changed = time.monotonic()
-        self.empty = False
-
-    def still_for_s(self) -> float:
-        return time.monotonic() - self._changed
-
-    def look(self) -> None:
-        begin = time.monotonic()
-        if isinstance(self._broker, Retaining):
-            self._broker.enforce_retention(self._channel)
-        asked_ns = time.monotonic_ns()
-        seen = self._see()
-        row = {"asked_ns": asked_ns, "answered_ns": time.monotonic_ns(), **seen}
-        if self._last is None or any(self._last[name] != seen[name] for name in seen):
-            if self._pending is not None:
-                self._writer.mark("look", role=self._role, **self._pending)
-            self._writer.mark("look", role=self._role, **row)
-            self._note_change(seen)
-            self._last, self._pending = row, None
-        else:
-            self._pending = row  # only the last look before a change tells anything
-        time.sleep(max(0.0, self._every_s - (time.monotonic() - begin)))
-
-    def finish(self) -> None:
-        """Write down the last look, and that the watch is over."""
-        if self._pending is not None:
-            self._writer.mark("look", role=self._role, **self._pending)
-            self._pending = None
-        self._writer.mark("watched", role=self._role)
-
-    def _see(self) -> dict[str, Any]:
-        if isinstance(self._broker, Bounded):
-            first, end = self._broker.bounds(self._channel)
-            return {
-                "first": {str(p): v for p, v in first.places.items()},
-                "end": {str(p): v for p, v in end.places.items()},
-            }
-        if isinstance(self._broker, Counting):
-            return {"count": self._broker.backlog(self._channel, "nobody")}
-        raise Unsupported("watching retention", "the profile tells neither positions nor counts")
-
-    def _note_change(self, seen: Mapping[str, Any]) -> None:
-        self._changed = time.monotonic()
-        self.empty = seen["first"] == seen["end"] if "first" in seen else seen["count"] == 0
 
 
 def _share(now: float, begin: float, whole_s: float) -> float:
