@@ -12,6 +12,7 @@ RETENTION_MIN_S, RETENTION_MAX_S = 60, 14 * 86_400
 LEASE_MAX_S = 43_200
 _STANDARD = "SQS guide: standard-queues"
 _FIFO = "SQS guide: FIFO-queues-understanding-logic"
+_ONCE = "SQS guide: FIFO-queues-exactly-once-processing"
 _RECEIVE = "SQS API: ReceiveMessage"
 _DELETE = "SQS API: DeleteMessage"
 _SEND = "SQS API: SendMessage"
@@ -127,7 +128,8 @@ FIFO = ProfileDeclaration(
     limits=_LIMITS,
     properties={
         **_BOTH,
-        "delivery.no_duplicate": _sure(_FIFO, "if it is acknowledged within its lease"),
+        "delivery.no_loss": _sure(_STANDARD, "the page speaks of standard queues; until retention"),
+        "delivery.no_duplicate": _sure(_ONCE, "if it is acknowledged within its lease"),
         "ordering.channel": _perhaps(_FIFO, "order is per message group; it holds with one key"),
         "ordering.per_key.one_consumer": _sure(_FIFO, "sends of unknown fate excepted"),
         "ordering.per_key.three_consumers": _sure(_RECEIVE, "a group is locked while one of its messages is in flight"),

@@ -138,7 +138,7 @@ class SqsProducer:
                     self._settled.append(_Settled(rejected, time.monotonic_ns(), Outcome.REJECTED, "", reasons))
             self._next_ticket += count
             self._loop.events.call_soon_threadsafe(self._submit, requests)
-            return SendReceipt(first, count, tuple(problems))
+            return SendReceipt(first, count, tuple(sorted(problems)))
 
     def poll(self) -> Settlements:
         with self._guard:
