@@ -1,25 +1,27 @@
 """Endpoints of brokers that somebody else runs, from the environment.
 
-=================================  ===========================================================================
-``BROKERBENCH_SQS_ENDPOINT``       URL; ``aws`` means the real service (region and credentials the usual AWS way)
-``BROKERBENCH_REDIS_URL``          ``redis[s]://[user:password@]host:port/db``
-``BROKERBENCH_KAFKA_BOOTSTRAP``    ``host:port[,host:port]``
-``BROKERBENCH_KAFKA_SECURITY``     security.protocol (PLAINTEXT, SSL, SASL_SSL, SASL_PLAINTEXT)
-``BROKERBENCH_KAFKA_MECHANISM``    sasl.mechanism; with ``BROKERBENCH_KAFKA_USERNAME`` and ``..._PASSWORD``
-``BROKERBENCH_KAFKA_CA``           ssl.ca.location
-``BROKERBENCH_KAFKA_REPLICAS``     replication factor of channels that are created
-=================================  ===========================================================================
+=======================================  ===============================================================
+``BROKERBENCH_SQS_ENDPOINT``             URL; ``aws`` or empty: the real service. Keys and region the usual AWS way
+``BROKERBENCH_REDIS_URL``                ``redis[s]://[user:password@]host[:port][/db]``
+``BROKERBENCH_KAFKA_BOOTSTRAP``          ``host:port[,host:port]``
+``BROKERBENCH_KAFKA_SECURITY_PROTOCOL``  PLAINTEXT, SSL, SASL_SSL, SASL_PLAINTEXT
+``BROKERBENCH_KAFKA_SASL_MECHANISM``     with ``BROKERBENCH_KAFKA_SASL_USERNAME`` and ``..._SASL_PASSWORD``
+``BROKERBENCH_KAFKA_SSL_CA``             file with the certificates of authorities to trust
+``BROKERBENCH_KAFKA_REPLICAS``           replication factor of the topics that are created
+=======================================  ===============================================================
 
-Passwords go into ``Endpoint.secrets`` and nowhere else. Only channels that the run itself creates are touched.
+Passwords go into ``Endpoint.secrets`` and nowhere else; no message repeats a value that may hold one. Only channels
+that the run itself creates are touched.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from urllib.parse import unquote, urlsplit, urlunsplit
+from pathlib import Path
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from bench.engines.base import EngineKind, EngineSpec
 from bench.errors import BadInput, EngineUnavailable
@@ -27,6 +29,9 @@ from brokers.types import Endpoint
 from scenarios.verdicts import Grade
 
 _SQS, _REDIS, _KAFKA = "BROKERBENCH_SQS_ENDPOINT", "BROKERBENCH_REDIS_URL", "BROKERBENCH_KAFKA_BOOTSTRAP"
+_CA, _REPLICAS = "BROKERBENCH_KAFKA_SSL_CA", "BROKERBENCH_KAFKA_REPLICAS"
+_PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_SSL", "SASL_PLAINTEXT")
+_AWS = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws")
 VARIABLES: Mapping[str, str] = {"sqs": _SQS, "redis": _REDIS, "kafka": _KAFKA}
 
 
@@ -55,75 +60,82 @@ class ExternalEngine:
 def connect(spec: EngineSpec) -> ExternalEngine:
     """Raises EngineUnavailable when the variable is not set, BadInput when its value cannot be used."""
     variable = VARIABLES[spec.name]
-    value = os.environ.get(variable, "")
-    if not value:
-        raise EngineUnavailable(f"--engine external needs {variable} for {spec.product}; it is not set")
-    endpoint, grade = _PARSERS[spec.name](value)
-    named = replace(spec, product=spec.product if grade is not Grade.SERVICE else "Amazon SQS", settings={})
-    return ExternalEngine(named, endpoint, grade)
+    value = os.environ.get(variable)
+    if value is None:
+        raise EngineUnavailable(f"--engine external needs {variable} for {spec.name}; it is not set")
+    product, endpoint, grade = _PARSERS[spec.name](value.strip())
+    return ExternalEngine(replace(spec, product=product, version="", grade=grade, settings={}), endpoint, grade)
 
 
-def _sqs(value: str) -> tuple[Endpoint, Grade]:
-    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or ""
-    if value == "aws":
+def _sqs(value: str) -> tuple[str, Endpoint, Grade]:
+    named = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    region = {"region": named} if named else {}
+    if value in ("", "aws"):
         if not region:
-            raise BadInput(f"{_SQS}=aws needs AWS_REGION")
-        return Endpoint("sqs", "", {"region": region}), Grade.SERVICE
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise BadInput(f"{_SQS}: must be 'aws' or a URL such as http://127.0.0.1:4566")
+            raise BadInput(f"{_SQS}={value} means AWS and needs AWS_REGION")
+        return "Amazon SQS", Endpoint("sqs", "", region), Grade.SERVICE
+    parts = _url(_SQS, value, ("http", "https"), "'aws' or a URL such as http://127.0.0.1:4566")
     if parts.username or parts.password:
         raise BadInput(f"{_SQS}: no credentials in the URL; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
-    real = parts.hostname.endswith((".amazonaws.com", ".amazonaws.com.cn"))
-    endpoint = Endpoint("sqs", value, {"region": region or "us-east-1"}, {} if real else _keys())
-    return endpoint, Grade.SERVICE if real else Grade.EMULATOR
-
-
-def _keys() -> dict[str, str]:
-    """An emulator is given the usual variables' keys, or any: it checks none. The service asks the usual chain itself."""
-    return {
+    if str(parts.hostname).endswith(_AWS):
+        return "Amazon SQS", Endpoint("sqs", value, region), Grade.SERVICE
+    # An emulator takes any keys, but wants some.
+    keys = {
         "access_key_id": os.environ.get("AWS_ACCESS_KEY_ID", "test"),
         "secret_access_key": os.environ.get("AWS_SECRET_ACCESS_KEY", "test"),
     }
+    return "SQS-compatible", Endpoint("sqs", value, {"region": "us-east-1", **region}, keys), Grade.EMULATOR
 
 
-def _redis(value: str) -> tuple[Endpoint, Grade]:
-    parts = urlsplit(value)
-    if parts.scheme not in ("redis", "rediss") or not parts.hostname:
-        # The value may hold a password: it is not repeated.
-        raise BadInput(f"{_REDIS}: must be a URL such as redis://127.0.0.1:6379/0")
-    try:
-        port = parts.port or 6379
-    except ValueError:
-        raise BadInput(f"{_REDIS}: the port is not a number") from None
-    address = urlunsplit((parts.scheme, f"{parts.hostname}:{port}", parts.path or "/0", "", ""))
+def _redis(value: str) -> tuple[str, Endpoint, Grade]:
+    wanted = "a URL such as redis://127.0.0.1:6379/0"
+    parts = _url(_REDIS, value, ("redis", "rediss"), wanted)
+    if not re.fullmatch(r"(/\d*)?", parts.path) or parts.query:
+        raise BadInput(f"{_REDIS}: must be {wanted}, without more")
+    host = f"[{parts.hostname}]" if ":" in str(parts.hostname) else parts.hostname
+    address = f"{parts.scheme}://{host}:{parts.port or 6379}/{parts.path.strip('/') or 0}"
     given = {"user": parts.username, "password": parts.password}
-    return Endpoint("redis", address, {}, {key: unquote(text) for key, text in given.items() if text}), Grade.SOFTWARE
+    secrets = {key: unquote(text) for key, text in given.items() if text}
+    return "Redis", Endpoint("redis", address, {}, secrets), Grade.SOFTWARE
 
 
-def _kafka(value: str) -> tuple[Endpoint, Grade]:
+def _url(variable: str, value: str, schemes: Sequence[str], wanted: str) -> SplitResult:
+    try:
+        parts = urlsplit(value)
+        usable = parts.scheme in schemes and parts.hostname and parts.port != 0
+    except ValueError:  # a port that is none, brackets that do not close
+        usable = False
+    if not usable:
+        raise BadInput(f"{variable}: must be {wanted}")
+    return parts
+
+
+def _kafka(value: str) -> tuple[str, Endpoint, Grade]:
     for server in value.split(","):
-        if not re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[^\s:/]+):\d{1,5}", server.strip()):
-            raise BadInput(f"{_KAFKA}: {server!r} is not host:port")
+        if not re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[^\s:/@]+):\d{1,5}", server.strip()):
+            raise BadInput(f"{_KAFKA}: must be host:port, or several with commas between them")
     options = _named(
         {
-            "security_protocol": "BROKERBENCH_KAFKA_SECURITY",
-            "sasl_mechanism": "BROKERBENCH_KAFKA_MECHANISM",
-            "ssl_ca_location": "BROKERBENCH_KAFKA_CA",
-            "replication_factor": "BROKERBENCH_KAFKA_REPLICAS",
+            "security_protocol": "BROKERBENCH_KAFKA_SECURITY_PROTOCOL",
+            "sasl_mechanism": "BROKERBENCH_KAFKA_SASL_MECHANISM",
+            "ssl_ca_location": _CA,
+            "replication_factor": _REPLICAS,
         }
     )
-    known = ("PLAINTEXT", "SSL", "SASL_SSL", "SASL_PLAINTEXT")
-    if options.get("security_protocol", known[0]) not in known:
-        raise BadInput(f"BROKERBENCH_KAFKA_SECURITY: must be one of {', '.join(known)}")
-    if not options.get("replication_factor", "1").isdigit():
-        raise BadInput("BROKERBENCH_KAFKA_REPLICAS: must be a whole number")
-    secrets = _named({"user": "BROKERBENCH_KAFKA_USERNAME", "password": "BROKERBENCH_KAFKA_PASSWORD"})
-    return Endpoint("kafka", value, options, secrets), Grade.SOFTWARE
+    if options.get("security_protocol", _PROTOCOLS[0]) not in _PROTOCOLS:
+        raise BadInput(f"BROKERBENCH_KAFKA_SECURITY_PROTOCOL: must be one of {', '.join(_PROTOCOLS)}")
+    if "ssl_ca_location" in options and not Path(options["ssl_ca_location"]).is_file():
+        raise BadInput(f"{_CA}: no such file: {options['ssl_ca_location']}")
+    if not re.fullmatch(r"[1-9]\d*", options.get("replication_factor", "1")):
+        raise BadInput(f"{_REPLICAS}: must be a whole number, 1 or more")
+    secrets = _named(
+        {"user": "BROKERBENCH_KAFKA_SASL_USERNAME", "password": "BROKERBENCH_KAFKA_SASL_PASSWORD"},
+    )
+    return "Apache Kafka", Endpoint("kafka", value, options, secrets), Grade.SOFTWARE
 
 
 def _named(variables: Mapping[str, str]) -> dict[str, str]:
     return {name: os.environ[variable] for name, variable in variables.items() if os.environ.get(variable)}
 
 
-_PARSERS: Mapping[str, Callable[[str], tuple[Endpoint, Grade]]] = {"sqs": _sqs, "redis": _redis, "kafka": _kafka}
+_PARSERS: Mapping[str, Callable[[str], tuple[str, Endpoint, Grade]]] = {"sqs": _sqs, "redis": _redis, "kafka": _kafka}

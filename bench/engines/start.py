@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,13 +18,18 @@ OPINION = "BROKERBENCH_SQS_ENGINE"
 """``elasticmq``: the second emulator of SQS instead of the first, to see what only one of them does."""
 
 
+def channel_prefix(run_id: str) -> str:
+    """Begins the name of every channel that a run creates."""
+    return f"bb-{run_id}-"
+
+
 def start_engines(names: Sequence[str], choice: EngineChoice, logs: Path, guard: Guard) -> Mapping[str, RunningEngine]:
     """All of them or none: when one does not start, the others are stopped and its EngineUnavailable is raised."""
     specs = [_spec(name, choice) for name in names]
     starters: Mapping[EngineChoice, Starter] = {
         EngineChoice.NATIVE: native.start,
         EngineChoice.DOCKER: _docker,
-        EngineChoice.EXTERNAL: lambda spec, logs, guard: external.connect(spec),
+        EngineChoice.EXTERNAL: _external,
         EngineChoice.AUTO: _auto,
     }
     with ThreadPoolExecutor(max_workers=len(names)) as pool:
@@ -50,6 +56,12 @@ def _spec(name: str, choice: EngineChoice) -> EngineSpec:
     if choice is EngineChoice.DOCKER:
         raise BadInput(f"{OPINION}={wanted} runs natively only: use --engine native")
     return second
+
+
+def _external(spec: EngineSpec, logs: Path, guard: Guard) -> RunningEngine:
+    engine = external.connect(spec)
+    guard.note_remote([sys.executable, "-m", "bench.remote", spec.name, channel_prefix(guard.run_id)])
+    return engine
 
 
 def _docker(spec: EngineSpec, logs: Path, guard: Guard) -> RunningEngine:
