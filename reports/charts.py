@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import altair as alt
+from altair.utils.schemapi import debug_mode
 
 from reports import facts, palette, speed_charts, tables, words
-from reports.chart_parts import Panel, finish, heading, inline, panel_title
+from reports.chart_parts import Data, Panel, panel_title, stack
 from reports.facts import Outcome, Seen
 from reports.svg import Spec
 from scenarios.results import RunResult
@@ -24,12 +25,13 @@ def of_run(result: RunResult, profiles: Sequence[str] | None = None) -> dict[str
     names = list(profiles if profiles is not None else facts.profiles(result))
     if not names:
         return {}
-    drawn = {
-        "verdicts": verdicts(result, names),
-        "speeds": speed_charts.speeds(result, names),
-        "replay": speed_charts.replay(result, names),
-        "overshoot": speed_charts.overshoot(result, names),
-    }
+    with debug_mode(False):  # altair validates every part as it is made; a test validates the whole instead
+        drawn = {
+            "verdicts": verdicts(result, names),
+            "speeds": speed_charts.speeds(result, names),
+            "replay": speed_charts.replay(result, names),
+            "overshoot": speed_charts.overshoot(result, names),
+        }
     return {name: spec for name, spec in drawn.items() if spec is not None}
 
 
@@ -40,17 +42,17 @@ def verdicts(result: RunResult, profiles: Sequence[str]) -> Spec | None:
         return None
     present = [outcome for outcome in Outcome if any(row["outcome"] == outcome.value for row in rows)]
     emulated = any(row["emulated"] for row in rows)
+    data = Data()
     parts = [
         _group_chart(
-            [row for row in rows if row["group"] == group], title, profiles, present, first=group == _first(rows)
+            data, [row for row in rows if row["group"] == group], title, profiles, present, first=group == _first(rows)
         )
         for group, title in facts.GROUPS.items()
         if any(row["group"] == group for row in rows)
     ]
     notes = ["Numbers are medians of quantities." if any(row["text"][:1].isdigit() for row in rows) else ""]
     notes += ["Pale with a dashed edge: an emulator, so the shape of the API only." if emulated else ""]
-    chart = alt.vconcat(*parts, spacing=10, title=heading("What each broker was seen to do", *filter(None, notes)))
-    return finish(chart)
+    return stack(parts, data, "What each broker was seen to do", *filter(None, notes), spacing=10)
 
 
 def _first(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -93,7 +95,13 @@ def short(property_name: str) -> str:
 
 
 def _group_chart(
-    rows: Sequence[Mapping[str, Any]], title: str, profiles: Sequence[str], present: Sequence[Outcome], *, first: bool
+    data: Data,
+    rows: Sequence[Mapping[str, Any]],
+    title: str,
+    profiles: Sequence[str],
+    present: Sequence[Outcome],
+    *,
+    first: bool,
 ) -> Panel:
     order = list(dict.fromkeys(row["property"] for row in rows))
     x = alt.X(
@@ -116,7 +124,7 @@ def _group_chart(
         alt.Tooltip(name, title=name)
         for name in ("profile:N", "statement:N", "outcome:N", "declared:N", "measured:N", "reason:N")
     ]
-    base = alt.Chart(inline(rows)).encode(x=x, y=y, tooltip=tooltip)
+    base = alt.Chart(data.add(rows)).encode(x=x, y=y, tooltip=tooltip)
     colour = alt.Color(
         "meaning:N",
         scale=alt.Scale(domain=[facts.MEANINGS[o] for o in present], range=[palette.LOOKS[o].fill for o in present]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import vl_convert
@@ -139,6 +140,7 @@ def _script(text: str) -> Markup:
     return Markup(re.sub(r"</(script)", r"<\\/\1", text, flags=re.IGNORECASE))
 
 
+@cache
 def _vega() -> str:
     """Vega, Vega-Lite and Vega-Embed as one script."""
     bundle: str = vl_convert.javascript_bundle()  # type: ignore[call-arg]  # the stub knows no defaults

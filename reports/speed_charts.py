@@ -10,7 +10,7 @@ import altair as alt
 
 from reports import facts, palette, words
 from reports import speeds as speed_rows
-from reports.chart_parts import Panel, finish, heading, inline, panel_title
+from reports.chart_parts import Data, Panel, panel_title, stack
 from reports.speeds import Speed
 from reports.svg import Spec
 from scenarios.results import RunResult
@@ -36,19 +36,19 @@ def speeds(result: RunResult, profiles: Sequence[str]) -> Spec | None:
     if not rows:
         return None
     batches = sorted({row["batch"] for row in rows}, key=lambda text: (len(text), text))
-    panels = []
+    data, panels = Data(), []
     for emulated, suffix in ((False, ""), (True, " (emulators: rank nothing)")):
         part = [row for row in rows if row["emulated"] == emulated]
         axis = _log_axis(part)
         names = list(dict.fromkeys(row["what"] for row in part))
         for what in names:
             chosen = [row for row in part if row["what"] == what]
-            panels.append(_panel(chosen, f"{what}{suffix}", profiles, batches, axis, last=what == names[-1]))
+            panels.append(_panel(data, chosen, f"{what}{suffix}", profiles, batches, axis, last=what == names[-1]))
     notes = (
         "Dot: median; line: range of the repeats; black tick: what the harness alone reaches (noop). Logarithmic.",
         "Hollow: an emulator, or limited by the generator; such a figure ranks nothing.",
     )
-    return finish(alt.vconcat(*panels, spacing=14, title=heading("Speed on verified messages", *notes)))
+    return stack(panels, data, "Speed on verified messages", *notes)
 
 
 def _speed_row(speed: Speed) -> dict[str, Any]:
@@ -82,6 +82,7 @@ def _log_axis(rows: Rows) -> tuple[list[float], list[float]]:
 
 
 def _panel(
+    data: Data,
     rows: Rows,
     title: str,
     profiles: Sequence[str],
@@ -92,7 +93,7 @@ def _panel(
 ) -> Panel:
     domain, ticks = axis
     colours = alt.Scale(domain=list(batches), range=list(palette.SERIES[: len(batches)]))
-    base = alt.Chart(inline(rows)).encode(
+    base = alt.Chart(data.add(rows)).encode(
         y=_profile_axis(rows, profiles),
         yOffset=alt.YOffset("batch:N", sort=list(batches)),
         color=alt.Color("batch:N", scale=colours, legend=alt.Legend(title=None, orient="bottom")),
@@ -151,7 +152,8 @@ def replay(result: RunResult, profiles: Sequence[str]) -> Spec | None:
         return None
     several = len({row["how"] for row in rows}) > 1
     legend = alt.Legend(title=None, orient="bottom", columns=3) if several else None
-    base = alt.Chart(inline(rows)).encode(
+    data = Data()
+    base = alt.Chart(data.add(rows)).encode(
         y=_profile_axis(rows, profiles),
         yOffset="how:N",
         color=alt.Color("how:N", scale=alt.Scale(range=list(palette.SERIES)), legend=legend),
@@ -161,24 +163,22 @@ def replay(result: RunResult, profiles: Sequence[str]) -> Spec | None:
     line = base.mark_rule(strokeWidth=3, opacity=0.55).encode(x=alt.X("low:Q", axis=axis), x2="high:Q")
     dot = base.mark_point(filled=True, size=70, opacity=1).encode(x="median:Q")
     note = "Dot: median; line: range. Timed while other cells ran: an impression, which ranks nothing."
-    return finish(
-        alt.layer(line, dot).properties(
-            width=_WIDTH, height=alt.Step(16), title=heading("Reading again what was acknowledged", note)
-        )
-    )
+    panel = alt.layer(line, dot).properties(width=_WIDTH, height=alt.Step(16))
+    return stack([panel], data, "Reading again what was acknowledged", note)
 
 
 def overshoot(result: RunResult, profiles: Sequence[str]) -> Spec | None:
     """How long after its limit a message was really gone: every sample, the median, and the declared bound."""
-    drawn = [_overshoot_panel(result, profiles, name, title) for name, title in _OVERSHOOTS.items()]
+    data = Data()
+    drawn = [_overshoot_panel(data, result, profiles, name, title) for name, title in _OVERSHOOTS.items()]
     panels = [panel for panel in drawn if panel is not None]
     if not panels:
         return None
     notes = "Each tick is a message; dot: median; grey: as declared. Too long by at most the time between two looks."
-    return finish(alt.vconcat(*panels, spacing=14, title=heading("Gone how long after the limit", notes)))
+    return stack(panels, data, "Gone how long after the limit", notes)
 
 
-def _overshoot_panel(result: RunResult, profiles: Sequence[str], name: str, title: str) -> Panel | None:
+def _overshoot_panel(data: Data, result: RunResult, profiles: Sequence[str], name: str, title: str) -> Panel | None:
     samples: list[dict[str, Any]] = []
     bounds: list[dict[str, Any]] = []
     for profile in profiles:
@@ -190,13 +190,13 @@ def _overshoot_panel(result: RunResult, profiles: Sequence[str], name: str, titl
         return None
     y = _profile_axis(samples, profiles)
     axis = alt.Axis(title="seconds after the limit", tickCount=8)
-    base = alt.Chart(inline(samples)).encode(y=y)
+    base = alt.Chart(data.add(samples)).encode(y=y)
     strip = base.mark_tick(thickness=1.5, size=16, opacity=0.5, color=palette.SERIES[0])
     middle = base.mark_point(filled=True, size=80, opacity=1, color=palette.SERIES[1]).encode(
         x=alt.X("median(seconds):Q"), tooltip=["profile:N", alt.Tooltip("median(seconds):Q", format=".3~s")]
     )
     layers: list[Any] = [strip.encode(x=alt.X("seconds:Q", axis=axis, scale=alt.Scale(zero=True))), middle]
     if bounds:
-        band = alt.Chart(inline(bounds)).mark_bar(color=palette.GRID, height=22, cornerRadius=3)
+        band = alt.Chart(data.add(bounds)).mark_bar(color=palette.GRID, height=22, cornerRadius=3)
         layers.insert(0, band.encode(y=y, x=alt.X("low:Q", axis=axis), x2="high:Q"))
     return alt.layer(*layers).properties(width=_WIDTH, height=alt.Step(28), title=panel_title(title))

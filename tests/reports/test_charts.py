@@ -1,0 +1,45 @@
+"""Specifications are valid, complete and the same for the same result."""
+
+from __future__ import annotations
+
+import altair as alt
+
+from brokers.declarations import PROPERTIES
+from reports import charts, facts, palette, svg
+from tests.reports import sample
+
+
+def test_pictures_are_valid_vega_lite_and_deterministic() -> None:
+    drawn = charts.of_run(sample.result())
+    assert tuple(drawn) == charts.NAMES
+    for spec in drawn.values():
+        alt.Chart.from_dict(dict(spec), validate=True)
+    assert {name: svg.data_hash(spec) for name, spec in drawn.items()} == {
+        name: svg.data_hash(spec) for name, spec in charts.of_run(sample.result()).items()
+    }
+
+
+def test_the_matrix_has_a_field_for_every_property_and_profile() -> None:
+    data = charts.of_run(sample.result())["verdicts"]["datasets"]
+    rows = [row for rows in data.values() for row in rows]
+    assert len(rows) == len(PROPERTIES) * len(facts.PROFILES)
+    assert {row["emulated"] for row in rows if row["profile"] == "sqs-fifo"} == {True}
+
+
+def test_a_failed_cell_is_in_the_picture() -> None:
+    result = sample.with_cells("r", [sample.broken("kafka", "replay"), sample.cell("redis-streams", "replay")])
+    data = charts.of_run(result)["verdicts"]["datasets"]
+    assert {row["text"] for rows in data.values() for row in rows if row["profile"] == "kafka"} == {"failed"}
+
+
+def test_every_outcome_has_a_sign_of_its_own() -> None:
+    signs = [look.path or look.sign for look in palette.LOOKS.values()]
+    assert set(palette.LOOKS) == set(facts.Outcome)
+    assert len(set(signs)) == len(signs) and all(signs)
+
+
+def test_the_drawing_says_which_data_it_shows() -> None:
+    spec = charts.of_run(sample.with_cells("r", [sample.cell("kafka", "replay")]))["verdicts"]
+    drawing = svg.draw(spec)
+    assert svg.data_hash(spec) in drawing.splitlines()[0]
+    assert svg.png(spec, scale=0.5).startswith(b"\x89PNG")

@@ -1,0 +1,203 @@
+"""Fit, rank and what would flip them."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from brokers.declarations import Support
+from reports import decision, requirements, sensitivity
+from reports.decision import Decision, Fit, State
+from reports.requirements import Criterion, Need
+from scenarios.results import Metric, RunResult
+from scenarios.verdicts import Grade, Verdict
+from tests.reports import change, sample
+
+NEED = Need(
+    name="a-need",
+    title="A need",
+    quote="said so",
+    criteria=[
+        Criterion(property="delivery.no_loss", level="must", why="x"),
+        Criterion(property="replay.from_beginning", level="should", weight=2, why="x"),
+        Criterion(property="retention.overshoot", level="should", at_most=1.2, why="x"),
+        Criterion(metric="publish_rate", labels={"mode": "publish"}, level="should", prefer="higher", why="x"),
+    ],
+)
+
+
+def decided(result: RunResult, need: Need = NEED) -> Decision:
+    return decision.decide(result, [need])[0]
+
+
+def test_a_must_that_is_promised_and_confirmed_on_the_real_broker_fits() -> None:
+    assert {o.profile for o in decided(sample.result()).options if o.fit is Fit.FITS} == {
+        "redis-streams",
+        "kafka",
+        "kafka-share",
+    }
+
+
+@pytest.mark.parametrize(
+    ("verdict", "support", "fit"),
+    [
+        (Verdict.REFUTED, Support.GUARANTEED, Fit.DISQUALIFIED),
+        (Verdict.CONFIRMED, Support.IMPOSSIBLE, Fit.DISQUALIFIED),
+        (Verdict.NOT_TESTABLE, Support.IMPOSSIBLE, Fit.DISQUALIFIED),
+        (Verdict.REFUTED, Support.IMPOSSIBLE, Fit.RESERVED),
+        (Verdict.CONFIRMED, Support.POSSIBLE, Fit.DISQUALIFIED),
+        (Verdict.INCONCLUSIVE, Support.POSSIBLE, Fit.DISQUALIFIED),
+        (Verdict.INCONCLUSIVE, Support.GUARANTEED, Fit.RESERVED),
+        (Verdict.NOT_TESTABLE, Support.GUARANTEED, Fit.RESERVED),
+        (Verdict.INCONCLUSIVE, Support.UNDECLARED, Fit.RESERVED),
+    ],
+)
+def test_what_a_verdict_on_a_must_does(verdict: Verdict, support: Support, fit: Fit) -> None:
+    result = change.judged(sample.result(), "kafka", "delivery.no_loss", verdict, support)
+    option = decided(result).option("kafka")
+    assert option.fit is fit
+    assert (option.rank is None) == (fit is Fit.DISQUALIFIED)
+    state = State.NOT_MET if fit is Fit.DISQUALIFIED else State.OPEN
+    assert option.of("must", state)[0].cells == ("kafka.replay", "kafka.ordering", "kafka.throughput")
+
+
+def test_a_capability_that_is_only_possible_is_a_reservation_even_where_it_worked() -> None:
+    need = Need(
+        name="n", title="t", quote="q", criteria=[Criterion(property="replay.from_time", level="must", why="x")]
+    )
+    result = change.judged(sample.result(), "kafka", "replay.from_time", Verdict.CONFIRMED, Support.POSSIBLE)
+    assert decided(result, need).option("kafka").fit is Fit.RESERVED
+
+
+def test_an_emulator_neither_fulfils_nor_disqualifies() -> None:
+    assert decided(sample.result()).option("sqs-fifo").fit is Fit.RESERVED
+    refuted = change.judged(sample.result(), "sqs-fifo", "delivery.no_loss", Verdict.REFUTED)
+    option = decided(refuted).option("sqs-fifo")
+    assert option.fit is Fit.RESERVED
+    assert "contradicted by the emulator" in option.of("must", State.OPEN)[0].basis
+
+
+def test_speed_of_an_emulator_ranks_nothing() -> None:
+    before = decided(sample.result())
+    fast = change.metrics(
+        sample.result(),
+        "sqs-fifo",
+        lambda metric: metric.model_copy(update={"samples": [value * 1e6 for value in metric.samples]}),
+    )
+    after = decided(fast)
+    assert [(o.profile, o.rank, o.points) for o in after.options] == [
+        (o.profile, o.rank, o.points) for o in before.options
+    ]
+    assert after.option("sqs-fifo").points == 0
+
+
+def test_speed_limited_by_the_generator_ranks_nothing() -> None:
+    limited = change.metrics(
+        sample.result(), "kafka", lambda metric: metric.model_copy(update={"limited_by": "generator"})
+    )
+    speed = decided(limited).option("kafka").assessments[-1]
+    assert speed.state is State.OPEN
+    assert "generator" in speed.basis
+
+
+def test_a_preferred_speed_needs_ranges_that_do_not_overlap() -> None:
+    shares = {option.profile: option.assessments[-1].share for option in decided(sample.result()).options}
+    assert shares["kafka-share"] == 1.0, "its batches of 1000 beat both"
+    assert shares["kafka"] == 0.5, "its unlimited figure beats redis only"
+    wide = change.metrics(
+        sample.result(),
+        "redis-streams",
+        lambda metric: metric.model_copy(update={"samples": [1.0, *metric.samples, 1e9]}),
+    )
+    assert decided(wide).option("kafka-share").assessments[-1].share == 0.5
+
+
+def test_a_quantity_is_bounded_by_its_worst_sample() -> None:
+    states = {option.profile: option.assessments[2].state for option in decided(sample.result()).options}
+    assert states["redis-streams"] is State.MET
+    assert states["kafka"] is State.NOT_MET
+    assert states["sqs-fifo"] is State.OPEN
+
+
+def test_a_failed_cell_is_no_evidence_and_is_named() -> None:
+    cells = [cell for cell in sample.result().cells if cell.profile != "kafka"]
+    result = sample.with_cells("r", [*cells, sample.broken("kafka", "replay"), sample.cell("kafka", "retention")])
+    option = decided(result).option("kafka")
+    assert option.fit is Fit.RESERVED
+    assert option.of("must", State.OPEN)[0].basis == "no evidence: a cell failed"
+    assert option.of("must", State.OPEN)[0].cells == ("kafka.replay",)
+
+
+def test_equals_share_a_rank_and_the_next_one_counts_them() -> None:
+    need = NEED.model_copy(update={"criteria": NEED.criteria[:2]})
+    ranks = {option.profile: option.rank for option in decided(sample.result(), need).options}
+    assert ranks == {"redis-streams": 1, "kafka": 1, "kafka-share": 1, "sqs-standard": 4, "sqs-fifo": 4}
+
+
+def test_the_order_of_cells_decides_nothing() -> None:
+    result = sample.result()
+    shuffled = list(result.cells)
+    random.Random(3).shuffle(shuffled)
+    needs = requirements.shipped()
+    for one, other in zip(
+        decision.decide(result, needs),
+        decision.decide(result.model_copy(update={"cells": shuffled}), needs),
+        strict=True,
+    ):
+        assert [(o.profile, o.fit, o.rank, o.points) for o in one.options] == [
+            (o.profile, o.fit, o.rank, o.points) for o in other.options
+        ]
+
+
+def test_references_are_no_options() -> None:
+    memory = sample.cell("kafka", "replay").model_copy(
+        update={"id": "memory.replay", "profile": "memory", "grade": Grade.MODEL}
+    )
+    result = sample.with_cells("r", [memory, *sample.result().cells])
+    assert "memory" not in {option.profile for option in decided(result).options}
+
+
+def test_each_single_change_is_tried_and_flips_are_found() -> None:
+    found = decided(sample.result())
+    assert found.winners == ("redis-streams", "kafka-share")
+    tried = sensitivity.changes(sample.result(), found)
+    whats = [entry.what for entry in tried]
+    assert len(whats) == len(set(whats))
+    by_what = {entry.what: entry for entry in tried}
+    assert by_what["`retention.overshoot` were a must"].winners == ("redis-streams",)
+    assert by_what["`retention.overshoot` were a must"].flips
+    assert not by_what["`delivery.no_loss` were only a should"].flips
+    assert by_what["the real service behind sqs-fifo confirmed what the emulator showed"].flips is False
+
+
+def test_doubt_about_the_winner_is_a_change() -> None:
+    result = sample.result()
+    for profile in ("kafka", "kafka-share", "redis-streams"):
+        result = change.judged(result, profile, "delivery.no_loss", Verdict.INCONCLUSIVE)
+    found = decided(result)
+    assert found.winners == ("redis-streams", "kafka-share")
+    doubts = [entry for entry in sensitivity.changes(result, found) if "did not hold for kafka-share" in entry.what]
+    assert len(doubts) == 1
+    assert doubts[0].flips and doubts[0].winners == ("redis-streams",)
+
+
+def test_a_speed_with_a_bound_is_judged_by_its_slowest_repeat() -> None:
+    def need(least: float) -> Need:
+        speed = Criterion(metric="publish_rate", labels={"mode": "publish"}, level="should", at_least=least, why="x")
+        return Need(name="n", title="t", quote="q", criteria=[speed])
+
+    slowest = min(_best(sample.result(), "redis-streams").samples)
+    assert decided(sample.result(), need(slowest)).option("redis-streams").assessments[0].state is State.MET
+    assert decided(sample.result(), need(slowest + 1)).option("redis-streams").assessments[0].state is State.NOT_MET
+
+
+def _best(result: RunResult, profile: str) -> Metric:
+    found = [
+        metric
+        for cell in result.cells
+        if cell.profile == profile
+        for metric in cell.metrics
+        if metric.name == "publish_rate" and metric.labels["mode"] == "publish"
+    ]
+    return max(found, key=lambda metric: sorted(metric.samples)[1])
