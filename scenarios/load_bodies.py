@@ -30,8 +30,22 @@ _SLICE_BATCHES = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Open:
-    """Open a producer or consumer on a channel; ``number`` is its number in the history."""
+class OpenProducer:
+    """Open a producer for one batch size. ``number``: its number in the history. Reports True.
+
+    ``in_flight``: messages that may wait for their answer. A closed loop has few: otherwise a slow
+    broker's queue grows within its client, and what is measured is how fast that fills.
+    """
+
+    channel: str
+    number: int
+    batch: int
+    in_flight: int
+
+
+@dataclass(frozen=True, slots=True)
+class OpenConsumer:
+    """Open the consumer. Reports True."""
 
     channel: str
     number: int
@@ -80,7 +94,7 @@ class Close:
     """Close what was opened. Reports True."""
 
 
-Order = Open | Publish | Consume | Backlog | Price | Close
+Order = OpenProducer | OpenConsumer | Publish | Consume | Backlog | Price | Close
 
 
 def produce(worker: Worker, arguments: Mapping[str, Any]) -> None:
@@ -146,33 +160,33 @@ class _Publisher:
     def __init__(self, worker: Worker, broker: Broker, writer: Writer, arguments: Mapping[str, Any]) -> None:
         self._worker, self._broker, self._writer, self._arguments = worker, broker, writer, arguments
         self._keys = _Keys(arguments["seed"], arguments["keys"])
-        self._sender: Sender | None = None
+        self._senders: dict[int, Sender] = {}
 
     def obey(self, order: Order) -> Any:
         match order:
-            case Open():
-                self._sender = _sender(self._broker, self._writer, self._arguments, order.channel, order.number)
+            case OpenProducer():
+                self._senders[order.batch] = _sender(self._broker, self._writer, self._arguments, order)
                 return True
             case Publish():
                 return self._publish(order)
             case Price():
                 return _ceiling(self._worker, self._arguments, order, sending=True)
             case Close():
-                if self._sender is not None:
-                    self._sender.close()
+                for sender in self._senders.values():
+                    sender.close()
+                self._senders.clear()
                 return True
         raise ValueError(f"a producer cannot {order}")
 
     def _publish(self, order: Publish) -> int:
-        assert self._sender is not None
-        send, keys, batch, end_ns = self._sender.send, self._keys, order.batch, order.end_ns
+        sender, keys, batch, end_ns = self._senders[order.batch], self._keys, order.batch, order.end_ns
         _sleep_until(order.start_ns)
         usage = _Usage(self._worker, self._writer, "producer", order.window)
         while time.monotonic_ns() < end_ns:
-            send(keys.take(batch))
+            sender.send(keys.take(batch))
         usage.end()
-        self._sender.flush(_FLUSH_S)
-        return self._sender.acknowledged
+        sender.flush(_FLUSH_S)
+        return sum(each.acknowledged for each in self._senders.values())
 
 
 class _Subscriber:
@@ -185,7 +199,7 @@ class _Subscriber:
 
     def obey(self, order: Order) -> Any:
         match order:
-            case Open():
+            case OpenConsumer():
                 self._channel = order.channel
                 self._taker = Taker(
                     self._broker, order.channel, self._writer, number=order.number, settings=self._settings
@@ -242,16 +256,16 @@ def _acknowledge(taker: Taker, batches: list[Taken]) -> None:
     batches.clear()
 
 
-def _sender(broker: Broker, writer: Writer, arguments: Mapping[str, Any], channel: str, number: int) -> Sender:
+def _sender(broker: Broker, writer: Writer, arguments: Mapping[str, Any], order: OpenProducer) -> Sender:
     return Sender(
         broker,
-        channel,
+        order.channel,
         writer,
-        number=number,
+        number=order.number,
         run=arguments["run"],
         seed=arguments["seed"],
         size=arguments["size"],
-        settings=ProducerSettings(),
+        settings=ProducerSettings(max_in_flight=order.in_flight),
     )
 
 
@@ -272,7 +286,7 @@ class _Ceiling:
         self._sent = Writer(self._directory, "sent", arguments["run"])
         self._taken = Writer(self._directory, "taken", arguments["run"])
         self._keys = _Keys(arguments["seed"], arguments["keys"])
-        self._sender = _sender(self._broker, self._sent, arguments, "ceiling", 0)
+        self._sender = _sender(self._broker, self._sent, arguments, OpenProducer("ceiling", 0, 0, 1_000_000))
         self._taker = Taker(self._broker, "ceiling", self._taken, number=0)
 
     def send(self, batch: int) -> int:

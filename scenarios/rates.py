@@ -23,6 +23,7 @@ SATURATED = 0.90
 """A load process whose loop uses this share of a core could not have done much more."""
 NEAR_CEILING = 0.70
 """A rate beyond this share of what the body reaches against ``noop`` is the body's as much as the broker's."""
+_GAPS = "the sends of a history are not numbered from 0 without gaps"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +83,13 @@ def timeline(history: History) -> Timeline:
     """Raises ValueError for sends that are not numbered without gaps."""
     settled, deliveries, settles = history.settled, history.deliveries, history.settles
     fine = np.flatnonzero(settled["outcome"] == Outcome.ACKNOWLEDGED)
-    rows = _rows_of_sends(history.sends, settled["producer"][fine], settled["seq"][fine])
+    index = _Index(history.sends)
+    rows = index.rows(settled["producer"][fine], settled["seq"][fine])
     settled_ns = settled["settled_ns"][fine]
     published_ns, publish_latency_ns = _in_order(settled_ns, settled_ns - history.sends["intended_ns"][rows])
     consumed = (settles["action"] == Action.ACKNOWLEDGE) & (settles["outcome"] == Outcome.ACKNOWLEDGED)
     ours = np.flatnonzero(deliveries["status"] == INTACT)
-    rows = _rows_of_sends(history.sends, deliveries["producer"][ours], deliveries["seq"][ours])
+    rows = index.rows(deliveries["producer"][ours], deliveries["seq"][ours])
     received_ns = deliveries["received_ns"][ours]
     known = rows >= 0
     received_ns, end_to_end_ns = _in_order(
@@ -105,21 +107,33 @@ def _in_order(times: Column, values: Column) -> tuple[Times, Times]:
     return times, values
 
 
-def _rows_of_sends(sends: Columns, producers: Column, seqs: Column) -> Column:
-    """Rows of ``sends`` with these producers and sequence numbers, -1 where there is none.
+class _Index:
+    """Finds the rows of ``sends`` by producer and sequence number.
 
-    A producer's rows stand together, numbered from 0: so a row is its first row and the sequence number.
+    Sequence numbers have no gaps, so a message's number over all producers is a sum and finding it one gather.
     """
-    owners, starts, counts = np.unique(sends["producer"], return_index=True, return_counts=True)
-    for start, count in zip(starts.tolist(), counts.tolist(), strict=True):
-        if not np.array_equal(sends["seq"][start : start + count], np.arange(count)):
-            raise ValueError("the sends of a history are not numbered from 0 without gaps")
-    highest = int(owners.max(initial=-1)) + 1
-    first, length = np.zeros(highest + 1, np.int64), np.zeros(highest + 1, np.int64)
-    first[owners], length[owners] = starts, counts
-    owner = np.where((producers >= 0) & (producers < highest), producers, highest)
-    rows: Column = np.where((seqs >= 0) & (seqs < length[owner]), first[owner] + seqs, -1)
-    return rows
+
+    def __init__(self, sends: Columns) -> None:
+        owners, seqs = sends["producer"], sends["seq"]
+        # One producer more, who sent nothing: where numbers that no producer has are looked for.
+        self._counts = np.bincount(owners, minlength=int(owners.max(initial=-1)) + 2)
+        self._bases = np.cumsum(self._counts) - self._counts
+        if (seqs < 0).any() or (seqs >= self._counts[owners]).any():
+            raise ValueError(_GAPS)
+        numbers = self._bases[owners] + seqs
+        if (np.bincount(numbers, minlength=len(seqs)) != 1).any():
+            raise ValueError(_GAPS)
+        self._rows = np.empty(len(seqs), np.int64)
+        self._rows[numbers] = np.arange(len(seqs))
+
+    def rows(self, producers: Column, seqs: Column) -> Column:
+        """-1 where there is no such send."""
+        nobody = len(self._counts) - 1
+        owners = np.where((producers >= 0) & (producers < nobody), producers, nobody)
+        known = (seqs >= 0) & (seqs < self._counts[owners])
+        rows = np.full(len(seqs), -1, np.int64)
+        rows[known] = self._rows[self._bases[owners[known]] + seqs[known]]
+        return rows
 
 
 def within(times: Times, window: Window) -> slice:

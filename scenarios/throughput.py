@@ -26,7 +26,7 @@ from scenarios.base import Context, Examination, LoadProcess, Parameters
 from scenarios.checkers import corruption, duplicates, loss, phantom, record
 from scenarios.checkers.findings import combined
 from scenarios.history import History, Writer
-from scenarios.load_bodies import Backlog, Close, Consume, Open, Order, Price, Publish
+from scenarios.load_bodies import Backlog, Close, Consume, OpenConsumer, OpenProducer, Order, Price, Publish
 
 NAME = "throughput"
 SUMMARY = "publish, consume and both at once: rates of verified messages, with client CPU and the noop ceiling beside"
@@ -42,6 +42,7 @@ DEFAULTS: Parameters = {
     "keys": 1000,
     "modes": ["publish", "consume", "both"],
     "acknowledge_every": 1,
+    "batches_in_flight": 10,
     "ceiling_s": 0.3,
     "drain_s": 20.0,
 }
@@ -104,7 +105,7 @@ class _Experiment:
 
     def __init__(self, context: Context, writer: Writer) -> None:
         self._context, self._parameters, self._writer = context, context.parameters, writer
-        self._windows = count()
+        self._windows, self._producer_numbers = count(), count()
         self._channel = ""
         # Messages of the current channel: known to be taken by the broker, received again.
         self._published = self._received = 0
@@ -167,11 +168,15 @@ class _Experiment:
         self._published = self._received = 0
         context.progress(self._done / self._steps, f"repeat {repeat + 1}: warming up")
         context.broker.create_channel(ChannelSpec(self._channel, partitions=int(parameters["partitions"])))
-        for processes in (self._consumers, self._producers):
-            for at, process in enumerate(processes):
-                process.order(Open(self._channel, repeat * len(processes) + at))
-            _reports(processes, _START_S)
-        self._warm_up(batches[0])
+        for at, process in enumerate(self._consumers):
+            process.order(OpenConsumer(self._channel, repeat * len(self._consumers) + at))
+        _reports(self._consumers, _START_S)
+        for batch in batches:
+            in_flight = batch * int(parameters["batches_in_flight"])
+            for process in self._producers:
+                process.order(OpenProducer(self._channel, next(self._producer_numbers), batch, in_flight))
+            _reports(self._producers, _START_S)
+        self._warm_up(batches)
         for batch in batches:
             for mode in MODES:
                 self._step(repeat, batch, mode)
@@ -188,11 +193,12 @@ class _Experiment:
         if mode in modes or (mode == "publish" and "consume" in modes):
             self._window(mode, batch, float(self._parameters["window_s"]))
 
-    def _warm_up(self, batch: int) -> None:
-        """Real messages through every process: connections are made, groups joined, code paths warm."""
+    def _warm_up(self, batches: Sequence[int]) -> None:
+        """Real messages through every producer and consumer: connections are made, groups joined, code paths warm."""
         warmup_s = float(self._parameters["warmup_s"])
-        self._window("publish", batch, warmup_s, warmup=True)
-        self._window("consume", batch, warmup_s, warmup=True)
+        for batch in batches:
+            self._window("publish", batch, warmup_s / len(batches), warmup=True)
+        self._window("consume", batches[0], warmup_s, warmup=True)
         self._drain(_JOIN_S)
 
     def _window(self, mode: str, batch: int, window_s: float, *, warmup: bool = False) -> None:
