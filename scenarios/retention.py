@@ -75,7 +75,7 @@ def alone(parameters: Parameters) -> bool:
 
 
 def run(context: Context) -> None:
-    """Three parts side by side, since most of the time they wait; each with its own connection and part of the history."""
+    """Three parts side by side, since mostly they wait; each has its own connection and part of the history."""
     parts: tuple[Callable[[_Run], None], ...] = (_Run.held, _Run.acked_and_size)
     with ThreadPoolExecutor(len(parts)) as beside:
         waiting = [beside.submit(_apart, context, part) for part in parts]
