@@ -188,8 +188,10 @@ def _assess_speed(result: RunResult, criterion: Criterion, profile: str, profile
         for name, speed in found.items()
         if name != profile and speed and not speed.no_rank and speed.metric.grade is own.metric.grade
     ]
+    if not rivals:
+        return Assessment(criterion, State.OPEN, "no comparable profile to be ranked against", figure, (own.cell,))
     beaten = [rival.profile for rival in rivals if _beats(own.metric.samples, rival.metric.samples, higher)]
-    share = len(beaten) / len(rivals) if rivals else 0.0
+    share = len(beaten) / len(rivals)
     basis = f"surely {'faster' if higher else 'lower'} than {len(beaten)} of {len(rivals)} comparable profiles"
     return Assessment(criterion, State.MET if share else State.NOT_MET, basis, figure, (own.cell,), share)
 

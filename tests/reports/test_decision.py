@@ -113,6 +113,13 @@ def test_a_preferred_speed_needs_ranges_that_do_not_overlap() -> None:
     assert decided(wide).option("kafka-share").assessments[-1].share == 0.5
 
 
+def test_a_speed_alone_is_ranked_against_nobody() -> None:
+    alone = sample.with_cells("r", [cell for cell in sample.result().cells if cell.profile == "kafka"])
+    speed = decided(alone).option("kafka").assessments[-1]
+    assert speed.state is State.OPEN
+    assert speed.basis == "no comparable profile to be ranked against"
+
+
 def test_a_quantity_is_bounded_by_its_worst_sample() -> None:
     states = {option.profile: option.assessments[2].state for option in decided(sample.result()).options}
     assert states["redis-streams"] is State.MET
