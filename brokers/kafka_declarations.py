@@ -69,8 +69,8 @@ _OF_THE_LOG = {
     ),
     "retention.overshoot": _bound(
         f"derived: segment.ms + log.retention.check.interval.ms, and the time to schedule both; {_LOG}",
-        "for segments of 1 s and a check every 0.5 s on a shared machine (Kafka documents no bound); Kafka's defaults are "
-        "7 days (or 1 GiB) and 5 minutes",
+        "for segments of 1 s and a check every 0.5 s on a shared machine (Kafka documents no bound); "
+        "Kafka's defaults are 7 days (or 1 GiB) and 5 minutes",
         0.0,
         5.0,
     ),

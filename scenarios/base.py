@@ -115,8 +115,8 @@ class Context:
 class Measured:
     """One metric: samples in ``unit``, warm-up samples apart, labels that tell it from its siblings.
 
-    ``better`` is "higher", "lower" or "" (neither, a description). ``limited_by`` names what limited it, where that was not the broker
-    (``"generator"``): such a figure ranks nothing.
+    ``better`` is "higher", "lower" or "" (neither, a description). ``limited_by`` names what limited it, where
+    that was not the broker (``"generator"``): such a figure ranks nothing.
     """
 
     name: str
