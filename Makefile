@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup engines decide test test-docker check fix clean
+.PHONY: help setup engines decide test test-docker check fix lock clean
 
 help:
 	@echo "make decide       measure all five profiles, write docs/decision-record.md, an HTML report and runs/<id>/"
@@ -13,6 +13,8 @@ help:
 	@echo "make clean        remove what these made, but not runs/"
 
 setup: $(VENV)/.stamp
+
+engines: setup
 	@$(BIN)/python -m bench.engines.prepare > /dev/null
 
 # pip only brings uv, which installs the rest from the lock in seconds. Both refuse what has no matching hash.
@@ -22,18 +24,19 @@ $(VENV)/.stamp: locks/main.txt locks/uv.txt pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
 	  { echo "the venv module is missing (Debian: apt-get install python3-venv)" >&2; exit 2; }
 	@echo "installing from locks/main.txt" >&2
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r locks/uv.txt
-	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip sync --quiet --require-hashes locks/main.txt
+	@$(BIN)/python -m pip install -qq --retries 1 --disable-pip-version-check --require-hashes -r locks/uv.txt && \
+	  VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip sync --quiet --require-hashes locks/main.txt || \
+	  { echo "the packages could not be installed (see above); the first use needs a network, once" >&2; exit 3; }
 	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-decide: setup
+decide: engines
 	@$(BIN)/brokerbench decide --engine native
 
-test: setup
+test: engines
 	$(BIN)/python -m pytest
 
-test-docker: setup
+test-docker: engines
 	$(BIN)/python -m pytest -m docker tests/docker
 
 check: setup
@@ -45,6 +48,13 @@ check: setup
 fix: setup
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# After a change in pyproject.toml or of a version in bench/engines/catalogue.py. Read the difference before committing it.
+lock: setup
+	@$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-header \
+	  --no-annotate --quiet -o locks/main.txt > /dev/null
+	@grep -A 99 '^uv==' locks/main.txt | sed '1!{/^[^ ]/,$$d}' > locks/uv.txt
+	@$(BIN)/python -m bench.engines.lock
 
 clean:
 	rm -rf $(VENV) .cache build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
