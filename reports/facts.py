@@ -169,6 +169,11 @@ def seen(result: RunResult, profile: str, property_name: str) -> Seen:
     return Seen(profile, PROPERTIES[property_name], rows, failed)
 
 
+def alone(cell: Cell, row: VerdictRow) -> Seen:
+    """One row of evidence by itself."""
+    return Seen(cell.profile, PROPERTIES[row.property], (Row(cell.id, row),), ())
+
+
 def properties_of(group: str) -> list[Property]:
     """Properties that a report shows under one heading."""
     return [entry for entry in PROPERTIES.values() if _group(entry.name) == group]

@@ -110,7 +110,7 @@ def _verdicts(result: RunResult) -> list[tuple[Cell, list[Mapping[str, Any]]]]:
         rows: list[Mapping[str, Any]] = []
         for row in cell.verdicts:
             outcome = facts.outcome_of(row)
-            about = facts.seen(result, cell.profile, row.property).about
+            seen = facts.alone(cell, row)
             names = list(dict.fromkeys(name for offender in row.evidence.offenders for name in offender))
             rows.append(
                 {
@@ -119,7 +119,8 @@ def _verdicts(result: RunResult) -> list[tuple[Cell, list[Mapping[str, Any]]]]:
                     "sign": facts.SYMBOLS[outcome],
                     "class": _css_class(outcome),
                     "meaning": facts.MEANINGS[outcome],
-                    "declared": tables.declared(row.declared, about),
+                    "declared": tables.declared(row.declared, seen.about),
+                    "measured": tables.measured(seen),
                     "offender_names": names,
                 }
             )
