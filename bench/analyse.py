@@ -21,12 +21,15 @@ def analyse(run: Path) -> RunResult:
 
 
 def _again(run: Path, cell: Cell) -> Cell:
-    scenario = catalogue.scenario(cell.scenario)
     try:
+        store.check_history(store.cell_directory(run, cell.id))
+        scenario = catalogue.scenario(cell.scenario)
         examination = scenario.examine(history.load(run / cell.history))
         declaration = store.load_declaration(store.cell_directory(run, cell.id))
-    except (OSError, ValueError) as problem:
-        raise BadInput(f"{run}: the cell {cell.id} cannot be judged again: {problem}") from None
+    except Exception as problem:  # a damaged file raises whatever its reader raises
+        raise BadInput(
+            f"{run}: the cell {cell.id} cannot be judged again: {type(problem).__name__}: {problem}"
+        ) from problem
     return cell.model_copy(
         update={
             "verdicts": verdict_rows(declaration, examination, scenario.PROPERTIES, cell.grade, cell.history),

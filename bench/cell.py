@@ -70,6 +70,7 @@ def execute(order: Order, events: TextIO) -> Cell:
     error = ""
     try:
         _run(order, events)
+        store.seal_history(order.directory)
         say(events, progress=1.0, doing="examining the history")
         cell = examine(order, started)
     except Exception as problem:  # whatever it is, the cell has failed and the run goes on

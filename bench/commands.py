@@ -48,6 +48,7 @@ def measure(wish: Wish) -> tuple[RunResult, Path]:
     try:
         with watcher if isinstance(watcher, Bars) else nullcontext():
             result = runner.run(request, watcher)
+        write_report(result, directory / REPORT, "--out")
     except Interrupted:
         raise Interrupted(f"interrupted: {_left(directory, keep_logs=False)}") from None
     except BenchError as problem:
@@ -60,7 +61,6 @@ def measure(wish: Wish) -> tuple[RunResult, Path]:
             f"unexpected {type(problem).__name__}: {problem}; {_left(directory)}; "
             f"details: {store.traceback_path(directory)}"
         ) from problem
-    write_report(result, directory / REPORT, "the run's directory")
     return result, directory
 
 
@@ -80,7 +80,7 @@ def write_report(result: RunResult, path: Path, option: str) -> Path:
     try:
         store.write_text(path, page)
     except OSError as problem:
-        raise BadInput(f"{option}: {path} cannot be written: {problem.strerror}") from None
+        raise BadInput(f"{option}: {path} cannot be written: {problem.strerror}") from problem
     return path
 
 

@@ -6,6 +6,7 @@
     <run>/cells/<cell>/cell.json       one cell's result
     <run>/cells/<cell>/declaration.json  what the profile promised when it ran
     <run>/cells/<cell>/history/        what happened (scenarios/history.py)
+    <run>/cells/<cell>/history.json    the history's files with their sizes
     <run>/logs/                        engines' and cells' logs
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import secrets
 import shutil
@@ -21,7 +23,7 @@ import traceback
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from bench.errors import BadInput
 from brokers.declarations import ProfileDeclaration
@@ -29,6 +31,7 @@ from scenarios import results
 from scenarios.results import Cell, ResultError, RunResult
 
 RESULT = "result.json"
+_SEAL = "history.json"
 LOGS = "logs"
 _DECLARATION = TypeAdapter(ProfileDeclaration)
 
@@ -118,7 +121,7 @@ def load(run: Path) -> RunResult:
 
 def directory_of(run: Path) -> Path:
     """A run's directory, given that or its result.json."""
-    return run if run.is_dir() else run.parent
+    return run.parent if run.is_file() else run
 
 
 def save_cell(run: Path, cell: Cell) -> None:
@@ -129,12 +132,36 @@ def load_cell(run: Path, cell_id: str) -> Cell:
     return Cell.model_validate_json((cell_directory(run, cell_id) / "cell.json").read_bytes())
 
 
+def seal_history(directory: Path) -> None:
+    """Write down which files a cell's history has: a part that is missing later must not go unnoticed."""
+    write_text(directory / _SEAL, json.dumps(_history_files(directory), indent=1) + "\n")
+
+
+def check_history(directory: Path) -> None:
+    """Raises ValueError that names the first file that is missing, new, or of another size than when the cell ran."""
+    sealed, found = json.loads((directory / _SEAL).read_text(encoding="utf-8")), _history_files(directory)
+    for name in sorted(sealed | found):
+        if name not in found:
+            raise ValueError(f"{directory / 'history' / name} is missing")
+        if sealed.get(name) != found[name]:
+            raise ValueError(f"{directory / 'history' / name} is not what the run wrote")
+
+
+def _history_files(directory: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_size for path in (directory / "history").glob("*")}
+
+
 def save_declaration(directory: Path, declaration: ProfileDeclaration) -> None:
     write_text(directory / "declaration.json", _DECLARATION.dump_json(declaration, indent=1).decode() + "\n")
 
 
 def load_declaration(directory: Path) -> ProfileDeclaration:
-    return _DECLARATION.validate_json((directory / "declaration.json").read_bytes())
+    """Raises ValueError that names a damaged file."""
+    path = directory / "declaration.json"
+    try:
+        return _DECLARATION.validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise ValueError(f"{path}: {error.errors()[0]['msg']}") from None
 
 
 def is_full(error: BaseException) -> bool:
