@@ -1,4 +1,4 @@
-"""Both SQS profiles against a running engine. Set BROKERBENCH_TEST_SQS to its URL."""
+"""Both SQS profiles against a running engine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import threading
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -51,11 +51,8 @@ Sqs = SqsStandard | SqsFifo
 
 
 @pytest.fixture(scope="module")
-def endpoint() -> Endpoint:
-    address = os.environ.get("BROKERBENCH_TEST_SQS")
-    if not address:
-        pytest.skip("BROKERBENCH_TEST_SQS names no SQS")
-    return Endpoint("sqs", address, {"region": "us-east-1"}, {"access_key_id": "test", "secret_access_key": "test"})
+def endpoint(endpoint_of: Callable[[str], Endpoint]) -> Endpoint:
+    return endpoint_of("sqs")
 
 
 @pytest.fixture
