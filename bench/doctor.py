@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +18,10 @@ import psutil
 from bench.engines import catalogue, external, prepare
 from bench.errors import EngineUnavailable
 
-_DISK_BYTES = 3 * 2**30
-"""A quick run leaves some hundred megabytes; Kafka's segments and LocalStack's environment need the rest."""
+_RUN_BYTES = 1 * 2**30
+"""A quick run leaves some hundred megabytes."""
+_DATA_BYTES = 3 * 2**30
+"""Kafka's segments and Redis's log while speed is measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +39,12 @@ def examine() -> list[Check]:
     return [
         _python(),
         _cores(),
-        _disk(),
-        _runtime("Java runtime (native Kafka)", prepare.java, "-version", "make setup"),
-        _runtime("redis-server (native Redis)", prepare.redis, "--version", _redis_mend()),
-        _prepared("Kafka's jars", f"kafka-{catalogue.KAFKA.version}"),
-        _prepared("LocalStack's environment", f"localstack-{catalogue.LOCALSTACK.version}"),
+        _disk("free disk here", Path.cwd(), _RUN_BYTES, "run with --out on another disk"),
+        _disk("free disk for engines' data", Path(tempfile.gettempdir()), _DATA_BYTES, "name another place in TMPDIR"),
+        _runtime("Java >= 17 (native Kafka)", prepare.java, "-version", r'version "(\d+)', 17, "make setup"),
+        _runtime("Redis >= 7 (native Redis)", prepare.redis, "--version", r"v=(\d+)", 7, _redis_mend()),
+        _prepared("Kafka's jars", prepare.jars_of(catalogue.KAFKA)),
+        _prepared("LocalStack's environment", prepare.environment_of_localstack()),
         _docker(),
         *(_external(broker, variable) for broker, variable in external.VARIABLES.items()),
     ]
@@ -63,17 +68,13 @@ def _cores() -> Check:
     )
 
 
-def _disk() -> Check:
-    free = psutil.disk_usage(str(Path.cwd())).free
-    return Check(
-        "free disk here",
-        free >= _DISK_BYTES,
-        f"{free / 2**30:.1f} GiB",
-        "free 3 GiB, or run with --out on another disk",
-    )
+def _disk(what: str, place: Path, needed_bytes: int, otherwise: str) -> Check:
+    free = psutil.disk_usage(str(place)).free
+    mend = f"free {needed_bytes / 2**30:g} GiB, or {otherwise}"
+    return Check(what, free >= needed_bytes, f"{free / 2**30:.1f} GiB in {place}", mend)
 
 
-def _runtime(what: str, find: Callable[[], Path], flag: str, mend: str) -> Check:
+def _runtime(what: str, find: Callable[[], Path], flag: str, version: str, least: int, mend: str) -> Check:
     try:
         program = find()
         done = subprocess.run(
@@ -83,8 +84,10 @@ def _runtime(what: str, find: Callable[[], Path], flag: str, mend: str) -> Check
         return Check(what, False, str(problem), mend)
     except (OSError, subprocess.TimeoutExpired) as problem:
         return Check(what, False, f"does not run: {problem}", mend)
-    first = (done.stdout + done.stderr).strip().splitlines()[:1]
-    return Check(what, done.returncode == 0, first[0] if first else str(program), mend)
+    said = (done.stdout + done.stderr).strip()
+    major = re.search(version, said)
+    enough = done.returncode == 0 and major is not None and int(major[1]) >= least
+    return Check(what, enough, f"{said.partition(chr(10))[0]} ({program})", mend)
 
 
 def _redis_mend() -> str:
@@ -96,10 +99,10 @@ def _redis_mend() -> str:
     return "make setup"
 
 
-def _prepared(what: str, prefix: str) -> Check:
-    found = sorted(path.parent.name for path in prepare.cache_directory().glob(f"{prefix}*/{prepare.STAMP}"))
-    detail = ", ".join(found) if found else "not fetched yet; the first run does it, with a network"
-    return Check(what, bool(found), detail, "make setup", required=False)
+def _prepared(what: str, part: prepare.Part) -> Check:
+    ready = part.ready()
+    detail = f"{part.name}, held to locks/{part.lock.name}" if ready else "not fetched yet; the first run does it"
+    return Check(what, ready, detail, "make engines (needs a network)", required=False)
 
 
 def _docker() -> Check:
@@ -114,9 +117,13 @@ def _docker() -> Check:
 
 
 def _external(broker: str, variable: str) -> Check:
-    found = bool(os.environ.get(variable))
-    detail = f"{variable} is {'set' if found else 'not set'}"
-    return Check(f"external {broker}", found, detail, f"set {variable} to use --engine external", required=False)
+    """Names only: values may be secret."""
+    prefixes = (f"BROKERBENCH_{broker.upper()}_", *(("AWS_",) if broker == "sqs" else ()))
+    names = sorted(name for name in os.environ if name.startswith(prefixes))
+    detail = f"set: {', '.join(names)}" if names else "no variable is set"
+    return Check(
+        f"external {broker}", variable in names, detail, f"set {variable} for --engine external", required=False
+    )
 
 
 def text(checks: Sequence[Check]) -> str:

@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -37,31 +38,77 @@ def cache_directory() -> Path:
     return Path(named).absolute() if named else ROOT / ".cache" / "engines"
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Something to fetch: its directory's name in the cache, the lock it is held to, and how it is made there."""
+
+    name: str
+    lock: Path
+    make: Callable[[Path], None]
+
+    @property
+    def directory(self) -> Path:
+        return cache_directory() / self.name
+
+    def ready(self) -> bool:
+        """Whole, and made from the lock as it is now."""
+        return _read(self.directory / STAMP) == self._stamp()
+
+    def fetched(self) -> Path:
+        """Its directory; made now if it is not ready. Raises EngineUnavailable."""
+        if self.ready():
+            return self.directory
+        target = self.directory
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with _alone(target):
+                if not self.ready():  # another process may have made it meanwhile
+                    print(f"preparing {self.name} (once; a download)", file=sys.stderr, flush=True)
+                    # In place: a virtual environment cannot be moved.
+                    shutil.rmtree(target, ignore_errors=True)
+                    self.make(target)
+                    (target / STAMP).write_text(self._stamp(), encoding="utf-8")
+        except OSError as problem:
+            raise EngineUnavailable(
+                f"{self.name} cannot be kept in {target.parent}: {problem.strerror or problem}; free some space, or "
+                "name another place in BROKERBENCH_CACHE"
+            ) from problem
+        return target
+
+    def _stamp(self) -> str:
+        return hashlib.sha256(self.lock.read_bytes()).hexdigest()
+
+
+def jars_of(spec: EngineSpec) -> Part:
+    """The jars of an engine that is made of them."""
+    lock = lock_of(spec)
+    return Part(f"{spec.name}-{spec.version}", lock, lambda target: _jars(lock, target))
+
+
+def lock_of(spec: EngineSpec) -> Path:
+    """Lines ``sha256  group:artifact:version``."""
+    return LOCKS / f"{spec.name}-{spec.version}.sha256"
+
+
+def environment_of_localstack() -> Part:
+    lock = LOCKS / "localstack.txt"
+    name = f"localstack-{LOCALSTACK.version}-py{sys.version_info.major}.{sys.version_info.minor}"
+    return Part(name, lock, lambda target: _environment(lock, target))
+
+
 def kafka() -> Path:
     """Directory of Kafka's jars."""
-    return _jars_of(KAFKA)
+    return jars_of(KAFKA).fetched()
 
 
 def elasticmq() -> Path:
     """Directory of ElasticMQ's jars."""
-    return _jars_of(ELASTICMQ)
-
-
-def lock_of(spec: EngineSpec) -> Path:
-    """Lock of an engine that is made of jars: lines ``sha256  group:artifact:version``."""
-    return LOCKS / f"{spec.name}-{spec.version}.sha256"
-
-
-def _jars_of(spec: EngineSpec) -> Path:
-    lock = lock_of(spec)
-    return _once(f"{spec.name}-{spec.version}", lock, lambda target: _jars(lock, target))
+    return jars_of(ELASTICMQ).fetched()
 
 
 def localstack() -> Path:
     """The Python program of LocalStack's own environment."""
-    lock = LOCKS / "localstack.txt"
-    name = f"localstack-{LOCALSTACK.version}-py{sys.version_info.major}.{sys.version_info.minor}"
-    return _once(name, lock, lambda target: _environment(lock, target)) / "bin" / "python"
+    return environment_of_localstack().fetched() / "bin" / "python"
 
 
 def redis() -> Path:
@@ -106,30 +153,6 @@ def java() -> Path:
 
 
 PARTS: Mapping[str, Callable[[], Path]] = {"kafka": kafka, "redis": redis, "sqs": localstack}
-
-
-def _once(name: str, lock: Path, make: Callable[[Path], None]) -> Path:
-    """The finished part, made now if it is not there or was made from another lock."""
-    target = cache_directory() / name
-    stamp = hashlib.sha256(lock.read_bytes()).hexdigest()
-    if _read(target / STAMP) == stamp:
-        return target
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(target):
-            if _read(target / STAMP) == stamp:
-                return target  # another process made it meanwhile
-            print(f"preparing {name} (once; a download)", file=sys.stderr, flush=True)
-            # In place: a virtual environment cannot be moved.
-            shutil.rmtree(target, ignore_errors=True)
-            make(target)
-            (target / STAMP).write_text(stamp, encoding="utf-8")
-    except OSError as problem:
-        raise EngineUnavailable(
-            f"{name} cannot be kept in {target.parent}: {problem.strerror or problem}; free some space, or name "
-            "another place in BROKERBENCH_CACHE"
-        ) from problem
-    return target
 
 
 @contextmanager
