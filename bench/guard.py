@@ -105,10 +105,9 @@ class Guard:
                 cwd=cwd,
                 start_new_session=True,
             )
+        self._tell(process)
         assert process.stdin is not None
-        with process.stdin as told:
-            self._note_session(process.pid)
-            told.write(b"\n")
+        process.stdin.close()
         return process
 
     def spawn_piped(self, argv: Sequence[str], *, log_path: Path) -> subprocess.Popen[str]:
@@ -124,10 +123,7 @@ class Guard:
                 text=True,
                 encoding="utf-8",
             )
-        assert process.stdin is not None
-        self._note_session(process.pid)
-        process.stdin.write("\n")
-        process.stdin.flush()
+        self._tell(process)
         return process
 
     def kill(self, process: subprocess.Popen[Any]) -> None:
@@ -147,9 +143,18 @@ class Guard:
     def _environment(self, extra: Mapping[str, str] | None) -> dict[str, str]:
         return {**_importable(dict(os.environ)), **(extra or {}), TOKEN: self.run_id}
 
-    def _note_session(self, leader: int) -> None:
-        # Relative to the guard's birth: a step of the wall clock moves both.
-        self._note(session=leader, age_s=psutil.Process(leader).create_time() - self._born_s)
+    def _tell(self, process: subprocess.Popen[Any]) -> None:
+        """Note the session of a process that waits in its shell, and let it become its program."""
+        assert process.stdin is not None
+        try:
+            # Relative to the guard's birth: a step of the wall clock moves both.
+            age_s = psutil.Process(process.pid).create_time() - self._born_s
+            self._note(session=process.pid, age_s=age_s)
+            os.write(process.stdin.fileno(), b"\n")
+        except BaseException:
+            process.stdin.close()  # it ends without having been anything
+            process.wait()
+            raise
 
     def _note(self, **entry: Any) -> None:
         with self._lock:
@@ -168,7 +173,8 @@ class Guard:
         if self._closing.is_set():
             return
         print("brokerbench: the guard process died; the run is stopped", file=sys.stderr)
-        self._closing.set()
+        with self._lock:
+            self._closing.set()
         sweep(self.run_id, self._ledger, self._born_s)
         os.kill(os.getpid(), signal.SIGTERM)
 

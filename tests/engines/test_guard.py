@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bench.guard import TOKEN, Guard
+from bench.guard import TOKEN, Guard, sweep
 
 PARENT = """
 import sys, time
@@ -96,3 +97,38 @@ def test_the_pipe_is_not_inherited(tmp_path: Path) -> None:
         pipe = Path(f"/proc/self/fd/{guard._process.stdin.fileno()}").readlink()
         assert pipe not in [entry.readlink() for entry in Path(f"/proc/{child.pid}/fd").iterdir()]
     child.wait()
+
+
+def test_nothing_is_started_once_a_run_is_over(tmp_path: Path) -> None:
+    guard = Guard.start(f"guard-{os.getpid()}-over")
+    guard.close()
+    for start_one in (guard.spawn, guard.spawn_piped):
+        with pytest.raises(RuntimeError, match="the run is over"):
+            start_one(["touch", str(tmp_path / "started")], log_path=tmp_path / "log")
+    assert not (tmp_path / "started").exists()
+    assert left_behind(guard.run_id) == []
+
+
+def test_a_program_that_overwrites_its_environment_is_found(tmp_path: Path) -> None:
+    """As redis-server does when it sets its title: the run's token is gone, its session is not."""
+    bare = "import os, sys; os.execve(sys.executable, [sys.executable, '-c', 'import time; time.sleep(600)'], {})"
+    with Guard.start(f"guard-{os.getpid()}-bare") as guard:
+        child = guard.spawn([sys.executable, "-c", bare], log_path=tmp_path / "log")
+        deadline = time.monotonic() + 10
+        while of_run(guard.run_id) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert child.poll() is None
+        assert of_run(guard.run_id) == []
+    assert child.wait(timeout=5) == -signal.SIGKILL
+
+
+def test_the_next_owner_of_a_number_is_left_alone(tmp_path: Path) -> None:
+    """A process number comes round again: who carries it now may be a stranger."""
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True) as stranger:
+        ledger = tmp_path / "ledger"
+        ledger.write_text(json.dumps({"session": stranger.pid, "age_s": -60.0}) + "\n")
+        sweep("no-such-run", ledger, psutil.Process(stranger.pid).create_time())
+        assert stranger.poll() is None
+        ledger.write_text(json.dumps({"session": stranger.pid, "age_s": 0.0}) + "\n")
+        sweep("no-such-run", ledger, psutil.Process(stranger.pid).create_time())
+        assert stranger.wait(timeout=5) is not None

@@ -13,7 +13,7 @@ from bench import ready
 from bench.engines import catalogue, native
 from bench.engines.base import EngineChoice
 from bench.engines.start import start_engines
-from bench.errors import EngineUnavailable
+from bench.errors import BadInput, EngineUnavailable
 from bench.guard import Guard
 from brokers import registry
 from brokers.types import ChannelSpec
@@ -82,3 +82,44 @@ def test_an_engine_that_ends_while_it_starts_says_why(guard: Guard, tmp_path: Pa
     with pytest.raises(EngineUnavailable, match="no-such-setting"):
         engine.start()
     assert not engine.alive()
+
+
+@pytest.mark.parametrize("name", sorted(catalogue.ENGINES))
+def test_what_may_be_done_to_an_engine(engines: dict[str, native.NativeEngine], guard: Guard, name: str) -> None:
+    """Paused it answers nothing, resumed it goes on; killed it is gone, restarted it is back on its port."""
+    engine = engines[name]
+    engine.pause()
+    assert psutil.Process(engine.pid()).status() == psutil.STATUS_STOPPED
+    assert engine.alive()
+    engine.resume()
+    assert psutil.Process(engine.pid()).status() != psutil.STATUS_STOPPED
+    engine.kill()
+    assert not engine.alive()
+    engine.restart()
+    assert engine.alive()
+    ready.prove(PROFILE[name], engine.endpoint, f"again-{name}")
+
+
+def test_when_one_does_not_start_the_others_are_stopped(
+    guard: Guard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BROKERBENCH_JAVA", "false")
+    before = {child.pid for child in psutil.Process().children(recursive=True)}
+    with pytest.raises(EngineUnavailable, match="Kafka"):
+        start_engines(["redis", "kafka"], EngineChoice.NATIVE, tmp_path, guard)
+    assert {child.pid for child in psutil.Process().children(recursive=True)} == before
+
+
+def test_a_second_opinion_on_sqs(guard: Guard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BROKERBENCH_SQS_ENGINE", "elasticmq")
+    engine = start_engines(["sqs"], EngineChoice.NATIVE, tmp_path, guard)["sqs"]
+    assert engine.spec is catalogue.ELASTICMQ
+    for profile in ("sqs-standard", "sqs-fifo"):
+        ready.prove(profile, engine.endpoint, f"second-{profile}")
+    engine.stop()
+
+
+def test_an_opinion_that_nobody_has_is_refused(guard: Guard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BROKERBENCH_SQS_ENGINE", "rabbitmq")
+    with pytest.raises(BadInput, match="localstack or elasticmq"):
+        start_engines(["sqs"], EngineChoice.NATIVE, tmp_path, guard)
