@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -14,6 +15,8 @@ from bench.engines import catalogue as engines
 from brokers import registry
 from brokers.declarations import PROPERTIES
 from scenarios import catalogue
+
+_WIDTH = 100
 
 
 def everything(plans: Path) -> dict[str, Any]:
@@ -39,7 +42,7 @@ def everything(plans: Path) -> dict[str, Any]:
             }
             for name in catalogue.NAMES
         ],
-        "engines": [engines.describe(spec) for spec in engines.ENGINES.values()],
+        "engines": [engines.describe(spec) for spec in (*engines.ENGINES.values(), *engines.SECOND_OPINIONS.values())],
         "plans": sorted(path.stem for path in plans.glob("*.yaml")),
         "properties": [
             {"name": entry.name, "kind": entry.kind.value, "unit": entry.unit, "statement": entry.statement}
@@ -53,7 +56,15 @@ def text(content: Mapping[str, Any]) -> str:
     parts = [
         _table("Profiles", content["profiles"]),
         _table("Scenarios", [{**row, "parameters": _pairs(row["parameters"])} for row in content["scenarios"]]),
-        _table("Engines", [{**row, "settings": _pairs(row["settings"])} for row in content["engines"]]),
+        _table("Engines", [{name: row[name] for name in row if name != "settings"} for row in content["engines"]]),
+        _table(
+            "Settings that engines are started with",
+            [
+                {"engine": row["name"], "setting": name, "value": value}
+                for row in content["engines"]
+                for name, value in row["settings"].items()
+            ],
+        ),
         _table("Properties", content["properties"]),
         f"Plans: {', '.join(content['plans'])}",
     ]
@@ -66,11 +77,11 @@ def _pairs(values: Mapping[str, object]) -> str:
 
 
 def _table(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
-    table = Table(title=title, title_justify="left", title_style="bold")
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     for column in rows[0] if rows else ():
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(str(value) for value in row.values()))
     sink = io.StringIO()
-    Console(file=sink, width=120).print(table)
-    return sink.getvalue().rstrip()
+    Console(file=sink, width=_WIDTH).print(table)
+    return "\n".join(line.rstrip() for line in sink.getvalue().splitlines()).rstrip() + "\n"

@@ -149,11 +149,11 @@ class Bars:
 
     def _advance(self) -> None:
         done, left_s = estimate(self._expected, self._shares, time.monotonic() - self._begin)
-        self._whole.update(self._task, completed=done, left="" if left_s is None else f"about {left_s:.0f} s left")
+        self._whole.update(self._task, completed=done, left=f"about {left_s:.0f} s left" if done < 1.0 else "")
 
 
-def estimate(cells: Sequence[Expected], shares: Mapping[str, float], elapsed_s: float) -> tuple[float, float | None]:
-    """How much of the time is over (0 to 1), and the seconds left; None while there is nothing to tell them from.
+def estimate(cells: Sequence[Expected], shares: Mapping[str, float], elapsed_s: float) -> tuple[float, float]:
+    """How much of the time is over (0 to 1), and the seconds left.
 
     Cells that run side by side take as long as the longest of them; ``shares`` says how far each is.
     """
@@ -164,10 +164,10 @@ def estimate(cells: Sequence[Expected], shares: Mapping[str, float], elapsed_s: 
         return together + sum(seconds for alone, seconds in rest if alone)
 
     whole, left = length_s({}), length_s(shares)
-    done = 1.0 - left / whole if whole else 0.0
+    done = 1.0 - left / whole if whole else 1.0
     # The longer it runs, the more its own pace counts beside what was expected.
     pace = elapsed_s / (whole - left) if done > 0.02 else 1.0
-    return done, left * (pace * done + 1.0 - done) if done > 0.02 else None
+    return done, left * (pace * done + 1.0 - done)
 
 
 def summary(cell: Cell) -> str:
