@@ -210,7 +210,7 @@ class _Run:
             limit_bytes = retention.max_bytes or by_messages * size
             self._fill(channel, 3 * limit_bytes // size)
             return
-        self._writer.mark("refused", role="size", reason="; ".join(refusals))
+        self._writer.mark("refused", role="size", reason="; ".join(dict.fromkeys(refusals)))
 
     def _fill(self, channel: str, count: int) -> None:
         """Send beyond the limit, then look until what is kept no longer changes."""

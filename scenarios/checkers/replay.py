@@ -291,7 +291,7 @@ def _rates(whole: Record, reads: Sequence[Attempt]) -> list[Measured]:
         if rates:
             labels = {"mode": mode}
             metrics.append(
-                Measured("replay_rate", "messages/s", spread(rates), labels, better="higher", note=_NOT_A_BENCHMARK)
+                Measured("replay_rate", "msg/s", spread(rates), labels, better="higher", note=_NOT_A_BENCHMARK)
             )
             metrics.append(
                 Measured("replay_first_message", "ms", spread(firsts), labels, better="lower", note=_NOT_A_BENCHMARK)

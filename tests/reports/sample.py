@@ -133,7 +133,7 @@ def _metrics(profile: str, scenario: str) -> list[Measured]:
         note = "not a benchmark figure: cells run side by side"
         return [
             Measured(
-                "replay_rate", "messages/s", (base * k, base * k * 1.1), {"mode": mode}, better="higher", note=note
+                "replay_rate", "msg/s", (base * k, base * k * 1.1), {"mode": mode}, better="higher", note=note
             )
             for mode, k in (("from_beginning", 1.4), ("from_position", 1.3), ("from_time", 1.2))
         ]
@@ -154,7 +154,7 @@ def _metrics(profile: str, scenario: str) -> list[Measured]:
             found.append(
                 Measured(
                     name,
-                    "messages/s",
+                    "msg/s",
                     samples,
                     labels,
                     (middle * 0.5,),
