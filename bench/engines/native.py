@@ -21,6 +21,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
+
 from bench.engines import catalogue, prepare
 from bench.engines.base import LOOPBACK, EngineKind, EngineSpec, free_port, tail
 from bench.errors import BadInput, BenchError, EngineUnavailable
@@ -34,12 +36,16 @@ _ATTEMPTS = 3
 """A port that was free may be taken before the broker binds it: then another one is tried."""
 
 
+class PortTaken(EngineUnavailable):
+    """Somebody else took the port between the look for it and the broker's start."""
+
+
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What to run: its environment, the port that it will listen on, and how clients reach it."""
+    """What to run: its environment, the ports that it will listen on (clients' first), and how clients reach it."""
 
     argv: Sequence[str]
-    port: int
+    ports: Sequence[int]
     endpoint: Endpoint
     environment: Mapping[str, str] = field(default_factory=dict)
 
@@ -63,12 +69,22 @@ class NativeEngine:
         return self.spec.settings
 
     def start(self) -> None:
-        """Returns when the port takes connections. Raises EngineUnavailable with the end of the log."""
+        """Returns when it listens on its port. Raises PortTaken, or EngineUnavailable with the end of the log.
+
+        Whose port it is, is looked up: not every broker ends, or says so, when it cannot bind.
+        """
         self._process = self._guard.spawn(
             self._command.argv, log_path=self._log, env=self._command.environment, cwd=self._directory
         )
         deadline = time.monotonic() + _START_S
-        while not _listens(self._command.port):
+        while True:
+            # In this order: what answers before and is not ours after is a stranger's.
+            answering, ours = _answering(self._command.ports), _listening(self._process.pid)
+            if self._command.ports[0] in ours:
+                return
+            if strangers := answering - ours:
+                self.stop()
+                raise PortTaken(f"{self.spec.product}: somebody else listens on port {min(strangers)}")
             if not self.alive():
                 raise EngineUnavailable(f"{self.spec.product} ended while it started: {self.log_tail()}")
             if time.monotonic() > deadline:
@@ -118,10 +134,27 @@ class NativeEngine:
             kill_group(self._process.pid, sig)
 
 
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(0.5)
-        return probe.connect_ex((LOOPBACK, port)) == 0
+def _answering(ports: Sequence[int]) -> set[int]:
+    """Those on which somebody listens, whoever it is."""
+    found = set()
+    for port in ports:
+        with socket.socket() as probe:
+            probe.settimeout(0.5)
+            if probe.connect_ex((LOOPBACK, port)) == 0:
+                found.add(port)
+    return found
+
+
+def _listening(leader: int) -> set[int]:
+    """The ports of a process and of those that it started; none while it starts or ends."""
+    try:
+        process = psutil.Process(leader)
+        sockets = [
+            found for one in (process, *process.children(recursive=True)) for found in one.net_connections("tcp")
+        ]
+    except psutil.Error:
+        return set()
+    return {found.laddr.port for found in sockets if found.status == psutil.CONN_LISTEN}
 
 
 def _port(spec: EngineSpec) -> int:
@@ -148,7 +181,7 @@ def redis(spec: EngineSpec, directory: Path, log: Path, guard: Guard) -> Command
     port = _port(spec)
     own = {"bind": LOOPBACK, "port": str(port), "dir": str(directory), "daemonize": "no"}
     options = [word for name, value in {**spec.settings, **own}.items() for word in (f"--{name}", value)]
-    return Command((str(prepare.redis()), *options), port, Endpoint("redis", f"redis://{LOOPBACK}:{port}/0"))
+    return Command((str(prepare.redis()), *options), (port,), Endpoint("redis", f"redis://{LOOPBACK}:{port}/0"))
 
 
 def kafka(spec: EngineSpec, directory: Path, log: Path, guard: Guard) -> Command:
@@ -177,7 +210,11 @@ def kafka(spec: EngineSpec, directory: Path, log: Path, guard: Guard) -> Command
     formatting = guard.spawn(form, log_path=log, cwd=directory)
     if formatting.wait() != 0:
         raise EngineUnavailable(f"{spec.product} could not format its directory: {tail(log)}")
-    return Command((str(java), *options, "kafka.Kafka", str(properties)), port, Endpoint("kafka", f"{LOOPBACK}:{port}"))
+    return Command(
+        (str(java), *options, "kafka.Kafka", str(properties)),
+        (port, controller),
+        Endpoint("kafka", f"{LOOPBACK}:{port}"),
+    )
 
 
 _LOG4J = """\
@@ -201,7 +238,9 @@ def localstack(spec: EngineSpec, directory: Path, log: Path, guard: Guard) -> Co
         "LOCALSTACK_VOLUME_DIR": str(directory / "volume"),
         "PYTHONPATH": "",
     }
-    return Command((str(prepare.localstack()), "-m", "localstack.runtime.main"), port, _emulated_sqs(port), environment)
+    return Command(
+        (str(prepare.localstack()), "-m", "localstack.runtime.main"), (port,), _emulated_sqs(port), environment
+    )
 
 
 def elasticmq(spec: EngineSpec, directory: Path, log: Path, guard: Guard) -> Command:
@@ -214,7 +253,7 @@ def elasticmq(spec: EngineSpec, directory: Path, log: Path, guard: Guard) -> Com
     }
     options = [f"-D{name}={value}" for name, value in {**spec.settings, **own}.items()]
     program = ("-Xmx512m", *options, "-cp", f"{prepare.elasticmq()}/*", "org.elasticmq.server.Main")
-    return Command((str(prepare.java()), *program), port, _emulated_sqs(port))
+    return Command((str(prepare.java()), *program), (port,), _emulated_sqs(port))
 
 
 def _emulated_sqs(port: int) -> Endpoint:
@@ -243,8 +282,8 @@ def start(spec: EngineSpec, logs: Path, guard: Guard) -> NativeEngine:
         engine = NativeEngine(spec, _RECIPES[spec.name](spec, directory, log, guard), directory, log, guard)
         try:
             engine.start()
-        except EngineUnavailable as problem:
-            if attempt == _ATTEMPTS or "in use" not in str(problem).lower():
+        except PortTaken:
+            if attempt == _ATTEMPTS:
                 raise
         else:
             return engine

@@ -1,0 +1,40 @@
+"""A port that was free when it was looked for, and is another's when the engine comes to bind it."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bench import ready
+from bench.engines import catalogue, native
+from bench.engines.base import LOOPBACK, free_port
+from bench.guard import Guard
+
+pytestmark = pytest.mark.engine
+
+PROFILE = {"kafka": "kafka", "redis": "redis-streams", "sqs": "sqs-standard", "elasticmq": "sqs-standard"}
+SPECS = {spec.name: spec for spec in (*catalogue.ENGINES.values(), *catalogue.SECOND_OPINIONS.values())}
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port on which somebody else listens."""
+    with socket.create_server((LOOPBACK, 0)) as server:
+        yield server.getsockname()[1]
+
+
+@pytest.mark.parametrize(("name", "which"), [*((name, 0) for name in sorted(SPECS)), ("kafka", 1)])
+def test_another_port_is_tried(
+    name: str, which: int, taken: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``which``: Kafka has a second port, its controller's."""
+    ports = iter([free_port()] * which + [taken])
+    monkeypatch.setattr(native, "free_port", lambda: next(ports, 0) or free_port())
+    with Guard.start(f"ports-{name}-{which}") as guard:
+        engine = native.start(SPECS[name], tmp_path, guard)
+        assert str(taken) not in engine.endpoint.address
+        ready.prove(PROFILE[name], engine.endpoint, f"ready-{name}")
+        engine.stop()
