@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 
 from bench import ready
 from bench.engines import catalogue, native
-from bench.engines.base import LOOPBACK, EngineChoice, free_port
+from bench.engines.base import EngineChoice
 from bench.engines.start import start_engines
 from bench.errors import BadInput, EngineUnavailable
 from bench.guard import Guard
@@ -124,19 +123,3 @@ def test_an_opinion_that_nobody_has_is_refused(guard: Guard, tmp_path: Path, mon
     monkeypatch.setenv("BROKERBENCH_SQS_ENGINE", "rabbitmq")
     with pytest.raises(BadInput, match="localstack or elasticmq"):
         start_engines(["sqs"], EngineChoice.NATIVE, tmp_path, guard)
-
-
-@pytest.mark.parametrize("name", ["redis", "kafka", "sqs", "elasticmq"])
-def test_a_port_that_was_taken_meanwhile_is_not_mistaken_for_the_engines_own(
-    guard: Guard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    """Somebody listens there, a broker perhaps: the engine is started again elsewhere."""
-    spec = {**catalogue.ENGINES, "elasticmq": catalogue.ELASTICMQ}[name]
-    with socket.create_server((LOOPBACK, 0)) as somebody:
-        taken = somebody.getsockname()[1]
-        ports = iter([taken])
-        monkeypatch.setattr(native, "free_port", lambda: next(ports, 0) or free_port())
-        engine = native.start(spec, tmp_path, guard)
-        assert next(ports, None) is None
-        assert not engine.endpoint.address.removesuffix("/0").endswith(f":{taken}")
-        engine.stop()
