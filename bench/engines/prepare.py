@@ -10,7 +10,6 @@ import fcntl
 import hashlib
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -20,9 +19,10 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from bench.engines.base import EngineSpec
+from bench.engines.base import EngineSpec, tail
 from bench.engines.catalogue import ELASTICMQ, KAFKA, LOCALSTACK
 from bench.errors import EngineUnavailable
+from bench.guard import Guard
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCKS = ROOT / "locks"
@@ -66,8 +66,12 @@ class Part:
                     print(f"preparing {self.name} (once; a download)", file=sys.stderr, flush=True)
                     # In place: a virtual environment cannot be moved.
                     shutil.rmtree(target, ignore_errors=True)
-                    self.make(target)
-                    (target / STAMP).write_text(self._stamp(), encoding="utf-8")
+                    try:
+                        self.make(target)
+                        (target / STAMP).write_text(self._stamp(), encoding="utf-8")
+                    except BaseException:
+                        shutil.rmtree(target, ignore_errors=True)
+                        raise
         except OSError as problem:
             raise EngineUnavailable(
                 f"{self.name} cannot be kept in {target.parent}: {problem.strerror or problem}; free some space, or "
@@ -212,13 +216,15 @@ def _environment(lock: Path, target: Path) -> None:
     if not program:
         raise EngineUnavailable("uv is missing from the environment: run `make setup` again")
     python = str(target / "bin" / "python")
-    for command in (
-        [program, "venv", "--quiet", "--python", sys.executable, str(target)],
-        [program, "pip", "install", "--quiet", "--require-hashes", "--python", python, "-r", str(lock)],
-    ):
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-        if done.returncode:
-            raise EngineUnavailable(_no_network(lock.name, done.stderr.strip().splitlines()[-1:] or "no message"))
+    # Under a guard of its own: killed in the middle, a run leaves no download going on.
+    with Guard.start(f"prepare-{os.getpid()}-{target.name}") as guard:
+        log = guard.directory("log") / "uv.log"
+        for command in (
+            [program, "venv", "--quiet", "--python", sys.executable, str(target)],
+            [program, "pip", "install", "--quiet", "--require-hashes", "--python", python, "-r", str(lock)],
+        ):
+            if guard.spawn(command, log_path=log).wait():
+                raise EngineUnavailable(_no_network(lock.name, tail(log, lines=2)))
 
 
 def _no_network(what: str, error: object) -> str:

@@ -51,7 +51,7 @@ def test_a_jar_with_another_hash_is_refused_by_name(lock: Path) -> None:
     lock.write_text(lock.read_text().replace(hashlib.sha256(b"two-1.jar").hexdigest(), "0" * 64))
     with pytest.raises(EngineUnavailable, match=r"org\.example:two:1 is not what locks/parts\.sha256 names"):
         part(lock)
-    assert not (prepare.cache_directory() / "part" / prepare.STAMP).exists()
+    assert not (prepare.cache_directory() / "part").exists(), "nothing half-made is left"
 
 
 def test_what_was_interrupted_is_begun_anew(lock: Path) -> None:
