@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -84,15 +85,23 @@ def test_an_engine_that_ends_while_it_starts_says_why(guard: Guard, tmp_path: Pa
     assert not engine.alive()
 
 
+def soon(holds: Callable[[], bool], within_s: float = 5.0) -> bool:
+    """A signal is taken when the process next runs."""
+    deadline = time.monotonic() + within_s
+    while not (held := holds()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return held
+
+
 @pytest.mark.parametrize("name", sorted(catalogue.ENGINES))
 def test_what_may_be_done_to_an_engine(engines: dict[str, native.NativeEngine], guard: Guard, name: str) -> None:
     """Paused it answers nothing, resumed it goes on; killed it is gone, restarted it is back on its port."""
     engine = engines[name]
     engine.pause()
-    assert psutil.Process(engine.pid()).status() == psutil.STATUS_STOPPED
+    assert soon(lambda: psutil.Process(engine.pid()).status() == psutil.STATUS_STOPPED)
     assert engine.alive()
     engine.resume()
-    assert psutil.Process(engine.pid()).status() != psutil.STATUS_STOPPED
+    assert soon(lambda: psutil.Process(engine.pid()).status() != psutil.STATUS_STOPPED)
     engine.kill()
     assert not engine.alive()
     engine.restart()
