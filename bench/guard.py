@@ -45,9 +45,10 @@ class Guard:
         self.run_id = run_id
         self._process, self._ledger = process, ledger
         self._born_s = psutil.Process(process.pid).create_time()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._closing = threading.Event()
-        threading.Thread(target=self._watch, name="guard-watch", daemon=True).start()
+        self._watcher = threading.Thread(target=self._watch, name="guard-watch", daemon=True)
+        self._watcher.start()
 
     @classmethod
     def start(cls, run_id: str) -> Self:
@@ -76,8 +77,9 @@ class Guard:
     def directory(self, purpose: str) -> Path:
         """A temporary directory that is removed with the run."""
         path = Path(tempfile.gettempdir()) / f"brokerbench-{self.run_id}-{purpose}-{os.urandom(3).hex()}"
-        self._note(directory=str(path))
-        path.mkdir(mode=0o700)
+        with self._lock:  # no sweep between the two
+            self._note(directory=str(path))
+            path.mkdir(mode=0o700)
         return path
 
     def note_container(self, label: str) -> None:
@@ -131,14 +133,18 @@ class Guard:
         kill_group(process.pid)
 
     def close(self) -> None:
-        """Sweep now; returns when the guard has removed everything and ended. Idempotent."""
+        """Sweep now; returns when everything is removed, also when the guard has died. Idempotent."""
+        if self._begin_closing():
+            assert self._process.stdin is not None
+            self._process.stdin.close()
+        self._watcher.join()
+
+    def _begin_closing(self) -> bool:
+        """True for the first who asks."""
         with self._lock:
-            if self._closing.is_set():
-                return
+            first = not self._closing.is_set()
             self._closing.set()
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
+        return first
 
     def _environment(self, extra: Mapping[str, str] | None) -> dict[str, str]:
         return {**_importable(dict(os.environ)), **(extra or {}), TOKEN: self.run_id}
@@ -170,11 +176,9 @@ class Guard:
     def _watch(self) -> None:
         """Without a guard nothing would be cleaned up after a crash: when it dies, the run ends."""
         self._process.wait()
-        if self._closing.is_set():
+        if not self._begin_closing():
             return
         print("brokerbench: the guard process died; the run is stopped", file=sys.stderr)
-        with self._lock:
-            self._closing.set()
         sweep(self.run_id, self._ledger, self._born_s)
         os.kill(os.getpid(), signal.SIGTERM)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -88,6 +89,15 @@ def test_the_run_ends_when_the_guard_dies() -> None:
     wait_until_clean(run_id, 5.0)
 
 
+def descriptors(pid: int) -> list[Path]:
+    """What a process has open; it may close something while this looks."""
+    found = []
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found.append(entry.readlink())
+    return found
+
+
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="descriptors are read from /proc")
 def test_the_pipe_is_not_inherited(tmp_path: Path) -> None:
     """A child that held the pipe's write end would keep the guard waiting for ever."""
@@ -95,7 +105,7 @@ def test_the_pipe_is_not_inherited(tmp_path: Path) -> None:
         child = guard.spawn([sys.executable, "-c", "import time; time.sleep(600)"], log_path=tmp_path / "log")
         assert guard._process.stdin is not None
         pipe = Path(f"/proc/self/fd/{guard._process.stdin.fileno()}").readlink()
-        assert pipe not in [entry.readlink() for entry in Path(f"/proc/{child.pid}/fd").iterdir()]
+        assert pipe not in descriptors(child.pid)
     child.wait()
 
 
