@@ -274,16 +274,17 @@ class _Run:
         watch = Watch(self._broker, float(parameters["look_every_s"]), self._writer, role, channel)
         begin = time.monotonic()
         sending_s, pace_s, burst = float(parameters["sending_s"]), float(parameters["pace_s"]), int(parameters["burst"])
+        # A count and not a time: the same parameters send the same messages, also where a broker is slow.
+        bursts, sent = max(1, round(sending_s / pace_s)), 0
         deadline = begin + sending_s + self._age_s + float(parameters["grace_s"])
-        sent = 0
         while True:
             now = time.monotonic()
-            if now < begin + sending_s and now >= begin + sent * pace_s:
+            if sent < bursts and now >= begin + sent * pace_s:
                 sender.send(range(sent * burst, (sent + 1) * burst))
                 sender.flush()
                 sent += 1
             watch.look()
-            if (now >= begin + sending_s and watch.empty) or now > deadline:
+            if (sent == bursts and watch.empty) or now > deadline:
                 break
             context.progress(_share(now, begin, sending_s + self._age_s), f"watching {role} messages expire")
         sender.close()
