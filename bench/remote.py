@@ -7,28 +7,40 @@ environment, as they did for the run: nothing secret is written down. Nothing is
 from __future__ import annotations
 
 import sys
+import time
 
 from bench.engines import catalogue, external
 from bench.errors import BenchError
 from brokers import registry
 from brokers.errors import BrokerError
+from brokers.protocols import Broker
+
+_PATIENCE_S = 10.0
 
 
-def remove(broker: str, prefix: str) -> list[str]:
-    """Delete every channel that begins with ``prefix``; returns their names. Raises BenchError, BrokerError."""
+def remove(broker: str, prefix: str) -> None:
+    """Delete every channel that begins with ``prefix``. Raises BenchError, BrokerError."""
     endpoint = external.connect(catalogue.ENGINES[broker]).endpoint
-    removed = []
-    for profile in registry.profiles():
-        if registry.adapter(profile).broker != broker:
-            continue
-        connection = registry.connect(profile, endpoint)
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
         try:
-            for name in connection.list_channels(prefix):
-                connection.delete_channel(name)
-                removed.append(name)
-        finally:
-            connection.close()
-    return removed
+            for profile in registry.profiles():
+                if registry.adapter(profile).broker == broker:
+                    _remove(registry.connect(profile, endpoint), prefix)
+            return
+        except BrokerError:
+            # Busy for a moment (a coordinator that loads), perhaps: what is gone already is not asked for again.
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
+
+
+def _remove(connection: Broker, prefix: str) -> None:
+    try:
+        for name in connection.list_channels(prefix):
+            connection.delete_channel(name)
+    finally:
+        connection.close()
 
 
 if __name__ == "__main__":
