@@ -18,7 +18,7 @@ from bench import environment, ready, store
 from bench.cell import Order, failed
 from bench.cell_process import CellProcess
 from bench.engines.base import EngineChoice, RunningEngine
-from bench.engines.start import start_engines
+from bench.engines.start import channel_prefix, start_engines
 from bench.errors import EngineUnavailable
 from bench.guard import Guard
 from bench.progress import Expected, Watcher
@@ -146,7 +146,7 @@ def _prove_ready(request: Request, targets: Mapping[str, _Target], watcher: Watc
     """A message through every profile, side by side; returns the engines with the versions they answered."""
     pool = ThreadPoolExecutor(max_workers=max(1, len(targets)))
     proofs = {
-        profile: pool.submit(ready.prove, profile, target.endpoint, f"bb-{request.run_id}-ready-{profile}")
+        profile: pool.submit(ready.prove, profile, target.endpoint, f"{channel_prefix(request.run_id)}ready-{profile}")
         for profile, target in targets.items()
     }
     try:
@@ -287,7 +287,7 @@ class _Crew:
             engine=target.engine,
             grade=target.grade,
             endpoint=target.endpoint,
-            channel_prefix=f"bb-{request.run_id}-c{number:02d}-",
+            channel_prefix=f"{channel_prefix(request.run_id)}c{number:02d}-",
             directory=store.cell_directory(request.directory, cell.id),
         )
 

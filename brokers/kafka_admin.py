@@ -82,15 +82,17 @@ class KafkaAdmin:
         self._delete_groups(group_id(channel, ""))
 
     def _delete_groups(self, prefix: str) -> None:
-        for name in [prefix, *self._groups(prefix)]:
-            settings = self.configuration(ResourceType.GROUP, name, only_own=True)
-            if settings:
-                self.configure(ResourceType.GROUP, name, dict.fromkeys(settings))
-        for name, future in self._client.delete_consumer_groups([prefix, *self._groups(prefix)]).items():
-            # A member is still there, or the coordinator is busy: the topic is gone, so the broker forgets the
-            # empty group by itself (offsets.retention.minutes). Nothing that was measured depends on it.
-            with suppress(Refused, Unreachable):
-                _answer(future, f"delete group {name}")
+        # A member may still be there, or the coordinator is busy or only loading: the topic is gone, so the broker
+        # forgets empty groups by itself (offsets.retention.minutes). Nothing that was measured depends on it.
+        with suppress(Refused, Unreachable):
+            groups = [prefix, *self._groups(prefix)]
+            for name in groups:
+                settings = self.configuration(ResourceType.GROUP, name, only_own=True)
+                if settings:
+                    self.configure(ResourceType.GROUP, name, dict.fromkeys(settings))
+            for name, future in self._client.delete_consumer_groups(groups).items():
+                with suppress(Refused):
+                    _answer(future, f"delete group {name}")
 
     def _groups(self, prefix: str) -> list[str]:
         """Also share groups, which the successor of this deprecated call leaves out (client 2.16)."""
