@@ -47,6 +47,8 @@ class Order:
     endpoint: Endpoint
     channel_prefix: str
     directory: Path
+    examine_when_told: bool = False
+    """After the experiment wait for a line on standard input: examining would disturb a neighbour's speed."""
 
     def to_json(self) -> str:
         return json.dumps({**asdict(self), "directory": str(self.directory)})
@@ -71,6 +73,10 @@ def execute(order: Order, events: TextIO) -> Cell:
     try:
         _run(order, events)
         store.seal_history(order.directory)
+        if order.examine_when_told:
+            say(events, progress=1.0, doing="waiting to be examined")
+            say(events, ran=True)
+            sys.stdin.readline()
         say(events, progress=1.0, doing="examining the history")
         cell = examine(order, started)
     except Exception as problem:  # whatever it is, the cell has failed and the run goes on

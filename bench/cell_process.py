@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from bench.cell import Order
@@ -28,13 +29,16 @@ class CellProcess:
         assert process.stdin is not None
         try:
             process.stdin.write(order.to_json() + "\n")
-            process.stdin.close()
+            process.stdin.flush()
         except BrokenPipeError:
             pass  # it died at once: ``follow`` says why
         return CellProcess(process, log, lambda: guard.kill(process))
 
-    def follow(self, moved: Callable[[float, str], None], timeout_s: float) -> str:
-        """Pass progress on until the process ends. Returns what went wrong, else ""."""
+    def follow(self, moved: Callable[[float, str], None], ran: Callable[[], None], timeout_s: float) -> str:
+        """Pass progress on until the process ends. Returns what went wrong, else "".
+
+        ``ran`` is called when the experiment is over; the history is examined when it returns.
+        """
         timer = threading.Timer(timeout_s, self._too_late)
         timer.daemon = True
         timer.start()
@@ -45,6 +49,9 @@ class CellProcess:
                 event = json.loads(line)
                 if "progress" in event:
                     moved(event["progress"], event["doing"])
+                elif "ran" in event:
+                    ran()
+                    self._tell()
                 else:
                     ended = event
             code = self._process.wait()
@@ -58,6 +65,13 @@ class CellProcess:
 
     def kill(self) -> None:
         self._kill_group()
+
+    def _tell(self) -> None:
+        """The experiment may be examined."""
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):  # killed while it waited
+            self._process.stdin.write("\n")
+            self._process.stdin.flush()
 
     def _too_late(self) -> None:
         self._late = True

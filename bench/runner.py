@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from bench.engines.start import channel_prefix, start_engines
 from bench.errors import EngineUnavailable
 from bench.guard import Guard
 from bench.progress import Expected, Watcher
+from bench.turns import Turn, Turns
 from brokers import registry
 from brokers.types import Endpoint
 from scenarios import catalogue, results
@@ -215,8 +216,15 @@ class _Crew:
             except BaseException:
                 self.stop()
                 raise
-        for cell in alone:
-            self._one(cell)
+        turns = Turns(len(alone))
+        with ThreadPoolExecutor(max_workers=max(1, len(alone))) as pool:
+            speeds = [pool.submit(self._one, cell, turns) for cell in alone]
+            try:
+                for future in speeds:
+                    future.result()
+            except BaseException:
+                self.stop()
+                raise
 
     def stop(self) -> None:
         """Kill what runs and start nothing more. Idempotent."""
@@ -234,17 +242,22 @@ class _Crew:
                 if engine is not None and not engine.alive():
                     process.kill()
 
-    def _one(self, cell: CellPlan) -> None:
-        if self._stopped.is_set():
-            return
-        self._watcher.began(cell.id)
-        done = self._execute(cell)
+    def _one(self, cell: CellPlan, turns: Turns | None = None) -> None:
+        turn = turns.next() if turns else None
+        try:
+            if self._stopped.is_set():
+                return
+            self._watcher.began(cell.id)
+            done = self._execute(cell, turn)
+        finally:
+            if turn:
+                turn.end()
         if not self._stopped.is_set():
             self._ledger.add(done)
             self._watcher.ended(done)
 
-    def _execute(self, cell: CellPlan) -> Cell:
-        order = self._order(cell)
+    def _execute(self, cell: CellPlan, turn: Turn | None) -> Cell:
+        order = replace(self._order(cell), examine_when_told=turn is not None)
         started = datetime.now(UTC)
         running = self._targets[cell.profile].running
         if running is not None and not running.alive():
@@ -257,7 +270,9 @@ class _Crew:
                 process.kill()
         try:
             problem = process.follow(
-                lambda share, doing: self._watcher.moved(cell.id, share, doing), self._request.cell_timeout_s
+                lambda share, doing: self._watcher.moved(cell.id, share, doing),
+                turn.ran if turn else lambda: None,
+                self._request.cell_timeout_s,
             )
         finally:
             with self._lock:
