@@ -140,21 +140,22 @@ def _answering(ports: Sequence[int]) -> set[int]:
     for port in ports:
         with socket.socket() as probe:
             probe.settimeout(0.5)
-            if probe.connect_ex((LOOPBACK, port)) == 0:
+            # Where nobody listens, a probe may be given that very port, and then it reaches itself.
+            if probe.connect_ex((LOOPBACK, port)) == 0 and probe.getsockname() != (LOOPBACK, port):
                 found.add(port)
     return found
 
 
 def _listening(leader: int) -> set[int]:
     """The ports of a process and of those that it started; none while it starts or ends."""
-    try:
+    ports: set[int] = set()
+    with contextlib.suppress(psutil.Error):
         process = psutil.Process(leader)
-        sockets = [
-            found for one in (process, *process.children(recursive=True)) for found in one.net_connections("tcp")
-        ]
-    except psutil.Error:
-        return set()
-    return {found.laddr.port for found in sockets if found.status == psutil.CONN_LISTEN}
+        for one in (process, *process.children(recursive=True)):
+            with contextlib.suppress(psutil.Error):  # a child that has just ended says nothing of the others
+                sockets = one.net_connections("tcp")
+                ports |= {found.laddr.port for found in sockets if found.status == psutil.CONN_LISTEN}
+    return ports
 
 
 def _port(spec: EngineSpec) -> int:
