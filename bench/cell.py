@@ -69,21 +69,23 @@ class Order:
 def execute(order: Order, events: TextIO) -> Cell:
     """Run, examine and judge one cell. Never raises for what the experiment, the broker or the disk did."""
     started, begin = datetime.now(UTC), time.monotonic()
-    error = ""
+    waited_s, error = 0.0, ""
     try:
         _run(order, events)
         store.seal_history(order.directory)
         if order.examine_when_told:
             say(events, progress=1.0, doing="waiting to be examined")
             say(events, ran=True)
+            ran = time.monotonic()
             sys.stdin.readline()
+            waited_s = time.monotonic() - ran
         say(events, progress=1.0, doing="examining the history")
         cell = examine(order, started)
     except Exception as problem:  # whatever it is, the cell has failed and the run goes on
         error = describe(problem)
         _log_traceback(order)
         cell = failed(order, started, error)
-    cell = cell.model_copy(update={"duration_s": round(time.monotonic() - begin, 3)})
+    cell = cell.model_copy(update={"duration_s": round(time.monotonic() - begin - waited_s, 3)})
     try:
         store.save_cell(order.directory.parent.parent, cell)
     except OSError as problem:  # the event still tells

@@ -30,6 +30,7 @@ from scenarios.plan import CellPlan
 from scenarios.results import Cell, RunResult
 from scenarios.verdicts import Grade
 
+_STAGGER_S = 0.7
 SIDE_BY_SIDE = 8
 """Cells that run at once when they measure no speed: most of their time they wait."""
 _WATCH_S = 0.5
@@ -207,10 +208,12 @@ class _Crew:
         together = [cell for cell in cells if not _alone(cell)]
         with ThreadPoolExecutor(max_workers=SIDE_BY_SIDE) as pool:
             # The longest first, so that nobody waits for one straggler.
-            waiting: list[Future[None]] = [
-                pool.submit(self._one, cell) for cell in sorted(together, key=expected_s, reverse=True)
-            ]
+            waiting: list[Future[None]] = []
             try:
+                for cell in sorted(together, key=expected_s, reverse=True):
+                    waiting.append(pool.submit(self._one, cell))
+                    # Processes that start together hold each other up; the longest should lose nothing.
+                    self._stopped.wait(_STAGGER_S)
                 for future in waiting:
                     future.result()
             except BaseException:
