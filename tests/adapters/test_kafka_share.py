@@ -181,7 +181,10 @@ def test_each_message_is_settled_by_itself(broker: KafkaShare) -> None:
 
 
 @engine
-def test_the_lease_ends(broker: KafkaShare, channel: str) -> None:
+def test_the_lease_ends(broker: KafkaShare) -> None:
+    # One partition: of several, the group may leave the message's own to the first consumer alone.
+    channel = f"test-{uuid.uuid4().hex[:12]}"
+    broker.create_channel(ChannelSpec(channel, partitions=1, lease_s=2.0))
     fill(broker, channel, 1)
     consumer = broker.consumer(channel, ConsumerSettings(name="first"))
     # The lease runs from the fetch, which is somewhere within the first receive: only from before it is a bound sound.
@@ -194,6 +197,7 @@ def test_the_lease_ends(broker: KafkaShare, channel: str) -> None:
     assert consumer.acknowledge(received).outcomes.tolist() == [Outcome.REJECTED]
     assert other.acknowledge(again).outcomes.tolist() == [Outcome.ACKNOWLEDGED]
     assert len(consumer.receive(10, 0.2)) == 0
+    broker.delete_channel(channel)
 
 
 @engine
