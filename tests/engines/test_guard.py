@@ -18,9 +18,12 @@ import pytest
 from bench.guard import TOKEN, Guard, sweep
 
 PARENT = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from bench.guard import Guard
+
+# A shell that starts the suite in the background has it ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 with Guard.start(sys.argv[1]) as guard:
     directory = guard.directory("work")

@@ -132,9 +132,7 @@ def _metrics(profile: str, scenario: str) -> list[Measured]:
     if scenario == "replay" and GRADES[profile] is Grade.SOFTWARE:
         note = "not a benchmark figure: cells run side by side"
         return [
-            Measured(
-                "replay_rate", "msg/s", (base * k, base * k * 1.1), {"mode": mode}, better="higher", note=note
-            )
+            Measured("replay_rate", "msg/s", (base * k, base * k * 1.1), {"mode": mode}, better="higher", note=note)
             for mode, k in (("from_beginning", 1.4), ("from_position", 1.3), ("from_time", 1.2))
         ]
     if scenario != "throughput":
