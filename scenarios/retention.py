@@ -64,6 +64,9 @@ _SEGMENT_BYTES = 1 << 20
 _EARLY_LOOK_S = 2.0
 _LONG_LIMIT_S = 30.0
 _SWEEP_S = 2.0
+_LOOK_S = 3.0
+_PROOF_S = 20.0
+"""How long a second look goes on at least, and how long it waits for the message that proves it."""
 _SETTLED_AFTER_S = 3.0
 """A channel whose size has not changed for this long has been cut to its limit."""
 _NUMBERS: Mapping[str, int] = {"unread": 0, "large": 1, "held": 2, "acked": 3, "size": 4}
@@ -149,17 +152,17 @@ class _Run:
         )
         return spec.name, segmented
 
-    def _sender(self, role: str, channel: str) -> Sender:
+    def _sender(self, role: str, channel: str, number: int | None = None, as_role: str = "") -> Sender:
         context = self._context
         return Sender(
             self._broker,
             channel,
             self._writer,
-            number=_NUMBERS[role],
+            number=_NUMBERS[role] if number is None else number,
             run=context.run,
             seed=context.seed,
             size=int(context.parameters["size"]),
-            role=role,
+            role=as_role or role,
         )
 
     def _taker(self, role: str, channel: str, group: str, number: int, stage: str) -> Taker:
@@ -187,10 +190,9 @@ class _Run:
             _read_until(replayer, count, 10.0)
             replayer.close()
         else:
-            again = self._taker("acked", channel, "second", number, "after")
-            _take_until(again, count, 3.0, _ignore)
-            again.close()
-        self._writer.mark("looked", role="acked")
+            self._look_again("acked", channel, "second")
+            return
+        self._writer.mark("looked", role="acked", proven=True)
 
     def _size(self) -> None:
         parameters = self._context.parameters
@@ -255,10 +257,26 @@ class _Run:
         taker.close()
         # What removes expired messages may run on a timer, and meets these only now that nobody holds them.
         time.sleep(_SWEEP_S)
-        again = self._taker("held", channel, "held", _NUMBERS["held"] + 10, "after")
-        _take_until(again, count, 3.0, _ignore)
+        self._look_again("held", channel, "held")
+
+    def _look_again(self, role: str, channel: str, group: str) -> None:
+        """Receive what comes, for a while. A fresh message proves that the look would have seen the others.
+
+        Without that proof a consumer that was slow to join would look like messages that are gone.
+        """
+        again = self._taker(role, channel, group, _NUMBERS[role] + 10, "after")
+        probe = self._sender(role, channel, number=_NUMBERS[role] + 20, as_role=f"{role}-probe")
+        probe.send([0])
+        probe.flush()
+        probe.close()
+        begin, proven = time.monotonic(), False
+        while (waited_s := time.monotonic() - begin) < (_LOOK_S if proven else _PROOF_S):
+            taken = again.take(100, min(1.0, _PROOF_S - waited_s))
+            if len(taken):
+                again.acknowledge(taken)  # a share consumer takes no more before
+            proven = proven or _NUMBERS[role] + 20 in taken.stamps.producer
         again.close()
-        self._writer.mark("looked", role="held")
+        self._writer.mark("looked", role=role, proven=proven)
 
     def _watch(self, role: str, *, segmented: bool) -> bool:
         """Send at a steady pace, and look until everything is gone or the time of grace is over.
@@ -290,10 +308,7 @@ class _Run:
         sender.close()
         watch.finish()
         if role == "unread":
-            reader = self._taker(role, channel, "late", _NUMBERS[role] + 10, "after")
-            _take_until(reader, 1, 3.0, _ignore)
-            reader.close()
-            self._writer.mark("looked", role=role)
+            self._look_again(role, channel, "late")
         return has_segments
 
 
@@ -314,10 +329,6 @@ def _take_until(taker: Taker, count: int, wait_s: float, each: Callable[[Taken],
 
 def _sleep_until(monotonic_s: float) -> None:
     time.sleep(max(0.0, monotonic_s - time.monotonic()))
-
-
-def _ignore(taken: Taken) -> None:
-    """The history has it; nothing more is done with it."""
 
 
 def _read_until(replayer: Replayer, count: int, wait_s: float) -> None:

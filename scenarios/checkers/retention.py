@@ -212,11 +212,15 @@ def _by_size(history: History, kept: tuple[float, ...]) -> Finding:
 
 def _survives(history: History, name: str, role: str) -> Finding:
     """Of the messages that the role is about, how many were seen at the second look, intact."""
-    if not any(history.events("looked", role=role)):
+    looks = list(history.events("looked", role=role))
+    if not looks:
         return Finding(name, not_testable=_why_not(history, role) or _NO_LOOK)
+    if not looks[0]["proven"]:
+        return Finding(name, not_testable="the second look did not see a fresh message either: it proves nothing")
     wanted = _subjects(history, role)
     later = history.readers(role=role, stage="after")
     rows = np.isin(history.deliveries["reader"], later) & (history.deliveries["status"] == INTACT)
+    rows &= np.isin(history.deliveries["producer"], history.producers(role=role))
     again = np.intersect1d(wanted, history.deliveries["seq"][rows])
     return Finding(
         name,

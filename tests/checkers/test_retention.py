@@ -106,16 +106,26 @@ def test_size_excess_and_refusal() -> None:
 
 @pytest.mark.parametrize(("seen_again", "violations"), [((), 2), ((1,), 1), ((1, 2), 0)])
 def test_survivors_are_counted(seen_again: tuple[int, ...], violations: int) -> None:
+    finding = survivors(seen_again, proven=True)
+    assert (finding.observations, finding.violations) == (2, violations)
+
+
+def test_a_look_that_saw_no_fresh_message_proves_nothing() -> None:
+    finding = survivors((), proven=False)
+    assert finding.observations == 0
+    assert "proves nothing" in finding.not_testable
+
+
+def survivors(seen_again: tuple[int, ...], *, proven: bool) -> Finding:
     marks = [
         {"event": "producer", "producer": 0, "role": "held"},
         {"event": "reader", "reader": 2, "role": "held", "stage": "before"},
         {"event": "reader", "reader": 12, "role": "held", "stage": "after"},
-        {"event": "looked", "role": "held"},
+        {"event": "looked", "role": "held", "proven": proven},
     ]
     rows = [{"reader": 2, "producer": 0, "seq": seq} for seq in (0, 1, 2)]
     rows += [{"reader": 12, "producer": 0, "seq": seq} for seq in seen_again]
-    finding = found(build(marks, deliveries=rows), "retention.unacknowledged_survives")
-    assert (finding.observations, finding.violations) == (2, violations)
+    return found(build(marks, deliveries=rows), "retention.unacknowledged_survives")
 
 
 def test_nothing_watched_is_not_a_finding() -> None:
