@@ -1,12 +1,18 @@
-"""Putting findings together."""
+"""Putting findings together: of several channels, and of several shards of one channel."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from scenarios.checkers.record import MAX_OFFENDERS, Record
 from scenarios.verdicts import Finding
+
+_PLACE = ("received_ns", "reader", "batch", "slot")
+_MESSAGE = ("producer", "seq")
+_COUNT = re.compile(r"(^|; |, )(\d+) ")
+"""A clause of a note that begins with a number counts something."""
 
 
 def combined(name: str, parts: Iterable[Finding]) -> Finding:
@@ -25,6 +31,44 @@ def combined(name: str, parts: Iterable[Finding]) -> Finding:
         offenders=tuple(offender for part in testable for offender in part.offenders)[:MAX_OFFENDERS],
         note="; ".join(dict.fromkeys(part.note for part in testable if part.note)),
     )
+
+
+def added(parts: Sequence[Finding]) -> Finding:
+    """One finding of the same check on all shards of one channel: what it would have found on the whole.
+
+    Counts are added, in notes too where a clause begins with one; the offenders are the first of all.
+    """
+    whole = combined(parts[0].property, parts)
+    testable = [part for part in parts if not part.not_testable]
+    offenders = first_of(offender for part in testable for offender in part.offenders)
+    return replace(whole, offenders=offenders, note=_added_notes([part.note for part in testable]))
+
+
+def first_of(offenders: Iterable[Mapping[str, object]]) -> tuple[Mapping[str, object], ...]:
+    """The first by order of delivery; those that were never delivered, by producer and seq."""
+    return tuple(sorted(offenders, key=_where)[:MAX_OFFENDERS])
+
+
+def _where(offender: Mapping[str, object]) -> tuple[int, ...]:
+    names = _PLACE if "received_ns" in offender else _MESSAGE
+    return tuple(int(str(offender[name])) for name in names)
+
+
+def _added_notes(notes: Iterable[str]) -> str:
+    """Notes that differ in their counts alone become one."""
+    totals: dict[str, list[int]] = {}
+    for note in notes:
+        words = _COUNT.sub(r"\1# ", note)
+        counts = [int(found[2]) for found in _COUNT.finditer(note)]
+        before = totals.setdefault(words, [0] * len(counts))
+        totals[words] = [one + other for one, other in zip(before, counts, strict=True)]
+    return "; ".join(_filled(words, counts) for words, counts in totals.items() if words)
+
+
+def _filled(words: str, counts: Sequence[int]) -> str:
+    for count in counts:
+        words = words.replace("# ", f"{count} ", 1)
+    return words
 
 
 def with_waits(finding: Finding, record: Record) -> Finding:

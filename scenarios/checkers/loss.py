@@ -8,11 +8,26 @@ messages are not claimed.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
 import numpy as np
 
 from brokers.types import NO_PLACE, Outcome
+from scenarios.checkers.findings import first_of
 from scenarios.checkers.record import MAX_OFFENDERS, Delivered, Ids, Mask, Record
 from scenarios.verdicts import Finding
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What was looked for in one part of a history, and what of it was missing. Parts add up."""
+
+    observable: int
+    missing: int
+    unknown: int
+    unattributed: int
+    offenders: tuple[Mapping[str, object], ...]
 
 
 def lost(record: Record, delivered: Delivered, *, drained: bool, in_order: bool = False) -> Finding:
@@ -22,24 +37,38 @@ def lost(record: Record, delivered: Delivered, *, drained: bool, in_order: bool 
     ``in_order``: each partition went to one of these readers in order of place, so that what lies below a place that
     was read, and did not come, is missing. (Not so where consumers share a partition: a message may still be in hand.)
     """
+    return claimed([search(record, delivered, drained=drained, in_order=in_order)], drained=drained)
+
+
+def search(record: Record, delivered: Delivered, *, drained: bool, in_order: bool = False) -> Search:
+    """Look for every acknowledged send. ``in_order`` needs the whole channel: a shard sees no highest place."""
     sent = record.sent
     required = sent.outcome == Outcome.ACKNOWLEDGED
-    seen = np.zeros(len(sent), bool)
-    seen[delivered.message[delivered.message >= 0]] = True
-    observable = required & (seen | (np.ones(len(sent), bool) if drained else _below(record, delivered, in_order)))
+    seen = delivered.first(len(sent)) >= 0
+    observable = required if drained else required & (seen | _below(record, delivered, in_order))
     missing = np.flatnonzero(observable & ~seen)
-    unattributed = int((delivered.message < 0).sum())
-    doubtful = min(len(missing), unattributed)
-    unknown = int((sent.outcome == Outcome.UNKNOWN).sum()) + int((required & ~observable).sum()) + doubtful
+    return Search(
+        int(observable.sum()),
+        len(missing),
+        int((sent.outcome == Outcome.UNKNOWN).sum()) + int((required & ~observable).sum()),
+        int((delivered.message < 0).sum()),
+        _offenders(record, missing),
+    )
+
+
+def claimed(parts: Sequence[Search], *, drained: bool) -> Finding:
+    """The finding of one channel. Any unidentified delivery could be any missing message, in whatever part."""
+    missing = sum(part.missing for part in parts)
+    doubtful = min(missing, sum(part.unattributed for part in parts))
     notes = ["after a proven drain" if drained else "not drained: looked for only as far as was read"]
     if doubtful:
         notes.append(f"{doubtful} missing messages are not claimed: as many deliveries could not be identified")
     return Finding(
         "delivery.no_loss",
-        observations=int(observable.sum()) - doubtful,
-        violations=len(missing) - doubtful,
-        unknown=unknown,
-        offenders=_offenders(record, missing) if len(missing) > doubtful else (),
+        observations=sum(part.observable for part in parts) - doubtful,
+        violations=missing - doubtful,
+        unknown=sum(part.unknown for part in parts) + doubtful,
+        offenders=first_of(offender for part in parts for offender in part.offenders) if missing > doubtful else (),
         note="; ".join(notes),
     )
 

@@ -74,9 +74,9 @@ def _in_order(
         ~overtaken & (reader[first[later]] != reader[first[earlier]]) & (received[first[later]] < ended[first[earlier]])
     )
     bad = np.flatnonzero(overtaken | overlapping)
-    bad = bad[np.argsort(received[first[later[bad]]], kind="stable")]
+    bad = bad[np.argsort(first[earlier[bad]], kind="stable")]
     note = f"{int(overtaken.sum())} delivered before an earlier one"
-    if len(np.unique(reader)) > 1:
+    if len(record.history.readers(channel=record.channel)) > 1:
         note += f", {int(overlapping.sum())} delivered to another consumer while an earlier one was in process"
     return Finding(
         name,
@@ -123,6 +123,7 @@ def after_release(name: str, record: Record, delivered: Delivered, producers: li
         overtaken[:-1] = (lines.line[1:] == lines.line[:-1]) & (best[1:] < rank[:-1])
     observed = was_released[lines.message]
     bad = np.flatnonzero(overtaken & observed)
+    bad = bad[np.argsort(rank[bad], kind="stable")]
     return Finding(
         name,
         observations=int(observed.sum()),

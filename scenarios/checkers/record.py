@@ -2,8 +2,9 @@
 
 Messages have an *id*: sends of the channel numbered from 0 by (producer, seq). As ``seq`` has no gaps an id is a
 sum, and joining deliveries to sends is one gather instead of a sort. Deliveries are in *order of delivery*: by
-the time of their batch, then as the reader had them. Columns are gathered when they are asked for, so
-that a large history is not held twice.
+the time of their batch, then reader, batch and slot, however the history was cut into files. Columns are gathered
+when they are asked for, so that a large history is not held twice; what several checkers derive (first
+deliveries, settlements) is derived once and kept with the record.
 
 A delivery whose stamp is damaged does not say reliably which message it was: it is attributed by its place, where the
 channel has places, and to no message (-1) otherwise.
@@ -11,20 +12,22 @@ channel has places, and to no message (-1) otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from brokers.types import NO_PLACE, Outcome
+from scenarios.checkers import numbering
+from scenarios.checkers.numbering import Ids as Ids
 from scenarios.history import Action, Column, Columns, History
 from scenarios.stamp import INTACT
 
 NEVER = np.iinfo(np.int64).max
 MAX_OFFENDERS = 10
 
-Ids = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
 
@@ -55,7 +58,7 @@ class Sent:
         }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Delivered:
     """Deliveries in order of delivery. ``message`` is an id of ``Sent``, or -1."""
 
@@ -76,15 +79,27 @@ class Delivered:
         return self.only(np.isin(self.column("reader"), readers))
 
     def known(self) -> Delivered:
-        return self.only(self.message >= 0)
+        """Those that are of some message. Always the same value, so that what it keeps is shared."""
+        return self._known
+
+    @cached_property
+    def _known(self) -> Delivered:
+        known = self.message >= 0
+        return self if known.all() else self.only(known)
 
     def first(self, messages: int) -> Ids:
-        """For each message id the index of its first delivery, or -1."""
-        return _first(self.message, messages)
+        """For each of ``messages`` ids the index of its first delivery, or -1. Not to be written to."""
+        if messages not in self._firsts:
+            self._firsts[messages] = _first(self.message, messages)
+        return self._firsts[messages]
+
+    @cached_property
+    def _firsts(self) -> dict[int, Ids]:
+        return {}
 
     def describe(self, at: int) -> dict[str, object]:
         row = self.rows[at]
-        names = ("reader", "partition", "place", "received_ns")
+        names = ("reader", "batch", "slot", "partition", "place", "received_ns")
         return {name: int(self.source[name][row]) for name in names}
 
 
@@ -98,6 +113,16 @@ class Settled:
 
 
 @dataclass(frozen=True, slots=True)
+class Whole:
+    """What a shard must know of the history that it is a part of."""
+
+    last_sent_ns: Mapping[int, int]
+    """By producer."""
+    events_ns: Mapping[int, Ids]
+    """By reader: every time at which one of its calls ended, ascending."""
+
+
+@dataclass(frozen=True)
 class Record:
     """Everything that happened on one channel."""
 
@@ -106,6 +131,8 @@ class Record:
     sent: Sent
     delivered: Delivered
     last_sent_ns: int
+    whole: Whole | None = None
+    """Where the history is a shard."""
 
     def consumers(self, **attributes: object) -> list[int]:
         return self.history.readers(channel=self.channel, kind="consumer", **attributes)
@@ -117,38 +144,64 @@ class Record:
 
     def settled(self, delivered: Delivered, action: Action) -> Settled:
         """Settlements of these deliveries by one action."""
+        if action not in self._settled:
+            self._settled[action] = self._of_all(action)
+        found = self._settled[action]
+        return Settled(found.asked_ns[delivered.rows], found.settled_ns[delivered.rows])
+
+    def events_ns(self, reader: int) -> Ids:
+        """Times at which calls of this reader ended (it received, or a settlement was answered), ascending."""
+        if self.whole is not None:
+            return self.whole.events_ns.get(reader, np.empty(0, np.int64))
+        deliveries, settles = self.history.deliveries, self.history.settles
+        received = deliveries["received_ns"][deliveries["reader"] == reader]
+        return np.unique(np.concatenate([received, settles["settled_ns"][settles["reader"] == reader]]))
+
+    def _of_all(self, action: Action) -> Settled:
+        """For every row of the history's deliveries."""
         settles = self.history.settles
-        chosen = np.flatnonzero(settles["action"] == action)
         asked = np.full(len(self.history.deliveries["slot"]), NEVER, np.int64)
         answered = asked.copy()
-        rows = _rows_of_settles(self.history, chosen)
-        found = rows >= 0
-        chosen, rows = chosen[found], rows[found]
+        chosen = np.flatnonzero((settles["action"] == action) & (self._delivery_of >= 0))
+        if len(chosen) == len(self._delivery_of):
+            chosen = slice(None)  # type: ignore[assignment]  # all: views instead of copies
+        rows, outcome = self._delivery_of[chosen], settles["outcome"][chosen]
         asked[rows] = settles["asked_ns"][chosen]
-        fine = settles["outcome"][chosen] == Outcome.ACKNOWLEDGED
-        answered[rows[fine]] = settles["settled_ns"][chosen[fine]]
-        return Settled(asked[delivered.rows], answered[delivered.rows])
+        fine = outcome == Outcome.ACKNOWLEDGED
+        answered[rows[fine]] = settles["settled_ns"][chosen][fine]
+        return Settled(asked, answered)
+
+    @cached_property
+    def _settled(self) -> dict[Action, Settled]:
+        return {}
+
+    @cached_property
+    def _delivery_of(self) -> Ids:
+        """For each row of the history's settles the row of its delivery, or -1."""
+        return numbering.rows_of_settles(self.history.deliveries, self.history.settles)
 
 
-def of_channel(history: History, channel: str) -> Record:
-    """The record of one channel. Raises ValueError for sends that are not numbered without gaps."""
+def of_channel(history: History, channel: str, whole: Whole | None = None) -> Record:
+    """The record of one channel. Raises ValueError for sends that are not numbered without gaps.
+
+    ``whole`` is given for a shard, where numbers have gaps and some of what happened is elsewhere.
+    """
     producers = history.producers(channel=channel)
-    bases, counts = _numbering(history.sends, producers)
-    sent = _sent(history, bases, counts)
+    numbers = numbering.of(history.sends, producers, gaps=whole is not None)
+    sent = _sent(history, numbers)
     source = history.deliveries
     rows = np.flatnonzero(np.isin(source["reader"], history.readers(channel=channel)))
-    received = source["received_ns"][rows]
-    if len(received) and (np.diff(received) < 0).any():
-        # Stable: within one reader the rows of the history are in its own order already.
-        rows = rows[np.argsort(received, kind="stable")]
-    message = _ids(bases, counts, source["producer"][rows], source["seq"][rows])
+    rows = _in_order_of_delivery(source, rows)
+    message = numbers.ids(source["producer"][rows], source["seq"][rows])
     damaged = np.flatnonzero(source["status"][rows] != INTACT)
     message[damaged] = -1
     if len(damaged):
         message[damaged] = _by_place(sent, source, rows, message, damaged)
-    ours = np.isin(history.sends["producer"], producers)
-    last_sent_ns = int(history.sends["sent_ns"][ours].max(initial=0))
-    return Record(history, channel, sent, Delivered(source, rows, message), last_sent_ns)
+    if whole is None:
+        last_sent_ns = int(history.sends["sent_ns"][numbers.rows].max(initial=0))
+    else:
+        last_sent_ns = max((whole.last_sent_ns.get(producer, 0) for producer in producers), default=0)
+    return Record(history, channel, sent, Delivered(source, rows, message), last_sent_ns, whole)
 
 
 def channels(history: History, **attributes: object) -> list[str]:
@@ -156,43 +209,35 @@ def channels(history: History, **attributes: object) -> list[str]:
     return list(dict.fromkeys(str(mark["channel"]) for mark in history.events("producer", **attributes)))
 
 
-def _numbering(sends: Columns, producers: Sequence[int]) -> tuple[Ids, Ids]:
-    """(first id, number of sends) by producer number; a number of 0 for producers that are not meant."""
-    highest = max(producers, default=-1)
-    counts = np.zeros(highest + 2, np.int64)
-    if len(sends["producer"]):
-        found = np.bincount(sends["producer"], minlength=highest + 1)
-        for producer in producers:
-            counts[producer] = found[producer]
-    return np.concatenate([[0], np.cumsum(counts)[:-1]]), counts
+def _in_order_of_delivery(source: Columns, rows: Ids) -> Ids:
+    """Most often one stable sort by time is enough: rows of one time are of one batch, and stand in its order."""
+    received = source["received_ns"][rows]
+    if len(rows) and (received[1:] < received[:-1]).any():
+        order = np.argsort(received, kind="stable")
+        rows, received = rows[order], received[order]
+    ties = np.flatnonzero(received[1:] == received[:-1])
+    in_order = np.ones(len(ties), bool)
+    for name in ("slot", "batch", "reader"):
+        before, after = source[name][rows[ties]], source[name][rows[ties + 1]]
+        in_order = (before < after) | ((before == after) & in_order)
+    if in_order.all():
+        return rows
+    return rows[np.lexsort([*(source[name][rows] for name in ("slot", "batch", "reader")), received])]
 
 
-def _ids(bases: Ids, counts: Ids, producer: Column, seq: Column) -> Ids:
-    """Ids of these messages; -1 for those that the channel's producers never sent."""
-    safe = np.where((producer >= 0) & (producer < len(counts)), producer, len(counts) - 1)
-    inside = (seq >= 0) & (seq < counts[safe])
-    ids: Ids = np.where(inside, bases[safe] + seq, -1)
-    return ids
-
-
-def _sent(history: History, bases: Ids, counts: Ids) -> Sent:
+def _sent(history: History, numbers: numbering.Numbers) -> Sent:
     sends, settled = history.sends, history.settled
-    ids = _ids(bases, counts, sends["producer"], sends["seq"])
-    total = int(counts.sum())
-    kept = np.flatnonzero(ids >= 0)
-    if not np.array_equal(np.bincount(ids[kept], minlength=total), np.ones(total, np.int64)):
-        raise ValueError("the sends of a history are not numbered from 0 without gaps")
-    by_id = np.empty(total, np.int64)
-    by_id[ids[kept]] = kept
-    settled_ids = _ids(bases, counts, settled["producer"], settled["seq"])
-    rows = np.flatnonzero(settled_ids >= 0)
+    settled_ids = numbers.ids(settled["producer"], settled["seq"])
+    ours = settled_ids >= 0
+    rows = slice(None) if ours.all() else np.flatnonzero(ours)
+    settled_ids = settled_ids[rows]
 
     def joined(name: str, missing: int) -> Column:
-        column = np.full(total, missing, settled[name].dtype)
-        column[settled_ids[rows]] = settled[name][rows]
+        column = np.full(len(numbers.rows), missing, settled[name].dtype)
+        column[settled_ids] = settled[name][rows]
         return column
 
-    own = {name: sends[name][by_id] for name in ("producer", "seq", "key", "size", "checksum")}
+    own = {name: sends[name][numbers.rows] for name in ("producer", "seq", "key", "size", "checksum")}
     return Sent(
         **own,
         outcome=joined("outcome", int(Outcome.UNKNOWN)),
@@ -218,27 +263,6 @@ def _by_place(sent: Sent, source: Columns, rows: Ids, message: Ids, damaged: Ids
         known[int(sent.partition[number]), int(sent.place[number])] = number
     spots = zip(source["partition"][rows[damaged]].tolist(), wanted.tolist(), strict=True)
     return np.array([-1 if spot[1] == NO_PLACE else known.get(spot, -1) for spot in spots], np.int64)
-
-
-def _rows_of_settles(history: History, chosen: Ids) -> Ids:
-    """The row of ``deliveries`` that each of these settles is about, or -1.
-
-    The rows of one batch stand together, slot 0 first, so a row is the batch's first row and the slot.
-    """
-    deliveries, settles = history.deliveries, history.settles
-    starts = np.flatnonzero(deliveries["slot"] == 0)
-    width = int(max(deliveries["batch"].max(initial=0), settles["batch"].max(initial=0))) + 1
-    codes = deliveries["reader"][starts].astype(np.int64) * width + deliveries["batch"][starts]
-    order = np.argsort(codes, kind="stable")
-    wanted = settles["reader"][chosen].astype(np.int64) * width + settles["batch"][chosen]
-    at = np.searchsorted(codes[order], wanted)
-    inside = at < len(codes)
-    at = np.minimum(at, max(len(codes) - 1, 0))
-    if not len(codes):
-        return np.full(len(chosen), -1, np.int64)
-    found = inside & (codes[order][at] == wanted)
-    rows: Ids = np.where(found, starts[order][at] + settles["slot"][chosen], -1)
-    return rows
 
 
 def _first(ids: Ids, count: int) -> Ids:
