@@ -38,6 +38,8 @@ from brokers.types import Outcome, Received, Settlements
 from scenarios import stamp
 
 Column = npt.NDArray[Any]
+Columns = Mapping[str, Column]
+Mark = Mapping[str, Any]
 
 
 class Action(IntEnum):
@@ -54,7 +56,7 @@ def _schema(**columns: pa.DataType) -> pa.Schema:
 
 
 _I8, _I32, _I64, _U64 = pa.int8(), pa.int32(), pa.int64(), pa.uint64()
-_DTYPES: Mapping[pa.DataType, npt.DTypeLike] = {_I8: np.int8, _I32: np.int32, _I64: np.int64, _U64: np.uint64}
+DTYPES: Mapping[pa.DataType, npt.DTypeLike] = {_I8: np.int8, _I32: np.int32, _I64: np.int64, _U64: np.uint64}
 
 SCHEMAS: Mapping[str, pa.Schema] = {
     "sends": _schema(producer=_I32, seq=_I64, key=_I64, size=_I32, checksum=_U64, intended_ns=_I64, sent_ns=_I64),
@@ -79,6 +81,7 @@ SCHEMAS: Mapping[str, pa.Schema] = {
 }
 
 _ROWS_PER_GROUP = 131_072
+_ROWS_PER_STRETCH = 262_144
 _RANDOM_COLUMNS = frozenset({"checksum"})
 """Nothing shortens these: trying costs as much as all other columns of a row together."""
 
@@ -120,7 +123,7 @@ class _Table:
                 column_encoding=deltas,
                 write_statistics=False,
             )
-        arrays = [_arrow(self._column(field.name, _DTYPES[field.type]), field.type) for field in self._schema]
+        arrays = [_arrow(self._column(field.name, DTYPES[field.type]), field.type) for field in self._schema]
         self._parts, self._counts, self._rows = [], [], 0
         self._writer.write_table(pa.Table.from_arrays(arrays, schema=self._schema))
 
@@ -144,13 +147,13 @@ class _Table:
 
 # pyarrow's own conversions from and to NumPy import pandas first: seconds that a load process has not.
 def _arrow(column: Column, kind: pa.DataType) -> pa.Array[Any]:
-    values = np.ascontiguousarray(column, _DTYPES[kind])
+    values = np.ascontiguousarray(column, DTYPES[kind])
     return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(values.data)])
 
 
 def _numpy(column: pa.ChunkedArray[Any], kind: pa.DataType) -> Column:
     """Without a copy where there is only one chunk. No column of a history has nulls."""
-    dtype = np.dtype(_DTYPES[kind])
+    dtype = np.dtype(DTYPES[kind])
     parts = [np.empty(0, dtype)]
     for chunk in column.chunks:
         values = chunk.buffers()[1]
@@ -267,14 +270,15 @@ class Writer:
             },
         )
 
+    def rows(self, kind: str, columns: Columns) -> None:
+        """Rows of one table as they are, for histories that no run wrote."""
+        self._tables[kind].append(len(next(iter(columns.values()))), columns)
+
     def close(self) -> None:
         for table in self._tables.values():
             table.close()
         if not self._marks.closed:
             self._marks.close()
-
-
-Columns = Mapping[str, Column]
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,16 +343,47 @@ def load(directory: Path) -> History:
             except (pa.ArrowException, OSError) as error:
                 raise ValueError(f"damaged history file {path}: {error}") from error
         if not parts:
-            return {field.name: np.empty(0, _DTYPES[field.type]) for field in schema}
+            return {field.name: np.empty(0, DTYPES[field.type]) for field in schema}
         whole = pa.concat_tables(parts)
         return {field.name: _numpy(whole.column(field.name), field.type) for field in schema}
 
-    marks = []
+    return History(table("sends"), table("settled"), table("deliveries"), table("settles"), marks(directory))
+
+
+def marks(directory: Path) -> list[Mark]:
+    """Marks alone, in order of time. Raises ValueError, naming the file and line, for one that is damaged."""
+    found = []
     for path in sorted(directory.glob("marks.*.jsonl")):
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             try:
-                marks.append(json.loads(line))
+                found.append(json.loads(line))
             except ValueError as error:
                 raise ValueError(f"damaged history file {path}, line {number}: {error}") from error
-    marks.sort(key=lambda mark: mark["at_ns"])
-    return History(table("sends"), table("settled"), table("deliveries"), table("settles"), marks)
+    found.sort(key=lambda mark: mark["at_ns"])
+    return found
+
+
+def rows(directory: Path, kind: str) -> int:
+    """Number of rows of one table. Raises ValueError, naming the file, for one that is damaged."""
+    return sum(_opened(path).metadata.num_rows for path in sorted(directory.glob(f"{kind}.*.parquet")))
+
+
+def stream(directory: Path, kind: str, names: Sequence[str] = ()) -> Iterator[Columns]:
+    """One table in stretches of at most ``_ROWS_PER_STRETCH`` rows, file by file; all columns unless named."""
+    schema = SCHEMAS[kind]
+    chosen = list(names) or schema.names
+    for path in sorted(directory.glob(f"{kind}.*.parquet")):
+        with _opened(path) as file:
+            try:
+                for part in file.iter_batches(_ROWS_PER_STRETCH, columns=chosen, use_threads=False):
+                    table = pa.Table.from_batches([part])
+                    yield {name: _numpy(table.column(name), schema.field(name).type) for name in chosen}
+            except (pa.ArrowException, OSError) as error:
+                raise ValueError(f"damaged history file {path}: {error}") from error
+
+
+def _opened(path: Path) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(path)
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"damaged history file {path}: {error}") from error

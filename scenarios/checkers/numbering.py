@@ -52,7 +52,7 @@ class Sparse:
     rows: Ids
 
     def ids(self, producer: Column, seq: Column) -> Ids:
-        return _found(self.codes, _codes(producer, seq))
+        return found(self.codes, _codes(producer, seq))
 
 
 def of(sends: Columns, producers: Sequence[int], *, gaps: bool) -> Numbers:
@@ -129,14 +129,15 @@ def _codes(producer: Column, seq: Column) -> Ids:
 def _found_in(codes: Ids, wanted: Ids) -> Ids:
     """The index of each wanted code in ``codes`` (in any order), or -1."""
     if (codes[1:] >= codes[:-1]).all():
-        return _found(codes, wanted)
+        return found(codes, wanted)
     # Codes come in a few ascending stretches, one or more a file: a merge sort takes them as they are.
     order = np.argsort(codes, kind="stable")
-    at = _found(codes[order], wanted)
+    at = found(codes[order], wanted)
     return np.where(at >= 0, order[np.maximum(at, 0)], -1)
 
 
-def _found(ascending: Ids, wanted: Ids) -> Ids:
+def found(ascending: Ids, wanted: Ids) -> Ids:
+    """The index of each wanted code in ascending codes, or -1."""
     if not len(ascending):
         return np.full(len(wanted), -1, np.int64)
     at = np.searchsorted(ascending, wanted)

@@ -1,0 +1,306 @@
+"""A history on disk, cut into shards that fit in memory: a large one is judged by the same checkers, shard by shard.
+
+All of a message, and all messages of one producer and key, lie in one shard: its sends, what became of them, its
+deliveries and their settlements. So whatever is said of messages, or of the order within a key, adds up
+(``findings.added``). Each table is read once and written once to a temporary directory beside the history, which is
+removed whatever happens.
+
+What stays in memory grows with the history, but slowly: one byte a send and one a delivery (their shards),
+and about 32 bytes a *batch* (its first row and its reader's times).
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from brokers.types import NO_PLACE
+from scenarios import history as histories
+from scenarios.checkers import numbering
+from scenarios.checkers.numbering import GAPS, Ids
+from scenarios.checkers.record import Whole
+from scenarios.history import DTYPES, SCHEMAS, Column, Columns, History, select
+from scenarios.stamp import INTACT
+
+MESSAGES_PER_SHARD = 1_000_000
+_MOST_SHARDS = 255
+_NO_SHARD = 255
+_KINDS = tuple(SCHEMAS)
+_ROW_BYTES = {kind: sum(np.dtype(DTYPES[entry.type]).itemsize for entry in schema) for kind, schema in SCHEMAS.items()}
+
+Shards = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A history in shards; each is a ``History`` with gaps in its numbers."""
+
+    count: int
+    whole: Whole
+    spool: Spool
+
+    def __iter__(self) -> Iterator[History]:
+        for shard in range(self.count):
+            yield self.spool.read(shard)
+
+
+@contextmanager
+def cut(directory: Path, messages_per_shard: int = MESSAGES_PER_SHARD) -> Iterator[Cut]:
+    """Cut the history in ``directory``; the shards live as long as the context.
+
+    Raises ValueError for a damaged history, OSError where the disk has no room.
+    """
+    rows = {kind: histories.rows(directory, kind) for kind in _KINDS}
+    count = min(max(1, -(-max(rows["sends"], rows["deliveries"]) // messages_per_shard)), _MOST_SHARDS)
+    needed = sum(rows[kind] * _ROW_BYTES[kind] for kind in _KINDS)
+    free = shutil.disk_usage(directory).free
+    if needed > free:
+        raise OSError(
+            f"judging {directory} needs {needed / 1e9:.1f} GB of disk beside it, {free / 1e9:.1f} GB are free"
+        )
+    with tempfile.TemporaryDirectory(prefix=".shards-", dir=directory) as where:
+        cutter = _Cutter(directory, Spool(Path(where), count, histories.marks(directory)), count)
+        yield Cut(count, cutter.cut(rows["deliveries"]), cutter.spool)
+
+
+class Spool:
+    """Rows of shards on disk, as they were appended: stretches of whole columns, one after the other."""
+
+    def __init__(self, directory: Path, count: int, marks: list[histories.Mark]) -> None:
+        self.marks = marks
+        self._directory, self._count = directory, count
+        self._stretches: dict[tuple[str, int], list[int]] = defaultdict(list)
+
+    def append(self, kind: str, columns: Columns, shards: Shards) -> None:
+        """Rows go to their shards; those of ``_NO_SHARD`` nowhere."""
+        order = np.argsort(shards, kind="stable")  # 8 bits: NumPy counts instead of sorting
+        ends = np.cumsum(np.bincount(shards, minlength=_NO_SHARD + 1))
+        ordered = [columns[name][order] for name in SCHEMAS[kind].names]
+        for shard in range(self._count):
+            first, last = int(ends[shard - 1]) if shard else 0, int(ends[shard])
+            if last > first:
+                self._stretches[kind, shard].append(last - first)
+                with self._path(kind, shard).open("ab", buffering=0) as file:
+                    file.write(b"".join([column[first:last].data for column in ordered]))
+
+    def read(self, shard: int) -> History:
+        sends, settled, deliveries, settles = (self._table(kind, shard) for kind in _KINDS)
+        return History(sends, settled, deliveries, settles, self.marks)
+
+    def _table(self, kind: str, shard: int) -> Columns:
+        counts = self._stretches.get((kind, shard), [])
+        fields = [(entry.name, np.dtype(DTYPES[entry.type])) for entry in SCHEMAS[kind]]
+        table = {name: np.empty(sum(counts), dtype) for name, dtype in fields}
+        if not counts:
+            return table
+        raw = memoryview(self._path(kind, shard).read_bytes())
+        offset = row = 0
+        for count in counts:
+            for name, dtype in fields:
+                table[name][row : row + count] = np.frombuffer(raw, dtype, count, offset)
+                offset += count * dtype.itemsize
+            row += count
+        return table
+
+    def _path(self, kind: str, shard: int) -> Path:
+        return self._directory / f"{kind}.{shard}"
+
+
+@dataclass(slots=True)
+class _Damaged:
+    """Deliveries whose stamp is damaged, and which message the history's other rows name for their places."""
+
+    spots: set[tuple[str, int, int]] = field(default_factory=set)
+    places: Ids = field(default_factory=lambda: np.empty(0, np.int64))
+    sent: dict[tuple[str, int, int], int] = field(default_factory=dict)
+    delivered: dict[tuple[str, int, int], tuple[tuple[int, ...], int]] = field(default_factory=dict)
+
+    def shard(self, spot: tuple[str, int, int], owners: Shards) -> int:
+        """As in ``record``: what was sent there, else the last that was delivered intact from there, else any."""
+        if spot in self.sent:
+            return int(owners[self.sent[spot]])
+        if spot in self.delivered:
+            return int(owners[self.delivered[spot][1]])
+        return 0
+
+
+class _Cutter:
+    def __init__(self, directory: Path, spool: Spool, count: int) -> None:
+        self.spool = spool
+        self._directory, self._count = directory, count
+        marks = History({}, {}, {}, {}, spool.marks)
+        self._sent_to = {int(mark["producer"]): str(mark["channel"]) for mark in marks.events("producer")}
+        self._read_from = {int(mark["reader"]): str(mark["channel"]) for mark in marks.events("reader")}
+        self._damaged = _Damaged()
+        self._last_sent_ns: dict[int, int] = {}
+        self._events: dict[int, list[Ids]] = defaultdict(list)
+
+    def cut(self, deliveries: int) -> Whole:
+        self._number()
+        self._find_damaged()
+        self._sends()
+        self._settled()
+        shards, batches, starts = self._deliveries(deliveries)
+        self._settles(shards, batches, starts)
+        events = {reader: np.unique(np.concatenate(parts)) for reader, parts in self._events.items()}
+        return Whole(self._last_sent_ns, events)
+
+    def _number(self) -> None:
+        """Ids over all producers, so that a table of one byte a message says where it lies."""
+        counts = np.zeros(0, np.int64)
+        for part in histories.stream(self._directory, "sends", ["producer"]):
+            found = np.bincount(part["producer"], minlength=len(counts))
+            found[: len(counts)] += counts
+            counts = found
+        self._counts = np.append(counts, 0)
+        self._bases = np.cumsum(self._counts) - self._counts
+        self._owners = np.full(int(counts.sum()), _NO_SHARD, np.uint8)
+
+    def _ids(self, columns: Columns) -> Ids:
+        return numbering.dense_ids(self._bases, self._counts, columns["producer"], columns["seq"])
+
+    def _find_damaged(self) -> None:
+        for part in histories.stream(self._directory, "deliveries", ["status", "reader", "partition", "place"]):
+            bad = np.flatnonzero((part["status"] != INTACT) & (part["place"] != NO_PLACE))
+            self._damaged.spots.update(self._spots_of_deliveries(select(part, bad)) if len(bad) else ())
+        self._damaged.places = np.array(sorted({spot[2] for spot in self._damaged.spots}), np.int64)
+
+    def _spots_of_deliveries(self, rows: Columns) -> list[tuple[str, int, int]]:
+        channels = [self._read_from.get(reader, "") for reader in rows["reader"].tolist()]
+        return list(zip(channels, rows["partition"].tolist(), rows["place"].tolist(), strict=True))
+
+    def _sends(self) -> None:
+        for part in histories.stream(self._directory, "sends"):
+            ids = self._ids(part)
+            if (ids < 0).any():
+                raise ValueError(GAPS)
+            shards = self._shards_of_lines(part["producer"], part["key"])
+            self._owners[ids] = shards
+            self.spool.append("sends", part, shards)
+            for producer in np.flatnonzero(np.bincount(part["producer"])).tolist():
+                last = int(part["sent_ns"][part["producer"] == producer].max())
+                self._last_sent_ns[producer] = max(last, self._last_sent_ns.get(producer, 0))
+        # As many rows as ids, and every id has one: none has two.
+        if (self._owners == _NO_SHARD).any():
+            raise ValueError(GAPS)
+
+    def _shards_of_lines(self, producer: Column, key: Column) -> Shards:
+        mixed = (key.astype(np.uint64) + (producer.astype(np.uint64) << np.uint64(48))) * np.uint64(0x9E3779B97F4A7C15)
+        shards: Shards = (((mixed >> np.uint64(40)) * np.uint64(self._count)) >> np.uint64(24)).astype(np.uint8)
+        return shards
+
+    def _owners_of(self, ids: Ids, otherwise: int) -> Shards:
+        if len(ids) and ids.min() >= 0:
+            return self._owners[ids]
+        shards = np.full(len(ids), otherwise, np.uint8)
+        known = np.flatnonzero(ids >= 0)
+        shards[known] = self._owners[ids[known]]
+        return shards
+
+    def _settled(self) -> None:
+        for part in histories.stream(self._directory, "settled"):
+            ids = self._ids(part)
+            self.spool.append("settled", part, self._owners_of(ids, _NO_SHARD))
+            rows = self._at_damaged_places(part, ids)
+            for row in rows.tolist():
+                channel = self._sent_to.get(int(part["producer"][row]), "")
+                spot = (channel, int(part["partition"][row]), int(part["place"][row]))
+                self._damaged.sent[spot] = max(int(ids[row]), self._damaged.sent.get(spot, -1))
+
+    def _at_damaged_places(self, part: Columns, ids: Ids) -> Ids:
+        if not len(self._damaged.places):
+            return np.empty(0, np.int64)
+        return np.flatnonzero((ids >= 0) & np.isin(part["place"], self._damaged.places))
+
+    def _deliveries(self, total: int) -> tuple[Shards, Ids, Ids]:
+        """The shard of each row, and for each batch its reader and number (as one code) and first row."""
+        shards = np.empty(total, np.uint8)
+        late: list[tuple[int, Columns]] = []
+        batches, starts = [], []
+        before = np.array([-1, -1, -1], np.int64)
+        row = 0
+        for part in histories.stream(self._directory, "deliveries"):
+            ids = self._ids(part)
+            ids[part["status"] != INTACT] = -1
+            ours = self._owners_of(ids, 0)
+            begins = part["slot"] == 0
+            before = _check_batches(part, begins, before)
+            first = np.flatnonzero(begins)
+            batches.append(np.stack([part["reader"][first].astype(np.int64), part["batch"][first]]))
+            starts.append(first + row)
+            self._note_events(part["reader"][first], part["received_ns"][first])
+            self._note_places(part, ids)
+            bad = np.flatnonzero(part["status"] != INTACT)
+            if len(bad):
+                late.append((row, {**select(part, bad), "row": bad}))
+                spooled = ours.copy()
+                spooled[bad] = _NO_SHARD
+                self.spool.append("deliveries", part, spooled)
+            else:
+                self.spool.append("deliveries", part, ours)
+            shards[row : row + len(ours)] = ours
+            row += len(ours)
+        for base, rows in late:
+            found = [self._damaged.shard(spot, self._owners) for spot in self._spots_of_deliveries(rows)]
+            shards[base + rows["row"]] = found
+            self.spool.append("deliveries", rows, np.array(found, np.uint8))
+        if not starts:
+            return shards, np.empty((2, 0), np.int64), np.empty(0, np.int64)
+        return shards, np.concatenate(batches, axis=1), np.concatenate(starts)
+
+    def _note_events(self, reader: Column, at_ns: Column) -> None:
+        for number in np.unique(reader).tolist():
+            self._events[number].append(np.unique(at_ns[reader == number]))
+
+    def _note_places(self, part: Columns, ids: Ids) -> None:
+        for row in self._at_damaged_places(part, ids).tolist():
+            reader = int(part["reader"][row])
+            channel = self._read_from.get(reader, "")
+            if self._sent_to.get(int(part["producer"][row])) != channel:
+                continue
+            spot = (channel, int(part["partition"][row]), int(part["place"][row]))
+            when = (int(part["received_ns"][row]), reader, int(part["batch"][row]), int(part["slot"][row]))
+            self._damaged.delivered[spot] = max((when, int(ids[row])), self._damaged.delivered.get(spot, ((), -1)))
+
+    def _settles(self, shards: Shards, batches: Ids, starts: Ids) -> None:
+        width = int(batches[1].max(initial=0)) + 1
+        codes = batches[0] * width + batches[1]
+        order = np.argsort(codes, kind="stable")
+        codes, starts = codes[order], starts[order]
+        for part in histories.stream(self._directory, "settles"):
+            changes = np.flatnonzero(
+                np.concatenate(
+                    [[True], (part["reader"][1:] != part["reader"][:-1]) | (np.diff(part["settled_ns"]) != 0)]
+                )
+            )
+            self._note_events(part["reader"][changes], part["settled_ns"][changes])
+            wanted = part["reader"].astype(np.int64) * width + part["batch"]
+            wanted[part["batch"] >= width] = -1
+            at = numbering.found(codes, wanted)
+            rows = starts[np.maximum(at, 0)] + part["slot"] if len(starts) else at
+            known = np.flatnonzero((at >= 0) & (rows < len(shards)))
+            ours = np.full(len(at), _NO_SHARD, np.uint8)
+            ours[known] = shards[rows[known]]
+            self.spool.append("settles", part, ours)
+
+
+def _check_batches(part: Columns, begins: npt.NDArray[np.bool_], before: Ids) -> Ids:
+    """Rows of one batch stand together, slot 0 first. Returns what the next stretch has to continue."""
+    names = ("reader", "batch", "slot")
+    if len(begins):
+        follows = np.ones(len(begins), bool)
+        for name, last, step in zip(names, before.tolist(), (0, 0, 1), strict=True):
+            follows[1:] &= part[name][1:] == part[name][:-1] + step
+            follows[0] &= bool(part[name][0] == last + step)
+        if not (begins | follows).all():
+            raise ValueError("the deliveries of a history do not stand in batches, slot 0 first")
+        before = np.array([part[name][-1] for name in names], np.int64)
+    return before
