@@ -122,6 +122,7 @@ class _Table:
                 use_dictionary=False,
                 column_encoding=deltas,
                 write_statistics=False,
+                write_page_checksum=True,
             )
         arrays = [_arrow(self._column(field.name, DTYPES[field.type]), field.type) for field in self._schema]
         self._parts, self._counts, self._rows = [], [], 0
@@ -337,7 +338,7 @@ def load(directory: Path) -> History:
         parts = []
         for path in sorted(directory.glob(f"{kind}.*.parquet")):
             try:
-                with pq.ParquetFile(path) as file:
+                with _opened(path) as file:
                     part = file.read(use_threads=False)
                 parts.append(part.select(schema.names).cast(schema))
             except (pa.ArrowException, OSError) as error:
@@ -384,6 +385,6 @@ def stream(directory: Path, kind: str, names: Sequence[str] = ()) -> Iterator[Co
 
 def _opened(path: Path) -> pq.ParquetFile:
     try:
-        return pq.ParquetFile(path)
+        return pq.ParquetFile(path, page_checksum_verification=True)
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"damaged history file {path}: {error}") from error

@@ -75,3 +75,17 @@ def test_damage_is_named(tmp_path: Path) -> None:
     (tmp_path / "marks.x.jsonl").write_text('{"event": "a", "at_ns": 1}\n{"even\n')
     with pytest.raises(ValueError, match=r"marks\.x\.jsonl, line 2"):
         history.load(tmp_path)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.8])
+def test_a_flipped_bit_is_named(tmp_path: Path, share: float) -> None:
+    with Writer(tmp_path, "w", 7) as writer:
+        send_some(writer, 0, 5000)
+    path = tmp_path / "sends.w.parquet"
+    content = bytearray(path.read_bytes())
+    content[int(len(content) * share)] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"damaged history file .*sends\.w\.parquet"):
+        history.load(tmp_path)
+    with pytest.raises(ValueError, match=r"damaged history file .*sends\.w\.parquet"):
+        list(history.stream(tmp_path, "sends"))
