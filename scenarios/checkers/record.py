@@ -210,19 +210,24 @@ def channels(history: History, **attributes: object) -> list[str]:
 
 
 def _in_order_of_delivery(source: Columns, rows: Ids) -> Ids:
-    """Most often one stable sort by time is enough: rows of one time are of one batch, and stand in its order."""
-    received = source["received_ns"][rows]
-    if len(rows) and (received[1:] < received[:-1]).any():
-        order = np.argsort(received, kind="stable")
-        rows, received = rows[order], received[order]
-    ties = np.flatnonzero(received[1:] == received[:-1])
-    in_order = np.ones(len(ties), bool)
-    for name in ("slot", "batch", "reader"):
-        before, after = source[name][rows[ties]], source[name][rows[ties + 1]]
-        in_order = (before < after) | ((before == after) & in_order)
-    if in_order.all():
+    """Rows sorted by (received_ns, reader, batch, slot): whole batches are, where their rows stand together."""
+    if not len(rows):
         return rows
-    return rows[np.lexsort([*(source[name][rows] for name in ("slot", "batch", "reader")), received])]
+    reader, batch, slot, received = (source[name][rows] for name in ("reader", "batch", "slot", "received_ns"))
+    same = (reader[1:] == reader[:-1]) & (batch[1:] == batch[:-1]) & (received[1:] == received[:-1])
+    starts = np.concatenate([[0], np.flatnonzero(~(same & (slot[1:] > slot[:-1]))) + 1])
+    keys = [column[starts] for column in (batch, reader, received)]
+    order = np.lexsort(keys)
+    split = np.ones(len(order) - 1, bool)
+    for key in keys:
+        split &= key[order[1:]] == key[order[:-1]]
+    if split.any():
+        return rows[np.lexsort([slot, batch, reader, received])]
+    if (order[1:] > order[:-1]).all():
+        return rows
+    lengths = np.diff(starts, append=len(rows))[order]
+    ends = np.cumsum(lengths)
+    return rows[np.repeat(starts[order] - (ends - lengths), lengths) + np.arange(len(rows))]
 
 
 def _sent(history: History, numbers: numbering.Numbers) -> Sent:

@@ -30,7 +30,7 @@ from scenarios.checkers.record import Whole
 from scenarios.history import DTYPES, SCHEMAS, Column, Columns, History, select
 from scenarios.stamp import INTACT
 
-MESSAGES_PER_SHARD = 1_000_000
+MESSAGES_PER_SHARD = 250_000
 _MOST_SHARDS = 255
 _NO_SHARD = 255
 _KINDS = tuple(SCHEMAS)
@@ -101,13 +101,12 @@ class Spool:
         table = {name: np.empty(sum(counts), dtype) for name, dtype in fields}
         if not counts:
             return table
-        raw = memoryview(self._path(kind, shard).read_bytes())
-        offset = row = 0
-        for count in counts:
-            for name, dtype in fields:
-                table[name][row : row + count] = np.frombuffer(raw, dtype, count, offset)
-                offset += count * dtype.itemsize
-            row += count
+        with self._path(kind, shard).open("rb", buffering=0) as file:
+            row = 0
+            for count in counts:
+                for name in table:
+                    file.readinto(memoryview(table[name][row : row + count]))
+                row += count
         return table
 
     def _path(self, kind: str, shard: int) -> Path:
