@@ -51,16 +51,8 @@ def _call_began_after(record: Record, delivered: Delivered, suspects: Ids) -> Id
     began = np.zeros(len(suspects), np.int64)
     reader = delivered.column("reader")[suspects]
     received = delivered.column("received_ns")[suspects]
-    deliveries, settles = record.history.deliveries, record.history.settles
     for number in np.unique(reader).tolist():
-        events = np.unique(
-            np.concatenate(
-                [
-                    deliveries["received_ns"][deliveries["reader"] == number],
-                    settles["settled_ns"][settles["reader"] == number],
-                ]
-            )
-        )
+        events = record.events_ns(number)
         ours = np.flatnonzero(reader == number)
         at = np.searchsorted(events, received[ours], side="left") - 1
         began[ours] = np.where(at >= 0, events[np.maximum(at, 0)], 0)

@@ -41,7 +41,16 @@ def added(parts: Sequence[Finding]) -> Finding:
     whole = combined(parts[0].property, parts)
     testable = [part for part in parts if not part.not_testable]
     offenders = first_of(offender for part in testable for offender in part.offenders)
-    return replace(whole, offenders=offenders, note=_added_notes([part.note for part in testable]))
+    # What a part that saw nothing says of itself is not true of the whole.
+    notes = [part.note for part in sorted(testable, key=_saw_nothing)]
+    saw = any(not _saw_nothing(part) for part in testable)
+    alike = {_COUNT.sub("", part.note) for part in testable if not _saw_nothing(part)}
+    kept = [note for note in notes if not saw or _COUNT.sub("", note) in alike]
+    return replace(whole, offenders=offenders, note=_added_notes(kept))
+
+
+def _saw_nothing(part: Finding) -> bool:
+    return not (part.observations or part.unknown)
 
 
 def first_of(offenders: Iterable[Mapping[str, object]]) -> tuple[Mapping[str, object], ...]:

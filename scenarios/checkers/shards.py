@@ -105,7 +105,7 @@ class Spool:
             row = 0
             for count in counts:
                 for name in table:
-                    file.readinto(memoryview(table[name][row : row + count]))
+                    file.readinto(table[name][row : row + count].data)
                 row += count
         return table
 
