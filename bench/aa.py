@@ -1,0 +1,84 @@
+"""How often a comparison calls equal things different: recorded repeats of one build, compared with themselves.
+
+``python -m bench.aa RUN`` takes every rate of a run with enough repeats. A trial takes neighbouring windows, as
+interleaved repeats would be, and deals each pair to the two sides in random order, so that drift stays in.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+
+from bench import store
+from bench.errors import BadInput
+from scenarios.comparison import compare
+
+
+@dataclass(frozen=True, slots=True)
+class FalseAlarms:
+    """``low`` to ``high`` is the 95 % interval of the share (Clopper-Pearson)."""
+
+    trials: int
+    different: int
+    low: float
+    high: float
+
+
+def false_alarms(samples: Sequence[float], repeats: int, trials: int, seed: int) -> FalseAlarms:
+    """Compare ``repeats`` windows with as many others, ``trials`` times. Raises ValueError for too few samples."""
+    if repeats < 3 or trials < 1:
+        raise ValueError(f"{repeats} repeats and {trials} trials: 3 and 1 are the least")
+    if len(samples) < 2 * repeats:
+        raise ValueError(f"{len(samples)} samples are too few for two sides of {repeats}")
+    rng = np.random.default_rng(seed)
+    recorded = np.asarray(samples, float)
+    different = 0
+    for _ in range(trials):
+        first = rng.integers(len(recorded) - 2 * repeats + 1)
+        pairs = rng.permuted(recorded[first : first + 2 * repeats].reshape(repeats, 2), axis=1)
+        different += compare(pairs[:, 0].tolist(), pairs[:, 1].tolist()).judgement == "different"
+    bounds = stats.binomtest(different, trials).proportion_ci(0.95, "exact")
+    return FalseAlarms(trials, different, float(bounds.low), float(bounds.high))
+
+
+def recorded_rates(run: Path, repeats: int) -> dict[str, tuple[float, ...]]:
+    """Rates by cell, name and mode that have samples for two sides. Raises BadInput where there is none."""
+    found = {
+        f"{cell.id} {metric.name} {metric.labels.get('mode', '')} {metric.labels.get('batch', '')}": tuple(
+            metric.samples
+        )
+        for cell in store.load(run).cells
+        for metric in cell.metrics
+        if metric.name.endswith("_rate") and len(metric.samples) >= 2 * repeats and min(metric.samples) > 0
+    }
+    if not found:
+        raise BadInput(f"{run}: no rate has {2 * repeats} repeats")
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.aa", description=__doc__)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--trials", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=1)
+    given = parser.parse_args()
+    try:
+        for name, samples in recorded_rates(given.run, given.repeats).items():
+            found = false_alarms(samples, given.repeats, given.trials, given.seed)
+            share = found.different / found.trials
+            print(f"{name}: different {share:.1%} of {found.trials}, 95 % interval {found.low:.1%} to {found.high:.1%}")
+    except (BadInput, ValueError) as error:
+        print(f"bench.aa: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
