@@ -18,7 +18,7 @@ from scenarios.checkers.shards import cut
 from scenarios.history import SCHEMAS, Action, History, Writer
 from scenarios.stamp import CORRUPT, FOREIGN, INTACT
 from scenarios.verdicts import Finding
-from tests.checkers.histories import CHANNEL, table
+from tests.checkers.histories import CHANNEL, got, sends, settle, table
 
 _CHECKS: dict[str, streamed.Check] = {
     **streamed.DELIVERY,
@@ -134,6 +134,23 @@ def test_shards_are_removed_and_hold_every_line_whole(tmp_path: Path) -> None:
     assert len(keys) == 5
     assert sum(len(part) for part in keys) == len(set().union(*keys)) == 5
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_what_a_reader_did_in_another_shard_is_known(tmp_path: Path) -> None:
+    """Reader 1 took the other key's message after the acknowledgement: so it asked for the first again after it."""
+    first = got(0, 10)
+    for key in range(1, 9):  # wherever a key's shard is: at least one of these is apart from key 0
+        sent, settled = sends([0, key])
+        rows = {
+            "sends": sent,
+            "settled": settled,
+            "deliveries": [first, got(1, 20, reader=1), got(0, 30, reader=1)],
+            "settles": [settle(first, Action.ACKNOWLEDGE, 15)],
+        }
+        _write(tmp_path / str(key), rows, seed=key)
+        found = {finding.property: finding for finding in streamed.judged(tmp_path / str(key), messages_per_shard=1)}
+        again = found["delivery.no_duplicate"]
+        assert (again.violations, again.unknown) == (1, 0)
 
 
 def test_a_gap_in_the_numbers_is_an_error(tmp_path: Path) -> None:
