@@ -56,11 +56,15 @@ class FaultName(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """``rate``: share of messages that are hit, 0 to 1. Another ``seed`` hits others."""
+    """``rate``: share of messages that are hit, 0 to 1. Another ``seed`` hits others.
+
+    ``places``: where given, exactly the messages at these (partition, place) are hit, whatever ``rate`` says.
+    """
 
     name: FaultName
     rate: float
     seed: int = 0
+    places: frozenset[tuple[int, int]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +188,12 @@ class State:
         return FaultName.EXPIRE_EARLY in self._faults or FaultName.EXPIRE_LATE in self._faults
 
     def strikes(self, name: FaultName, partition: int, place: int) -> bool:
-        return (fault := self._faults.get(name)) is not None and self._dice(fault, partition, place) < fault.rate
+        fault = self._faults.get(name)
+        if fault is None:
+            return False
+        if fault.places is not None:
+            return (partition, place) in fault.places
+        return self._dice(fault, partition, place) < fault.rate
 
     def hit(self, name: FaultName, partition: int, place: int, payload: bytes) -> None:
         """Recorded once for a message, however often it shows."""

@@ -28,10 +28,16 @@ KEYS = [b"key-%d" % (n % 7) for n in range(COUNT)]
 class Bench:
     """One channel with ``COUNT`` messages sent to a broker with one fault."""
 
-    def __init__(self, name: FaultName, rate: float = 0.1, retention: Retention | None = None) -> None:
+    def __init__(
+        self,
+        name: FaultName,
+        rate: float = 0.1,
+        retention: Retention | None = None,
+        places: frozenset[tuple[int, int]] | None = None,
+    ) -> None:
         self.now_ns = 10**18
         self.name = name
-        self.broker = Faulty(Memory(Space(self.clock)), [Fault(name, rate, 3)])
+        self.broker = Faulty(Memory(Space(self.clock)), [Fault(name, rate, 3, places)])
         self.broker.create_channel(ChannelSpec("c", partitions=2, retention=retention))
         self.settled = self.publish()
 
@@ -212,3 +218,11 @@ def test_faults_as_text() -> None:
     assert parse_faults("lose:0.01:7, corrupt:0.5") == [Fault(FaultName.LOSE, 0.01, 7), Fault(FaultName.CORRUPT, 0.5)]
     with pytest.raises(Misuse, match="loose"):
         parse_faults("loose:0.1")
+
+
+def test_a_fault_at_chosen_places_hits_exactly_these() -> None:
+    bench = Bench(FaultName.LOSE, rate=1, places=frozenset({(0, 5), (1, 7)}))
+    got = bench.consume()
+    offenders = bench.broker.offenders[FaultName.LOSE]
+    assert {(offender.partition, offender.place) for offender in offenders} == {(0, 5), (1, 7)}
+    assert sorted(got + bench.hits) == PAYLOADS
