@@ -12,28 +12,33 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.engines import catalogue as engines
+from bench.engines import registry as engine_registry
 from brokers import registry
 from brokers.declarations import PROPERTIES
 from scenarios import catalogue
 
 _WIDTH = 100
+_BUILT_IN = "built in"
 
 
 def everything(plans: Path) -> dict[str, Any]:
     """Fit for JSON. Imports no client library."""
     found = registry.catalogue()
-    built_in = {adapter.profile for adapter in registry.BUILT_IN}
+    elsewhere = engine_registry.elsewhere()
     return {
         "profiles": [
             {
                 "name": adapter.profile,
                 "engine": adapter.broker or "in process",
                 "adapter": adapter.path,
-                "origin": "built in" if adapter.profile in built_in else "plug-in",
+                "origin": found.origins.get(adapter.profile, _BUILT_IN),
             }
             for adapter in found.adapters.values()
         ],
-        "broken_plugins": dict(found.broken),
+        "broken_plugins": {
+            **{f"{registry.ENTRY_POINTS}: {name}": reason for name, reason in found.broken.items()},
+            **{f"{engine_registry.ENTRY_POINTS}: {name}": reason for name, reason in elsewhere.broken.items()},
+        },
         "scenarios": [
             {
                 "name": name,
@@ -42,7 +47,11 @@ def everything(plans: Path) -> dict[str, Any]:
             }
             for name in catalogue.NAMES
         ],
-        "engines": [engines.describe(spec) for spec in (*engines.ENGINES.values(), *engines.SECOND_OPINIONS.values())],
+        "engines": [
+            engines.describe(spec)
+            | {"origin": elsewhere.found[spec.name].origin if spec.name in elsewhere.found else _BUILT_IN}
+            for spec in engine_registry.specs()
+        ],
         "plans": sorted(path.stem for path in plans.glob("*.yaml")),
         "properties": [
             {"name": entry.name, "kind": entry.kind.value, "unit": entry.unit, "statement": entry.statement}

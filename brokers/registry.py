@@ -14,6 +14,7 @@ from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 
+from brokers import plugins
 from brokers.errors import AdapterUnavailable, UnknownProfile
 from brokers.protocols import Broker
 from brokers.types import Endpoint
@@ -37,9 +38,11 @@ class Adapter:
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """All adapters by profile, and the plug-ins that do not load: name -> reason."""
+    """All adapters by profile, where they come from, and the plug-ins that do not load: name -> reason."""
 
     adapters: Mapping[str, Adapter]
+    origins: Mapping[str, str]
+    """``"distribution version"`` of each profile that is not built in."""
     broken: Mapping[str, str]
 
 
@@ -70,23 +73,15 @@ BUILT_IN = (
 )
 
 
-def assemble(plugins: Iterable[EntryPoint]) -> Catalogue:
-    """The built-in adapters and those of ``plugins``. A plug-in may not take a name that is taken."""
-    adapters = {adapter.profile: adapter for adapter in BUILT_IN}
-    broken: dict[str, str] = {}
-    for plugin in plugins:
-        try:
-            adapter = plugin.load()
-        except Exception as error:  # a stranger's module may raise anything
-            broken[plugin.name] = f"{plugin.value}: {type(error).__name__}: {error}"
-            continue
-        if not isinstance(adapter, Adapter):
-            broken[plugin.name] = f"{plugin.value} is not a brokers.registry.Adapter"
-        elif adapter.profile in adapters:
-            broken[plugin.name] = f"{plugin.value}: the profile {adapter.profile!r} exists already"
-        else:
-            adapters[adapter.profile] = adapter
-    return Catalogue(adapters, broken)
+def assemble(announced: Iterable[EntryPoint]) -> Catalogue:
+    """The built-in adapters and those that are ``announced``. A plug-in may not take a name that is taken."""
+    built_in = {adapter.profile: adapter for adapter in BUILT_IN}
+    others = plugins.load(announced, Adapter, "profile", built_in)
+    return Catalogue(
+        built_in | {profile: found.value for profile, found in others.found.items()},
+        {profile: found.origin for profile, found in others.found.items()},
+        others.broken,
+    )
 
 
 @cache

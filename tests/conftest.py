@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from bench.engines import catalogue, native
+from bench.engines import native, registry
 from bench.guard import Guard
 from brokers.types import Endpoint
 
@@ -21,7 +21,7 @@ def endpoint_of() -> Iterator[Callable[[str], Endpoint]]:
 
         def endpoint(broker: str) -> Endpoint:
             if broker not in running:
-                running[broker] = native.start(catalogue.ENGINES[broker], logs, guard)
+                running[broker] = native.start(registry.spec(broker), logs, guard)
             return running[broker].endpoint
 
         yield endpoint

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import socket
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from bench.errors import BadInput
+
 if TYPE_CHECKING:  # the command line needs the names here at once, and NumPy takes its time
+    from bench.guard import Guard
     from brokers.types import Endpoint
     from scenarios.verdicts import Grade
 
@@ -49,6 +53,36 @@ class EngineSpec:
     settings: Mapping[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What to run natively: its environment, the ports that it will listen on (clients' first), its clients' way in."""
+
+    argv: Sequence[str]
+    ports: Sequence[int]
+    endpoint: Endpoint
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+Recipe = Callable[[EngineSpec, Path, Path, "Guard"], Command]
+"""From the spec, an empty directory of the engine's own, its log and the run's guard to the command that is run.
+
+The directory goes with the guard. What has to run before (formatting a disk) is spawned by the guard and writes to the
+log. Called again when a port was taken meanwhile.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """An engine from elsewhere: what it is, and how it is started natively."""
+
+    spec: EngineSpec
+    recipe: Recipe
+
+    @property
+    def name(self) -> str:
+        return self.spec.name
+
+
 class RunningEngine(Protocol):
     """A broker that is up, and what may be done to it."""
 
@@ -84,6 +118,26 @@ def free_port() -> int:
         probe.bind((LOOPBACK, 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def port_of(spec: EngineSpec) -> int:
+    """A free one, or the one that a person named in ``BROKERBENCH_<NAME>_PORT``. Raises BadInput when that is taken."""
+    variable = f"BROKERBENCH_{spec.name.upper().replace('-', '_')}_PORT"
+    named = os.environ.get(variable)
+    if not named:
+        return free_port()
+    if not named.isdecimal() or not 0 < int(named) < 2**16:
+        raise BadInput(f"{variable}={named}: must be a port number, 1 to 65535")
+    try:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((LOOPBACK, int(named)))
+    except OSError as problem:
+        raise BadInput(
+            f"{variable}={named}: {LOOPBACK}:{named} cannot be had ({problem.strerror}); name another port, or none "
+            "for a free one"
+        ) from problem
+    return int(named)
 
 
 def tail(log: Path, lines: int = 5) -> str:

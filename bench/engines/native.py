@@ -17,14 +17,13 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import psutil
 
-from bench.engines import catalogue, prepare
-from bench.engines.base import LOOPBACK, EngineKind, EngineSpec, free_port, tail
+from bench.engines import catalogue, prepare, registry
+from bench.engines.base import LOOPBACK, Command, EngineKind, EngineSpec, Recipe, free_port, port_of, tail
 from bench.errors import BadInput, BenchError, EngineUnavailable
 from bench.guard import Guard, kill_group
 from brokers.types import Endpoint
@@ -38,16 +37,6 @@ _ATTEMPTS = 3
 
 class PortTaken(EngineUnavailable):
     """Somebody else took the port between the look for it and the broker's start."""
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """What to run: its environment, the ports that it will listen on (clients' first), and how clients reach it."""
-
-    argv: Sequence[str]
-    ports: Sequence[int]
-    endpoint: Endpoint
-    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 class NativeEngine:
@@ -158,35 +147,15 @@ def _listening(leader: int) -> set[int]:
     return ports
 
 
-def _port(spec: EngineSpec) -> int:
-    """A free one, or the one that a person named. Raises BadInput when that is taken or none."""
-    variable = f"BROKERBENCH_{spec.name.upper()}_PORT"
-    named = os.environ.get(variable)
-    if not named:
-        return free_port()
-    if not named.isdecimal() or not 0 < int(named) < 2**16:
-        raise BadInput(f"{variable}={named}: must be a port number, 1 to 65535")
-    try:
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((LOOPBACK, int(named)))
-    except OSError as problem:
-        raise BadInput(
-            f"{variable}={named}: {LOOPBACK}:{named} cannot be had ({problem.strerror}); name another port, or none "
-            "for a free one"
-        ) from problem
-    return int(named)
-
-
 def redis(spec: EngineSpec, directory: Path, log: Path, guard: Guard) -> Command:
-    port = _port(spec)
+    port = port_of(spec)
     own = {"bind": LOOPBACK, "port": str(port), "dir": str(directory), "daemonize": "no"}
     options = [word for name, value in {**spec.settings, **own}.items() for word in (f"--{name}", value)]
     return Command((str(prepare.redis()), *options), (port,), Endpoint("redis", f"redis://{LOOPBACK}:{port}/0"))
 
 
 def kafka(spec: EngineSpec, directory: Path, log: Path, guard: Guard) -> Command:
-    jars, java, port, controller = prepare.kafka(), prepare.java(), _port(spec), free_port()
+    jars, java, port, controller = prepare.kafka(), prepare.java(), port_of(spec), free_port()
     own = {
         "listeners": f"PLAINTEXT://{LOOPBACK}:{port},CONTROLLER://{LOOPBACK}:{controller}",
         "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{port}",
@@ -197,14 +166,13 @@ def kafka(spec: EngineSpec, directory: Path, log: Path, guard: Guard) -> Command
     properties.write_text("".join(f"{name}={value}\n" for name, value in {**spec.settings, **own}.items()))
     (directory / "log4j2.yaml").write_text(_LOG4J)
     options = ("-Xms256m", "-Xmx1g", f"-Dlog4j2.configurationFile={directory / 'log4j2.yaml'}", "-cp", f"{jars}/*")
-    cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
     form = [
         str(java),
         *options,
         "kafka.tools.StorageTool",
         "format",
         "--cluster-id",
-        cluster,
+        cluster_id(),
         "--config",
         str(properties),
     ]
@@ -218,6 +186,11 @@ def kafka(spec: EngineSpec, directory: Path, log: Path, guard: Guard) -> Command
     )
 
 
+def cluster_id() -> str:
+    """16 random bytes as Kafka writes them. The first bit is 0: an id that begins with "-" is taken for an option."""
+    return base64.urlsafe_b64encode((uuid.uuid4().int >> 1).to_bytes(16, "big")).rstrip(b"=").decode()
+
+
 _LOG4J = """\
 Configuration:
   Appenders:
@@ -228,7 +201,7 @@ Configuration:
 
 
 def localstack(spec: EngineSpec, directory: Path, log: Path, guard: Guard) -> Command:
-    port = _port(spec)
+    port = port_of(spec)
     environment = {
         **spec.settings,
         "GATEWAY_LISTEN": f"{LOOPBACK}:{port}",
@@ -245,7 +218,7 @@ def localstack(spec: EngineSpec, directory: Path, log: Path, guard: Guard) -> Co
 
 
 def elasticmq(spec: EngineSpec, directory: Path, log: Path, guard: Guard) -> Command:
-    port = _port(spec)
+    port = port_of(spec)
     own = {
         "node-address.host": LOOPBACK,
         "node-address.port": str(port),
@@ -267,7 +240,7 @@ def _emulated_sqs(port: int) -> Endpoint:
     )
 
 
-_RECIPES: Mapping[str, Callable[[EngineSpec, Path, Path, Guard], Command]] = {
+_RECIPES: Mapping[str, Recipe] = {
     "redis": redis,
     "kafka": kafka,
     "sqs": localstack,
@@ -277,10 +250,11 @@ _RECIPES: Mapping[str, Callable[[EngineSpec, Path, Path, Guard], Command]] = {
 
 def start(spec: EngineSpec, logs: Path, guard: Guard) -> NativeEngine:
     """Start one engine; its port may be taken in between, so it is tried more than once."""
+    recipe = _RECIPES.get(spec.name) or registry.engine(spec.name).recipe
     log = logs / f"{spec.name}.log"
     for attempt in range(1, _ATTEMPTS + 1):
         directory = guard.directory(spec.name)
-        engine = NativeEngine(spec, _RECIPES[spec.name](spec, directory, log, guard), directory, log, guard)
+        engine = NativeEngine(spec, recipe(spec, directory, log, guard), directory, log, guard)
         try:
             engine.start()
         except PortTaken:
@@ -292,7 +266,7 @@ def start(spec: EngineSpec, logs: Path, guard: Guard) -> NativeEngine:
 
 
 def main(names: Sequence[str]) -> int:
-    known = {spec.name: spec for spec in (*catalogue.ENGINES.values(), *catalogue.SECOND_OPINIONS.values())}
+    known = {spec.name: spec for spec in registry.specs()}
     stopped = threading.Event()
     for sig in (signal.SIGINT, signal.SIGTERM):
         signal.signal(sig, lambda *_: stopped.set())

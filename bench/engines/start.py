@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from bench.engines import catalogue, external, native
+from bench.engines import catalogue, external, native, registry
 from bench.engines.base import EngineChoice, EngineSpec, RunningEngine
 from bench.errors import BadInput
 from bench.guard import Guard
@@ -47,7 +47,7 @@ def start_engines(names: Sequence[str], choice: EngineChoice, logs: Path, guard:
 
 def _spec(name: str, choice: EngineChoice) -> EngineSpec:
     """The catalogue's engine for a broker, or the second opinion that a person asked for."""
-    first, second = catalogue.ENGINES[name], catalogue.SECOND_OPINIONS.get(name)
+    first, second = registry.spec(name), catalogue.SECOND_OPINIONS.get(name)
     wanted = os.environ.get(OPINION, "")
     if second is None or choice is EngineChoice.EXTERNAL or wanted in ("", "localstack"):
         return first
@@ -59,14 +59,21 @@ def _spec(name: str, choice: EngineChoice) -> EngineSpec:
 
 
 def _external(spec: EngineSpec, logs: Path, guard: Guard) -> RunningEngine:
+    _require_built_in(spec, EngineChoice.EXTERNAL)
     engine = external.connect(spec)
     guard.note_remote([sys.executable, "-m", "bench.remote", spec.name, channel_prefix(guard.run_id)])
     return engine
 
 
+def _require_built_in(spec: EngineSpec, choice: EngineChoice) -> None:
+    if spec.name not in catalogue.ENGINES:
+        raise BadInput(f"{spec.name} comes from elsewhere and runs natively only, not with --engine {choice}")
+
+
 def _docker(spec: EngineSpec, logs: Path, guard: Guard) -> RunningEngine:
     from bench.engines import docker  # testcontainers is slow to import and not always wanted
 
+    _require_built_in(spec, EngineChoice.DOCKER)
     return docker.start(spec, logs, guard)
 
 

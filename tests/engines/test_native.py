@@ -132,3 +132,9 @@ def test_an_opinion_that_nobody_has_is_refused(guard: Guard, tmp_path: Path, mon
     monkeypatch.setenv("BROKERBENCH_SQS_ENGINE", "rabbitmq")
     with pytest.raises(BadInput, match="localstack or elasticmq"):
         start_engines(["sqs"], EngineChoice.NATIVE, tmp_path, guard)
+
+
+def test_a_cluster_id_is_never_taken_for_an_option() -> None:
+    ids = {native.cluster_id() for _ in range(2000)}
+    assert len(ids) == 2000
+    assert not [one for one in ids if one.startswith("-") or len(one) != 22]

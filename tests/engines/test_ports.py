@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench import ready
-from bench.engines import catalogue, native
+from bench.engines import base, catalogue, native
 from bench.engines.base import LOOPBACK, free_port
 from bench.guard import Guard
 
@@ -32,7 +32,8 @@ def test_another_port_is_tried(
 ) -> None:
     """``which``: Kafka has a second port, its controller's."""
     ports = iter([free_port()] * which + [taken])
-    monkeypatch.setattr(native, "free_port", lambda: next(ports, 0) or free_port())
+    for module in (base, native):
+        monkeypatch.setattr(module, "free_port", lambda: next(ports, 0) or free_port())
     with Guard.start(f"ports-{name}-{which}") as guard:
         engine = native.start(SPECS[name], tmp_path, guard)
         assert str(taken) not in engine.endpoint.address

@@ -17,6 +17,15 @@ IMPOSTOR = registry.Adapter("kafka", "brokers.memory:Memory", None, "pip install
 NOT_AN_ADAPTER = "text"
 
 
+class _Quitting:
+    @property
+    def ADAPTER(self) -> object:  # noqa: N802
+        sys.exit(3)
+
+
+quitting = _Quitting()
+
+
 def entry(name: str, value: str) -> EntryPoint:
     return EntryPoint(name, value, registry.ENTRY_POINTS)
 
@@ -44,6 +53,7 @@ def test_a_broken_plugin_is_named_and_the_others_go_on() -> None:
     catalogue = registry.assemble(
         [
             entry("broken", "no_such_module_anywhere:ADAPTER"),
+            entry("quitting", f"{__name__}:quitting.ADAPTER"),
             entry("text", f"{__name__}:NOT_AN_ADAPTER"),
             entry("impostor", f"{__name__}:IMPOSTOR"),
             entry("foreign", f"{__name__}:FOREIGN"),
@@ -51,13 +61,17 @@ def test_a_broken_plugin_is_named_and_the_others_go_on() -> None:
     )
     assert catalogue.adapters["foreign"] == FOREIGN
     assert catalogue.adapters["kafka"].path == "brokers.kafka:Kafka"
-    assert set(catalogue.broken) == {"broken", "text", "impostor"}
-    assert "ModuleNotFoundError" in catalogue.broken["broken"]
+    reasons = {label.partition(" ")[0]: reason for label, reason in catalogue.broken.items()}
+    assert set(reasons) == {"broken", "quitting", "text", "impostor"}
+    assert "ModuleNotFoundError" in reasons["broken"]
+    assert "SystemExit: 3" in reasons["quitting"]
+    assert "is not a brokers.registry.Adapter" in reasons["text"]
+    assert "'kafka' is taken" in reasons["impostor"]
 
 
 def test_a_missing_client_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     lacking = registry.Adapter("lacking", "brokers.no_such_adapter:Broker", None, "pip install lacking")
-    monkeypatch.setattr(registry, "catalogue", lambda: registry.Catalogue({"lacking": lacking}, {}))
+    monkeypatch.setattr(registry, "catalogue", lambda: registry.Catalogue({"lacking": lacking}, {}, {}))
     with pytest.raises(AdapterUnavailable, match="pip install lacking"):
         registry.load("lacking")
 
