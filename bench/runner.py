@@ -111,7 +111,12 @@ def run(request: Request, watcher: Watcher) -> RunResult:
         running = _start_engines(request, guard, watcher, stack)
         targets = _targets(request.cells, running)
         ledger.engines(_prove_ready(request, targets, watcher))
-        watcher.planned([Expected(cell.id, expected_s(cell), _alone(cell)) for cell in request.cells])
+        watcher.planned(
+            [
+                Expected(cell.id, expected_s(cell), runs_alone(cell, targets[cell.profile].grade))
+                for cell in request.cells
+            ]
+        )
         crew = _Crew(request, guard, targets, ledger, watcher)
         try:
             crew.work()
@@ -204,8 +209,8 @@ class _Crew:
 
     def work(self) -> None:
         cells = self._request.cells
-        alone = [cell for cell in cells if _alone(cell)]
-        together = [cell for cell in cells if not _alone(cell)]
+        alone = [cell for cell in cells if runs_alone(cell, self._targets[cell.profile].grade)]
+        together = [cell for cell in cells if cell not in alone]
         with ThreadPoolExecutor(max_workers=SIDE_BY_SIDE) as pool:
             # The longest first, so that nobody waits for one straggler.
             waiting: list[Future[None]] = []
@@ -310,8 +315,9 @@ class _Crew:
         )
 
 
-def _alone(cell: CellPlan) -> bool:
-    return catalogue.scenario(cell.scenario).alone(cell.parameters)
+def runs_alone(cell: CellPlan, grade: Grade) -> bool:
+    """Speed is measured alone; an emulator's, which ranks nothing, fills the time in which others wait."""
+    return grade is not Grade.EMULATOR and catalogue.scenario(cell.scenario).alone(cell.parameters)
 
 
 def expected_s(cell: CellPlan) -> float:
