@@ -20,6 +20,7 @@ from bench import errors, selection
 from bench.engines.base import EngineChoice
 
 if TYPE_CHECKING:
+    from bench.conformance import Result
     from scenarios.results import RunResult
 
 app = typer.Typer(
@@ -123,6 +124,28 @@ def list_everything(as_json: Json = False) -> None:
 
     content = listing.everything(selection.PLANS)
     typer.echo(json.dumps(content, indent=1) if as_json else listing.text(content))
+
+
+@app.command()
+def verify(
+    profile: Annotated[str, typer.Argument(metavar="PROFILE", help="The adapter to verify.")],
+    engine: Engine = EngineChoice.AUTO,
+    quiet: Quietly = False,
+    as_json: Json = False,
+) -> None:
+    """Hold one adapter against the conformance kit, by its own declaration, on a running broker."""
+    from bench import verify as verification
+
+    def say(result: Result) -> None:
+        if not (quiet or as_json):
+            typer.echo(f"{result.status} {result.name}", err=True)
+
+    results = verification.verify(profile, engine, say)
+    typer.echo(
+        json.dumps(verification.as_json(profile, results), indent=1) if as_json else verification.text(profile, results)
+    )
+    if broken := verification.failed(results):
+        raise errors.CheckFailed(f"{len(broken)} of {len(results)} checks failed: {', '.join(broken)}")
 
 
 @app.command()

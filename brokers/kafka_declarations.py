@@ -7,6 +7,8 @@ from dataclasses import replace
 from brokers.declarations import Declaration, Limits, ProfileDeclaration, Provider, Support
 from brokers.types import AckGranularity, Clock, Resolution
 
+MAX_PAYLOAD_BYTES = 1_048_500
+"""Without key and attributes; what Kafka's default ``message.max.bytes`` leaves beside a record batch's own bytes."""
 MAX_POLL_RECORDS = 500
 """Asked of each ``ShareConsumer.poll``; the client calls it "best-effort", and 1,900 were seen."""
 
@@ -95,7 +97,7 @@ _OF_THE_LOG = {
 }
 
 _LIMITS = Limits(
-    max_message_bytes=1_048_500,
+    max_message_bytes=MAX_PAYLOAD_BYTES,
     max_request_messages=None,
     max_request_bytes=1_048_588,
     ack_granularity=AckGranularity.UP_TO_POSITION,

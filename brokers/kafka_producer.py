@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import time
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -24,6 +24,7 @@ from confluent_kafka import Producer as Client
 
 from brokers.errors import Misuse
 from brokers.kafka_client import OneThread, client_config, fate, reason, translated
+from brokers.kafka_declarations import MAX_PAYLOAD_BYTES
 from brokers.types import (
     NO_PARTITION,
     NO_PLACE,
@@ -63,16 +64,18 @@ class KafkaProducer:
             client = self._open()
             first_ticket, count = self._next_ticket, len(batch)
             self._next_ticket += count
-            rejected: list[int] = []
-            for start in range(0, count, _CHUNK):
-                stop = min(start + _CHUNK, count)
+            too_large = _too_large(batch)
+            rejected = list(too_large)
+            for index in too_large:
+                self._refused(first_ticket + index, KafkaError(KafkaError.MSG_SIZE_TOO_LARGE))
+            for start, stop in _chunks(too_large, count):
                 if batch.attributes is None:
                     refused = self._send_plain(client, batch, start, stop, first_ticket)
                 else:
                     refused = self._send_with_headers(client, batch, start, stop, first_ticket)
                 rejected.extend(refused)
                 client.poll(0)
-            return SendReceipt(first_ticket, count, tuple(rejected))
+            return SendReceipt(first_ticket, count, tuple(sorted(rejected)))
 
     def poll(self) -> Settlements:
         with self._alone:
@@ -206,6 +209,22 @@ def _client(endpoint: Endpoint, settings: ProducerSettings) -> Client:
         return Client(config)
     except KafkaException as failure:
         raise translated(failure, "create a producer") from None
+
+
+def _too_large(batch: Batch) -> list[int]:
+    """Indices beyond the declared limit: what the client would still take, the broker would refuse a batch later."""
+    if max(map(len, batch.payloads), default=0) <= MAX_PAYLOAD_BYTES:
+        return []
+    return [index for index, payload in enumerate(batch.payloads) if len(payload) > MAX_PAYLOAD_BYTES]
+
+
+def _chunks(without: Sequence[int], count: int) -> Iterator[tuple[int, int]]:
+    """Ranges of ``0..count`` that leave these out."""
+    begin = 0
+    for end in (*without, count):
+        for start in range(begin, end, _CHUNK):
+            yield start, min(start + _CHUNK, end)
+        begin = end + 1
 
 
 def _check(batch: Batch) -> None:

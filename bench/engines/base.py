@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from bench.errors import BadInput
 
@@ -109,6 +109,15 @@ class RunningEngine(Protocol):
 
     def stop(self) -> None:
         """In order, with all that it left behind. Idempotent."""
+        ...
+
+
+@runtime_checkable
+class Restartable(Protocol):
+    """An engine that can be stopped in order and started again: the same address, and what it keeps on disk."""
+
+    def restart(self) -> None:
+        """Returns when it listens again. Raises EngineUnavailable."""
         ...
 
 

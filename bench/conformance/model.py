@@ -1,0 +1,92 @@
+"""A check, what it needs, and how it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from brokers.declarations import ProfileDeclaration, Support
+from brokers.protocols import Broker
+
+SHORTEST_LEASE_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The adapter under test.
+
+    ``connect`` makes a connection of its own at each call. ``prefix`` begins the names of all channels that
+    checks create (and delete). ``restart`` stops the broker in order and starts it again, same address, and
+    returns when it listens; None where that is not ours to do.
+    """
+
+    connect: Callable[[], Broker]
+    declaration: ProfileDeclaration
+    prefix: str
+    restart: Callable[[], None] | None = None
+
+    @property
+    def has_leases(self) -> bool:
+        return self.declaration.limits.lease_min_s is not None
+
+    @property
+    def lease_s(self) -> float:
+        """The shortest lease that checks wait for."""
+        return max(self.declaration.limits.lease_min_s or 0.0, SHORTEST_LEASE_S)
+
+    @property
+    def once(self) -> bool:
+        """Each message may be asked to come once only where the profile guarantees it."""
+        return self.support("delivery.no_duplicate") is Support.GUARANTEED
+
+    def support(self, property_name: str) -> Support:
+        return self.declaration.of(property_name).support
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """The check does not apply here; ``reason`` is fit for a report."""
+
+    reason: str
+
+
+class Violated(Exception):
+    """The adapter does not do what the check asks; the message says what was seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One demand. ``name`` is ``area.subject``; ``sentence`` says what an adapter does that passes.
+
+    ``function`` returns None (passed) or Skipped, and raises Violated or whatever the adapter raised.
+    ``disruptive`` ones stop the broker: they run alone, after all others.
+    """
+
+    name: str
+    sentence: str
+    function: Callable[[Context], Skipped | None]
+    disruptive: bool = False
+
+
+class Status(StrEnum):
+    PASSED = "passed"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """``detail``: why it failed or was skipped; empty when it passed."""
+
+    name: str
+    sentence: str
+    status: Status
+    detail: str
+    seconds: float
+
+
+def expect(holds: bool, otherwise: str) -> None:
+    """Raises Violated."""
+    if not holds:
+        raise Violated(otherwise)

@@ -1,0 +1,265 @@
+"""Checks of sending: batches and limits at their edges, bytes, fates."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from functools import partial
+from itertools import repeat
+
+import numpy as np
+
+from bench.conformance.model import Check, Context, Skipped, expect
+from bench.conformance.room import (
+    PATIENCE_S,
+    Room,
+    acknowledged,
+    errors_of,
+    first,
+    gather,
+    numbers,
+    refuses,
+    room,
+    same,
+    settle_all,
+)
+from brokers.errors import Misuse, Unsupported
+from brokers.types import Batch, Outcome, ProducerSettings, Settlements
+
+_MANY = 1000
+"""Instead of a limit, where none is declared."""
+_HEAVIEST_BYTES = 16 << 20
+"""Larger limits are not tried: they would weigh on the machine, not on the adapter."""
+_LONG_KEY_BYTES = 1024
+
+
+def nothing(context: Context) -> None:
+    with room(context) as here:
+        producer = here.broker.producer(here.channel(), ProducerSettings())
+        empty = producer.send(Batch([]))
+        expect((empty.first_ticket, empty.count, empty.rejected) == (0, 0, ()), f"an empty batch gave {empty}")
+        expect(len(producer.flush(1.0)) == 0, "an empty batch was settled")
+        expect(producer.send(Batch([b"x"])).first_ticket == 0, "an empty batch used up a ticket")
+
+
+def counts(context: Context) -> None:
+    most = context.declaration.limits.max_request_messages or _MANY
+    with room(context) as here:
+        channel = here.channel()
+        producer = here.broker.producer(channel, ProducerSettings())
+        parts: list[Settlements] = []
+        sent = 0
+        for size in (1, most, most + 1):
+            receipt = producer.send(Batch(numbers(size, sent), [b"key-%d" % (at % 7) for at in range(size)]))
+            expect((receipt.first_ticket, receipt.count) == (sent, size), f"a batch of {size} gave {receipt}")
+            expect(not receipt.rejected, f"a batch of {size} small messages was rejected in part")
+            sent += size
+            parts.append(producer.poll())
+        parts += [producer.flush(PATIENCE_S), producer.close()]
+        _all_settled(parts, sent)
+        settled = Settlements.concat(parts)
+        expect(acknowledged(settled) == sent, f"{acknowledged(settled)} of {sent} acknowledged: {errors_of(settled)}")
+        got = gather(here.consumer(channel), sent)
+        same(context, numbers(sent), [payload for _, payload in got])
+
+
+def settled_once(context: Context) -> None:
+    with room(context) as here:
+        producer = here.broker.producer(here.channel(), ProducerSettings())
+        begun_ns = time.monotonic_ns()
+        parts: list[Settlements] = []
+        for at in range(5):
+            producer.send(Batch(numbers(30, 30 * at)))
+            parts.append(producer.poll())
+        parts.append(producer.flush(PATIENCE_S))
+        expect(len(producer.poll()) == 0, "a poll after the flush returned what was settled before")
+        expect(len(producer.flush(0.0)) == 0, "a second flush returned what was settled before")
+        parts.append(producer.close())
+        expect(len(producer.close()) == 0, "closing twice settled something twice")
+        _all_settled(parts, 150)
+        settled = Settlements.concat(parts)
+        inside = (settled.settled_ns >= begun_ns) & (settled.settled_ns <= time.monotonic_ns())
+        expect(bool(inside.all()), "settled_ns is not this host's monotonic clock")
+
+
+def malformed(context: Context) -> None:
+    with room(context) as here:
+        producer = here.broker.producer(here.channel(), ProducerSettings())
+        batches = {
+            "keys": Batch([b"1"], [b"a", b"b"]),
+            "dedup_ids": Batch([b"1", b"2"], dedup_ids=["a"]),
+            "attributes": Batch([b"1"], attributes=[]),
+        }
+        for column, batch in batches.items():
+            refuses(
+                f"a batch whose {column} are fewer or more than its payloads", Misuse, partial(producer.send, batch)
+            )
+        expect(producer.send(Batch([b"x"])).first_ticket == 0, "a refused batch used up tickets")
+
+
+def size_limit(context: Context) -> Skipped | None:
+    limit = context.declaration.limits.max_message_bytes
+    if limit is None:
+        return Skipped("no limit is declared")
+    if limit > _HEAVIEST_BYTES:
+        return Skipped(f"the limit of {limit:,} bytes is too heavy to try")
+    with room(context) as here:
+        channel = here.channel()
+        producer = here.broker.producer(channel, ProducerSettings())
+        payloads = [b"before", b"\0" * limit, b"\0" * (limit + 1), b"after"]
+        receipt = producer.send(Batch(payloads))
+        settled = Settlements.concat([producer.flush(PATIENCE_S), producer.close()])
+        fates = dict(zip(settled.tickets.tolist(), settled.outcomes.tolist(), strict=True))
+        expect(
+            fates.get(1) == Outcome.ACKNOWLEDGED,
+            f"a message of exactly {limit:,} bytes, the declared limit, did not pass: {errors_of(settled)}",
+        )
+        expect(fates.get(2) == Outcome.REJECTED, f"a message of {limit + 1:,} bytes, one too many, was not rejected")
+        expect(set(receipt.rejected) <= {2}, f"the receipt rejects {receipt.rejected}, not the one that is too large")
+        expect(fates == {0: 1, 1: 1, 2: 2, 3: 1}, "beside a message that is too large, others were not sent")
+        got = [payload for _, payload in gather(here.consumer(channel), 3)]
+        same(context, [payloads[0], payloads[1], payloads[3]], got)
+    return None
+
+
+def request_bytes(context: Context) -> Skipped | None:
+    limit = context.declaration.limits.max_request_bytes
+    largest = context.declaration.limits.max_message_bytes
+    if limit is None or limit > _HEAVIEST_BYTES:
+        return Skipped("no limit of a request's size is declared")
+    # Three that just fit into one request together, and do not when each grows by a byte.
+    size = min(limit // 3, largest or limit)
+    with room(context) as here:
+        channel = here.channel()
+        consumer = here.consumer(channel)
+        for bytes_each in (size, size + 1):
+            payloads = [bytes([at]) * bytes_each for at in range(3)]
+            here.send(channel, payloads)
+            got = [payload for _, payload in gather(consumer, 3)]
+            same(context, payloads, got)
+    return None
+
+
+def any_bytes(context: Context) -> None:
+    payloads = [
+        b"",
+        b"\0",
+        b"\0\0 in \0 between \0",
+        bytes(range(256)),
+        "four bytes: \U0001f9ea\U00020000".encode(),
+        b"\xff\xfe no text \xc3\x28",
+        b"\r\n$5\r\n:-{}<>&\"'",
+        bytes(range(256)) * 400,
+    ]
+    _carried(context, payloads)
+
+
+def keys(context: Context) -> None:
+    different = [
+        b"plain",
+        b"",
+        b"\0",
+        bytes(range(256)),
+        "\U0001f9ea".encode(),
+        b"k" * _LONG_KEY_BYTES,
+        b"k" * (_LONG_KEY_BYTES - 1) + b"!",
+    ]
+    _carried(context, numbers(len(different)), different)
+
+
+def _carried(context: Context, payloads: Sequence[bytes], wanted: Sequence[bytes] | None = None) -> None:
+    with room(context) as here:
+        channel = here.channel()
+        here.send(channel, payloads, wanted)
+        got = gather(here.consumer(channel), len(payloads))
+        same(context, payloads, [payload for _, payload in got])
+        of: dict[bytes, bytes | None] = dict(
+            zip(payloads, wanted if wanted is not None else repeat(None), strict=False)
+        )
+        wrong = [(of[payload], key) for key, payload in got if key != of[payload]]
+        expect(not wrong, f"{len(wrong)} keys arrived altered; sent and received: {wrong[:1]}")
+
+
+def attributes(context: Context) -> Skipped | None:
+    sent = [{"event": "push", "who": "Zoë \U0001f9ea"}, {"n": "1"}]
+    with room(context) as here:
+        channel = here.channel()
+        producer = here.broker.producer(channel, ProducerSettings())
+        try:
+            producer.send(Batch(numbers(2), [b"a", b"a"], attributes=sent))
+        except Unsupported as refusal:
+            return Skipped(f"no attributes: {refusal}")
+        settled = producer.flush(PATIENCE_S)
+        expect(acknowledged(settled) == 2, f"messages with attributes were not acknowledged: {errors_of(settled)}")
+        consumer = here.consumer(channel)
+        got: dict[bytes, dict[str, str]] = {}
+        while len(got) < 2:
+            received = first(consumer)
+            found = received.attributes or [{}] * len(received)
+            got |= {payload: dict(of) for payload, of in zip(received.payloads, found, strict=True)}
+            settle_all(consumer, received)
+        expect(got == dict(zip(numbers(2), sent, strict=True)), f"attributes arrived as {got}")
+    return None
+
+
+def close_in_flight(context: Context) -> None:
+    count = 2000
+    with room(context) as here:
+        channel = here.channel()
+        producer = here.broker.producer(channel, ProducerSettings())
+        parts = []
+        for at in range(0, count, 500):
+            receipt = producer.send(Batch(numbers(500, at), [b"key-%d" % (row % 50) for row in range(500)]))
+            expect(receipt.count == 500, f"a batch of 500 gave {receipt}")
+        parts.append(producer.close())
+        expect(len(producer.close()) == 0, "closing twice settled something twice")
+        refuses("sending on a closed producer", Misuse, lambda: producer.send(Batch([b"late"])))
+        _all_settled(parts, count)
+        _only_what_was_sent(here, channel, Settlements.concat(parts), numbers(count))
+
+
+def _only_what_was_sent(here: Room, channel: str, settled: Settlements, sent: Sequence[bytes]) -> None:
+    """What was acknowledged arrives, what was rejected does not; the unknown may."""
+    fates = dict(zip(settled.tickets.tolist(), settled.outcomes.tolist(), strict=True))
+    sure = {sent[ticket] for ticket, fate in fates.items() if fate == Outcome.ACKNOWLEDGED}
+    never = {sent[ticket] for ticket, fate in fates.items() if fate == Outcome.REJECTED}
+    consumer = here.consumer(channel)
+    got: set[bytes] = set()
+    deadline = time.monotonic() + PATIENCE_S
+    while not sure <= got and time.monotonic() < deadline:
+        received = consumer.receive(500, 0.5)
+        got.update(received.payloads)
+        settle_all(consumer, received)
+    expect(sure <= got, f"{len(sure - got)} of {len(sure)} acknowledged messages did not arrive")
+    expect(not never & got, f"{len(never & got)} messages arrived that were settled as rejected")
+    expect(got <= set(sent), "messages arrived that were not sent")
+
+
+def _all_settled(parts: Sequence[Settlements], count: int) -> None:
+    for part in parts:
+        columns = (part.tickets, part.outcomes, part.settled_ns, part.partitions, part.places)
+        expect(len({len(column) for column in columns}) == 1, "columns of a settlement differ in length")
+    tickets = np.sort(np.concatenate([part.tickets for part in parts]))
+    twice = len(tickets) - len(np.unique(tickets))
+    expect(not twice, f"{twice} tickets were settled more than once")
+    missing = np.setdiff1d(np.arange(count), tickets)
+    expect(not len(missing), f"{len(missing)} of {count} tickets have no fate, the first: {missing[:3].tolist()}")
+    expect(len(tickets) == count, f"{len(tickets) - count} tickets were settled that were not sent")
+
+
+CHECKS = (
+    Check("send.nothing", "an empty batch is taken, settles nothing and uses up no ticket", nothing),
+    Check("send.counts", "batches of 1, of the most messages of a request, and of one more arrive whole", counts),
+    Check("send.settled_once", "every ticket gets one fate, once, at a time of the monotonic clock", settled_once),
+    Check("send.malformed", "columns of different lengths raise Misuse and send nothing", malformed),
+    Check("send.size_limit", "a message of the declared size passes, one byte more is rejected alone", size_limit),
+    Check("send.request_bytes", "a batch beyond the size of a request is split and arrives whole", request_bytes),
+    Check(
+        "send.any_bytes",
+        "payloads arrive byte for byte: empty, NUL, 4-byte Unicode, no text at all; no key stays none",
+        any_bytes,
+    ),
+    Check("send.keys", "keys arrive byte for byte: empty, NUL, 4-byte Unicode, 1 KiB", keys),
+    Check("send.attributes", "attributes arrive as sent, or raise Unsupported", attributes),
+    Check("send.close_in_flight", "closing gives every open send a fate, and none of them lies", close_in_flight),
+)
