@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from brokers.types import Outcome
+from brokers.types import NO_PARTITION, Outcome
 from scenarios.checkers.record import MAX_OFFENDERS, NEVER, Delivered, Ids, Mask, Record
 from scenarios.history import Action, Column
 from scenarios.verdicts import Finding
@@ -41,12 +41,24 @@ class _Lines:
 
 def per_key(name: str, record: Record, delivered: Delivered, producers: list[int]) -> Finding:
     """Order per producer and key, by first delivery, over any number of consumers."""
-    return _in_order(name, record, delivered, producers, per_key=True)
+    return _in_order(name, record, delivered, producers, record.sent.key)
 
 
 def whole_channel(name: str, record: Record, delivered: Delivered, producers: list[int]) -> Finding:
     """Order of each producer's messages whatever their key, by first delivery."""
-    return _in_order(name, record, delivered, producers, per_key=False)
+    return _in_order(name, record, delivered, producers, None)
+
+
+def per_partition(name: str, record: Record, delivered: Delivered, producers: list[int]) -> Finding:
+    """Order of each producer's messages of one partition, whatever their key, by first delivery.
+
+    Partitions are those from which the messages were first delivered: not every sender is told.
+    """
+    known = delivered.known()
+    first = known.first(len(record.sent))
+    partition = np.full(len(record.sent), NO_PARTITION, np.int64)
+    partition[first >= 0] = known.column("partition")[first[first >= 0]]
+    return _in_order(name, record, delivered, producers, partition)
 
 
 def _in_order(
@@ -54,16 +66,16 @@ def _in_order(
     record: Record,
     delivered: Delivered,
     producers: list[int],
-    *,
-    per_key: bool,
+    within: Column | None,
 ) -> Finding:
+    """``within``: by message, what divides a producer's messages into lines; ``None``: nothing does."""
     delivered = delivered.known()
     first = delivered.first(len(record.sent))
     ours = record.sent.by(producers)
     lines = _lines(
         record,
         ours & (first >= 0) & (record.sent.outcome == Outcome.ACKNOWLEDGED),
-        per_key,
+        within,
     )
     neighbours = np.flatnonzero(lines.line[1:] == lines.line[:-1])
     earlier, later = lines.message[neighbours], lines.message[neighbours + 1]
@@ -113,7 +125,7 @@ def after_release(name: str, record: Record, delivered: Delivered, producers: li
     was_released = np.zeros(total, bool)
     was_released[delivered.message[released]] = True
     ours = record.sent.by(producers) & (record.sent.outcome == Outcome.ACKNOWLEDGED)
-    lines = _lines(record, ours & (processed >= 0), per_key=True)
+    lines = _lines(record, ours & (processed >= 0), record.sent.key)
     rank = processed[lines.message]
     # Lines ascend, so a running minimum from the end starts anew with each line.
     apart = lines.line.astype(np.int64) * (len(delivered) + 1)
@@ -143,22 +155,26 @@ def after_release(name: str, record: Record, delivered: Delivered, producers: li
     )
 
 
-def lines(record: Record, message: Ids, *, per_key: bool = True) -> Column:
-    """The line of each message: its producer and key, or its producer alone, as a number."""
+def lines(record: Record, message: Ids) -> Column:
+    """The line of each message: its producer and key, as a number."""
+    return _numbered(record, message, record.sent.key)
+
+
+def _numbered(record: Record, message: Ids, within: Column | None) -> Column:
     line: Column = record.sent.producer[message].astype(np.int64)
-    if per_key and len(message):
-        key = record.sent.key[message]
-        low = int(key.min())
-        line = line * (int(key.max()) - low + 1) + (key - low)
+    if within is not None and len(message):
+        part = within[message]
+        low = int(part.min())
+        line = line * (int(part.max()) - low + 1) + (part - low)
     if len(line) and line.max() <= np.iinfo(np.uint16).max:
         line = line.astype(np.uint16)  # NumPy sorts 16 bits by radix
     return line
 
 
-def _lines(record: Record, chosen: Mask, per_key: bool) -> _Lines:
+def _lines(record: Record, chosen: Mask, within: Column | None) -> _Lines:
     """Ids stand in order of (producer, seq) already: one stable sort by line is all that is needed."""
     message = np.flatnonzero(chosen)
-    line = lines(record, message, per_key=per_key)
+    line = _numbered(record, message, within)
     order = np.argsort(line, kind="stable")
     return _Lines(message[order], line[order])
 

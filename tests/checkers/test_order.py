@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from brokers.types import Outcome
 from scenarios.checkers import order, redelivery
-from scenarios.checkers.record import Record
+from scenarios.checkers.record import Delivered, Record
 from scenarios.history import Action
 from scenarios.verdicts import Finding
 from tests.checkers.histories import got, settle, typed
@@ -28,6 +28,23 @@ def test_keys_may_overtake_each_other_but_not_within() -> None:
     record = typed([1, 2, 1, 2], [got(1, 10), got(3, 11), got(0, 12), got(2, 13)])
     assert (per_key(record).observations, per_key(record).violations) == (2, 0)
     assert (whole(record).observations, whole(record).violations) == (3, 2)
+
+
+def test_order_within_a_partition_is_that_of_sending_whatever_the_key() -> None:
+    """Messages 0 and 2 came from partition 0, messages 1 and 3 from partition 1."""
+    deliveries = [got(seq, 10 + at, partition=seq % 2) for at, seq in enumerate((1, 0, 3, 2))]
+    finding = order.per_partition("ordering.partition", *_parts(typed([1, 2, 3, 4], deliveries)))
+    assert (finding.observations, finding.violations) == (2, 0)
+    deliveries = [got(seq, 10 + at, partition=seq % 2) for at, seq in enumerate((2, 1, 0, 3))]
+    record = typed([1, 2, 3, 4], deliveries)
+    finding = order.per_partition("ordering.partition", *_parts(record))
+    assert (finding.observations, finding.violations) == (2, 1)
+    assert (finding.offenders[0]["seq"], finding.offenders[0]["received_ns"]) == (0, 12)
+    assert not per_key(record).violations
+
+
+def _parts(record: Record) -> tuple[Record, Delivered, list[int]]:
+    return record, record.delivered, [0]
 
 
 def test_an_inversion_within_a_batch_is_seen_and_named() -> None:

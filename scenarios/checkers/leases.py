@@ -1,0 +1,156 @@
+"""Does a delivery that nobody settles come again when its lease has ended: not before, and soon after?
+
+A lease begins when the broker hands a message over. That was after the message was sent and after the receive call
+began, and before the call returned. A redelivery counts as too early only when the lease cannot have ended whatever
+the true moment was; as too late only when the lease must have ended so long ago. What lies between is unknown.
+
+Left out are deliveries that somebody asked to come again or to end (released, rejected, extended), and redeliveries
+after an acknowledgement (``duplicates``). ``delivered`` is always what *one* group got.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from scenarios.checkers import times
+from scenarios.checkers.record import MAX_OFFENDERS, NEVER, Delivered, Ids, Mask, Record
+from scenarios.history import Action
+from scenarios.verdicts import Finding
+
+_DECIDED = (Action.RELEASE, Action.REJECT, Action.EXTEND)
+
+
+@dataclass(frozen=True, slots=True)
+class _Returns:
+    """Redeliveries that nobody asked for, each with the delivery before it, in order of the redelivery."""
+
+    earlier: Ids
+    later: Ids
+    starts_ns: Ids
+    """The earliest moment at which the lease of the earlier one can have begun."""
+    received_ns: Ids
+    """Of the earlier one: its lease began at that moment at the latest."""
+    again_ns: Ids
+
+
+def not_early(record: Record, delivered: Delivered, lease_s: float, *, buffered: bool = False) -> Finding:
+    """``redelivery.not_early``: nothing comes again while its lease runs. Observations are deliveries.
+
+    ``buffered``: the client fetches ahead of ``receive``, so that a lease may have begun long before the call.
+    """
+    delivered = delivered.known()
+    back = _returns(record, delivered, buffered)
+    lease_ns = round(lease_s * 1e9)
+    early = back.again_ns < back.starts_ns + lease_ns
+    doubtful = ~early & (back.again_ns < back.received_ns + lease_ns)
+    return Finding(
+        "redelivery.not_early",
+        observations=len(delivered) - int(doubtful.sum()),
+        violations=int(early.sum()),
+        unknown=int(doubtful.sum()),
+        offenders=_offenders(record, delivered, back, early),
+        note=f"lease {lease_s:g} s",
+    )
+
+
+def in_time(record: Record, delivered: Delivered, lease_s: float, *, buffered: bool = False) -> Finding:
+    """``redelivery.none``: everything was settled before its lease ended. Observations are deliveries.
+
+    A violation is a redelivery that is legal: it came because nobody had acknowledged in time.
+    """
+    delivered = delivered.known()
+    back = _returns(record, delivered, buffered)
+    lapsed = back.again_ns >= back.starts_ns + round(lease_s * 1e9)
+    return Finding(
+        "redelivery.none",
+        observations=len(delivered),
+        violations=int(lapsed.sum()),
+        offenders=_offenders(record, delivered, back, lapsed),
+        note="came again because it was not acknowledged in time (legal)",
+    )
+
+
+def not_late(
+    record: Record,
+    delivered: Delivered,
+    lease_s: float,
+    tolerance_s: float,
+    *,
+    drained: bool,
+    max_deliveries: int | None = None,
+) -> Finding:
+    """``redelivery.not_late``: what nobody settled comes again within ``tolerance_s`` after its lease.
+
+    Observations are deliveries that nobody settled. The caller vouches that the group asked for messages all the
+    time. What never came again counts after a proven drain only, and not at all where its delivery was the last of
+    ``max_deliveries``.
+    """
+    delivered = delivered.known()
+    back = _returns(record, delivered, buffered=False)
+    late = back.again_ns > back.received_ns + round((lease_s + tolerance_s) * 1e9)
+    gone, unknown = _never_again(record, delivered, max_deliveries)
+    if not drained:
+        gone, unknown = gone[:0], unknown + len(gone)
+    offenders = [
+        *_offenders(record, delivered, back, late),
+        *(
+            {"kind": "never again", **record.sent.describe(int(delivered.message[at])), **delivered.describe(at)}
+            for at in gone[:MAX_OFFENDERS].tolist()
+        ),
+    ]
+    return Finding(
+        "redelivery.not_late",
+        observations=len(late) + len(gone),
+        violations=int(late.sum()) + len(gone),
+        unknown=unknown,
+        offenders=tuple(offenders[:MAX_OFFENDERS]),
+        note=f"within {tolerance_s:g} s after a lease of {lease_s:g} s",
+    )
+
+
+def _returns(record: Record, delivered: Delivered, buffered: bool) -> _Returns:
+    pairs = times.pairs(delivered)
+    received = delivered.column("received_ns")
+    again = received[pairs.later]
+    done = times.done_ns(record, delivered)[delivered.message[pairs.earlier]]
+    ours = (done >= again) & ~_decided(record, delivered)[pairs.earlier]
+    earlier, later = pairs.earlier[ours], pairs.later[ours]
+    starts = times.sent_ns(record)[delivered.message[earlier]]
+    if not buffered:
+        starts = np.maximum(starts, times.call_began_ns(record, delivered, earlier))
+    return _Returns(earlier, later, starts, received[earlier], received[later])
+
+
+def _decided(record: Record, delivered: Delivered) -> Mask:
+    """Deliveries about which something else than an acknowledgement was asked, whatever the answer."""
+    decided = np.zeros(len(delivered), bool)
+    for action in _DECIDED:
+        decided |= record.settled(delivered, action).asked_ns != NEVER
+    return decided
+
+
+def _never_again(record: Record, delivered: Delivered, max_deliveries: int | None) -> tuple[Ids, int]:
+    """Last deliveries of messages that nobody settled, and how many there are of which that is not known."""
+    count = len(record.sent)
+    last = np.full(count, -1, np.int64)
+    last[delivered.message] = np.arange(len(delivered))  # of repeated indices the last assignment stays
+    open_ = (last >= 0) & (times.done_ns(record, delivered) == NEVER)
+    if max_deliveries is not None:
+        open_ &= np.bincount(delivered.message, minlength=count) < max_deliveries
+    at = np.sort(last[open_])
+    at = at[~_decided(record, delivered)[at]]
+    asked = record.settled(delivered, Action.ACKNOWLEDGE).asked_ns[at] != NEVER
+    return at[~asked], int(asked.sum())
+
+
+def _offenders(record: Record, delivered: Delivered, back: _Returns, bad: Mask) -> tuple[dict[str, object], ...]:
+    return tuple(
+        {
+            **record.sent.describe(int(delivered.message[back.later[row]])),
+            **delivered.describe(int(back.later[row])),
+            "before": delivered.describe(int(back.earlier[row])),
+        }
+        for row in np.flatnonzero(bad)[:MAX_OFFENDERS].tolist()
+    )

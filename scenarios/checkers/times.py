@@ -1,0 +1,77 @@
+"""When something can have happened, at the earliest and at the latest, and what came again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from scenarios.checkers import numbering
+from scenarios.checkers.record import NEVER, Delivered, Ids, Record
+from scenarios.history import Action, Column
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """Neighbouring deliveries of one message, as indices, in order of the later one."""
+
+    earlier: Ids
+    later: Ids
+
+
+def pairs(delivered: Delivered) -> Pairs:
+    """Every redelivery with the delivery before it. Only what was delivered more than once is sorted."""
+    message = delivered.message
+    known = message[message >= 0]
+    often = np.bincount(known, minlength=1) > 1
+    repeated = np.flatnonzero((message >= 0) & often[np.maximum(message, 0)])
+    order = repeated[np.argsort(message[repeated], kind="stable")]
+    same = message[order[1:]] == message[order[:-1]]
+    earlier, later = order[:-1][same], order[1:][same]
+    by_time = np.argsort(later)
+    return Pairs(earlier[by_time], later[by_time])
+
+
+def done_ns(record: Record, delivered: Delivered) -> Ids:
+    """By message: when the first acknowledgement of any of its deliveries was answered with yes; NEVER where none."""
+    answered = record.settled(delivered, Action.ACKNOWLEDGE).settled_ns
+    done = np.full(len(record.sent), NEVER, np.int64)
+    known = delivered.message >= 0
+    np.minimum.at(done, delivered.message[known], answered[known])
+    return done
+
+
+def call_began_ns(record: Record, delivered: Delivered, which: Ids) -> Ids:
+    """The earliest moment at which the receive call of each of these deliveries can have begun.
+
+    A reader's calls are sequential: a call began after everything that its reader did before, and after its mark.
+    """
+    began = np.zeros(len(which), np.int64)
+    reader = delivered.column("reader")[which]
+    received = delivered.column("received_ns")[which]
+    for number in np.unique(reader).tolist():
+        opened = max(int(mark.get("at_ns", 0)) for mark in record.history.events("reader", reader=number))
+        events = record.events_ns(number)
+        ours = np.flatnonzero(reader == number)
+        at = np.searchsorted(events, received[ours], side="left") - 1
+        before = events[np.maximum(at, 0)] if len(events) else np.zeros(len(ours), np.int64)
+        began[ours] = np.maximum(np.where(at >= 0, before, 0), opened)
+    return began
+
+
+def sent_ns(record: Record) -> Column:
+    """By message: when it was handed to ``send``."""
+    history = record.history
+    numbers = numbering.of(history.sends, history.producers(channel=record.channel), gaps=record.whole is not None)
+    sent: Column = history.sends["sent_ns"][numbers.rows]
+    return sent
+
+
+def settled_ns(record: Record) -> Ids:
+    """By message: when its fate was learned; NEVER where it was not."""
+    history = record.history
+    numbers = numbering.of(history.sends, history.producers(channel=record.channel), gaps=record.whole is not None)
+    ids = numbers.ids(history.settled["producer"], history.settled["seq"])
+    settled = np.full(len(record.sent), NEVER, np.int64)
+    settled[ids[ids >= 0]] = history.settled["settled_ns"][ids >= 0]
+    return settled
