@@ -80,12 +80,13 @@ class Delivered:
 
     def known(self) -> Delivered:
         """Those that are of some message. Always the same value, so that what it keeps is shared."""
-        return self._known
+        return self if self._known is None else self._known
 
     @cached_property
-    def _known(self) -> Delivered:
+    def _known(self) -> Delivered | None:
+        """None for all of them: a value that kept itself would be garbage, not free, after its use."""
         known = self.message >= 0
-        return self if known.all() else self.only(known)
+        return None if known.all() else self.only(known)
 
     def first(self, messages: int) -> Ids:
         """For each of ``messages`` ids the index of its first delivery, or -1. Not to be written to."""

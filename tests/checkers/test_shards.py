@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import tempfile
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -151,6 +153,22 @@ def test_what_a_reader_did_in_another_shard_is_known(tmp_path: Path) -> None:
         found = {finding.property: finding for finding in streamed.judged(tmp_path / str(key), messages_per_shard=1)}
         again = found["delivery.no_duplicate"]
         assert (again.violations, again.unknown) == (1, 0)
+
+
+def test_a_shard_is_free_as_soon_as_it_is_judged(tmp_path: Path) -> None:
+    """Without waiting for the collector of cycles: memory would hold many shards at once."""
+    sent, settled = sends([0, 1])
+    rows = {"sends": sent, "settled": settled, "deliveries": [got(0, 10), got(1, 20)], "settles": []}
+    _write(tmp_path, rows, 1)
+    whole = record.of_channel(histories.load(tmp_path), CHANNEL)
+    kept = weakref.ref(whole.delivered)
+    gc.disable()
+    try:
+        _findings(whole)
+        del whole
+        assert kept() is None
+    finally:
+        gc.enable()
 
 
 def test_a_gap_in_the_numbers_is_an_error(tmp_path: Path) -> None:
