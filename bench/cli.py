@@ -149,6 +149,23 @@ def verify(
 
 
 @app.command()
+def selftest(
+    messages: Annotated[int, typer.Option(help="One of so many messages is hit.", min=1000)] = 1_000_000,
+    quiet: Quietly = False,
+    as_json: Json = False,
+) -> None:
+    """Seed every fault into the reference broker: does its checker see it, and do the others stay silent?"""
+    from bench import progress
+    from bench.selftest import run as trial
+
+    with progress.one_bar(quiet or as_json) as tell:
+        outcome = trial.run(messages, tell)
+    typer.echo(json.dumps(trial.as_json(outcome), indent=1) if as_json else trial.text(outcome))
+    if outcome.problems:
+        raise errors.CheckFailed(f"the self-test fails: {'; '.join(outcome.problems)}")
+
+
+@app.command()
 def doctor(as_json: Json = False) -> None:
     """What this machine can run, what is missing, and the command that mends it."""
     from dataclasses import asdict

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, Self
@@ -150,6 +151,28 @@ class Bars:
     def _advance(self) -> None:
         done, left_s = estimate(self._expected, self._shares, time.monotonic() - self._begin)
         self._whole.update(self._task, completed=done, left=f"about {left_s:.0f} s left" if done < 1.0 else "")
+
+
+@contextmanager
+def one_bar(quiet: bool) -> Iterator[Callable[[float, str], None]]:
+    """For a single long task, told its share (0 to 1) and what it does: a bar on a terminal, else a line each tenth."""
+    if quiet:
+        yield lambda share, doing: None
+    elif sys.stderr.isatty():
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f} %"))
+        with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as bar:
+            task = bar.add_task("", total=1.0)
+            yield lambda share, doing: bar.update(task, completed=share, description=doing)
+    else:
+        plain, said = Plain(), 0
+
+        def say(share: float, doing: str) -> None:
+            nonlocal said
+            if int(share * 10) > said:
+                said = int(share * 10)
+                plain.say(f"{share:4.0%}  {doing}")
+
+        yield say
 
 
 def estimate(cells: Sequence[Expected], shares: Mapping[str, float], elapsed_s: float) -> tuple[float, float]:

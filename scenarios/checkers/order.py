@@ -24,6 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from brokers.types import NO_PARTITION, Outcome
+from scenarios.checkers import times
 from scenarios.checkers.record import MAX_OFFENDERS, NEVER, Delivered, Ids, Mask, Record
 from scenarios.history import Action, Column
 from scenarios.verdicts import Finding
@@ -180,9 +181,14 @@ def _lines(record: Record, chosen: Mask, within: Column | None) -> _Lines:
 
 
 def _processing_ended(record: Record, delivered: Delivered) -> Ids:
-    """When the consumer of each delivery first asked to settle it."""
-    asked = [record.settled(delivered, action).asked_ns for action in (Action.ACKNOWLEDGE, Action.RELEASE)]
-    return np.minimum(*asked)
+    """When the consumer of each delivery first asked to settle it, or the broker gave the message to another.
+
+    A consumer that died settles nothing: its part ends when what it had comes again, at the end of its lease.
+    """
+    ended: Ids = np.minimum.reduce([record.settled(delivered, action).asked_ns for action in _ENDS])
+    again = times.pairs(delivered)
+    ended[again.earlier] = np.minimum(ended[again.earlier], delivered.column("received_ns")[again.later])
+    return ended
 
 
 def _offender(

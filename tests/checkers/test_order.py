@@ -78,6 +78,20 @@ def test_both_in_process_at_once_is_a_violation_across_consumers() -> None:
     assert not per_key(one_after_the_other).violations
 
 
+def test_a_consumer_that_died_is_done_when_its_message_comes_again() -> None:
+    died, again, later = got(0, 10), got(0, 30, reader=1), got(1, 40, reader=2)
+    settles = [settle(again, ACK, 35), settle(later, ACK, 45)]
+    assert per_key(typed([1, 1], [died, again, later], settles)).violations == 0
+    before = got(1, 20, reader=2)
+    assert per_key(typed([1, 1], [died, before, again], [settle(before, ACK, 25), settle(again, ACK, 35)])).violations
+
+
+def test_a_rejected_message_is_done() -> None:
+    poison, later = got(0, 10), got(1, 30, reader=1)
+    settles = [settle(poison, Action.REJECT, 20), settle(later, ACK, 35)]
+    assert per_key(typed([1, 1], [poison, later], settles)).violations == 0
+
+
 def test_one_consumer_may_have_both_at_once() -> None:
     record = typed([1, 1], [got(0, 10, batch=0, slot=0), got(1, 10, batch=0, slot=1)])
     assert not per_key(record).violations

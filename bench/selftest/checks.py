@@ -1,0 +1,182 @@
+"""All checkers, by the name of what they find, on one channel of a history whose marks say what was done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from brokers.faulty import Offender
+from scenarios import stamp
+from scenarios.checkers import (
+    corruption,
+    counts,
+    duplicates,
+    expiry,
+    leases,
+    loss,
+    order,
+    outcomes,
+    phantom,
+    record,
+    redelivery,
+    rejected,
+    replay,
+)
+from scenarios.checkers.findings import combined
+from scenarios.checkers.record import Delivered, Record
+from scenarios.history import History
+from scenarios.verdicts import Finding
+
+Check = Callable[[Record], Finding]
+Identity = tuple[str, int, int]
+"""Of a message that was sent: ("sent", producer, seq); of one that nobody sent: ("never sent", 0, checksum)."""
+
+TOLERANCE_S = 60.0
+"""How much later than its lease a delivery may come again. The clock jumps further than that only on purpose."""
+_NOT_CONSUMED = "nothing was consumed"
+_NOT_READ_AGAIN = "nothing was consumed and then read again"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """``named`` are the messages that the finding names: the first offenders, not all."""
+
+    violations: int
+    observations: int
+    named: frozenset[Identity]
+    testable: bool
+
+
+def answers(history: History, channel: str) -> dict[str, Answer]:
+    whole = record.of_channel(history, channel)
+    return {name: _answer(history, check(whole)) for name, check in CHECKS.items()}
+
+
+def identity(offender: Offender, run: int) -> Identity:
+    """Of what a fault hit: by the payload as it was sent."""
+    stamps = stamp.read([offender.payload], run)
+    if stamps.status[0] != stamp.INTACT:
+        return ("never sent", 0, int(stamps.checksum[0]))
+    return ("sent", int(stamps.producer[0]), int(stamps.seq[0]))
+
+
+def _answer(history: History, finding: Finding) -> Answer:
+    named = frozenset(_named(history, offender) for offender in finding.offenders)
+    return Answer(finding.violations, finding.observations, named, not finding.not_testable)
+
+
+def _named(history: History, offender: Mapping[str, Any]) -> Identity:
+    if "producer" in offender:
+        return ("sent", int(offender["producer"]), int(offender["seq"]))
+    deliveries = history.deliveries
+    here = np.ones(len(deliveries["slot"]), bool)
+    for name in ("reader", "batch", "slot"):
+        here &= deliveries[name] == offender[name]
+    (at,) = np.flatnonzero(here)
+    if deliveries["status"][at] == stamp.INTACT:
+        return ("sent", int(deliveries["producer"][at]), int(deliveries["seq"][at]))
+    return ("never sent", 0, int(deliveries["checksum"][at]))
+
+
+def _consumed(whole: Record) -> Delivered:
+    return whole.delivered.to(whole.consumers())
+
+
+def _producers(whole: Record) -> list[int]:
+    return whole.history.producers(channel=whole.channel)
+
+
+def _of_group(check: Callable[[Record, Delivered], Finding]) -> Check:
+    """A check of what one group got; not testable where nobody consumed."""
+
+    def checked(whole: Record) -> Finding:
+        if not whole.consumers():
+            return Finding("", not_testable=_NOT_CONSUMED)
+        return check(whole, _consumed(whole))
+
+    return checked
+
+
+def _alone(check: Callable[[str, Record, Delivered, list[int]], Finding]) -> Check:
+    """A check of the order among different keys: promised to one consumer that never fails, and to nobody else."""
+
+    def checked(whole: Record) -> Finding:
+        if not list(whole.history.events("phase", channel=whole.channel, alone=True)):
+            return Finding("", not_testable="several consumers, or failures, may change the order among keys")
+        return check("", whole, _consumed(whole), _producers(whole))
+
+    return checked
+
+
+def _attempts(whole: Record) -> list[Mapping[str, Any]]:
+    return list(whole.history.events("attempt", channel=whole.channel))
+
+
+def _of_replays(check: Callable[[Record, Delivered, replay.First, replay.Attempt], Finding]) -> Check:
+    """A check of each attempt to read again what a group got before."""
+
+    def checked(whole: Record) -> Finding:
+        if not whole.consumers() or not _attempts(whole):
+            return Finding("", not_testable=_NOT_READ_AGAIN)
+        group = _consumed(whole)
+        first = replay.first_deliveries(whole, group)
+        return combined("", [check(whole, group, first, attempt) for attempt in _attempts(whole)])
+
+    return checked
+
+
+def _kept(check: Callable[[Record, list[Mapping[str, Any]], float], Finding]) -> Check:
+    """A check of how long a channel keeps what nobody consumes."""
+
+    def checked(whole: Record) -> Finding:
+        limits = [float(mark["age_s"]) for mark in whole.history.events("kept", channel=whole.channel)]
+        if not limits:
+            return Finding("", not_testable="the channel has no age limit")
+        return check(whole, _attempts(whole), limits[0])
+
+    return checked
+
+
+def _lease_s(whole: Record) -> float:
+    return float(next(whole.history.events("phase", channel=whole.channel))["lease_s"])
+
+
+def _replayed(whole: Record, attempt: replay.Attempt) -> Delivered:
+    return whole.delivered.to([int(attempt["reader"])])
+
+
+CHECKS: Mapping[str, Check] = {
+    "delivery.no_loss": _of_group(lambda whole, group: loss.lost(whole, group, drained=whole.drained())),
+    "delivery.no_phantom": _of_group(phantom.phantoms),
+    "delivery.no_duplicate": _of_group(duplicates.delivered_again),
+    "delivery.intact": _of_group(corruption.altered),
+    "delivery.no_rejected": _of_group(rejected.delivered_all_the_same),
+    "delivery.count": _of_group(lambda whole, group: counts.counted(whole, group, all_seen=True)),
+    "send.settled": outcomes.unknown,
+    "ordering.per_key": _of_group(
+        lambda whole, group: order.per_key("ordering.per_key", whole, group, _producers(whole))
+    ),
+    "ordering.per_partition": _alone(order.per_partition),
+    "ordering.channel": _alone(order.whole_channel),
+    "ordering.after_redelivery": _of_group(
+        lambda whole, group: order.after_release("ordering.after_redelivery", whole, group, _producers(whole))
+    ),
+    "redelivery.after_release": _of_group(
+        lambda whole, group: redelivery.comes_back(whole, group, _lease_s(whole), drained=whole.drained())
+    ),
+    "redelivery.not_early": _of_group(lambda whole, group: leases.not_early(whole, group, _lease_s(whole))),
+    "redelivery.not_late": _of_group(
+        lambda whole, group: leases.not_late(whole, group, _lease_s(whole), TOLERANCE_S, drained=whole.drained())
+    ),
+    "replay.complete": _of_replays(lambda whole, _group, first, attempt: replay.complete(whole, first, attempt)),
+    "replay.intact": _of_replays(
+        lambda whole, _group, _first, attempt: corruption.altered(whole, _replayed(whole, attempt), "replay.intact")
+    ),
+    "replay.order": _of_replays(replay.in_first_order),
+    "retention.not_early": _kept(expiry.early),
+    "retention.by_age": _kept(expiry.late),
+}
+"""By the name of the finding."""

@@ -1,0 +1,164 @@
+"""Faults against checkers: every fault is seeded, every checker answers, and the two are compared.
+
+Twice: one hit among many messages, in the fault's own story (does one suffice?), and several hits among few messages
+in every story (what else answers, and what stays silent?).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+
+from bench.selftest.cases import CASES, CROSS, Spots
+from bench.selftest.checks import Answer, answers, identity
+from bench.selftest.story import CHANNEL, RUN, Size, Story, play
+from brokers.faulty import Fault, FaultName
+
+FEW = 2000
+"""Messages of the runs with several hits."""
+_SEVERAL = 5
+_SHARE = 0.005
+
+_T = TypeVar("_T")
+Tell = Callable[[float, str], None]
+"""Told how far it is (0 to 1) and what has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One story with one fault; ``opportunities``: messages that the fault could have hit."""
+
+    fault: FaultName
+    story: Story
+    messages: int
+    opportunities: int
+    seeded: frozenset[tuple[str, int, int]]
+    answers: Mapping[str, Answer]
+
+    def found(self) -> int:
+        """Offending messages that the fault's own checker names; none, where it names others or too many too."""
+        named = self.answers[CASES[self.fault].checker].named
+        return len(named & self.seeded) if named <= self.seeded else 0
+
+    def others(self) -> list[str]:
+        """Checkers that answered, though the fault is not theirs."""
+        own = CASES[self.fault].checker
+        return [name for name, answer in self.answers.items() if answer.violations and name != own]
+
+
+@dataclass(frozen=True, slots=True)
+class Hits:
+    """Places that a fault can hit, and how many of them there are."""
+
+    opportunities: int
+    places: Sequence[tuple[int, int]]
+
+    def first(self, count: int) -> Hits:
+        return replace(self, places=self.places[:count])
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """One story without any fault; ``alarms`` are checkers that answered all the same."""
+
+    story: Story
+    messages: int
+    alarms: Mapping[str, int]
+    hits: Mapping[FaultName, Hits]
+    """By fault of this story."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What came of one fault. ``single``: one hit among many. ``several``: by story."""
+
+    fault: FaultName
+    single: Run
+    several: Sequence[Run]
+
+    @property
+    def checker(self) -> str:
+        return CASES[self.fault].checker
+
+    @property
+    def own(self) -> Run:
+        return next(run for run in self.several if run.story == CASES[self.fault].story)
+
+    @property
+    def found(self) -> bool:
+        """By its own checker, with exactly the offending messages, one as well as several."""
+        return all(run.seeded and run.found() == len(run.seeded) for run in (self.single, self.own))
+
+    @property
+    def others(self) -> list[str]:
+        return list(dict.fromkeys(name for run in (self.single, *self.several) for name in run.others()))
+
+    @property
+    def unreviewed(self) -> list[str]:
+        return [name for name in self.others if (self.fault, name) not in CROSS]
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    rows: Sequence[Row]
+    silences: Sequence[Silence]
+
+
+def quiet(story: Story, size: Size) -> Silence:
+    """Play a story without faults. Picks the messages that this story's own faults will hit, by the seed."""
+    history = play(story, size, []).history
+    found = {name: answer.violations for name, answer in answers(history, CHANNEL).items() if answer.violations}
+    rng = np.random.default_rng(size.seed)
+    hits = {fault: _pick(rng, case.where(history)) for fault, case in CASES.items() if case.story == story}
+    return Silence(story, size.messages, found, hits)
+
+
+def _pick(rng: np.random.Generator, where: Spots) -> Hits:
+    chosen = rng.choice(len(where), min(_SEVERAL, len(where)), replace=False)
+    return Hits(len(where), [(int(partition), int(place)) for partition, place in where[chosen]])
+
+
+def seeded(fault: FaultName, story: Story, size: Size, hits: Hits | None) -> Run:
+    """Play a story in which the fault hits these places; without any, a share of all messages."""
+    places = None if hits is None else frozenset(hits.places)
+    played = play(story, size, [Fault(fault, _SHARE, size.seed, places)])
+    hit = frozenset(identity(offender, RUN) for offender in played.offenders[fault])
+    opportunities = size.messages if hits is None else hits.opportunities
+    return Run(fault, story, size.messages, opportunities, hit, answers(played.history, CHANNEL))
+
+
+def measure(messages: int, pool: Executor, tell: Tell) -> Matrix:
+    """All faults, with one hit among ``messages`` and with several among ``FEW``."""
+    many, few = Size(messages), Size(FEW)
+    total = 2 * len(Story) + len(CASES) * (1 + len(Story))
+    done = 0
+
+    def all_of(waiting: Sequence[Future[_T]], doing: str) -> list[_T]:
+        nonlocal done
+        results = []
+        for future in waiting:
+            results.append(future.result())
+            done += 1
+            tell(done / total, doing)
+        return results
+
+    quiet_many, quiet_few = (
+        {silence.story: silence for silence in all_of([pool.submit(quiet, story, size) for story in Story], "no fault")}
+        for size in (many, few)
+    )
+    rows = []
+    runs = {
+        fault: [
+            pool.submit(seeded, fault, case.story, many, quiet_many[case.story].hits[fault].first(1)),
+            *(pool.submit(seeded, fault, story, few, quiet_few[story].hits.get(fault)) for story in Story),
+        ]
+        for fault, case in CASES.items()
+    }
+    for fault, waiting in runs.items():
+        single, *several = all_of(waiting, fault)
+        rows.append(Row(fault, single, several))
+    return Matrix(rows, [*quiet_many.values(), *quiet_few.values()])

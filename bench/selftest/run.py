@@ -1,0 +1,78 @@
+"""The whole self-test, on all cores, and its outcome in words, as JSON and as a page."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from bench.selftest import matrix
+from bench.selftest.cases import CASES, CROSS
+from bench.selftest.matrix import Matrix, Row, Tell
+
+MILLION = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    messages: int
+    matrix: Matrix
+
+    @property
+    def problems(self) -> list[str]:
+        """What makes the self-test fail, in words."""
+        rows = self.matrix.rows
+        return [
+            *(f"{row.fault} is not found by {row.checker}" for row in rows if not row.found),
+            *(f"{name} answers to {row.fault}, and nobody has reviewed why" for row in rows for name in row.unreviewed),
+            *(
+                f"{name} finds {count} in the story {silence.story!r} without any fault"
+                for silence in self.matrix.silences
+                for name, count in silence.alarms.items()
+            ),
+        ]
+
+
+def run(messages: int, tell: Tell) -> Outcome:
+    with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool:
+        return Outcome(messages, matrix.measure(messages, pool, tell))
+
+
+def as_json(outcome: Outcome) -> dict[str, Any]:
+    return {
+        "messages": outcome.messages,
+        "faults": [_row_as_json(row) for row in outcome.matrix.rows],
+        "problems": outcome.problems,
+    }
+
+
+def _row_as_json(row: Row) -> Mapping[str, Any]:
+    return {
+        "fault": row.fault.value,
+        "checker": row.checker,
+        "found": row.found,
+        "offending_seeded": len(row.single.seeded),
+        "offending_found": row.single.found(),
+        "messages": row.single.messages,
+        "opportunities": row.single.opportunities,
+        "also_answer": [
+            {"checker": name, "reason": CROSS.get((row.fault, name), "not reviewed")} for name in row.others
+        ],
+    }
+
+
+def text(outcome: Outcome) -> str:
+    lines = [f"one hit among {outcome.messages:,} messages"]
+    width = max(map(len, CASES))
+    for row in outcome.matrix.rows:
+        mark = "found" if row.found else "NOT FOUND"
+        others = f"; also {', '.join(row.others)}" if row.others else ""
+        lines.append(
+            f"{row.fault.value:<{width}}  {mark:<9}  {row.checker} "
+            f"({row.single.found()} of {len(row.single.seeded)}){others}"
+        )
+    lines += [f"problem: {problem}" for problem in outcome.problems]
+    return "\n".join(lines)

@@ -1,0 +1,101 @@
+"""What reading a channel shows of retention, message by message.
+
+``retention`` watches where a channel begins: that shows removal from the old end. A single message that goes early,
+or stays late, shows only to a reader of the whole channel. Ages are bounded from the safe side: a message is *surely*
+gone early when a reader had passed its place before ``sent + limit``; it is *surely* handed out late when
+the attempt to read began after ``settled + limit``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from brokers.types import NO_PLACE, Outcome
+from scenarios.checkers import times
+from scenarios.checkers.findings import combined
+from scenarios.checkers.record import MAX_OFFENDERS, Delivered, Ids, Record
+from scenarios.verdicts import Finding
+
+TOLERANCE_NS = 2_000_000
+"""Broker times are whole milliseconds: an age can look up to this much longer or shorter than it was."""
+_NO_READ = "nothing was read from the beginning"
+
+Attempt = Mapping[str, Any]
+"""An ``attempt`` mark of a reader that read from the beginning: reader, began_ns."""
+
+
+def early(record: Record, attempts: Sequence[Attempt], limit_s: float) -> Finding:
+    """``retention.not_early``. Observations are acknowledged messages that a reader passed before their limit."""
+    name = "retention.not_early"
+    if not attempts:
+        return Finding(name, not_testable=_NO_READ)
+    limit_ns = times.sent_ns(record) + int(limit_s * 1e9) - TOLERANCE_NS
+    return combined(name, [_early(record, int(attempt["reader"]), limit_ns) for attempt in attempts])
+
+
+def late(record: Record, attempts: Sequence[Attempt], limit_s: float, grace_s: float = 0.0) -> Finding:
+    """``retention.by_age``. Observations are acknowledged messages, over-age before an attempt began."""
+    name = "retention.by_age"
+    if not attempts:
+        return Finding(name, not_testable=_NO_READ)
+    spare_ns = int((limit_s + grace_s) * 1e9) + TOLERANCE_NS
+    return combined(name, [_late(record, attempt, spare_ns) for attempt in attempts])
+
+
+def _early(record: Record, reader: int, limit_ns: Ids) -> Finding:
+    sent = record.sent
+    read = record.delivered.to([reader])
+    first = read.first(len(sent))
+    passed_ns = _passed_ns(record, read)
+    seen = first >= 0
+    passed_ns[seen] = read.column("received_ns")[first[seen]]
+    observable = (sent.outcome == Outcome.ACKNOWLEDGED) & (passed_ns >= 0) & (passed_ns < limit_ns)
+    gone = np.flatnonzero(observable & ~seen)
+    return Finding(
+        "retention.not_early",
+        observations=int(observable.sum()),
+        violations=len(gone),
+        offenders=tuple(
+            {
+                **sent.describe(message),
+                "place": int(sent.place[message]),
+                "before_its_limit_s": float(limit_ns[message] - passed_ns[message]) / 1e9,
+            }
+            for message in gone[:MAX_OFFENDERS].tolist()
+        ),
+    )
+
+
+def _late(record: Record, attempt: Attempt, spare_ns: int) -> Finding:
+    sent = record.sent
+    read = record.delivered.to([int(attempt["reader"])])
+    over = (sent.outcome == Outcome.ACKNOWLEDGED) & (times.settled_ns(record) <= int(attempt["began_ns"]) - spare_ns)
+    first = read.first(len(sent))
+    bad = np.flatnonzero(over & (first >= 0))
+    bad = bad[np.argsort(first[bad], kind="stable")]
+    return Finding(
+        "retention.by_age",
+        observations=int(over.sum()),
+        violations=len(bad),
+        offenders=tuple(
+            {**sent.describe(message), **read.describe(int(first[message]))} for message in bad[:MAX_OFFENDERS].tolist()
+        ),
+    )
+
+
+def _passed_ns(record: Record, read: Delivered) -> Ids:
+    """When the reader had first shown a later place of each message's partition; -1 where it never did."""
+    sent = record.sent
+    passed = np.full(len(sent), -1, np.int64)
+    partition, place, received = (read.column(name) for name in ("partition", "place", "received_ns"))
+    for number in np.unique(partition).tolist():
+        theirs = np.flatnonzero((partition == number) & (place != NO_PLACE))
+        highest = np.maximum.accumulate(place[theirs])
+        ours = np.flatnonzero((sent.partition == number) & (sent.place != NO_PLACE))
+        at = np.searchsorted(highest, sent.place[ours], side="right")
+        there = at < len(theirs)
+        passed[ours[there]] = received[theirs[at[there]]]
+    return passed

@@ -1,0 +1,37 @@
+"""Every fault is seen by its checker, with exactly the offending messages, and what else answers is known why."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from bench.selftest import run
+from bench.selftest.cases import CASES, CROSS
+from bench.selftest.checks import CHECKS
+from bench.selftest.run import Outcome
+from brokers.faulty import FaultName
+
+MESSAGES = 4000
+
+
+@pytest.fixture(scope="module")
+def outcome() -> Outcome:
+    return run.run(MESSAGES, lambda share, doing: None)
+
+
+def test_every_fault_has_a_case_and_every_case_a_checker() -> None:
+    assert set(CASES) == set(FaultName)
+    assert {case.checker for case in CASES.values()} <= set(CHECKS)
+
+
+def test_every_fault_is_found_and_nothing_else_is(outcome: Outcome) -> None:
+    assert outcome.problems == []
+    for row in run.as_json(outcome)["faults"]:
+        assert (row["found"], row["offending_found"], row["offending_seeded"]) == (True, 1, 1), row
+        assert row["messages"] == MESSAGES
+    json.dumps(run.as_json(outcome))
+
+
+def test_the_reviewed_list_holds_nothing_that_does_not_happen(outcome: Outcome) -> None:
+    assert set(CROSS) == {(row.fault, name) for row in outcome.matrix.rows for name in row.others}
