@@ -91,6 +91,7 @@ class Limits:
     has_positions: bool
     has_partitions: bool
     lease_min_s: float | None
+    """None: deliveries have no lease; they are hidden as long as their consumer is there."""
     lease_max_s: float | None
     lease_is_per_channel: bool
     retention_min_age_s: float | None
@@ -105,6 +106,12 @@ class Limits:
     """What proves that nothing is left for a group, in words fit for a report."""
     buffers_ahead: bool
     """The client fetches messages before they are asked for (their lease, if any, runs)."""
+    has_groups: bool = True
+    """Each group gets every message; False: all consumers share them, whatever their group is called."""
+    has_dead_letters: bool | None = None
+    """Whether a channel can have a ``DeadLetterPolicy``; False: asking for one raises Unsupported. None: undeclared."""
+    dead_letter_prefix: str = ""
+    """Begins the name of every channel for dead letters."""
 
 
 @dataclass(frozen=True, slots=True)

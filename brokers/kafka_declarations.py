@@ -116,6 +116,7 @@ _LIMITS = Limits(
     payload_encoding="bytes",
     drain_proof="the group's committed offset is the end of the log on every partition",
     buffers_ahead=True,
+    has_dead_letters=False,
 )
 
 KAFKA = ProfileDeclaration(
@@ -165,6 +166,8 @@ KAFKA_SHARE = ProfileDeclaration(
         lease_min_s=1.0,
         lease_max_s=3600.0,
         lease_is_per_channel=True,
+        has_dead_letters=True,
+        dead_letter_prefix="dlq.",
         max_unsettled_batches=1,
         drain_proof="every place between the channel's bounds was delivered and accepted; this client cannot ask for "
         "a share group's offsets",

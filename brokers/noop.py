@@ -255,6 +255,7 @@ DECLARATION = ProfileDeclaration(
         payload_encoding="bytes",
         drain_proof="the deque of the process is empty",
         buffers_ahead=False,
+        has_groups=False,
     ),
     properties=dict.fromkeys(PROPERTIES, _NOTHING),
 )

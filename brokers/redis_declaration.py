@@ -50,6 +50,7 @@ DECLARATION = ProfileDeclaration(
         payload_encoding="bytes",
         drain_proof="XINFO GROUPS: lag and pending are 0 on every stream of the channel",
         buffers_ahead=False,
+        has_dead_letters=True,
     ),
     properties={
         "delivery.no_loss": _sure(

@@ -215,8 +215,10 @@ class RedisStreams:
 
 
 def _require_supported(spec: ChannelSpec) -> None:
-    if spec.partitions < 1 or spec.lease_s <= 0:
-        raise Misuse("a channel needs at least one partition and a lease above 0 s")
+    least_s = DECLARATION.limits.lease_min_s
+    assert least_s is not None
+    if spec.partitions < 1 or spec.lease_s < least_s:
+        raise Misuse(f"a channel needs at least one partition and a lease of at least {least_s:g} s")
     limit = spec.retention
     if limit is None:
         return

@@ -63,6 +63,8 @@ _LIMITS = Limits(
     drain_proof="GetQueueAttributes: visible, in flight and delayed messages are 0 (the service calls these "
     "approximate), and a long poll comes back empty",
     buffers_ahead=False,
+    has_groups=False,
+    has_dead_letters=True,
 )
 
 _REPLAY: Mapping[str, Declaration] = {

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from bench.conformance import sending
+from bench.conformance import declaring, keeping, lasting, receiving, sending, settling, sharing
 from bench.conformance.model import Check
 
-CHECKS: tuple[Check, ...] = (*sending.CHECKS,)
+CHECKS: tuple[Check, ...] = (
+    *declaring.CHECKS,
+    *sending.CHECKS,
+    *receiving.CHECKS,
+    *settling.CHECKS,
+    *sharing.CHECKS,
+    *keeping.CHECKS,
+    *lasting.CHECKS,
+)

@@ -18,13 +18,15 @@ class Context:
 
     ``connect`` makes a connection of its own at each call. ``prefix`` begins the names of all channels that
     checks create (and delete). ``restart`` stops the broker in order and starts it again, same address, and
-    returns when it listens; None where that is not ours to do.
+    returns when it listens; None where that is not ours to do. ``patience_s`` is how long to wait for what must come:
+    nothing is concluded from how long it took.
     """
 
     connect: Callable[[], Broker]
     declaration: ProfileDeclaration
     prefix: str
     restart: Callable[[], None] | None = None
+    patience_s: float = 30.0
 
     @property
     def has_leases(self) -> bool:

@@ -24,8 +24,6 @@ from brokers.types import (
     Settlements,
 )
 
-PATIENCE_S = 30.0
-"""How long to wait for what must come. Nothing is concluded from how long it took."""
 LONG_LEASE_S = 60.0
 """Of channels on which nothing should come back by itself."""
 
@@ -63,13 +61,36 @@ class Room:
         """All of them, acknowledged."""
         producer = self.broker.producer(channel, ProducerSettings())
         producer.send(Batch(payloads, keys))
-        settled = producer.flush(PATIENCE_S)
+        settled = producer.flush(self.context.patience_s)
         producer.close()
         expect(
             len(settled) == len(payloads) and bool((settled.outcomes == Outcome.ACKNOWLEDGED).all()),
             f"of {len(payloads)} messages {acknowledged(settled)} were acknowledged: {errors_of(settled)}",
         )
         return settled
+
+    def first(self, consumer: Consumer, most: int = 10) -> Received:
+        """The first delivery. Raises Violated when none comes."""
+        deadline = time.monotonic() + self.context.patience_s
+        while (left_s := deadline - time.monotonic()) > 0:
+            received = consumer.receive(most, min(left_s, 1.0))
+            if len(received):
+                return received
+        raise Violated(f"nothing was delivered within {self.context.patience_s:g} s")
+
+    def gather(self, consumer: Consumer, count: int) -> list[tuple[bytes | None, bytes]]:
+        """Receive and acknowledge until ``count`` different messages came: (key, payload) of every delivery."""
+        found: list[tuple[bytes | None, bytes]] = []
+        deadline = time.monotonic() + self.context.patience_s
+        while len(set(found)) < count and time.monotonic() < deadline:
+            received = consumer.receive(100, 0.5)
+            found += zip(received.keys, received.payloads, strict=True)
+            settle_all(consumer, received)
+        return found
+
+    def payloads(self, consumer: Consumer, count: int) -> list[bytes]:
+        """As ``gather``, without keys."""
+        return [payload for _, payload in self.gather(consumer, count)]
 
 
 @contextmanager
@@ -96,27 +117,6 @@ def acknowledged(settled: Settlements) -> int:
 
 def errors_of(settled: Settlements) -> str:
     return "; ".join(list(settled.errors.values())[:3]) or "without a reason"
-
-
-def first(consumer: Consumer, most: int = 10, patience_s: float = PATIENCE_S) -> Received:
-    """The first delivery. Raises Violated when none comes."""
-    deadline = time.monotonic() + patience_s
-    while (left_s := deadline - time.monotonic()) > 0:
-        received = consumer.receive(most, min(left_s, 1.0))
-        if len(received):
-            return received
-    raise Violated(f"nothing was delivered within {patience_s:g} s")
-
-
-def gather(consumer: Consumer, count: int, patience_s: float = PATIENCE_S) -> list[tuple[bytes | None, bytes]]:
-    """Receive and acknowledge until ``count`` different messages came: (key, payload) of every delivery."""
-    found: list[tuple[bytes | None, bytes]] = []
-    deadline = time.monotonic() + patience_s
-    while len(set(found)) < count and time.monotonic() < deadline:
-        received = consumer.receive(100, 0.5)
-        found += zip(received.keys, received.payloads, strict=True)
-        settle_all(consumer, received)
-    return found
 
 
 def settle_all(consumer: Consumer, received: Received) -> None:

@@ -11,12 +11,9 @@ import numpy as np
 
 from bench.conformance.model import Check, Context, Skipped, expect
 from bench.conformance.room import (
-    PATIENCE_S,
     Room,
     acknowledged,
     errors_of,
-    first,
-    gather,
     numbers,
     refuses,
     room,
@@ -55,11 +52,11 @@ def counts(context: Context) -> None:
             expect(not receipt.rejected, f"a batch of {size} small messages was rejected in part")
             sent += size
             parts.append(producer.poll())
-        parts += [producer.flush(PATIENCE_S), producer.close()]
+        parts += [producer.flush(context.patience_s), producer.close()]
         _all_settled(parts, sent)
         settled = Settlements.concat(parts)
         expect(acknowledged(settled) == sent, f"{acknowledged(settled)} of {sent} acknowledged: {errors_of(settled)}")
-        got = gather(here.consumer(channel), sent)
+        got = here.gather(here.consumer(channel), sent)
         same(context, numbers(sent), [payload for _, payload in got])
 
 
@@ -71,7 +68,7 @@ def settled_once(context: Context) -> None:
         for at in range(5):
             producer.send(Batch(numbers(30, 30 * at)))
             parts.append(producer.poll())
-        parts.append(producer.flush(PATIENCE_S))
+        parts.append(producer.flush(context.patience_s))
         expect(len(producer.poll()) == 0, "a poll after the flush returned what was settled before")
         expect(len(producer.flush(0.0)) == 0, "a second flush returned what was settled before")
         parts.append(producer.close())
@@ -108,7 +105,7 @@ def size_limit(context: Context) -> Skipped | None:
         producer = here.broker.producer(channel, ProducerSettings())
         payloads = [b"before", b"\0" * limit, b"\0" * (limit + 1), b"after"]
         receipt = producer.send(Batch(payloads))
-        settled = Settlements.concat([producer.flush(PATIENCE_S), producer.close()])
+        settled = Settlements.concat([producer.flush(context.patience_s), producer.close()])
         fates = dict(zip(settled.tickets.tolist(), settled.outcomes.tolist(), strict=True))
         expect(
             fates.get(1) == Outcome.ACKNOWLEDGED,
@@ -117,7 +114,7 @@ def size_limit(context: Context) -> Skipped | None:
         expect(fates.get(2) == Outcome.REJECTED, f"a message of {limit + 1:,} bytes, one too many, was not rejected")
         expect(set(receipt.rejected) <= {2}, f"the receipt rejects {receipt.rejected}, not the one that is too large")
         expect(fates == {0: 1, 1: 1, 2: 2, 3: 1}, "beside a message that is too large, others were not sent")
-        got = [payload for _, payload in gather(here.consumer(channel), 3)]
+        got = here.payloads(here.consumer(channel), 3)
         same(context, [payloads[0], payloads[1], payloads[3]], got)
     return None
 
@@ -135,7 +132,7 @@ def request_bytes(context: Context) -> Skipped | None:
         for bytes_each in (size, size + 1):
             payloads = [bytes([at]) * bytes_each for at in range(3)]
             here.send(channel, payloads)
-            got = [payload for _, payload in gather(consumer, 3)]
+            got = here.payloads(consumer, 3)
             same(context, payloads, got)
     return None
 
@@ -171,7 +168,7 @@ def _carried(context: Context, payloads: Sequence[bytes], wanted: Sequence[bytes
     with room(context) as here:
         channel = here.channel()
         here.send(channel, payloads, wanted)
-        got = gather(here.consumer(channel), len(payloads))
+        got = here.gather(here.consumer(channel), len(payloads))
         same(context, payloads, [payload for _, payload in got])
         of: dict[bytes, bytes | None] = dict(
             zip(payloads, wanted if wanted is not None else repeat(None), strict=False)
@@ -189,12 +186,12 @@ def attributes(context: Context) -> Skipped | None:
             producer.send(Batch(numbers(2), [b"a", b"a"], attributes=sent))
         except Unsupported as refusal:
             return Skipped(f"no attributes: {refusal}")
-        settled = producer.flush(PATIENCE_S)
+        settled = producer.flush(context.patience_s)
         expect(acknowledged(settled) == 2, f"messages with attributes were not acknowledged: {errors_of(settled)}")
         consumer = here.consumer(channel)
         got: dict[bytes, dict[str, str]] = {}
         while len(got) < 2:
-            received = first(consumer)
+            received = here.first(consumer)
             found = received.attributes or [{}] * len(received)
             got |= {payload: dict(of) for payload, of in zip(received.payloads, found, strict=True)}
             settle_all(consumer, received)
@@ -225,7 +222,7 @@ def _only_what_was_sent(here: Room, channel: str, settled: Settlements, sent: Se
     never = {sent[ticket] for ticket, fate in fates.items() if fate == Outcome.REJECTED}
     consumer = here.consumer(channel)
     got: set[bytes] = set()
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + here.context.patience_s
     while not sure <= got and time.monotonic() < deadline:
         received = consumer.receive(500, 0.5)
         got.update(received.payloads)

@@ -1,0 +1,194 @@
+"""Checks of settling: acknowledge, release, reject, extend, and leases that end."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+
+from bench.conformance.model import Check, Context, Skipped, expect
+from bench.conformance.room import (
+    Room,
+    acknowledged,
+    errors_of,
+    numbers,
+    refuses,
+    room,
+    same,
+    settle_all,
+)
+from brokers.declarations import Support
+from brokers.errors import Misuse, Unsupported
+from brokers.protocols import Consumer, Extendable, Rejectable, Releasable
+from brokers.types import AckGranularity, Batch, ProducerSettings, Received
+
+_EARLY = 0.95
+"""Of a lease: brokers count in ticks."""
+
+
+def indices(context: Context) -> None:
+    with room(context) as here:
+        consumer, received = _together(here, 4)
+        for wrong in ([4], [-1], [0, 0]):
+            refuses(f"acknowledging {wrong} of 4", Misuse, partial(consumer.acknowledge, received, wrong))
+        expect(len(consumer.acknowledge(received, [])) == 0, "acknowledging none settled something")
+        settled = consumer.acknowledge(received, [0, 1])
+        expect(settled.tickets.tolist() == [0, 1], f"tickets are {settled.tickets.tolist()}, indices were [0, 1]")
+        expect(acknowledged(settled) == 2, f"not acknowledged: {errors_of(settled)}")
+        expect(acknowledged(consumer.acknowledge(received, [2, 3])) == 2, "the rest could not be acknowledged")
+
+
+def granularity(context: Context) -> None:
+    with room(context) as here:
+        consumer, received = _together(here, 3)
+        if context.declaration.limits.ack_granularity is AckGranularity.UP_TO_POSITION:
+            refuses("acknowledging past unsettled ones", Unsupported, lambda: consumer.acknowledge(received, [2]))
+            settle_all(consumer, received)
+            return
+        expect(acknowledged(consumer.acknowledge(received, [2])) == 1, "the last alone could not be acknowledged")
+        if isinstance(consumer, Releasable):
+            consumer.release(received, [0, 1])
+            got = here.payloads(consumer, 2)
+            expect(received.payloads[2] not in got or not context.once, "an acknowledged message came again")
+            same(context, received.payloads[:2], [payload for payload in got if payload != received.payloads[2]])
+        else:
+            expect(acknowledged(consumer.acknowledge(received, [0, 1])) == 2, "the others could not be acknowledged")
+
+
+def final(context: Context) -> Skipped | None:
+    if not context.once:
+        return Skipped("the profile does not promise it")
+    with room(context) as here:
+        channel = here.channel(lease_s=context.lease_s)
+        here.send(channel, numbers(20), [b"key-%d" % (at % 4) for at in range(20)])
+        consumer = here.consumer(channel)
+        got = here.payloads(consumer, 20)
+        same(context, numbers(20), got)
+        again = consumer.receive(20, context.lease_s + 0.5)
+        expect(len(again) == 0, f"{len(again)} acknowledged messages came again to the same consumer")
+        consumer.close()
+        again = here.consumer(channel, name="consumer-1").receive(20, context.lease_s + 0.5)
+        expect(len(again) == 0, f"{len(again)} acknowledged messages came again to the next consumer")
+    return None
+
+
+def released(context: Context) -> Skipped | None:
+    support = context.support("redelivery.after_release")
+    with room(context) as here:
+        channel = here.channel()
+        here.send(channel, [b"again"], [b"key"])
+        consumer = here.consumer(channel)
+        received = here.first(consumer)
+        if not isinstance(consumer, Releasable):
+            expect(support is not Support.GUARANTEED, "redelivery.after_release is declared, and there is no release")
+            return Skipped("no release, and none is declared")
+        if support is Support.IMPOSSIBLE:
+            refuses("release", Unsupported, lambda: consumer.release(received))
+            return None
+        settled = consumer.release(received)
+        expect(acknowledged(settled) == 1, f"a release was not taken: {errors_of(settled)}")
+        # The channel's lease is longer than the patience: only the release brings it back.
+        again = here.first(consumer)
+        expect(list(again.payloads) == [b"again"], "something else came back")
+        first_count, second_count = int(received.delivery_counts[0]), int(again.delivery_counts[0])
+        expect(second_count == 2 * first_count, f"delivery counts were {first_count}, then {second_count}")
+        settle_all(consumer, again)
+    return None
+
+
+def rejected(context: Context) -> Skipped | None:
+    with room(context) as here:
+        channel = here.channel(lease_s=context.lease_s)
+        here.send(channel, [b"poison"])
+        consumer = here.consumer(channel)
+        received = here.first(consumer)
+        if not isinstance(consumer, Rejectable):
+            settle_all(consumer, received)
+            return Skipped("the consumer has no reject")
+        settled = consumer.reject(received)
+        expect(acknowledged(settled) == 1, f"a rejection was not taken: {errors_of(settled)}")
+        again = consumer.receive(10, context.lease_s + 0.5)
+        expect(len(again) == 0, "a rejected message came again")
+    return None
+
+
+def extended(context: Context) -> Skipped | None:
+    lease_s = 2 * context.lease_s
+    with room(context) as here:
+        channel = here.channel(lease_s=lease_s)
+        here.send(channel, [b"slow work"])
+        consumer = here.consumer(channel)
+        received = here.first(consumer)
+        if not isinstance(consumer, Extendable):
+            settle_all(consumer, received)
+            return Skipped("the consumer has no extend")
+        time.sleep(lease_s / 2)
+        begun = time.monotonic()
+        settled = consumer.extend(received, lease_s)
+        if not acknowledged(settled):
+            return Skipped(f"the lease was over before it could be extended: {errors_of(settled)}")
+        again = here.first(here.consumer(channel, name="consumer-1"))
+        waited_s = time.monotonic() - begun
+        expect(waited_s >= _EARLY * lease_s, f"extended by {lease_s:g} s, and delivered again after {waited_s:.2f} s")
+        expect(list(again.payloads) == [b"slow work"], "something else came")
+    return None
+
+
+def ended(context: Context) -> Skipped | None:
+    if not context.has_leases:
+        return Skipped("deliveries have no lease")
+    with room(context) as here:
+        channel = here.channel(lease_s=context.lease_s)
+        here.send(channel, [b"slow work"])
+        # Before the consumer is there: a client may fetch before it is asked.
+        begun = time.monotonic()
+        received = here.first(here.consumer(channel))
+        again = here.first(other := here.consumer(channel, name="consumer-1"))
+        waited_s = time.monotonic() - begun
+        expect(
+            waited_s >= _EARLY * context.lease_s,
+            f"a lease of {context.lease_s:g} s, and delivered again after {waited_s:.2f} s",
+        )
+        first_count, second_count = int(received.delivery_counts[0]), int(again.delivery_counts[0])
+        expect(second_count == 2 * first_count, f"delivery counts were {first_count}, then {second_count}")
+        settle_all(other, again)
+    return None
+
+
+def left(context: Context) -> None:
+    with room(context) as here:
+        channel = here.channel(lease_s=context.lease_s)
+        here.send(channel, numbers(5), [b"key"] * 5)
+        leaver = here.consumer(channel)
+        here.first(leaver)
+        leaver.close()
+        got = here.payloads(here.consumer(channel, name="consumer-1"), 5)
+        expect(sorted(set(got)) == numbers(5), f"of 5 messages of one who left, {len(set(got))} came to the next")
+
+
+def _together(here: Room, count: int) -> tuple[Consumer, Received]:
+    """``count`` messages in one delivery: they are all there before the consumer comes."""
+    for _ in range(5):
+        channel = here.channel()
+        producer = here.broker.producer(channel, ProducerSettings())
+        producer.send(Batch(numbers(count), [b"key"] * count))
+        producer.flush(here.context.patience_s)
+        consumer = here.consumer(channel)
+        received = here.first(consumer, count)
+        if len(received) == count:
+            return consumer, received
+        consumer.close()
+    raise Unsupported("receive", f"{count} small messages never came together")
+
+
+CHECKS = (
+    Check("acknowledge.indices", "some of a delivery can be acknowledged; wrong indices raise Misuse", indices),
+    Check(
+        "acknowledge.granularity", "one alone can be acknowledged, or Unsupported is raised, as declared", granularity
+    ),
+    Check("acknowledge.final", "what is acknowledged never comes again to its group", final),
+    Check("redelivery.release", "a released delivery comes back before its lease ends, and is counted", released),
+    Check("redelivery.reject", "a rejected delivery does not come back", rejected),
+    Check("redelivery.extend", "an extended lease lasts as long as asked, from then on", extended),
+    Check("redelivery.lease", "an unsettled delivery comes back when its lease has ended, not before", ended),
+    Check("redelivery.leaver", "what a consumer held that closed comes to the next", left),
+)
