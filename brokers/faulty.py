@@ -14,7 +14,9 @@ from dataclasses import replace
 from brokers.declarations import ProfileDeclaration
 from brokers.errors import Misuse
 from brokers.faulty_deliveries import FaultyConsumer, FaultyReader
-from brokers.faulty_state import Fault, FaultName, Offender, State, rows_of
+from brokers.faulty_names import Fault, FaultName, Offender
+from brokers.faulty_rows import rows_of
+from brokers.faulty_state import State
 from brokers.memory import Memory, MemoryProducer
 from brokers.types import (
     NO_PARTITION,
@@ -42,7 +44,7 @@ class Faulty:
 
     def __init__(self, inner: Memory, faults: Sequence[Fault]) -> None:
         self._inner = inner
-        self._state = State(faults, inner.space.clock)
+        self._state = State(faults, inner.space)
 
     @classmethod
     def connect(cls, endpoint: Endpoint) -> Faulty:
@@ -66,6 +68,10 @@ class Faulty:
     def offenders(self) -> Mapping[FaultName, Sequence[Offender]]:
         """The messages that each fault really hit, in the order in which it did."""
         return self._state.offenders()
+
+    def crash(self) -> None:
+        """The broker stops and starts again: what ``lose_last_before_crash`` takes is gone from now on."""
+        self._state.crash()
 
     def declaration(self) -> ProfileDeclaration:
         """What the inner broker promises: that is what the faults break."""
@@ -154,7 +160,11 @@ class FaultyProducer:
 
 
 _CONNECTED: dict[tuple[str, str], Faulty] = {}
-_LIES = {FaultName.REJECT_BUT_DELIVER: Outcome.REJECTED, FaultName.UNKNOWN_OUTCOME: Outcome.UNKNOWN}
+_LIES = {
+    FaultName.REJECT_BUT_DELIVER: Outcome.REJECTED,
+    FaultName.UNKNOWN_OUTCOME: Outcome.UNKNOWN,
+    FaultName.UNKNOWN_AND_LOSE: Outcome.UNKNOWN,
+}
 
 
 def parse_faults(text: str) -> list[Fault]:

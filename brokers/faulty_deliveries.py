@@ -8,7 +8,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from brokers.faulty_state import FaultName, Row, Stash, State, received_of, rows_of
+from brokers.faulty_names import FaultName
+from brokers.faulty_rows import Row, Stash, received_of, rows_of
+from brokers.faulty_state import LATE, State, next_elsewhere, next_of_key, next_of_partition
 from brokers.guard import chosen
 from brokers.memory import MemoryConsumer, MemoryReader
 from brokers.types import NO_PLACE, Indices, IntColumn, Outcome, Received, Settlements
@@ -27,27 +29,27 @@ class FaultyConsumer:
         give_up_ns = time.monotonic_ns() + int(wait_s * 1e9)
         while True:
             rows = self._stash.take(max_messages)
+            rows += self._no_longer_late(max_messages - len(rows))
             left_s = 0.0 if rows else max(0.0, (give_up_ns - time.monotonic_ns()) / 1e9)
+            fresh: list[Row] = []
             if len(rows) < max_messages:
                 # What is held back must not wait for the whole of ``wait_s`` where nothing can overtake it.
-                patience_s = min(left_s, 0.05) if self._stash.size() else left_s
+                holds = self._stash.size() or self._stash.holds_late()
+                patience_s = min(left_s, 0.05) if holds else left_s
                 fresh = rows_of(self._inner.receive(max_messages - len(rows), patience_s))
                 rows += self._spoilt(fresh, max_messages - len(rows))
                 if not fresh:
                     self._stash.give_up()
-            if rows or (not self._stash.size() and time.monotonic_ns() >= give_up_ns):
-                return received_of(rows, [self._state.altered(FaultName.CORRUPT, row) for row in rows])
+            if rows or not (fresh or self._stash.size() or time.monotonic_ns() < give_up_ns):
+                return received_of(rows, [self._state.shown(self._channel, row) for row in rows])
 
     def _spoilt(self, fresh: list[Row], room: int) -> list[Row]:
         """At most ``room`` rows; what does not fit waits in the stash."""
         state = self._state
-        present: list[Row] = []
-        for row in fresh:
-            if state.is_lost(row) or not state.is_kept(self._channel, row):
-                self._finish(row)
-            else:
-                present.append(row)
-        rows = state.swapped(FaultName.REORDER_WITHIN_KEY, present, among=lambda row: row.count == 1)
+        rows = [row for row in fresh if self._is_present(row)]
+        present = list(rows)
+        for name, partner in _SWAPS.items():
+            rows = state.swapped(name, rows, partner, first=True)
         for held in self._stash.overtake(present):
             state.hit(FaultName.REORDER_ACROSS_REDELIVERY, held.partition, held.place, held.payload)
             self._add(rows, held, room)
@@ -61,6 +63,45 @@ class FaultyConsumer:
                 state.hit(FaultName.PHANTOM, row.partition, NO_PLACE, payload)
                 self._add(rows, replace(row, payload=payload, place=NO_PLACE, source=None), room)
         return rows
+
+    def _is_present(self, row: Row) -> bool:
+        """Whether it is delivered now. What is lost is finished; what is late is kept until its time."""
+        state = self._state
+        if state.is_lost(self._channel, row) or not state.is_kept(self._channel, row):
+            self._finish(row)
+            if state.strikes(FaultName.LOSE_AND_DUPLICATE, row.partition, row.place):
+                self._stash.owe()
+                self._make_up()
+            return False
+        if row.count > 1 and self._stash.was_unanswered(row):
+            state.hit(FaultName.LOSE_ACKNOWLEDGEMENT, row.partition, row.place, row.payload)
+        return not self._comes_late(row)
+
+    def _comes_late(self, row: Row) -> bool:
+        """Withhold it under a lease that does not end by itself, so that its key stays locked."""
+        state = self._state
+        if row.count == 1 or self._stash.was_asked_for(row):
+            return False
+        if row.source is None or not state.strikes(FaultName.LATE_REDELIVERY, row.partition, row.place):
+            return False
+        state.hit(FaultName.LATE_REDELIVERY, row.partition, row.place, row.payload)
+        received, at = row.source
+        self._inner.extend(received, _FOR_EVER_S, [at])
+        self._stash.hold_until(state.now_ns() + int(LATE * state.lease_s(self._channel) * 1e9), row)
+        return True
+
+    def _no_longer_late(self, count: int) -> list[Row]:
+        """Rows whose time has come, each under a new lease."""
+        rows = self._stash.take_late(count, self._state.now_ns()) if count else []
+        for row in rows:
+            if row.source is not None:
+                received, at = row.source
+                self._inner.extend(received, self._state.lease_s(self._channel), [at])
+        return rows
+
+    def _make_up(self) -> None:
+        for row in self._stash.pay():
+            self._state.hit(FaultName.DUPLICATE, row.partition, row.place, row.payload)
 
     def _add(self, rows: list[Row], row: Row, room: int) -> None:
         if len(rows) < room:
@@ -76,14 +117,30 @@ class FaultyConsumer:
 
     def acknowledge(self, received: Received, indices: Indices = None) -> Settlements:
         tickets = chosen(indices, len(received))
-        settled = self._settle(received, tickets, self._inner.acknowledge)
-        for ticket, outcome in zip(tickets.tolist(), settled.outcomes.tolist(), strict=True):
-            row: Row = received.handle[ticket]
-            strikes = row.source is not None and self._state.strikes(FaultName.DUPLICATE, row.partition, row.place)
-            if strikes and outcome == Outcome.ACKNOWLEDGED:
-                self._state.hit(FaultName.DUPLICATE, row.partition, row.place, row.payload)
-                self._stash.put(row.again())
-        return settled
+        rows: list[Row] = received.handle or []
+        ignored = [ticket for ticket in tickets.tolist() if self._shall_be_ignored(rows[ticket])]
+        done = [ticket for ticket in tickets.tolist() if ticket not in ignored]
+        settled = self._settle(received, np.array(done, np.int64), self._inner.acknowledge)
+        for ticket, outcome in zip(done, settled.outcomes.tolist(), strict=True):
+            if outcome == Outcome.ACKNOWLEDGED and rows[ticket].source is not None:
+                self._acknowledged(rows[ticket])
+        for ticket in ignored:
+            self._stash.leave_unanswered(rows[ticket])
+        return Settlements.concat([settled, _unanswered(received, np.array(ignored, np.int64))])
+
+    def _shall_be_ignored(self, row: Row) -> bool:
+        first = row.source is not None and row.count == 1
+        return first and self._state.strikes(FaultName.LOSE_ACKNOWLEDGEMENT, row.partition, row.place)
+
+    def _acknowledged(self, row: Row) -> None:
+        state = self._state
+        state.bury(self._channel, row)
+        if state.strikes(FaultName.DUPLICATE, row.partition, row.place):
+            state.hit(FaultName.DUPLICATE, row.partition, row.place, row.payload)
+            self._stash.put(row.again())
+        elif state.has(FaultName.LOSE_AND_DUPLICATE):
+            self._stash.spare(row)
+            self._make_up()
 
     def release(self, received: Received, indices: Indices = None) -> Settlements:
         """What shall be overtaken is finished in the inner broker, so that its key is free, and held here."""
@@ -101,6 +158,8 @@ class FaultyConsumer:
         for ticket in kept:
             if rows[ticket].source is None:
                 self._stash.put(rows[ticket].again())
+            else:
+                self._stash.ask_for(rows[ticket])
         return Settlements.concat(parts)
 
     def reject(self, received: Received, indices: Indices = None) -> Settlements:
@@ -122,43 +181,88 @@ class FaultyConsumer:
     def _settle(
         self, received: Received, tickets: IntColumn, decide: Callable[[Received, Indices], Settlements]
     ) -> Settlements:
-        """The inner broker decides about what it delivered (one ``receive`` of it); the rest is fine as it is."""
+        """The inner broker decides about what it delivered; the rest is fine as it is."""
         outcomes = np.full(len(tickets), Outcome.ACKNOWLEDGED, np.int8)
         errors: dict[int, str] = {}
-        sources = [(at, received.handle[ticket].source) for at, ticket in enumerate(tickets.tolist())]
-        known = [(at, source) for at, source in sources if source is not None]
-        if known:
-            inner = decide(known[0][1][0], [source[1] for _, source in known])
-            rows = [at for at, _ in known]
-            outcomes[rows] = inner.outcomes
-            ours = {source[1]: int(tickets[at]) for at, source in known}
-            errors = {ours[ticket]: reason for ticket, reason in inner.errors.items()}
+        # Most rows come from one ``receive`` of the inner broker; those that were late, from earlier ones.
+        sources: dict[int, tuple[Received, list[int], list[int]]] = {}
+        for at, ticket in enumerate(tickets.tolist()):
+            source = received.handle[ticket].source
+            if source is not None:
+                _, ours, theirs = sources.setdefault(id(source[0]), (source[0], [], []))
+                ours.append(at)
+                theirs.append(source[1])
+        for inner_received, ours, theirs in sources.values():
+            inner = decide(inner_received, theirs)
+            outcomes[ours] = inner.outcomes
+            tickets_of = dict(zip(theirs, tickets[ours].tolist(), strict=True))
+            errors |= {tickets_of[ticket]: reason for ticket, reason in inner.errors.items()}
         settled_ns = np.full(len(tickets), time.monotonic_ns(), np.int64)
         return Settlements(
             tickets, outcomes, settled_ns, received.partitions[tickets], received.places[tickets], errors
         )
 
 
+_FOR_EVER_S = 1e8
+_SWAPS = {
+    FaultName.REORDER_WITHIN_KEY: next_of_key,
+    FaultName.REORDER_WITHIN_PARTITION: next_of_partition,
+    FaultName.REORDER_ACROSS_PARTITIONS: next_elsewhere,
+}
+
+
+def _unanswered(received: Received, tickets: IntColumn) -> Settlements:
+    return Settlements(
+        tickets,
+        np.full(len(tickets), Outcome.UNKNOWN, np.int8),
+        np.full(len(tickets), time.monotonic_ns(), np.int64),
+        received.partitions[tickets],
+        received.places[tickets],
+        dict.fromkeys(tickets.tolist(), f"fault: {FaultName.LOSE_ACKNOWLEDGEMENT}"),
+    )
+
+
 class FaultyReader:
-    """Replays with gaps, in the wrong order, or altered."""
+    """Replays with gaps, in the wrong order, altered, or a stretch of it twice."""
 
     def __init__(self, inner: MemoryReader, state: State, channel: str) -> None:
         self._inner = inner
         self._state = state
         self._channel = channel
+        self._twice: list[Row] = []
+        self._went_back = False
 
     def read(self, max_messages: int, wait_s: float) -> Received:
         give_up_ns = time.monotonic_ns() + int(wait_s * 1e9)
+        if self._twice:
+            rows, self._twice = self._twice[:max_messages], self._twice[max_messages:]
+            return self._seen(rows)
         while True:
             fresh = rows_of(self._inner.read(max_messages, max(0.0, (give_up_ns - time.monotonic_ns()) / 1e9)))
             present = [row for row in fresh if self._is_present(row)]
-            rows = self._state.swapped(FaultName.REPLAY_REORDER, present, among=lambda _row: True)
+            rows = self._state.swapped(FaultName.REPLAY_REORDER, present, next_of_key, first=False)
             if rows or not fresh:
-                return received_of(rows, [self._state.altered(FaultName.REPLAY_ALTERED, row) for row in rows])
+                self._go_back(rows)
+                return self._seen(rows)
+
+    def _seen(self, rows: list[Row]) -> Received:
+        return received_of(rows, [self._state.read_again(self._channel, row) for row in rows])
+
+    def _go_back(self, rows: list[Row]) -> None:
+        """From the end of what was read to the first row that is hit, if there is one: once."""
+        name = FaultName.REPLAY_STALE_POSITION
+        hit = [at for at, row in enumerate(rows) if self._state.strikes(name, row.partition, row.place)]
+        if hit and not self._went_back:
+            self._went_back = True
+            self._twice = rows[hit[0] :]
+            for row in self._twice:
+                self._state.hit(name, row.partition, row.place, row.payload)
 
     def _is_present(self, row: Row) -> bool:
         state = self._state
-        return not state.is_lost(row) and state.is_kept(self._channel, row) and not state.is_skipped_in_replay(row)
+        if state.is_lost(self._channel, row) or not state.is_kept(self._channel, row):
+            return False
+        return not state.is_skipped_in_replay(row)
 
     def close(self) -> None:
         self._inner.close()

@@ -1,191 +1,52 @@
-"""What all parts of a faulty broker share: the dice, the record of hits, and deliveries that are held back."""
+"""What all parts of a faulty broker share: the dice, the record of hits, what it knows of its channels."""
 
 from __future__ import annotations
 
 import random
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from collections.abc import Callable, Container, Sequence
+from dataclasses import replace
 from hashlib import blake2b
-from itertools import starmap
-from threading import Lock
-
-import numpy as np
+from math import ceil
 
 from brokers.errors import Misuse
-from brokers.types import NO_PLACE, ChannelSpec, Received
+from brokers.faulty_names import Fault, FaultName, Offender
+from brokers.faulty_rows import Row, Stash
+from brokers.memory import Space
+from brokers.types import NO_PLACE, ChannelSpec
 
 EARLY = 0.5
 LATE = 4.0
-"""When messages hit by ``expire_early`` and ``expire_late`` go, in multiples of the age limit."""
-
-
-class FaultName(StrEnum):
-    """What can go wrong, and when a message counts as hit."""
-
-    LOSE = "lose"
-    """Acknowledged, then never delivered nor replayed. Hit: when its delivery was withheld."""
-    DUPLICATE = "duplicate"
-    """Delivered again although it was acknowledged. Hit: at the second delivery."""
-    REORDER_WITHIN_KEY = "reorder_within_key"
-    """Changes places with the next message of its key, at first delivery. Hit: the one that comes too late."""
-    REORDER_ACROSS_REDELIVERY = "reorder_across_redelivery"
-    """Released, then overtaken by a later message of its key. Hit: the one that was overtaken."""
-    CORRUPT = "corrupt"
-    """One byte anywhere in the payload is changed on delivery."""
-    PHANTOM = "phantom"
-    """A message that nobody sent is delivered. Hit: the phantom."""
-    REJECT_BUT_DELIVER = "reject_but_deliver"
-    """Settled as rejected, but kept and delivered."""
-    UNKNOWN_OUTCOME = "unknown_outcome"
-    """Settled as unknown, but kept and delivered."""
-    EARLY_REDELIVERY = "early_redelivery"
-    """Delivered a second time while its first lease runs."""
-    EXPIRE_EARLY = "expire_early"
-    """Gone after half of the age limit. Hit: when it was missing before its limit."""
-    EXPIRE_LATE = "expire_late"
-    """Kept for four times the age limit. Hit: when it was handed out after its limit."""
-    REPLAY_GAP = "replay_gap"
-    """Left out of replays."""
-    REPLAY_REORDER = "replay_reorder"
-    """Changes places with the next message of its key in replays. Hit: the one that comes too late."""
-    REPLAY_ALTERED = "replay_altered"
-    """One byte anywhere in the payload is changed in replays."""
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """``rate``: share of messages that are hit, 0 to 1. Another ``seed`` hits others.
-
-    ``places``: where given, exactly the messages at these (partition, place) are hit, whatever ``rate`` says.
-    """
-
-    name: FaultName
-    rate: float
-    seed: int = 0
-    places: frozenset[tuple[int, int]] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Offender:
-    """A message that was hit; ``payload`` as it was sent (of a phantom: as it was invented)."""
-
-    partition: int
-    place: int
-    payload: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One delivery. ``source``: the inner delivery that settles it, ``None`` where the inner broker knows of none."""
-
-    payload: bytes
-    key: bytes | None
-    partition: int
-    place: int
-    epoch_ns: int
-    count: int
-    attributes: Mapping[str, str]
-    source: tuple[Received, int] | None
-
-    def again(self) -> Row:
-        """The same message once more, without the inner broker's knowledge."""
-        return replace(self, count=self.count + 1, source=None)
-
-
-def rows_of(received: Received) -> list[Row]:
-    attributes = received.attributes or [{}] * len(received)
-    columns = zip(
-        received.payloads,
-        received.keys,
-        received.partitions.tolist(),
-        received.places.tolist(),
-        received.broker_epoch_ns.tolist(),
-        received.delivery_counts.tolist(),
-        attributes,
-        ((received, at) for at in range(len(received))),
-        strict=True,
-    )
-    return list(starmap(Row, columns))
-
-
-def received_of(rows: list[Row], shown: Sequence[Row]) -> Received:
-    """``rows`` delivered, with the payloads of ``shown`` (rows may be altered on the way out)."""
-    return Received(
-        [row.payload for row in shown],
-        [row.key for row in rows],
-        np.array([row.partition for row in rows], np.int32),
-        np.array([row.place for row in rows], np.int64),
-        time.monotonic_ns(),
-        np.array([row.epoch_ns for row in rows], np.int64),
-        np.array([row.count for row in rows], np.int32),
-        attributes=[row.attributes for row in rows] if any(row.attributes for row in rows) else None,
-        handle=rows,
-    )
-
-
-class Stash:
-    """Deliveries that faults hold back for a group: ``due`` now, ``overtaken`` after a later one of their key."""
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._due: list[Row] = []
-        self._overtaken: list[Row] = []
-
-    def put(self, row: Row) -> None:
-        with self._lock:
-            self._due.append(row)
-
-    def hold(self, row: Row) -> None:
-        with self._lock:
-            self._overtaken.append(row)
-
-    def take(self, count: int) -> list[Row]:
-        with self._lock:
-            taken, self._due = self._due[:count], self._due[count:]
-            return taken
-
-    def overtake(self, rows: Sequence[Row]) -> list[Row]:
-        """Those held that one of ``rows`` has now overtaken, in order; they are the caller's now."""
-        with self._lock:
-            passed = [held for held in self._overtaken if any(_is_later(row, held) for row in rows)]
-            self._overtaken = [held for held in self._overtaken if held not in passed]
-            return passed
-
-    def give_up(self) -> None:
-        """Nothing came that could overtake: what is held comes back in order."""
-        with self._lock:
-            self._due += self._overtaken
-            self._overtaken = []
-
-    def size(self) -> int:
-        with self._lock:
-            return len(self._due) + len(self._overtaken)
-
-
-def _is_later(row: Row, held: Row) -> bool:
-    return row.key == held.key and row.partition == held.partition and row.place > held.place
+"""When messages hit by ``expire_early`` and ``expire_late`` go, in multiples of the age limit; and, in leases after the
+end of its lease, when one hit by ``late_redelivery`` comes."""
+_LOSSES = (FaultName.LOSE, FaultName.LOSE_AND_DUPLICATE, FaultName.UNKNOWN_AND_LOSE)
 
 
 class State:
     """The dice and the record. Safe for any number of threads."""
 
-    def __init__(self, faults: Sequence[Fault], clock: Callable[[], int]) -> None:
+    def __init__(self, faults: Sequence[Fault], space: Space) -> None:
         for fault in faults:
             if not 0 <= fault.rate <= 1:
                 raise Misuse(f"the rate of {fault.name} must be between 0 and 1, not {fault.rate}")
         self._faults = {FaultName(fault.name): fault for fault in faults}
         if len(self._faults) < len(faults):
             raise Misuse("a fault is given twice")
-        self._clock = clock
-        self._limits_ns: dict[str, int] = {}
+        self._space = space
+        self._specs: dict[str, ChannelSpec] = {}
+        self._dead: set[str] = set()
+        self._crashed: set[tuple[str, int, int]] = set()
         self._stashes: dict[tuple[str, str], Stash] = {}
         self._hits: dict[FaultName, dict[tuple[int, int, bytes], Offender]] = {name: {} for name in FaultName}
 
     @property
     def changes_retention(self) -> bool:
         return FaultName.EXPIRE_EARLY in self._faults or FaultName.EXPIRE_LATE in self._faults
+
+    def has(self, name: FaultName) -> bool:
+        return name in self._faults
+
+    def now_ns(self) -> int:
+        return self._space.clock()
 
     def strikes(self, name: FaultName, partition: int, place: int) -> bool:
         fault = self._faults.get(name)
@@ -200,27 +61,60 @@ class State:
         self._hits[name].setdefault((partition, place, payload), Offender(partition, place, payload))
 
     def offenders(self) -> dict[FaultName, list[Offender]]:
-        return {name: list(hits.values()) for name, hits in self._hits.items() if name in self._faults}
+        return {name: list(hits.values()) for name, hits in self._hits.items() if hits or name in self._faults}
 
     def stash(self, channel: str, group: str) -> Stash:
         return self._stashes.setdefault((channel, group), Stash())
 
     def adopt(self, spec: ChannelSpec) -> ChannelSpec:
         """The channel as the inner broker shall make it: keeping longer, where some messages must stay late."""
+        self._specs[spec.name] = spec
+        if spec.dead_letter is not None:
+            self._dead.add(spec.dead_letter.channel)
         limit = spec.retention
-        if limit is None or limit.max_age_s is None:
-            return spec
-        self._limits_ns[spec.name] = int(limit.max_age_s * 1e9)
-        if FaultName.EXPIRE_LATE not in self._faults:
+        if limit is None or limit.max_age_s is None or FaultName.EXPIRE_LATE not in self._faults:
             return spec
         return replace(spec, retention=replace(limit, max_age_s=limit.max_age_s * LATE))
 
+    def lease_s(self, channel: str) -> float:
+        with self._space.changed:
+            return self._space.log(channel).spec.lease_s
+
+    def is_dead(self, channel: str) -> bool:
+        """Whether it is a channel of dead letters."""
+        return channel in self._dead
+
+    def bury(self, channel: str, row: Row) -> None:
+        """Copy a message that was acknowledged to the dead letters, if the fault strikes and the channel has some."""
+        spec = self._specs.get(channel)
+        policy = None if spec is None else spec.dead_letter
+        if policy is not None and self._happens(FaultName.DEAD_LETTER_EXTRA, row):
+            with self._space.changed:
+                self._space.log(policy.channel).append(row.payload, row.key, row.attributes, self.now_ns())
+                self._space.changed.notify_all()
+
+    def crash(self) -> None:
+        """From now on the last of what each channel keeps is lost."""
+        fault = self._faults.get(FaultName.LOSE_LAST_BEFORE_CRASH)
+        if fault is None:
+            return
+        with self._space.changed:
+            for name, log in self._space.logs.items():
+                spots = list(zip(log.partitions, log.places, strict=True))
+                if fault.places is None:
+                    lost = set(spots[len(spots) - ceil(fault.rate * len(spots)) :])
+                else:
+                    lost = set(spots) & fault.places
+                self._crashed |= {(name, *spot) for spot in lost}
+
     def is_kept(self, channel: str, row: Row) -> bool:
         """Whether a message that the inner broker still has is there for the world."""
-        limit_ns = self._limits_ns.get(channel)
-        if limit_ns is None or not self.changes_retention:
+        spec = self._specs.get(channel) if self.changes_retention else None
+        limit = None if spec is None else spec.retention
+        if limit is None or limit.max_age_s is None:
             return True
-        age_ns = self._clock() - row.epoch_ns
+        limit_ns = int(limit.max_age_s * 1e9)
+        age_ns = self.now_ns() - row.epoch_ns
         if age_ns > limit_ns:
             late = self.strikes(FaultName.EXPIRE_LATE, row.partition, row.place)
             if late:
@@ -231,20 +125,48 @@ class State:
             return False
         return True
 
-    def is_lost(self, row: Row) -> bool:
-        return self._happens(FaultName.LOSE, row)
+    def is_lost(self, channel: str, row: Row) -> bool:
+        """Whether nobody gets this message. What was delivered before a crash is not lost by it."""
+        lost = [self._happens(name, row) for name in _LOSSES]
+        if row.count <= 1 and (channel, *row.spot) in self._crashed:
+            self.hit(FaultName.LOSE_LAST_BEFORE_CRASH, *row.spot, row.payload)
+            return True
+        return any(lost) or (self.is_dead(channel) and self._happens(FaultName.DEAD_LETTER_MISSING, row))
+
+    def shown(self, channel: str, row: Row) -> Row:
+        """What a consumer sees of it."""
+        if row.place == NO_PLACE:
+            return row
+        payload, count = row.payload, row.count
+        if payload and self._happens(FaultName.CORRUPT, row):
+            payload = self._with_a_byte_changed(FaultName.CORRUPT, row, payload)
+        if payload and self.is_dead(channel) and self._happens(FaultName.DEAD_LETTER_ALTERED, row):
+            payload = self._with_a_byte_changed(FaultName.DEAD_LETTER_ALTERED, row, payload)
+        if payload and self._happens(FaultName.CORRUPT_LAST_BYTE, row):
+            payload = payload[:-1] + bytes([payload[-1] ^ 1])
+        if payload and self._happens(FaultName.TRUNCATE, row):
+            payload = payload[:-1]
+        if self._happens(FaultName.WRONG_COUNT, row):
+            count += 1
+        return row if payload is row.payload and count == row.count else replace(row, payload=payload, count=count)
+
+    def read_again(self, channel: str, row: Row) -> Row:
+        """What a reader sees of it."""
+        payload = row.payload
+        if payload and self._happens(FaultName.REPLAY_ALTERED, row):
+            payload = self._with_a_byte_changed(FaultName.REPLAY_ALTERED, row, payload)
+        if payload and self.is_dead(channel) and self._happens(FaultName.DEAD_LETTER_ALTERED, row):
+            payload = self._with_a_byte_changed(FaultName.DEAD_LETTER_ALTERED, row, payload)
+        return row if payload is row.payload else replace(row, payload=payload)
+
+    def _with_a_byte_changed(self, name: FaultName, row: Row, payload: bytes) -> bytes:
+        """Any byte, but always the same one of a message."""
+        rng = self._rng(name, row)
+        at = rng.randrange(len(payload))
+        return payload[:at] + bytes([payload[at] ^ rng.randrange(1, 256)]) + payload[at + 1 :]
 
     def is_skipped_in_replay(self, row: Row) -> bool:
         return self._happens(FaultName.REPLAY_GAP, row)
-
-    def altered(self, name: FaultName, row: Row) -> Row:
-        """With one byte changed, if ``name`` strikes: any byte, but always the same one of a message."""
-        if not row.payload or row.place == NO_PLACE or not self._happens(name, row):
-            return row
-        rng = self._rng(name, row)
-        at = rng.randrange(len(row.payload))
-        changed = row.payload[at] ^ rng.randrange(1, 256)
-        return replace(row, payload=row.payload[:at] + bytes([changed]) + row.payload[at + 1 :])
 
     def phantom_beside(self, row: Row) -> bytes | None:
         """A payload that nobody sent, as long as this row's."""
@@ -252,14 +174,17 @@ class State:
             return None
         return self._rng(FaultName.PHANTOM, row).randbytes(len(row.payload))
 
-    def swapped(self, name: FaultName, rows: Sequence[Row], *, among: Callable[[Row], bool]) -> list[Row]:
-        """Rows in which ``name`` made some change places with the next of their key (each at most once)."""
+    def swapped(self, name: FaultName, rows: Sequence[Row], partner: Partner, *, first: bool) -> list[Row]:
+        """Rows in which ``name`` made some change places with a later one (each at most once).
+
+        ``first``: only those that are delivered for the first time.
+        """
         rows = list(rows)
-        moved: set[int] = set()
+        moved: set[int] = {at for at, row in enumerate(rows) if first and row.count > 1}
         for at, row in enumerate(rows):
-            if at in moved or not among(row) or not self.strikes(name, row.partition, row.place):
+            if at in moved or not self.strikes(name, row.partition, row.place):
                 continue
-            after = next(_same_key(rows, at, moved, among), None)
+            after = partner(rows, at, moved)
             if after is not None:
                 self.hit(name, row.partition, row.place, row.payload)
                 rows[at], rows[after] = rows[after], rows[at]
@@ -280,9 +205,31 @@ class State:
         return random.Random(f"{self._faults[name].seed}:{name}:{row.partition}:{row.place}")
 
 
-def _same_key(rows: Sequence[Row], at: int, moved: set[int], among: Callable[[Row], bool]) -> Iterator[int]:
-    """Later rows of the same key and partition."""
-    for later in range(at + 1, len(rows)):
-        row = rows[later]
-        if later not in moved and among(row) and (row.key, row.partition) == (rows[at].key, rows[at].partition):
-            yield later
+Partner = Callable[[Sequence[Row], int, Container[int]], int | None]
+"""(rows, index, indices that must stay) -> the index of a later row to change places with."""
+
+
+def next_of_key(rows: Sequence[Row], at: int, stay: Container[int]) -> int | None:
+    """The next that may move, of the same key and partition."""
+    own = rows[at].key, rows[at].partition
+    later = range(at + 1, len(rows))
+    return next(
+        (other for other in later if other not in stay and (rows[other].key, rows[other].partition) == own), None
+    )
+
+
+def next_of_partition(rows: Sequence[Row], at: int, stay: Container[int]) -> int | None:
+    """The very next of the same partition, if it may move and no order within a key forbids."""
+    own = rows[at]
+    after = next((other for other in range(at + 1, len(rows)) if rows[other].partition == own.partition), None)
+    if after is None or after in stay or (own.key is not None and rows[after].key == own.key):
+        return None
+    return after
+
+
+def next_elsewhere(rows: Sequence[Row], at: int, stay: Container[int]) -> int | None:
+    """The very next, if it may move and is of another partition."""
+    after = at + 1
+    if after == len(rows) or after in stay or rows[after].partition == rows[at].partition:
+        return None
+    return after

@@ -1,0 +1,93 @@
+"""The faults that a broker can be given, by name; the one list of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class FaultName(StrEnum):
+    """What can go wrong, and when a message counts as hit."""
+
+    LOSE = "lose"
+    """Acknowledged, then never delivered nor replayed. Hit: when its delivery was withheld."""
+    LOSE_LAST_BEFORE_CRASH = "lose_last_before_crash"
+    """At ``Faulty.crash`` the last ``rate`` of what every channel keeps is lost, as ``lose`` loses, where it was not
+    delivered before."""
+    LOSE_AND_DUPLICATE = "lose_and_duplicate"
+    """Lost, and another message that was acknowledged comes again in its stead: as many deliveries as messages.
+    Hit: the lost one; the other is hit by ``duplicate``."""
+    DUPLICATE = "duplicate"
+    """Delivered again although it was acknowledged. Hit: at the second delivery."""
+    REORDER_WITHIN_KEY = "reorder_within_key"
+    """Changes places with the next message of its key, at first delivery. Hit: the one that comes too late."""
+    REORDER_WITHIN_PARTITION = "reorder_within_partition"
+    """Changes places with the next message of its partition, if that has another key (or none), at first delivery.
+    Hit: the one that comes too late. Nobody can tell where the two come from different producers."""
+    REORDER_ACROSS_PARTITIONS = "reorder_across_partitions"
+    """The same with the next message, if that is of another partition: only the order of the channel is broken."""
+    REORDER_ACROSS_REDELIVERY = "reorder_across_redelivery"
+    """Released, then overtaken by a later message of its key. Hit: the one that was overtaken."""
+    CORRUPT = "corrupt"
+    """One byte anywhere in the payload is changed on delivery."""
+    CORRUPT_LAST_BYTE = "corrupt_last_byte"
+    """The last byte of the payload is changed on delivery: beyond any stamp at its head."""
+    TRUNCATE = "truncate"
+    """The last byte of the payload is missing on delivery."""
+    PHANTOM = "phantom"
+    """A message that nobody sent is delivered. Hit: the phantom."""
+    REJECT_BUT_DELIVER = "reject_but_deliver"
+    """Settled as rejected, but kept and delivered."""
+    UNKNOWN_OUTCOME = "unknown_outcome"
+    """Settled as unknown, but kept and delivered."""
+    UNKNOWN_AND_LOSE = "unknown_and_lose"
+    """Settled as unknown, and lost: no fault of a broker, and no checker may say so."""
+    LOSE_ACKNOWLEDGEMENT = "lose_acknowledgement"
+    """The acknowledgement of its first delivery is answered with unknown and does nothing. Hit: when it is delivered
+    again, as its lease ended."""
+    EARLY_REDELIVERY = "early_redelivery"
+    """Delivered a second time while its first lease runs."""
+    LATE_REDELIVERY = "late_redelivery"
+    """Delivered again only four leases after its lease ended, if nobody released it. Hit: when it was withheld."""
+    WRONG_COUNT = "wrong_count"
+    """Its deliveries carry the number of the next one."""
+    DEAD_LETTER_MISSING = "dead_letter_missing"
+    """Withheld from the readers of a channel of dead letters. Dice and hit: its place there."""
+    DEAD_LETTER_EXTRA = "dead_letter_extra"
+    """Copied to the channel of dead letters although it was acknowledged."""
+    DEAD_LETTER_ALTERED = "dead_letter_altered"
+    """One byte anywhere in the payload is changed in the channel of dead letters. Dice and hit: its place there."""
+    EXPIRE_EARLY = "expire_early"
+    """Gone after half of the age limit. Hit: when it was missing before its limit."""
+    EXPIRE_LATE = "expire_late"
+    """Kept for four times the age limit. Hit: when it was handed out after its limit."""
+    REPLAY_GAP = "replay_gap"
+    """Left out of replays."""
+    REPLAY_REORDER = "replay_reorder"
+    """Changes places with the next message of its key in replays. Hit: the one that comes too late."""
+    REPLAY_STALE_POSITION = "replay_stale_position"
+    """A reader goes back once, from the end of a ``read`` to this message. Hit: everything that it reads twice."""
+    REPLAY_ALTERED = "replay_altered"
+    """One byte anywhere in the payload is changed in replays."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """``rate``: share of messages that are hit, 0 to 1. Another ``seed`` hits others.
+
+    ``places``: where given, exactly the messages at these (partition, place) are hit, whatever ``rate`` says.
+    """
+
+    name: FaultName
+    rate: float
+    seed: int = 0
+    places: frozenset[tuple[int, int]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Offender:
+    """A message that was hit; ``payload`` as it was sent (of a phantom: as it was invented)."""
+
+    partition: int
+    place: int
+    payload: bytes
