@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
-import threading
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import boto3
@@ -19,6 +17,7 @@ from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as NotConnected
 
 from brokers.errors import BrokerError, ChannelMissing, Misuse, Refused, Unreachable
+from brokers.loop import Loop
 from brokers.types import Endpoint
 
 if TYPE_CHECKING:
@@ -32,7 +31,6 @@ _KEEP_ALIVE_S = 4
 _ONE_PIECE_BYTES = 1 << 20
 _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _MISSING = {"AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"}
-_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,22 +117,16 @@ def translated(what: str) -> Iterator[None]:
         raise translated_error(what, error) from None
 
 
-class Loop:
-    """An event loop in a thread of its own; whole batches cross its boundary, never single messages."""
+class Clients:
+    """Makes aiobotocore's clients, all in one event loop."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._session = get_session()
-        self.events = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run, name="sqs", daemon=True)
-        self._thread.start()
-
-    def run(self, work: Coroutine[Any, Any, _Result]) -> _Result:
-        """Run in the loop and wait for the result."""
-        return asyncio.run_coroutine_threadsafe(work, self.events).result()
+        self.loop = Loop("sqs")
 
     async def client(self, concurrency: int) -> Any:
-        """An aiobotocore client with as many connections; end it with ``__aexit__``."""
+        """An aiobotocore client with as many connections; end it with ``end``."""
         config = AioConfig(
             max_pool_connections=concurrency,
             connect_timeout=ANSWER_S,
@@ -147,22 +139,6 @@ class Loop:
         client = await self._session.create_client("sqs", config=config, **self._settings.client()).__aenter__()
         client.meta.events.register("before-send.sqs.SendMessageBatch", _stream_large_body)
         return client
-
-    def close(self) -> None:
-        """Idempotent."""
-        if self.events.is_closed():
-            return
-        self.events.call_soon_threadsafe(self.events.stop)
-        self._thread.join()
-        self.events.close()
-
-    def _run(self) -> None:
-        asyncio.set_event_loop(self.events)
-        self.events.run_forever()
-        left = asyncio.all_tasks(self.events)
-        for task in left:
-            task.cancel()
-        self.events.run_until_complete(asyncio.gather(*left, return_exceptions=True))
 
 
 def _stream_large_body(request: Any, **_: Any) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 from brokers import sqs_codec as codec
 from brokers.errors import Misuse
 from brokers.guard import Guard, chosen
-from brokers.sqs_connection import ANSWER_S, Loop, end, explained, refused, translated_error
+from brokers.sqs_connection import ANSWER_S, Clients, end, explained, refused, translated_error
 from brokers.types import (
     NO_PARTITION,
     NO_PLACE,
@@ -42,11 +42,11 @@ Message = Mapping[str, Any]
 class SqsConsumer:
     """Made by ``SqsStandard`` and ``SqsFifo``. ``Received.handle`` is the column of receipt handles."""
 
-    def __init__(self, loop: Loop, url: str, settings: ConsumerSettings) -> None:
+    def __init__(self, clients: Clients, url: str, settings: ConsumerSettings) -> None:
         if settings.concurrency < 1:
             raise Misuse("concurrency starts at 1")
-        self._loop, self._url, self._concurrency = loop, url, settings.concurrency
-        self._client: Any = loop.run(loop.client(settings.concurrency))
+        self._loop, self._url, self._concurrency = clients.loop, url, settings.concurrency
+        self._client: Any = clients.loop.run(clients.client(settings.concurrency))
         self._guard = Guard("an SQS consumer")
         self._filled_up = False
 

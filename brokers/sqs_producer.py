@@ -20,7 +20,7 @@ import numpy as np
 from brokers import sqs_codec as codec
 from brokers.errors import Misuse, Unsupported
 from brokers.guard import Guard, check
-from brokers.sqs_connection import Loop, end, explained, refused
+from brokers.sqs_connection import Clients, end, explained, refused
 from brokers.types import (
     NO_PARTITION,
     NO_PLACE,
@@ -95,11 +95,11 @@ class _Settled:
 class SqsProducer:
     """Made by ``SqsStandard`` and ``SqsFifo``."""
 
-    def __init__(self, loop: Loop, url: str, fifo: bool, settings: ProducerSettings) -> None:
+    def __init__(self, clients: Clients, url: str, fifo: bool, settings: ProducerSettings) -> None:
         if settings.concurrency < 1:
             raise Misuse("concurrency starts at 1")
-        self._loop, self._url, self._fifo, self._settings = loop, url, fifo, settings
-        self._client: Any = loop.run(loop.client(settings.concurrency))
+        self._loop, self._url, self._fifo, self._settings = clients.loop, url, fifo, settings
+        self._client: Any = clients.loop.run(clients.client(settings.concurrency))
         self._guard = Guard("an SQS producer")
         self._name = uuid.uuid4().hex
         self._next_ticket = 0

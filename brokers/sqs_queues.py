@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from brokers.errors import ChannelMissing, Misuse, Refused, Unsupported
 from brokers.sqs_codec import MAX_REQUEST_BYTES
-from brokers.sqs_connection import ANSWER_S, Loop, Settings, control_client, translated
+from brokers.sqs_connection import ANSWER_S, Clients, Settings, control_client, translated
 from brokers.sqs_consumer import SqsConsumer, lease_seconds
 from brokers.sqs_declarations import RETENTION_MAX_S, RETENTION_MIN_S
 from brokers.sqs_producer import SqsProducer
@@ -44,7 +44,7 @@ class Queues:
         with translated("connecting to SQS"):
             self._control = control_client(settings)
             self._control.list_queues(MaxResults=1)
-        self._loop = Loop(settings)
+        self._clients = Clients(settings)
 
     def server_version(self) -> str:
         """Emulators tell their version; the service tells none beyond that of its interface."""
@@ -96,12 +96,12 @@ class Queues:
         return sorted(queue.removesuffix(_FIFO_SUFFIX) for queue in ours)
 
     def producer(self, channel: str, settings: ProducerSettings) -> SqsProducer:
-        producer = SqsProducer(self._loop, self._url(channel), self._fifo, settings)
+        producer = SqsProducer(self._clients, self._url(channel), self._fifo, settings)
         self._open.append(producer)
         return producer
 
     def consumer(self, channel: str, settings: ConsumerSettings) -> SqsConsumer:
-        consumer = SqsConsumer(self._loop, self._url(channel), settings)
+        consumer = SqsConsumer(self._clients, self._url(channel), settings)
         self._open.append(consumer)
         return consumer
 
@@ -114,7 +114,7 @@ class Queues:
     def close(self) -> None:
         while self._open:
             self._open.pop().close()
-        self._loop.close()
+        self._clients.loop.close()
         self._control.close()
 
     def _queue(self, channel: str) -> str:
