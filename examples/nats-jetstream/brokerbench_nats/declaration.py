@@ -1,0 +1,85 @@
+"""What NATS JetStream promises, as this adapter uses it. What is not named here is undeclared, which is legal."""
+
+from __future__ import annotations
+
+from brokers.declarations import Declaration, Limits, ProfileDeclaration, Provider, Support
+from brokers.types import AckGranularity, Clock, Resolution
+
+LARGEST_BYTES = 1 << 20
+"""``max_payload`` of a server with default settings; headers count."""
+LONGEST_SUBJECT = 3000
+"""``max_control_line`` is 4096 bytes, for the subject and the reply's address together."""
+
+_STREAMS = "docs.nats.io: nats-concepts/jetstream/streams"
+_CONSUMERS = "docs.nats.io: nats-concepts/jetstream/consumers"
+_MODEL = "docs.nats.io: using-nats/developing-with-nats/js/model_deep_dive"
+
+
+def _sure(source: str, note: str = "", by: Provider = Provider.BROKER) -> Declaration:
+    return Declaration(Support.GUARANTEED, by, source, note)
+
+
+def _perhaps(source: str, note: str) -> Declaration:
+    return Declaration(Support.POSSIBLE, Provider.NOBODY, source, note)
+
+
+def _never(source: str, note: str) -> Declaration:
+    return Declaration(Support.IMPOSSIBLE, Provider.NOBODY, source, note)
+
+
+DECLARATION = ProfileDeclaration(
+    profile="nats-jetstream",
+    product="NATS JetStream",
+    summary="One stream per channel, with durable pull consumers as groups.",
+    limits=Limits(
+        max_message_bytes=LARGEST_BYTES,
+        max_request_messages=None,
+        max_request_bytes=None,
+        ack_granularity=AckGranularity.MESSAGE,
+        settle_resolution=Resolution.MESSAGE,
+        broker_clock=Clock.BROKER_APPEND,
+        # The client asks for a start time in microseconds.
+        broker_clock_resolution_ns=1000,
+        has_positions=True,
+        has_partitions=False,
+        lease_min_s=0.001,
+        lease_max_s=None,
+        lease_is_per_channel=True,
+        retention_min_age_s=0.1,
+        retention_max_age_s=None,
+        max_unsettled_batches=None,
+        max_receive_messages=None,
+        payload_encoding="bytes",
+        drain_proof="CONSUMER.INFO: num_pending and num_ack_pending are 0",
+        buffers_ahead=False,
+    ),
+    properties={
+        "delivery.no_loss": _sure(_STREAMS, "redelivered until acknowledged; the disk is synced every sync_interval"),
+        "delivery.no_phantom": _sure("derived: only what is published to the stream's subjects is stored"),
+        "delivery.no_duplicate": _perhaps(
+            _MODEL, "at least once: an acknowledgement that is lost or late brings the message again"
+        ),
+        "delivery.intact": _sure("docs.nats.io: reference/nats-protocols/nats-protocol", "payloads have a length"),
+        "replay.from_beginning": _sure(_CONSUMERS, "DeliverAll on a consumer of its own"),
+        "replay.from_position": _sure(_CONSUMERS, "DeliverByStartSequence"),
+        "replay.from_time": _sure(_CONSUMERS, "DeliverByStartTime"),
+        "replay.independent_reader": _sure(_CONSUMERS, "each consumer has its own state"),
+        "replay.complete": _sure(_STREAMS, "limits retention: until a limit removes messages"),
+        "replay.intact": _sure("derived: stored messages do not change"),
+        "replay.order": _sure(_STREAMS, "one sequence for a stream"),
+        "ordering.channel": _sure(_STREAMS, "one sequence for a stream, delivered in its order"),
+        "ordering.per_key.one_consumer": _sure(_STREAMS, "one sequence for a stream"),
+        "ordering.per_key.three_consumers": _perhaps(
+            _CONSUMERS, "whoever pulls gets the next message; keys are not assigned to anybody"
+        ),
+        "ordering.per_key.several_producers": _sure(_STREAMS, "order of arrival, and one connection for each producer"),
+        "ordering.per_key.after_redelivery": _perhaps(_CONSUMERS, "later messages are delivered meanwhile"),
+        "redelivery.after_release": _sure(_CONSUMERS, "a negative acknowledgement (-NAK) brings it again at once"),
+        "retention.by_age": _sure(_STREAMS, "MaxAge"),
+        "retention.by_size": _sure(_STREAMS, "MaxBytes, MaxMsgs with DiscardOld"),
+        "retention.not_early": _sure(_STREAMS),
+        "retention.unread_survives": _never(_STREAMS, "limits hold whether a message was read or not"),
+        "retention.unacknowledged_survives": _never(_STREAMS, "limits hold whether a message was read or not"),
+        "retention.acknowledged_kept": _sure(_STREAMS, "limits retention: acknowledging removes nothing"),
+    },
+)
