@@ -74,16 +74,40 @@ def typed(
     **outcomes: Outcome,
 ) -> Record:
     """One producer (0), readers 0 to 3 of one group, one channel."""
-    sent, settled = sends(keys, **outcomes)
-    readers = [
-        {"event": "reader", "reader": number, "kind": "consumer", "channel": CHANNEL, "group": "g"}
-        for number in range(4)
-    ]
+    return recorded(*sends(keys, **outcomes), deliveries, settles, marks)
+
+
+def recorded(
+    sent: Sequence[dict[str, int]],
+    settled: Sequence[dict[str, int]],
+    deliveries: Sequence[dict[str, int]] = (),
+    settles: Sequence[dict[str, int]] = (),
+    marks: Sequence[dict[str, Any]] = (),
+    producers: Sequence[int] = (0,),
+) -> Record:
+    """Rows of every table as they are; readers 0 to 3 of one group, one channel."""
     history = History(
         table("sends", sent),
         table("settled", settled),
         table("deliveries", deliveries),
         table("settles", settles),
-        [{"event": "producer", "producer": 0, "channel": CHANNEL}, *readers, *marks],
+        [*(producer(number) for number in producers), *(reader(number) for number in range(4)), *marks],
     )
     return record.of_channel(history, CHANNEL)
+
+
+def producer(number: int, channel: str = CHANNEL, **attributes: Any) -> dict[str, Any]:
+    return {"event": "producer", "producer": number, "channel": channel, **attributes}
+
+
+def reader(number: int, channel: str = CHANNEL, **attributes: Any) -> dict[str, Any]:
+    return {"event": "reader", "reader": number, "kind": "consumer", "channel": channel, "group": "g", **attributes}
+
+
+def place_of(delivery: dict[str, int]) -> dict[str, int]:
+    """What an offender says of where and when it was delivered."""
+    return {
+        "partition": 0,
+        **{name: delivery[name] for name in delivery.keys() & {"partition", "reader", "batch", "slot", "place"}},
+        "received_ns": delivery["received_ns"],
+    }

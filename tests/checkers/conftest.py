@@ -1,0 +1,19 @@
+"""Under mutation (``make mutants``) a test need only fail: the fast ones run first, and nothing shrinks."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import Phase, settings
+
+_MUTATED = "MUTANT_UNDER_TEST" in os.environ  # set by mutmut
+
+settings.register_profile("mutants", phases=[Phase.generate], derandomize=True, database=None)
+if _MUTATED:
+    settings.load_profile("mutants")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if _MUTATED:
+        items.sort(key=lambda item: item.get_closest_marker("hypothesis") is not None)
