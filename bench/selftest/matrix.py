@@ -15,7 +15,8 @@ import numpy as np
 
 from bench.selftest.cases import CASES, CROSS, Spots
 from bench.selftest.checks import Answer, answers, identity
-from bench.selftest.story import CHANNEL, RUN, Size, Story, play
+from bench.selftest.scene import CHANNEL, RUN
+from bench.selftest.story import Size, Story, play
 from brokers.faulty import Fault, FaultName
 
 FEW = 2000

@@ -8,34 +8,27 @@
 * ``keep``: nobody consumes; the channel is read once before its age limit, and once after it.
 
 All is done by one thread, in turns that depend on nothing but the seed: a fault hits the same messages every time.
-Waiting is told, not done: the broker's clock jumps, and so do the times in what was recorded after the jump.
+Nobody waits: the clock jumps (``scene``).
 """
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from brokers.faulty import Fault, FaultName, Faulty, Offender
-from brokers.memory import Memory, Space, steady_epoch_ns
+from bench.selftest.scene import CHANNEL, RUN, Played, Scene, record
+from brokers.faulty import Fault
 from brokers.types import ChannelSpec, ConsumerSettings, FromBeginning, Retention
-from scenarios import history
 from scenarios.actors import Replayer, Sender, Taken, Taker
-from scenarios.history import Columns, History, Writer
 from scenarios.stamp import INTACT
 
-CHANNEL = "c"
 GROUP = "g"
-RUN = 1
 LEASE_S = 3600.0
 """Far longer than any experiment takes: leases end when the clock jumps."""
 LIMIT_S = 7200.0
@@ -70,133 +63,51 @@ class Size:
     size: int = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Played:
-    history: History
-    offenders: Mapping[FaultName, Sequence[Offender]]
-
-
-class Clock:
-    """Epoch time of the broker, and how far it has jumped."""
-
-    def __init__(self) -> None:
-        self.skipped_ns = 0
-
-    def __call__(self) -> int:
-        return steady_epoch_ns() + self.skipped_ns
-
-    def skip(self, seconds: float) -> None:
-        self.skipped_ns += int(seconds * 1e9)
-
-
-class Stage:
-    """Writes a history in parts, one for each time between two jumps of the clock."""
-
-    def __init__(self, directory: Path, clock: Clock) -> None:
-        self._directory, self._clock = directory, clock
-        self._parts: list[tuple[Path, int]] = []
-        self.writer = self._open()
-
-    def jump(self, seconds: float) -> None:
-        """Actors that go on after a jump must be given the new ``writer``."""
-        self.writer.close()
-        self._clock.skip(seconds)
-        self.writer = self._open()
-
-    def close(self) -> History:
-        self.writer.close()
-        return joined([shifted(history.load(path), by_ns) for path, by_ns in self._parts])
-
-    def _open(self) -> Writer:
-        path = self._directory / str(len(self._parts))
-        self._parts.append((path, self._clock.skipped_ns))
-        return Writer(path, "selftest", RUN)
-
-
-def shifted(part: History, by_ns: int) -> History:
-    """The same, so much later by the clock of this host. (The broker's own times come from the broker.)"""
-    if not by_ns:
-        return part
-
-    def later(columns: Columns) -> Columns:
-        return {
-            name: column + by_ns if name.endswith("_ns") and "epoch" not in name else column
-            for name, column in columns.items()
-        }
-
-    def moved(mark: Mapping[str, Any]) -> dict[str, Any]:
-        return {name: value + by_ns if name in ("at_ns", "began_ns") else value for name, value in mark.items()}
-
-    marks = [moved(mark) for mark in part.marks]
-    return History(later(part.sends), later(part.settled), later(part.deliveries), later(part.settles), marks)
-
-
-def joined(parts: Sequence[History]) -> History:
-    if len(parts) == 1:
-        return parts[0]
-
-    def both(tables: Sequence[Columns]) -> Columns:
-        return {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
-
-    return History(
-        both([part.sends for part in parts]),
-        both([part.settled for part in parts]),
-        both([part.deliveries for part in parts]),
-        both([part.settles for part in parts]),
-        [mark for part in parts for mark in part.marks],
-    )
-
-
 def play(story: Story, size: Size, faults: Sequence[Fault]) -> Played:
     """The whole history of one experiment, and what the faults really hit."""
-    clock = Clock()
-    broker = Faulty(Memory(Space(clock)), faults)
-    with tempfile.TemporaryDirectory(prefix="brokerbench-selftest-") as directory:
-        stage = Stage(Path(directory), clock)
-        _PLAYS[story](broker, size, stage)
-        return Played(stage.close(), broker.offenders)
+    return record(lambda scene: _PLAYS[story](scene, size), faults)
 
 
-def _deliver(broker: Faulty, size: Size, stage: Stage) -> None:
-    takers = _begin(broker, size, stage, alone=False)
-    for send in _senders(broker, size, stage.writer):
+def _deliver(scene: Scene, size: Size) -> None:
+    takers = _begin(scene, size, alone=False)
+    for send in _senders(scene, size):
         send()
         _turn(takers, _failing)
-    _end(broker, stage.writer, takers, _failing)
+    _end(scene, takers, _failing)
 
 
-def _line(broker: Faulty, size: Size, stage: Stage) -> None:
-    takers = _begin(broker, replace(size, consumers=1), stage, alone=True)
-    for send in _senders(broker, size, stage.writer):
+def _line(scene: Scene, size: Size) -> None:
+    takers = _begin(scene, replace(size, consumers=1), alone=True)
+    for send in _senders(scene, size):
         send()
         _turn(takers, _none_fails)
-    _end(broker, stage.writer, takers, _none_fails)
+    _end(scene, takers, _none_fails)
 
 
-def _lapse(broker: Faulty, size: Size, stage: Stage) -> None:
-    takers = _begin(broker, size, stage, alone=False)
-    for send in _senders(broker, size, stage.writer):
+def _lapse(scene: Scene, size: Size) -> None:
+    takers = _begin(scene, size, alone=False)
+    for send in _senders(scene, size):
         send()
     for taker in takers:
         taker.take(_TAKE, 0.0)
         taker.close()
-    stage.jump(LEASE_S)
-    takers = _takers(broker, size, stage.writer, first=size.consumers)
-    _end(broker, stage.writer, takers, _none_fails)
+    scene.clock.jump(LEASE_S)
+    takers = _takers(scene, size, first=size.consumers)
+    _end(scene, takers, _none_fails)
 
 
-def _begin(broker: Faulty, size: Size, stage: Stage, *, alone: bool) -> list[Taker]:
-    broker.create_channel(ChannelSpec(CHANNEL, partitions=size.partitions, lease_s=LEASE_S))
-    stage.writer.mark("phase", channel=CHANNEL, lease_s=LEASE_S, alone=alone)
-    return _takers(broker, size, stage.writer, first=0)
+def _begin(scene: Scene, size: Size, *, alone: bool) -> list[Taker]:
+    scene.broker.create_channel(ChannelSpec(CHANNEL, partitions=size.partitions, lease_s=LEASE_S))
+    scene.writer.mark("phase", channel=CHANNEL, lease_s=LEASE_S, alone=alone)
+    return _takers(scene, size, first=0)
 
 
-def _takers(broker: Faulty, size: Size, writer: Writer, first: int) -> list[Taker]:
+def _takers(scene: Scene, size: Size, first: int) -> list[Taker]:
     return [
         Taker(
-            broker,
+            scene.broker,
             CHANNEL,
-            writer,
+            scene.writer,
             number=number,
             settings=ConsumerSettings(group=GROUP, name=f"consumer-{number}"),
         )
@@ -204,26 +115,26 @@ def _takers(broker: Faulty, size: Size, writer: Writer, first: int) -> list[Take
     ]
 
 
-def _end(broker: Faulty, writer: Writer, takers: Sequence[Taker], failing: Failing) -> None:
-    while broker.backlog(CHANNEL, GROUP):
+def _end(scene: Scene, takers: Sequence[Taker], failing: Failing) -> None:
+    while scene.broker.backlog(CHANNEL, GROUP):
         _turn(takers, failing)
-    writer.mark("drained", channel=CHANNEL, group=GROUP)
-    _read_again(broker, writer, _READER)
+    scene.writer.mark("drained", channel=CHANNEL, group=GROUP)
+    read_again(scene, _READER)
 
 
-def _keep(broker: Faulty, size: Size, stage: Stage) -> None:
+def _keep(scene: Scene, size: Size) -> None:
     limit = Retention(max_age_s=LIMIT_S)
-    broker.create_channel(ChannelSpec(CHANNEL, partitions=size.partitions, lease_s=LEASE_S, retention=limit))
-    stage.writer.mark("kept", channel=CHANNEL, age_s=LIMIT_S)
-    for send in _senders(broker, size, stage.writer):
+    scene.broker.create_channel(ChannelSpec(CHANNEL, partitions=size.partitions, lease_s=LEASE_S, retention=limit))
+    scene.writer.mark("kept", channel=CHANNEL, age_s=LIMIT_S)
+    for send in _senders(scene, size):
         send()
-    stage.jump(_EARLY_LOOK * LIMIT_S)
-    _read_again(broker, stage.writer, _READER)
-    stage.jump((_LATE_LOOK - _EARLY_LOOK) * LIMIT_S)
-    _read_again(broker, stage.writer, _READER + 1)
+    scene.clock.jump(_EARLY_LOOK * LIMIT_S)
+    read_again(scene, _READER)
+    scene.clock.jump((_LATE_LOOK - _EARLY_LOOK) * LIMIT_S)
+    read_again(scene, _READER + 1)
 
 
-_PLAYS: Mapping[Story, Callable[[Faulty, Size, Stage], None]] = {
+_PLAYS: Mapping[Story, Callable[[Scene, Size], None]] = {
     Story.DELIVER: _deliver,
     Story.LINE: _line,
     Story.LAPSE: _lapse,
@@ -231,14 +142,14 @@ _PLAYS: Mapping[Story, Callable[[Faulty, Size, Stage], None]] = {
 }
 
 
-def _senders(broker: Faulty, size: Size, writer: Writer) -> list[Callable[[], object]]:
+def _senders(scene: Scene, size: Size) -> list[Callable[[], object]]:
     """Sends in turns, each of one batch; the last ones also wait for what is still open."""
     rng = np.random.default_rng(size.seed)
     senders = [
-        Sender(broker, CHANNEL, writer, number=number, run=RUN, seed=size.seed, size=size.size)
+        Sender(scene.broker, CHANNEL, scene.writer, number=number, run=RUN, seed=size.seed, size=size.size)
         for number in range(size.producers)
     ]
-    batch = max(10, min(500, size.messages // (8 * size.producers)))
+    batch = max(10, min(400, size.messages // (8 * size.producers)))
     turns: list[Callable[[], object]] = []
     for at, first in enumerate(range(0, size.messages, batch)):
         number = at % size.producers
@@ -280,15 +191,15 @@ def settle(taker: Taker, batch: Taken, failing: Mask) -> None:
         taker.acknowledge(batch, np.flatnonzero(~back))
 
 
-def _read_again(broker: Faulty, writer: Writer, number: int) -> None:
+def read_again(scene: Scene, number: int) -> None:
     began_ns = time.monotonic_ns()
-    _, end = broker.bounds(CHANNEL)
-    replayer = Replayer(broker, CHANNEL, FromBeginning(), writer, number=number)
+    _, end = scene.broker.bounds(CHANNEL)
+    replayer = Replayer(scene.broker, CHANNEL, FromBeginning(), scene.writer, number=number)
     while len(replayer.read(_READ, 0.0)):
         pass
     replayer.close()
     last = {str(partition): place - 1 for partition, place in end.places.items()}
-    writer.mark(
+    scene.writer.mark(
         "attempt",
         channel=CHANNEL,
         mode="from_beginning",

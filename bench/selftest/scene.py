@@ -1,0 +1,87 @@
+"""Where an experiment without engine takes place: a faulty reference broker, a history, and a clock that jumps.
+
+Nobody waits for leases or limits to end. The broker's clock jumps, and every time that was recorded after a jump is
+moved by as much before anybody reads it. All must be done by one thread.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from brokers.faulty import Fault, FaultName, Faulty, Offender
+from brokers.memory import Memory, Space, steady_epoch_ns
+from scenarios import history
+from scenarios.history import Columns, History, Mark, Writer
+
+CHANNEL = "c"
+RUN = 1
+
+
+class Clock:
+    """Epoch time of the broker: that of this host, and its jumps."""
+
+    def __init__(self) -> None:
+        self._at_ns: list[int] = []
+        self._by_ns: list[int] = [0]
+
+    def __call__(self) -> int:
+        return steady_epoch_ns() + self._by_ns[-1]
+
+    def jump(self, seconds: float) -> None:
+        self._at_ns.append(time.monotonic_ns())
+        self._by_ns.append(self._by_ns[-1] + int(seconds * 1e9))
+
+    def moved(self, part: History) -> History:
+        """The same history, with this host's times as they were told."""
+        if not self._at_ns:
+            return part
+        tables = (self._columns(table) for table in (part.sends, part.settled, part.deliveries, part.settles))
+        return History(*tables, [self._mark(mark) for mark in part.marks])
+
+    def _columns(self, table: Columns) -> Columns:
+        at, by = np.array(self._at_ns), np.array(self._by_ns)
+        return {
+            name: column + by[np.searchsorted(at, column, side="right")] if _is_told(name) else column
+            for name, column in table.items()
+        }
+
+    def _mark(self, mark: Mark) -> Mark:
+        at = np.array(self._at_ns)
+        return {
+            name: value + self._by_ns[int(np.searchsorted(at, value, side="right"))] if _is_told(name) else value
+            for name, value in mark.items()
+        }
+
+
+def _is_told(name: str) -> bool:
+    """Whether a column or attribute is a time of this host."""
+    return name.endswith("_ns") and "epoch" not in name and name != "resolution_ns"
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    history: History
+    offenders: Mapping[FaultName, Sequence[Offender]]
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    broker: Faulty
+    clock: Clock
+    writer: Writer
+
+
+def record(act: Callable[[Scene], None], faults: Sequence[Fault]) -> Played:
+    """What was recorded of an experiment, and what the faults really hit."""
+    clock = Clock()
+    broker = Faulty(Memory(Space(clock)), faults)
+    with tempfile.TemporaryDirectory(prefix="brokerbench-selftest-") as directory:
+        with Writer(Path(directory), "selftest", RUN) as writer:
+            act(Scene(broker, clock, writer))
+        return Played(clock.moved(history.load(Path(directory))), broker.offenders)
