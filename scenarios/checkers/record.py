@@ -205,6 +205,21 @@ def of_channel(history: History, channel: str, whole: Whole | None = None) -> Re
     return Record(history, channel, sent, Delivered(source, rows, message), last_sent_ns, whole)
 
 
+def elsewhere(of: Record, channel: str) -> Delivered:
+    """What was delivered from another channel, as messages of this record: from a channel of dead letters.
+
+    Places are the other channel's own: a delivery whose stamp is damaged is of no message.
+    """
+    source = of.history.deliveries
+    rows = np.flatnonzero(np.isin(source["reader"], of.history.readers(channel=channel)))
+    rows = _in_order_of_delivery(source, rows)
+    producers = of.history.producers(channel=of.channel)
+    numbers = numbering.of(of.history.sends, producers, gaps=of.whole is not None)
+    message = numbers.ids(source["producer"][rows], source["seq"][rows])
+    message[source["status"][rows] != INTACT] = -1
+    return Delivered(source, rows, message)
+
+
 def channels(history: History, **attributes: object) -> list[str]:
     """Channels that have a producer with these attributes, in order of their first mark."""
     return list(dict.fromkeys(str(mark["channel"]) for mark in history.events("producer", **attributes)))

@@ -1,0 +1,158 @@
+"""Do exactly those messages become dead letters that failed often enough, unaltered?
+
+A message is *due* when a consumer rejected it, or when so many of its deliveries failed as its channel's policy allows:
+released, or never settled until a proven drain. It *may* be due when settlements whose answer is unknown could have
+made it so. What is due must be found; what may not be due must not. What lies between is unknown.
+
+A letter whose stamp is damaged is taken for the message that its stamp names, if that one is due and has no other
+letter; or for the only one that is left, if there is one such letter and one such message. Other damaged letters could
+be any missing one: as many are not claimed to be missing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from brokers.types import NO_PLACE
+from scenarios.checkers import corruption, numbering
+from scenarios.checkers.record import MAX_OFFENDERS, NEVER, Delivered, Ids, Mask, Record, elsewhere
+from scenarios.history import Action
+from scenarios.stamp import CORRUPT
+from scenarios.verdicts import Finding
+
+_SETTLING = (Action.ACKNOWLEDGE, Action.RELEASE, Action.REJECT)
+
+
+@dataclass(frozen=True, slots=True)
+class Letters:
+    """What was delivered from the channel of dead letters, as messages of ``record``; and by message what was due."""
+
+    record: Record
+    delivered: Delivered
+    due: Mask
+    may: Mask
+
+
+def of(record: Record, group: Delivered, channel: str, max_deliveries: int, *, all_seen: bool) -> Letters:
+    """``group``: what *one* group got, whose failures count; ``channel``: where its dead letters go.
+
+    ``all_seen``: no reader was lost with deliveries that it had not written down. Where one was, any message that
+    was not acknowledged may be due.
+    """
+    group = group.known()
+    count = len(record.sent)
+    asked = {action: record.settled(group, action).asked_ns != NEVER for action in _SETTLING}
+    answered = {action: record.settled(group, action).settled_ns != NEVER for action in _SETTLING}
+    settled = np.logical_or.reduce(list(asked.values()))
+    open_ = np.logical_or.reduce([asked[action] & ~answered[action] for action in _SETTLING])
+    failed = np.bincount(group.message[answered[Action.RELEASE] | ~settled], minlength=count)
+    doubtful = np.bincount(group.message[open_], minlength=count)
+
+    def of_any(deliveries: Mask) -> Mask:
+        found = np.zeros(count, bool)
+        found[group.message[deliveries]] = True
+        return found
+
+    acknowledged = of_any(answered[Action.ACKNOWLEDGE])
+    due = ~acknowledged & (of_any(answered[Action.REJECT]) | (failed >= max_deliveries))
+    may = of_any(asked[Action.REJECT]) | (failed + doubtful >= max_deliveries)
+    if not all_seen:
+        may |= ~acknowledged
+    return Letters(record, _named(record, elsewhere(record, channel), due), due, may)
+
+
+def complete(letters: Letters, *, drained: bool) -> Finding:
+    """``dead_letter.complete``: what is due is found. Observations are messages that are due.
+
+    ``drained``: it was proven that nothing is left in either channel. Else what was not found is unknown.
+    """
+    record, delivered = letters.record, letters.delivered
+    missing = np.flatnonzero(letters.due & (delivered.first(len(record.sent)) < 0))
+    unclaimed = min(len(missing), int((delivered.message < 0).sum())) if drained else len(missing)
+    claimed = missing if drained and not unclaimed else missing[:0]
+    doubtful = int((letters.may & ~letters.due).sum())
+    return Finding(
+        "dead_letter.complete",
+        observations=int(letters.due.sum()) - unclaimed,
+        violations=len(missing) - unclaimed,
+        unknown=unclaimed + doubtful,
+        offenders=tuple(_missing(record, message) for message in claimed[:MAX_OFFENDERS].tolist()),
+        note=f"{unclaimed} missing letters are not claimed: as many could not be identified"
+        if drained and unclaimed
+        else "",
+    )
+
+
+def only_failed(letters: Letters) -> Finding:
+    """``dead_letter.only_failed``: nothing else is found, and nothing twice. Observations are letters."""
+    record, delivered = letters.record, letters.delivered
+    message = delivered.message
+    known = message >= 0
+    never_sent = ~known & (delivered.column("status") != CORRUPT)
+    undue = known & ~letters.may[message]
+    twice = _again_elsewhere(delivered, len(record.sent))
+    bad = np.flatnonzero(never_sent | undue | twice)
+    kinds = np.where(never_sent, "never sent", np.where(undue, "not due", "twice"))
+    return Finding(
+        "dead_letter.only_failed",
+        observations=len(delivered),
+        violations=len(bad),
+        unknown=int((known & letters.may[message] & ~letters.due[message]).sum()),
+        offenders=tuple(
+            {
+                "kind": str(kinds[at]),
+                **(record.sent.describe(int(message[at])) if known[at] else {}),
+                **delivered.describe(at),
+            }
+            for at in bad[:MAX_OFFENDERS].tolist()
+        ),
+        note="places are those of the channel of dead letters",
+    )
+
+
+def intact(letters: Letters) -> Finding:
+    """``dead_letter.intact``: letters are byte for byte what was sent. Observations are letters of some message."""
+    return corruption.altered(letters.record, letters.delivered, "dead_letter.intact")
+
+
+def _named(record: Record, delivered: Delivered, due: Mask) -> Delivered:
+    """The same letters; damaged ones are of the message that they must have been, where that can be told."""
+    damaged = np.flatnonzero((delivered.message < 0) & (delivered.column("status") == CORRUPT))
+    message = delivered.message.copy()
+    left = due.copy()
+    left[message[message >= 0]] = False
+    for at, claim in zip(damaged.tolist(), _claims(record, delivered.only(damaged)).tolist(), strict=True):
+        if claim >= 0 and left[claim]:
+            message[at] = claim
+            left[claim] = False
+    nameless, unfound = np.flatnonzero(message < 0), np.flatnonzero(left)
+    if len(nameless) == len(unfound) == 1:
+        message[nameless] = unfound
+    return replace(delivered, message=message)
+
+
+def _claims(record: Record, delivered: Delivered) -> Ids:
+    """The messages that the stamps of these name, or -1: not to be relied on."""
+    producers = record.history.producers(channel=record.channel)
+    numbers = numbering.of(record.history.sends, producers, gaps=record.whole is not None)
+    return numbers.ids(delivered.column("producer"), delivered.column("seq"))
+
+
+def _again_elsewhere(delivered: Delivered, count: int) -> Mask:
+    """Letters of a message that has an earlier letter at another place. (At its own place it is a redelivery.)"""
+    place, partition = delivered.column("place"), delivered.column("partition")
+    first = delivered.first(count)[delivered.message]
+    other = (place != place[first]) | (partition != partition[first])
+    again: Mask = (delivered.message >= 0) & (place != NO_PLACE) & other
+    return again
+
+
+def _missing(record: Record, message: int) -> dict[str, object]:
+    sent = record.sent
+    return {
+        **sent.describe(message),
+        "partition": int(sent.partition[message]),
+        "place": int(sent.place[message]),
+    }
