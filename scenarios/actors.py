@@ -89,6 +89,10 @@ class Sender:
         self._settled(self._producer.poll())
         return receipt
 
+    def poll(self) -> None:
+        """Write down what was settled meanwhile."""
+        self._settled(self._producer.poll())
+
     def flush(self, timeout_s: float = 30.0) -> Settlements:
         settlements = self._producer.flush(timeout_s)
         self._settled(settlements)

@@ -1,7 +1,8 @@
 """What the load processes of ``throughput`` do: publish or consume in windows that the scenario orders.
 
-A body opens its own connection and its own part of the history, then works off orders. Closed loop: the next
-batch goes out as soon as the last was accepted, so that rates are the most that one client does.
+A body opens its own connection and its own part of the history, then works off orders. Closed loop (``Publish``): the
+next batch goes out as soon as the last was accepted, so that rates are the most that one client does. Open loop
+(``Pace``): messages go out when they are due.
 """
 
 from __future__ import annotations
@@ -17,13 +18,17 @@ import numpy as np
 
 from brokers.protocols import Broker, Counting
 from brokers.types import ChannelSpec, ConsumerSettings, ProducerSettings
+from scenarios import schedule
 from scenarios.actors import Sender, Taken, Taker
 from scenarios.base import Worker
 from scenarios.history import Writer
+from scenarios.schedule import Schedule
 
 _FLUSH_S = 30.0
 _WAIT_S = 0.2
 """Longest wait of one receive: how late a window's end may be noticed."""
+_POLL_NS = 500_000
+"""A paced producer that waits for its next message looks for answers this often: they are timed when they are seen."""
 _KEY_POOL = 65_536
 _SLICE_BATCHES = 10
 """Batches that wait on the noop channel while a ceiling is measured: bounds its memory."""
@@ -62,6 +67,22 @@ class Publish:
 
 
 @dataclass(frozen=True, slots=True)
+class Pace:
+    """Publish when messages are due, in batches of at most ``batch``, then flush. Reports like Publish.
+
+    What is late is sent at once, and nothing is left out: the schedule does not wait for the broker.
+    """
+
+    window: int
+    batch: int
+    start_ns: int
+    schedule: Schedule
+    producer: int
+    producers: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
 class Consume:
     """Receive and acknowledge until ``end_ns``, or ``count`` messages, or nothing for ``idle_s``.
 
@@ -94,7 +115,7 @@ class Close:
     """Close what was opened. Reports True."""
 
 
-Order = OpenProducer | OpenConsumer | Publish | Consume | Backlog | Price | Close
+Order = OpenProducer | OpenConsumer | Publish | Pace | Consume | Backlog | Price | Close
 
 
 def produce(worker: Worker, arguments: Mapping[str, Any]) -> None:
@@ -169,6 +190,8 @@ class _Publisher:
                 return True
             case Publish():
                 return self._publish(order)
+            case Pace():
+                return self._pace(order)
             case Price():
                 return _ceiling(self._worker, self._arguments, order, sending=True)
             case Close():
@@ -186,6 +209,31 @@ class _Publisher:
             sender.send(keys.take(batch))
         usage.end()
         sender.flush(_FLUSH_S)
+        return self._acknowledged()
+
+    def _pace(self, order: Pace) -> int:
+        """Whoever is late catches up in full batches; whoever is early sleeps, but not longer than answers may wait."""
+        sender, keys = self._senders[order.batch], self._keys
+        _sleep_until(order.start_ns)
+        usage = _Usage(self._worker, self._writer, "producer", order.window)
+        for due_ns in schedule.due_ns(
+            order.schedule, order.start_ns, producer=order.producer, producers=order.producers, seed=order.seed
+        ):
+            at, count = 0, len(due_ns)
+            while at < count:
+                now_ns = time.monotonic_ns()
+                end = min(int(np.searchsorted(due_ns, now_ns, "right")), at + order.batch)
+                if end > at:
+                    sender.send(keys.take(end - at), due_ns[at:end])
+                    at = end
+                else:
+                    sender.poll()
+                    _sleep_until(min(int(due_ns[at]), now_ns + _POLL_NS))
+        usage.end()
+        sender.flush(_FLUSH_S)
+        return self._acknowledged()
+
+    def _acknowledged(self) -> int:
         return sum(each.acknowledged for each in self._senders.values())
 
 
