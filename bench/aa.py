@@ -1,7 +1,7 @@
 """How often a comparison calls equal things different: recorded repeats of one build, compared with themselves.
 
-``python -m bench.aa RUN`` takes every rate of a run with enough repeats. A trial takes neighbouring windows, as
-interleaved repeats would be, and deals each pair to the two sides in random order, so that drift stays in.
+``python -m bench.aa RUN`` takes every rate of a run with enough repeats, and deals them to two sides
+(``scenarios.comparison.deals``).
 """
 
 from __future__ import annotations
@@ -12,12 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from scipy import stats
 
 from bench import store
 from bench.errors import BadInput
-from scenarios.comparison import compare
+from scenarios.comparison import compare, deals
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +33,9 @@ def false_alarms(samples: Sequence[float], repeats: int, trials: int, seed: int)
     """Compare ``repeats`` windows with as many others, ``trials`` times. Raises ValueError for too few samples."""
     if repeats < 3 or trials < 1:
         raise ValueError(f"{repeats} repeats and {trials} trials: 3 and 1 are the least")
-    if len(samples) < 2 * repeats:
-        raise ValueError(f"{len(samples)} samples are too few for two sides of {repeats}")
-    rng = np.random.default_rng(seed)
-    recorded = np.asarray(samples, float)
-    different = 0
-    for _ in range(trials):
-        first = rng.integers(len(recorded) - 2 * repeats + 1)
-        pairs = rng.permuted(recorded[first : first + 2 * repeats].reshape(repeats, 2), axis=1)
-        different += compare(pairs[:, 0].tolist(), pairs[:, 1].tolist()).judgement == "different"
+    different = sum(
+        compare(one, other).judgement == "different" for one, other in deals(samples, repeats, trials, seed)
+    )
     bounds = stats.binomtest(different, trials).proportion_ci(0.95, "exact")
     return FalseAlarms(trials, different, float(bounds.low), float(bounds.high))
 

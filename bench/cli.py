@@ -117,6 +117,32 @@ def analyse(run_directory: Run, as_json: Json = False) -> None:
     _show(judge_again(directory), directory, as_json)
 
 
+@app.command()
+def compare(
+    base: Annotated[Path, typer.Argument(metavar="BASE", help="A run or pytest-benchmark JSON; a directory of them.")],
+    head: Annotated[Path, typer.Argument(metavar="HEAD", help="The same of the build to judge.")],
+    minimum_effect: Annotated[str, typer.Option(help="A smaller change of a speed is none.")] = "5 %",
+    noise: Annotated[
+        Path | None, typer.Option(help="Repeats of one build: how much equal things differ on this machine.")
+    ] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write Markdown for a pull request.")] = None,
+    junit: Annotated[Path | None, typer.Option(help="Write JUnit XML.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Is HEAD worse than BASE: verdicts, failures, speeds? Exit code 1 where it is, 2 where they cannot be compared."""
+    from bench import comparing
+    from reports import compare as rendering
+
+    found = comparing.compare(base, head, minimum_effect, noise)
+    written = comparing.write(found, comparing.Outputs(markdown, junit))
+    typer.echo(json.dumps(rendering.document(found), indent=1) if as_json else rendering.text(found))
+    if not as_json:
+        for path in written:
+            typer.echo(f"wrote {path}")
+    if worse := rendering.regressions(found):
+        raise errors.CheckFailed(f"{len(worse)} regressions: {'; '.join(worse[:5])}")
+
+
 @app.command("list")
 def list_everything(as_json: Json = False) -> None:
     """Profiles, scenarios with their parameters, engines with versions and settings, plans, properties."""

@@ -8,7 +8,7 @@ Welch's interval. ``python -m bench.aa`` measures how often that calls equal thi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -68,6 +68,28 @@ def compare(
     elif -margin <= low and high <= margin:
         judgement = "same"
     return Comparison(float(np.exp(middle)), float(np.exp(low)), float(np.exp(high)), judgement)
+
+
+def deals(samples: Sequence[float], repeats: int, trials: int, seed: int) -> Iterator[tuple[list[float], list[float]]]:
+    """Recorded repeats of one build as two equal sides, ``trials`` times.
+
+    A trial takes neighbours, as interleaved repeats would be, and deals each pair to the two sides in random order, so
+    that drift stays in. Raises ValueError for fewer than ``2 * repeats`` samples.
+    """
+    if len(samples) < 2 * repeats:
+        raise ValueError(f"{len(samples)} samples are too few for two sides of {repeats}")
+    rng = np.random.default_rng(seed)
+    recorded = np.asarray(samples, float)
+    for _ in range(trials):
+        first = rng.integers(len(recorded) - 2 * repeats + 1)
+        pairs = rng.permuted(recorded[first : first + 2 * repeats].reshape(repeats, 2), axis=1)
+        yield pairs[:, 0].tolist(), pairs[:, 1].tolist()
+
+
+def equal_difference(samples: Sequence[float], repeats: int, trials: int = 1000) -> float:
+    """By how much two equal sides of ``repeats`` differ: the share that 95 % of ``deals`` stay below (0.03 = 3 %)."""
+    found = [abs(_logs(one).mean() - _logs(other).mean()) for one, other in deals(samples, repeats, trials, _SEED)]
+    return float(np.expm1(np.quantile(found, 0.95)))
 
 
 def _logs(samples: Sequence[float]) -> Any:
