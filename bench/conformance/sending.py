@@ -67,7 +67,8 @@ def settled_once(context: Context) -> None:
         parts: list[Settlements] = []
         for at in range(5):
             producer.send(Batch(numbers(30, 30 * at)))
-            parts.append(producer.poll())
+            if at < 4:
+                parts.append(producer.poll())
         parts.append(producer.flush(context.patience_s))
         expect(len(producer.poll()) == 0, "a poll after the flush returned what was settled before")
         expect(len(producer.flush(0.0)) == 0, "a second flush returned what was settled before")
