@@ -68,6 +68,13 @@ def test_each_partition_is_searched_up_to_its_own_highest_place() -> None:
     assert loss.search(record, record.delivered, drained=False).observable == 3
 
 
+def test_the_highest_place_that_was_read_is_searched_too() -> None:
+    """What was read from the place of message 1 was another run's."""
+    record = typed([1, 1], [got(0, 10), got(7, 11, place=1)])
+    found = loss.search(record, record.delivered, drained=False, in_order=True)
+    assert (found.observable, found.missing, found.unattributed) == (2, 1, 1)
+
+
 @pytest.mark.parametrize(("unidentified", "claimed"), [(0, 3), (1, 2), (2, 1), (3, 0), (4, 0)])
 def test_as_many_missing_as_were_unidentified_are_not_claimed(unidentified: int, claimed: int) -> None:
     deliveries = [got(-1, 10 + at, place=-1, status=FOREIGN) for at in range(unidentified)]
@@ -219,6 +226,25 @@ def test_an_answer_to_a_settlement_is_something_that_its_reader_did() -> None:
     settles = [settle(first, ACK, 15), settle(other, ACK, 16)]
     record = typed([1, 1], [first, other, got(0, 30, reader=1)], settles)
     assert duplicates.delivered_again(record, record.delivered).violations == 1
+
+
+def test_times_are_compared_to_the_nanosecond() -> None:
+    """2**60 ns are 36 years: floating point would not tell these times apart."""
+    base = 2**60
+    first, other = got(0, base, batch=0), got(1, base + 1, reader=1, batch=1)
+    late = got(0, base + 9, reader=1, batch=2)
+    record = typed([1, 1], [first, other, late], [settle(first, ACK, base + 1)])
+    assert duplicates.delivered_again(record, record.delivered).unknown == 1
+    other["received_ns"] = base + 2
+    record = typed([1, 1], [first, other, late], [settle(first, ACK, base + 1)])
+    assert duplicates.delivered_again(record, record.delivered).violations == 1
+
+
+def test_a_reader_that_did_nothing_yet_may_have_asked_at_any_time() -> None:
+    first = got(0, 0)
+    record = typed([1], [first, got(0, 2, reader=1)], [settle(first, ACK, 0)])
+    finding = duplicates.delivered_again(record, record.delivered)
+    assert (finding.violations, finding.unknown) == (0, 1)
 
 
 def test_what_belongs_to_no_message_is_no_duplicate() -> None:
