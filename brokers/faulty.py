@@ -11,13 +11,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from brokers import faulty_repeats
 from brokers.declarations import ProfileDeclaration
 from brokers.errors import Misuse
 from brokers.faulty_deliveries import FaultyConsumer, FaultyReader
 from brokers.faulty_names import Fault, FaultName, Offender
 from brokers.faulty_rows import rows_of
 from brokers.faulty_state import State
-from brokers.memory import Memory, MemoryProducer
+from brokers.guard import check
+from brokers.memory import Memory, MemoryProducer, Space
 from brokers.types import (
     NO_PARTITION,
     NO_PLACE,
@@ -90,7 +92,7 @@ class Faulty:
         return self._inner.list_channels(prefix)
 
     def producer(self, channel: str, settings: ProducerSettings) -> FaultyProducer:
-        return FaultyProducer(self._inner.producer(channel, settings), self._state)
+        return FaultyProducer(self._inner.producer(channel, settings), self._state, self._inner.space, channel)
 
     def consumer(self, channel: str, settings: ConsumerSettings) -> FaultyConsumer:
         inner = self._inner.consumer(channel, settings)
@@ -125,14 +127,21 @@ class Faulty:
 class FaultyProducer:
     """Tells of some sends what is not so. Losses happen at delivery: the broker acknowledged, then dropped."""
 
-    def __init__(self, inner: MemoryProducer, state: State) -> None:
+    def __init__(self, inner: MemoryProducer, state: State, space: Space, channel: str) -> None:
         self._inner = inner
         self._state = state
+        self._space = space
+        self._channel = channel
         self._payloads: dict[int, bytes] = {}
+        self._hits: faulty_repeats.Hits = {}
 
     def send(self, batch: Batch) -> SendReceipt:
-        receipt = self._inner.send(batch)
+        check(batch)
+        with self._space.changed:
+            told, hits = faulty_repeats.disturbed(self._state, self._space.log(self._channel), batch)
+            receipt = self._inner.send(told)
         self._payloads.update(enumerate(batch.payloads, receipt.first_ticket))
+        self._hits |= {receipt.first_ticket + at: name for at, name in hits.items()}
         return receipt
 
     def poll(self) -> Settlements:
@@ -150,6 +159,8 @@ class FaultyProducer:
         for at, ticket in enumerate(settled.tickets.tolist()):
             payload = self._payloads.pop(ticket)
             partition, place = int(partitions[at]), int(places[at])
+            if ticket in self._hits:
+                self._state.hit(self._hits.pop(ticket), partition, place, payload)
             for name, outcome in _LIES.items():
                 if self._state.strikes(name, partition, place):
                     self._state.hit(name, partition, place, payload)

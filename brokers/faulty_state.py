@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Container, Sequence
 from dataclasses import replace
 from hashlib import blake2b
+from itertools import count
 from math import ceil
 
 from brokers.errors import Misuse
@@ -32,6 +33,7 @@ class State:
         if len(self._faults) < len(faults):
             raise Misuse("a fault is given twice")
         self._space = space
+        self._serials = count()
         self._specs: dict[str, ChannelSpec] = {}
         self._dead: set[str] = set()
         self._crashed: set[tuple[str, int, int]] = set()
@@ -44,6 +46,9 @@ class State:
 
     def has(self, name: FaultName) -> bool:
         return name in self._faults
+
+    def serial(self) -> int:
+        return next(self._serials)
 
     def now_ns(self) -> int:
         return self._space.clock()
@@ -137,7 +142,7 @@ class State:
         """What a consumer sees of it."""
         if row.place == NO_PLACE:
             return row
-        payload, count = row.payload, row.count
+        payload, number = row.payload, row.count
         if payload and self._happens(FaultName.CORRUPT, row):
             payload = self._with_a_byte_changed(FaultName.CORRUPT, row, payload)
         if payload and self.is_dead(channel) and self._happens(FaultName.DEAD_LETTER_ALTERED, row):
@@ -147,8 +152,8 @@ class State:
         if payload and self._happens(FaultName.TRUNCATE, row):
             payload = payload[:-1]
         if self._happens(FaultName.WRONG_COUNT, row):
-            count += 1
-        return row if payload is row.payload and count == row.count else replace(row, payload=payload, count=count)
+            number += 1
+        return row if payload is row.payload and number == row.count else replace(row, payload=payload, count=number)
 
     def read_again(self, channel: str, row: Row) -> Row:
         """What a reader sees of it."""

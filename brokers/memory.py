@@ -4,6 +4,8 @@ A channel is one log in order of arrival; partitions are a hash of the key and n
 group owns a cursor into the log and settles message by message. Order per key is strict: while a message of a
 key is delivered and unsettled, or waits to come back, no later message of that key is delivered to its group,
 except in the same ``receive``. Leases, retention and times of arrival use one clock that tests can replace.
+A message with the ``dedup_id`` of one that arrived less than ``DEDUPLICATION_WINDOW_S`` ago is acknowledged with
+the place of that one, and not kept.
 
 Everything lives in a ``Space``, shared by all connections of this process to the same address; one lock
 guards it, and a condition wakes consumers that wait.
@@ -193,12 +195,15 @@ class MemoryProducer:
             count = len(batch)
             keys: Sequence[bytes | None] = batch.keys if batch.keys is not None else [None] * count
             attributes = batch.attributes if batch.attributes is not None else [None] * count
+            identities: Sequence[str | None] = batch.dedup_ids if batch.dedup_ids is not None else [None] * count
             partitions, places = np.empty(count, np.int32), np.empty(count, np.int64)
             with self._space.changed:
                 log = self._space.log(self._channel)
                 now_ns = self._space.clock()
                 for at in range(count):
-                    partitions[at], places[at] = log.append(batch.payloads[at], keys[at], attributes[at], now_ns)
+                    partitions[at], places[at] = log.append(
+                        batch.payloads[at], keys[at], attributes[at], now_ns, identities[at]
+                    )
                 log.trim(now_ns)
                 self._space.changed.notify_all()
             first = self._next_ticket

@@ -11,6 +11,9 @@ from zlib import crc32
 
 from brokers.types import ChannelSpec
 
+DEDUPLICATION_WINDOW_S = 300.0
+_WINDOW_NS = int(DEDUPLICATION_WINDOW_S * 1e9)
+
 
 class Log:
     """Messages in order of arrival, as columns; the oldest are removed by ``trim``."""
@@ -27,6 +30,7 @@ class Log:
         self.ends = [0] * spec.partitions
         self.size_bytes = 0
         self.groups: dict[str, Group] = {}
+        self._identities: dict[str, tuple[int, int, int]] = {}
 
     @property
     def end(self) -> int:
@@ -39,9 +43,19 @@ class Log:
         return self.groups[name]
 
     def append(
-        self, payload: bytes, key: bytes | None, attributes: Mapping[str, str] | None, epoch_ns: int
+        self,
+        payload: bytes,
+        key: bytes | None,
+        attributes: Mapping[str, str] | None,
+        epoch_ns: int,
+        identity: str | None = None,
     ) -> tuple[int, int]:
-        """Returns (partition, place). Messages without a key go round the partitions."""
+        """Returns (partition, place): those of the original for a repeat, which is not kept.
+
+        Messages without a key go round the partitions.
+        """
+        if identity is not None and (original := self.original(identity, epoch_ns)) is not None:
+            return original
         partition = (self.end if key is None else crc32(key)) % len(self.ends)
         place = self.ends[partition]
         self.ends[partition] = place + 1
@@ -52,7 +66,26 @@ class Log:
         self.places.append(place)
         self.epochs_ns.append(epoch_ns)
         self.size_bytes += len(payload)
+        if identity is not None:
+            self._remember(identity, partition, place, epoch_ns)
         return partition, place
+
+    def original(self, identity: str, now_ns: int) -> tuple[int, int] | None:
+        """(partition, place) of the message that one with this identity would repeat now."""
+        known = self._identities.get(identity)
+        return known[:2] if known is not None and now_ns - known[2] < _WINDOW_NS else None
+
+    def latest_identity(self, now_ns: int) -> str | None:
+        """The one that was remembered last, if it still is."""
+        latest = next(reversed(self._identities), None)
+        return latest if latest is not None and self.original(latest, now_ns) is not None else None
+
+    def _remember(self, identity: str, partition: int, place: int, epoch_ns: int) -> None:
+        """In order of time; what is too old is forgotten."""
+        self._identities.pop(identity, None)
+        self._identities[identity] = partition, place, epoch_ns
+        while (oldest := next(iter(self._identities))) != identity and self.original(oldest, epoch_ns) is None:
+            del self._identities[oldest]
 
     def trim(self, now_ns: int) -> None:
         """Remove from the old end what is beyond the channel's retention, read or not."""

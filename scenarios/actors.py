@@ -67,12 +67,25 @@ class Sender:
         """Sends that the broker is known to have taken."""
         writer.mark("producer", producer=number, channel=channel, size=size, **attributes)
 
-    def send(self, keys: Sequence[int] | Column, intended_ns: Column | None = None) -> SendReceipt:
-        """Send one stamped message for each key, and write down what was settled meanwhile."""
+    def send(
+        self,
+        keys: Sequence[int] | Column,
+        intended_ns: Column | None = None,
+        identities: Sequence[int] | None = None,
+    ) -> SendReceipt:
+        """Send one stamped message for each key, and write down what was settled meanwhile.
+
+        ``identities``: for deduplication by the broker; a message repeats an earlier one of the same number.
+        """
         key_column = np.asarray(keys, np.int64)
         seqs = np.arange(self._next_seq, self._next_seq + len(key_column), dtype=np.int64)
         payloads, checksums = self._stamper.stamp(seqs, key_column, time.time_ns())
-        batch = Batch(payloads, list(map(self._key_names.__getitem__, key_column.tolist())))
+        names = list(map(self._key_names.__getitem__, key_column.tolist()))
+        batch = Batch(payloads, names, None if identities is None else [f"id-{number}" for number in identities])
+        if identities is not None:
+            self._writer.mark(
+                "identities", producer=self._number, first_seq=self._next_seq, identities=list(identities)
+            )
         sent_ns = time.monotonic_ns()
         # Written before it is sent: a crash in between leaves a send of unknown fate, never a phantom.
         self._writer.sends(

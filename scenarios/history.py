@@ -9,7 +9,8 @@ so that writers never meet; ``load`` puts them together. Four tables and one lis
 ``deliveries.*``        one row a delivered message: reader, batch, slot, producer, seq, key, partition, place,
                         broker_epoch_ns, received_ns, delivery_count, size, checksum, status (see stamp.py)
 ``settles.*``           one row a settled delivery: reader, batch, slot, action, outcome, asked_ns, settled_ns
-``marks.*.jsonl``       events in words: readers and producers with their attributes, phases, proofs of drains, refusals
+``marks.*.jsonl``       events in words: readers and producers with their attributes, phases, proofs of drains,
+                        refusals, identities for deduplication (of consecutive sends)
 ======================  =====================================================================================
 
 ``seq`` counts a producer's sends from 0 without gaps and equals its ticket. ``reader`` numbers consumers *and*

@@ -262,3 +262,42 @@ def test_dead_letters() -> None:
         else:
             assert len(letters) == 50
             assert sorted([letter for letter in letters if letter in poison] + hits) == PAYLOADS[:50]
+
+
+@pytest.mark.parametrize("name", [FaultName.DEDUPLICATION_MISSED, FaultName.DEDUPLICATION_WRONG, FaultName.LOSE])
+def test_deduplication(name: FaultName) -> None:
+    """Every message is sent twice, as two payloads of one identity: half of them in one batch, half in two."""
+    now_ns = 10**18
+    broker = Faulty(Memory(Space(lambda: now_ns)), [Fault(name, 0.1, 5)])
+    broker.create_channel(ChannelSpec("c", partitions=2))
+    producer = broker.producer("c", ProducerSettings())
+    ids = [str(n) for n in range(100)]
+    producer.send(Batch(PAYLOADS[:100], KEYS[:100], ids[:50] + ids[:50]))
+    producer.send(Batch(PAYLOADS[100:150], KEYS[:50], ids[50:]))
+    producer.send(Batch(PAYLOADS[150:], KEYS[:50], ids[50:]))
+    settled = producer.flush(1.0)
+    assert set(settled.outcomes.tolist()) == {Outcome.ACKNOWLEDGED}
+    assert settled.places[:50].tolist() == settled.places[50:100].tolist() or name is not FaultName.LOSE
+    consumer = broker.consumer("c", ConsumerSettings())
+    got: list[bytes] = []
+    while len(received := consumer.receive(30, 0)):
+        got += received.payloads
+        consumer.acknowledge(received)
+    originals = PAYLOADS[:50] + PAYLOADS[100:150]
+    hits = sorted(offender.payload for offender in broker.offenders[name])
+    assert len(hits) > 5
+    if name is FaultName.DEDUPLICATION_MISSED:
+        assert sorted(got) == sorted(originals + hits)
+        assert not set(hits) & set(originals)
+    else:
+        assert set(got) == set(originals) - set(hits)
+
+
+def test_identities_are_forgotten_after_the_window() -> None:
+    bench = Bench(FaultName.DEDUPLICATION_WRONG, rate=0.0)
+    bench.consume()
+    producer = bench.broker.producer("c", ProducerSettings())
+    for wait_s, kept in [(0, True), (299.9, False), (0.1, True), (1.0, False)]:
+        bench.pass_s(wait_s)
+        producer.send(Batch([b"again"], dedup_ids=["same"]))
+        assert bench.consume() == [b"again"] * kept
