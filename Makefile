@@ -2,13 +2,15 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+EXAMPLE := examples/nats-jetstream
 
-.PHONY: help setup engines decide test test-docker check fix lock clean
+.PHONY: help setup engines example decide test test-docker check fix lock clean
 
 help:
 	@echo "make decide       measure all five profiles, write docs/decision-record.md, an HTML report and runs/<id>/"
 	@echo "make test         the whole test suite, with real brokers"
 	@echo "make test-docker  a cell per broker in Docker (needs a daemon)"
+	@echo "make example      install the example adapter beside the project (make test does)"
 	@echo "make check        formatting, lint, types, layers"
 	@echo "make clean        remove what these made, but not runs/"
 
@@ -33,7 +35,16 @@ $(VENV)/.stamp: locks/main.txt locks/uv.txt pyproject.toml
 decide: engines
 	@$(BIN)/brokerbench decide --engine native
 
-test: engines
+# An adapter from elsewhere, installed beside the project for the tests that need one.
+example: $(VENV)/.example
+
+$(VENV)/.example: $(VENV)/.stamp $(EXAMPLE)/lock.txt $(EXAMPLE)/pyproject.toml
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --require-hashes -r $(EXAMPLE)/lock.txt || \
+	  { echo "the example's packages could not be installed (see above); the first use needs a network, once" >&2; exit 3; }
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable $(EXAMPLE)
+	@touch $@
+
+test: engines example
 	$(BIN)/python -m pytest
 
 test-docker: engines
@@ -55,6 +66,8 @@ lock: setup
 	  --no-annotate --quiet -o locks/main.txt > /dev/null
 	@grep -A 99 '^uv==' locks/main.txt | sed '1!{/^[^ ]/,$$d}' > locks/uv.txt
 	@$(BIN)/python -m bench.engines.lock
+	@printf 'nats-py\nnats-server-bin\n' | $(BIN)/uv pip compile - --universal --python-version 3.11 --generate-hashes \
+	  --no-header --no-annotate --quiet -o $(EXAMPLE)/lock.txt > /dev/null
 
 clean:
-	rm -rf $(VENV) .cache build *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) .cache build *.egg-info $(EXAMPLE)/build $(EXAMPLE)/*.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -9,4 +9,4 @@ from bench.pytest_plugin import test_conformance
 __all__ = ["test_conformance"]
 
 pytestmark = pytest.mark.engine
-PROFILES = ["memory", "sqs-standard", "sqs-fifo", "redis-streams", "kafka", "kafka-share"]
+PROFILES = ["memory", "sqs-standard", "sqs-fifo", "redis-streams", "kafka", "kafka-share", "nats-jetstream"]

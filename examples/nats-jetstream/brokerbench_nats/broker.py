@@ -1,6 +1,6 @@
 """NATS JetStream: a channel is one stream, a group one durable pull consumer on it, a key the end of the subject.
 
-A stream is numbered as a whole, so it is one partition. nats-py runs in an event loop in a thread of its own.
+A stream is numbered as a whole, so there are no partitions. nats-py runs in an event loop in a thread of its own.
 """
 
 import asyncio
@@ -12,29 +12,33 @@ from functools import partial, partialmethod
 from typing import Any, Self
 
 import numpy as np
-from nats import errors, js
+from nats import errors
 from nats.aio.client import Client
+from nats.js import api
 from nats.js.errors import NotFoundError, ServerError, ServiceUnavailableError
 
-from brokerbench_nats.declaration import DECLARATION, LARGEST_BYTES, LONGEST_SUBJECT
+from brokerbench_nats.declaration import DECLARATION, LARGEST_BYTES, LEAST_LEASE_S, LONGEST_SUBJECT
 from brokers import types as its
 from brokers.async_producer import AsyncProducer
 from brokers.errors import BrokerError, ChannelMissing, Misuse, Refused, TooLarge, Unreachable, Unsupported
 from brokers.guard import Guard, check_count, chosen
 from brokers.loop import Loop
 
-ANSWER_S, LEAST_WAIT_S, MANY = 5.0, 0.05, 1 << 30
-OPTIONS = {"max_reconnect_attempts": -1, "reconnect_time_wait": 0.1, "pending_size": MANY}
-SILENT = (TimeoutError, OSError, ServerError, ServiceUnavailableError)
+
+async def _ignore(error: Exception) -> None:
+    """What matters comes out of the call that it concerns."""
+
+
+ANSWER_S, LEAST_WAIT_S, MANY, WHOLE = 5.0, 0.05, 1 << 30, its.NO_PARTITION
+OPTIONS: Any = {"error_cb": _ignore, "max_reconnect_attempts": -1, "reconnect_time_wait": 0.1, "pending_size": MANY}
 
 
 class JetStream:
     def __init__(self, endpoint: its.Endpoint) -> None:
         self._loop, self.nats, self._open = Loop("nats"), Client(), ExitStack()
         self._open.callback(self._loop.close)
-        connecting = self.nats.connect(f"nats://{endpoint.address}", error_cb=_ignore, **OPTIONS)
         try:
-            self.run(asyncio.wait_for(connecting, ANSWER_S))
+            self.run(asyncio.wait_for(self.nats.connect(f"nats://{endpoint.address}", **OPTIONS), ANSWER_S))
         except BrokerError:
             self.close()
             raise
@@ -51,7 +55,7 @@ class JetStream:
             return self._loop.run(work)
         except NotFoundError as error:
             raise ChannelMissing(str(error)) from None
-        except SILENT as error:
+        except (OSError, ServerError, ServiceUnavailableError) as error:
             raise Unreachable(f"NATS does not answer: {error}") from None
         except (errors.Error, ValueError) as error:
             raise Refused(str(error)) from None
@@ -65,15 +69,14 @@ class JetStream:
 
     def create_channel(self, spec: its.ChannelSpec) -> None:
         kept = spec.retention or its.Retention()
-        if spec.partitions < 1 or spec.lease_s <= 0:
-            raise Misuse("a channel needs at least one partition and a lease above 0 s")
+        if spec.partitions < 1 or spec.lease_s < LEAST_LEASE_S:
+            raise Misuse(f"a channel needs at least one partition and {LEAST_LEASE_S:g} s of lease")
         if spec.dead_letter or kept.segment_bytes or kept.segment_ms or spec.durability is its.Durability.STRICT:
             raise Unsupported("dead letters, segments, durability=strict", "a JetStream stream has none of these")
         # The mark makes streams differ: an equal one would be created again without a word.
         about = {"lease_s": str(spec.lease_s), "mark": str(time.time_ns())}
-        limits = {"max_age": kept.max_age_s, "max_bytes": kept.max_bytes, "max_msgs": kept.max_messages}
-        config = js.api.StreamConfig(spec.name, subjects=[spec.name, f"{spec.name}.*"], metadata=about, **limits)
-        self.run(self.js.add_stream(config))
+        limits: Any = {"max_age": kept.max_age_s, "max_bytes": kept.max_bytes, "max_msgs": kept.max_messages}
+        self.run(self.js.add_stream(name=spec.name, subjects=[spec.name, f"{spec.name}.*"], metadata=about, **limits))
 
     def delete_channel(self, name: str) -> None:
         with suppress(ChannelMissing):
@@ -83,11 +86,12 @@ class JetStream:
         names: list[str] = []
         while page := self.run(self.js.streams_info(len(names))):
             names += [info.config.name for info in page]
-        return sorted(name for name in names if name.startswith(prefix))
+        # Twice, where others made streams between two pages.
+        return sorted({name for name in names if name.startswith(prefix)})
 
     def producer(self, channel: str, settings: its.ProducerSettings) -> AsyncProducer:
         self._stream(channel)
-        producer = AsyncProducer(self._loop, partial(self._publish, channel), lambda ack: (0, ack.seq), settings)
+        producer = AsyncProducer(self._loop, partial(self._publish, channel), lambda ack: (WHOLE, ack.seq), settings)
         return self._open.enter_context(closing(producer))
 
     async def _publish(self, channel: str, payload: bytes, key: bytes | None, dedup: str | None, about: Any) -> Any:
@@ -101,29 +105,29 @@ class JetStream:
 
     def consumer(self, channel: str, settings: its.ConsumerSettings) -> "JetStreamConsumer":
         lease_s = float(self._stream(channel).config.metadata["lease_s"])
-        config = js.api.ConsumerConfig(durable_name=settings.group, ack_wait=lease_s, max_ack_pending=-1)
+        config = api.ConsumerConfig(durable_name=settings.group, ack_wait=lease_s, max_ack_pending=-1)
         return self._open.enter_context(closing(JetStreamConsumer(self, channel, config)))
 
     def reader(self, channel: str, start: its.ReplayStart) -> "JetStreamConsumer":
-        config = js.api.ConsumerConfig(ack_policy="none", inactive_threshold=300.0, mem_storage=True)
+        config = api.ConsumerConfig(ack_policy=api.AckPolicy.NONE, inactive_threshold=300.0, mem_storage=True)
         if isinstance(start, its.FromTime):
-            config.deliver_policy = "by_start_time"
-            config.opt_start_time = datetime.fromtimestamp(start.epoch_ns / 1e9, UTC)
+            config.deliver_policy = api.DeliverPolicy.BY_START_TIME
+            config.opt_start_time = datetime.fromtimestamp(start.epoch_ns // 1000 / 1e6, UTC)
         elif isinstance(start, its.FromPosition):
-            config.deliver_policy = "by_start_sequence"
-            config.opt_start_seq = max(1, start.position.places.get(0, 1 << 62))
+            config.deliver_policy = api.DeliverPolicy.BY_START_SEQUENCE
+            config.opt_start_seq = max(1, start.position.places.get(WHOLE, 1 << 62))
         return self._open.enter_context(closing(JetStreamConsumer(self, channel, config)))
 
     def bounds(self, channel: str) -> tuple[its.Position, its.Position]:
         state = self._stream(channel).state
-        return its.Position({0: max(1, state.first_seq)}), its.Position({0: state.last_seq + 1})
+        return its.Position({WHOLE: max(1, state.first_seq)}), its.Position({WHOLE: state.last_seq + 1})
 
     def backlog(self, channel: str, group: str) -> int:
         try:
             info = self.run(self.js.consumer_info(channel, group))
         except ChannelMissing:  # perhaps only the group
-            return self._stream(channel).state.messages
-        return info.num_pending + info.num_ack_pending
+            return int(self._stream(channel).state.messages)
+        return int(info.num_pending + info.num_ack_pending)
 
     def close(self) -> None:
         self._open.close()
@@ -135,27 +139,30 @@ class JetStream:
 class JetStreamConsumer:
     """A group's member, or a reader: that has a JetStream consumer of its own, which takes no acknowledgements."""
 
-    def __init__(self, broker: JetStream, channel: str, config: js.api.ConsumerConfig) -> None:
-        self._broker, self._channel, self._counts = broker, channel, config.ack_policy != "none"
+    def __init__(self, broker: JetStream, channel: str, config: api.ConsumerConfig) -> None:
+        self._broker, self._channel, self._got = broker, channel, list[Any]()
+        self._counts = config.ack_policy != api.AckPolicy.NONE
         self._guard, self._name = Guard("a consumer"), broker.run(broker.js.add_consumer(channel, config)).name
         self._messages = broker.run(broker.js.pull_subscribe_bind(self._name, channel, pending_bytes_limit=-1))
 
     def receive(self, max_messages: int, wait_s: float) -> its.Received:
         with self._guard:
             check_count(max_messages)
-            got = self._broker.run(self._fetch(max_messages, max(wait_s, LEAST_WAIT_S)))
+            if not self._got:  # a request whose answer came late may bring more than was asked for
+                self._got = self._broker.run(self._fetch(max_messages, max(wait_s, LEAST_WAIT_S)))
+            got, self._got = self._got[:max_messages], self._got[max_messages:]
             # $JS.ACK.stream.consumer.deliveries.sequence.sequence of the consumer.time.waiting
             told = np.array([one.reply.split(".")[4:8] for one in got], "U20").reshape(-1, 4).astype(np.int64)
             ends = [one.subject.partition(".k") for one in got]
             keys = [bytes.fromhex(key) if mark else None for _, mark, key in ends]
             about = [json.loads((one.headers or {}).get("Attributes", "{}")) for one in got]
-            counts, partitions = (told[:, 0] * self._counts).astype(np.int32), np.zeros(len(got), np.int32)
+            partitions, counts = np.full(len(got), WHOLE, np.int32), (told[:, 0] * self._counts).astype(np.int32)
             columns = [one.data for one in got], keys, partitions, told[:, 1], time.monotonic_ns(), told[:, 3], counts
             return its.Received(*columns, attributes=about if any(about) else None, handle=[one.reply for one in got])
 
     read = receive
 
-    async def _fetch(self, count: int, wait_s: float) -> list[Any]:
+    async def _fetch(self, count: int, wait_s: float) -> Any:
         try:
             return await self._messages.fetch(count, wait_s)
         except (TimeoutError, ServiceUnavailableError):  # nothing came: is there still something to come from?
@@ -185,9 +192,4 @@ class JetStreamConsumer:
 
     def close(self) -> None:
         if self._guard.close():
-            with suppress(BrokerError):
-                self._broker.run(self._messages.unsubscribe())
-
-
-async def _ignore(error: Exception) -> None:
-    """What matters comes out of the call that it concerns."""
+            self._broker.run(self._messages.unsubscribe())
