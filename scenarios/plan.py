@@ -6,7 +6,7 @@
     profiles: [kafka, redis-streams]        # optional; otherwise all that an entry does not name itself
     cells:
       - scenario: throughput
-        profiles: [kafka]                   # optional
+        profiles: [kafka]                   # optional; or ``without: [kafka]``: all but these
         parameters: {window_s: 3 s, size: 1 KiB}
 """
 
@@ -31,6 +31,7 @@ class Entry(BaseModel):
 
     scenario: str
     profiles: list[str] | None = None
+    without: list[str] = Field(default_factory=list)
     parameters: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -62,6 +63,9 @@ def read(path: Path, profiles: Sequence[str]) -> Document[Plan]:
         here: Place = ("cells", number)
         _check_names(document, (*here, "scenario"), (entry.scenario,), catalogue.NAMES, "scenario")
         _check_names(document, (*here, "profiles"), entry.profiles or (), profiles, "profile")
+        _check_names(document, (*here, "without"), entry.without, profiles, "profile")
+        if entry.profiles and entry.without:
+            raise document.error((*here, "without"), "an entry has profiles, or is without some; not both")
         for name, value in entry.parameters.items():
             try:
                 parameter(entry.scenario, name, value)
@@ -132,7 +136,7 @@ def expand(
         defaults = catalogue.scenario(entry.scenario).DEFAULTS
         given = {name: parameter(entry.scenario, name, value) for name, value in entry.parameters.items()}
         for profile in entry.profiles or plan.profiles or every_profile:
-            if only_profiles and profile not in only_profiles:
+            if profile in entry.without or (only_profiles and profile not in only_profiles):
                 continue
             base = f"{profile}.{entry.scenario}"
             taken[base] = taken.get(base, 0) + 1

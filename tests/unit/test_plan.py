@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from brokers import registry
-from scenarios import plan
+from scenarios import catalogue, plan
 from scenarios.documents import DocumentError
 
 SHIPPED = sorted((Path(plan.__file__).parents[1] / "bench" / "plans").glob("*.yaml"))
@@ -38,6 +38,11 @@ def test_shipped_plans_are_right(path: Path) -> None:
             "line 4: unknown key 'profile'; did you mean",
         ),
         ("name: a\ncells:\n  - scenario: replay\n    profiles:\n      - kafca\n", "line 5: unknown profile 'kafca'"),
+        ("name: a\ncells:\n  - scenario: replay\n    without: [kafca]\n", "line 4: unknown profile 'kafca'"),
+        (
+            "name: a\ncells:\n  - scenario: replay\n    profiles: [kafka]\n    without: [memory]\n",
+            "line 5: an entry has profiles, or is without some; not both",
+        ),
         (
             "name: a\ncells:\n  - scenario: retention\n    parameters:\n      age_s: 3 parsecs\n",
             "line 5: unknown unit 'parsecs' for age_s; known: ns, us, ms, s",
@@ -65,6 +70,20 @@ def test_what_is_wrong_is_named(tmp_path: Path, text: str, message: str) -> None
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(DocumentError, match=r"nowhere\.yaml: cannot be read: No such file"):
         plan.read(tmp_path / "nowhere.yaml", ())
+
+
+def test_an_entry_may_be_for_all_but_some(tmp_path: Path) -> None:
+    text = "name: a\ncells:\n  - {scenario: replay, without: [kafka]}\n"
+    every = ("kafka", "memory", "noop")
+    assert [cell.profile for cell in plan.expand(read(tmp_path, text), every, seed=1)] == ["memory", "noop"]
+    named = plan.expand(read(tmp_path, text), every, seed=1, only_profiles=["kafka", "noop"])
+    assert [cell.profile for cell in named] == ["noop"]
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_shipped_plans_run_a_profile_that_they_do_not_know(path: Path) -> None:
+    cells = plan.expand(plan.read(path, registry.profiles()).value, ["from-elsewhere"], seed=1)
+    assert {cell.scenario for cell in cells} == set(catalogue.NAMES)
 
 
 def test_expansion(tmp_path: Path) -> None:
