@@ -63,7 +63,7 @@ def examine(history: History) -> Examination:
         _independent(whole, group, first, attempts),
         _or_untestable("replay.complete", none_read, [complete(whole, first, attempt) for attempt in reads]),
         _or_untestable("replay.intact", none_read, [corruption.altered(whole, replayed, "replay.intact")]),
-        _or_untestable("replay.order", none_read, [in_first_order(whole, group, first, attempt) for attempt in reads]),
+        _or_untestable("replay.order", none_read, [in_first_order(whole, first, attempt) for attempt in reads]),
         _time_offset(whole, attempts, none_read),
         with_waits(loss.lost(whole, consumed, drained=whole.drained()), whole),
         phantom.phantoms(whole, consumed),
@@ -131,7 +131,7 @@ def complete(whole: Record, first: First, attempt: Attempt) -> Finding:
     )
 
 
-def in_first_order(whole: Record, group: Delivered, first: First, attempt: Attempt) -> Finding:
+def in_first_order(whole: Record, first: First, attempt: Attempt) -> Finding:
     """Per producer and key: neighbours in the order of first delivery come in the same order again."""
     replayed = whole.delivered.to([int(attempt["reader"])])
     rank = replayed.first(len(whole.sent))

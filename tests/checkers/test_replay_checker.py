@@ -61,14 +61,13 @@ def history(
 
 def judged(whole: History, made: Mapping[str, Any]) -> tuple[Finding, Finding]:
     """What ``complete`` and ``in_first_order`` say of one attempt."""
-    it, group, first = taken(whole)
-    return replay.complete(it, first, made), replay.in_first_order(it, group, first, made)
+    it, first = taken(whole)
+    return replay.complete(it, first, made), replay.in_first_order(it, first, made)
 
 
-def taken(whole: History) -> tuple[Record, record.Delivered, replay.First]:
+def taken(whole: History) -> tuple[Record, replay.First]:
     it = record.of_channel(whole, CHANNEL)
-    group = it.delivered.to([0])
-    return it, group, replay.first_deliveries(it, group)
+    return it, replay.first_deliveries(it, it.delivered.to([0]))
 
 
 def test_first_deliveries() -> None:
@@ -78,13 +77,13 @@ def test_first_deliveries() -> None:
         got(1, 12, partition=5, place=60, broker_epoch_ns=2**60 + 3),
         got(3, 13, partition=6, place=70, broker_epoch_ns=2**60 + 4),
     ]
-    _, _, first = taken(history([1] * 4, rows, s3=Outcome.UNKNOWN))
+    _, first = taken(history([1] * 4, rows, s3=Outcome.UNKNOWN))
     assert first.index.tolist() == [1, 0, -1, 3]
     assert first.partition.tolist() == [4, 3, -1, 6]
     assert first.place.tolist() == [50, 40, -1, 70]
     assert first.epoch_ns.tolist() == [2**60 + 2, 2**60 + 1, -1, 2**60 + 4]
     assert first.expected.tolist() == [True, True, False, False]
-    _, _, nothing = taken(history([1, 1], []))
+    _, nothing = taken(history([1, 1], []))
     for column in (nothing.index, nothing.partition, nothing.place, nothing.epoch_ns):
         assert column.tolist() == [-1, -1]
     assert nothing.expected.tolist() == [False, False]
@@ -194,6 +193,14 @@ def test_from_a_time(from_asked: int, came: tuple[int, int], not_come: tuple[int
     assert (seen.observations - 1, seen.violations) == came
     unseen = judged(history([1, 1], [*firsts, rows[1]]), made)[0]
     assert (unseen.observations - 1, unseen.violations, unseen.unknown) == (*not_come, 0)
+
+
+def test_a_clock_without_error_divides_exactly() -> None:
+    made = attempt("from_time", asked_epoch_ns=1000, resolution_ns=0)
+    firsts = [got(0, 10, broker_epoch_ns=999), got(1, 11, broker_epoch_ns=1000)]
+    rows = [again(0, 50, broker_epoch_ns=999), again(1, 51, broker_epoch_ns=1000)]
+    finding = judged(history([1, 1], [*firsts, *rows]), made)[0]
+    assert (finding.observations, finding.violations) == (2, 1)
 
 
 def test_order_in_full() -> None:
@@ -410,6 +417,8 @@ def test_an_independent_reader_that_sees_everything() -> None:
     assert counts(independent([*BOTH, *REREAD], made, drained=False)) == (0, 0, 1)
     assert counts(independent([*BOTH, *REREAD], {**made, "outcome": "ended early"})) == (0, 0, 1)
     assert counts(independent([*BOTH, REREAD[1]], made)) == (1, 1, 0)
+    reasons = independent([*BOTH, *REREAD], {**made, "reason": "one"}, {**made, "reason": "two"}).note
+    assert reasons == "one; two"
     several = [*BOTH, *REREAD], {**made, "outcome": "ended early"}, {**made, "outcome": "ended early"}, made
     assert counts(independent(*several)) == (1, 0, 2)
 
