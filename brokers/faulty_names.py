@@ -60,7 +60,8 @@ class FaultName(StrEnum):
     DEDUPLICATION_MISSED = "deduplication_missed"
     """Kept although a message with its ``dedup_id`` was sent shortly before. Dice: by that id."""
     DEDUPLICATION_WRONG = "deduplication_wrong"
-    """Acknowledged as if it repeated the message before it, and not kept. Dice: by its id."""
+    """Acknowledged as if it repeated the message before it, and not kept; what repeats it is not kept either. Dice: by
+    its id. Hit: the first."""
     EXPIRE_EARLY = "expire_early"
     """Gone after half of the age limit. Hit: when it was missing before its limit."""
     EXPIRE_LATE = "expire_late"

@@ -29,6 +29,9 @@ def disturbed(state: State, log: Log, batch: Batch) -> tuple[Batch, Hits]:
     told: list[str] = []
     hits: Hits = {}
     for at, identity in enumerate(batch.dedup_ids):
+        if latest is not None and (log.spec.name, identity) in state.swallowed:
+            told.append(latest)
+            continue
         repeated = identity in known or log.original(identity, now_ns) is not None
         spot = NO_PARTITION, place_of(identity)
         if repeated and state.strikes(FaultName.DEDUPLICATION_MISSED, *spot):
@@ -36,6 +39,7 @@ def disturbed(state: State, log: Log, batch: Batch) -> tuple[Batch, Hits]:
             told.append(f"{identity} {state.serial()}")
         elif not repeated and latest is not None and state.strikes(FaultName.DEDUPLICATION_WRONG, *spot):
             hits[at] = FaultName.DEDUPLICATION_WRONG
+            state.swallowed.add((log.spec.name, identity))
             told.append(latest)
         else:
             known.add(identity)

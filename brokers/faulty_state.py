@@ -34,6 +34,8 @@ class State:
             raise Misuse("a fault is given twice")
         self._space = space
         self._serials = count()
+        self.swallowed: set[tuple[str, str]] = set()
+        """(channel, identity) of new messages that were taken for repeats: what repeats them is one."""
         self._specs: dict[str, ChannelSpec] = {}
         self._dead: set[str] = set()
         self._crashed: set[tuple[str, int, int]] = set()

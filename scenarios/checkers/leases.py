@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from scenarios.checkers import times
+from scenarios.checkers.findings import first_of
 from scenarios.checkers.record import MAX_OFFENDERS, NEVER, Delivered, Ids, Mask, Record
 from scenarios.history import Action
 from scenarios.verdicts import Finding
@@ -105,7 +106,7 @@ def not_late(
         observations=len(late) + len(gone),
         violations=int(late.sum()) + len(gone),
         unknown=unknown,
-        offenders=tuple(offenders[:MAX_OFFENDERS]),
+        offenders=first_of(offenders),
         note=f"within {tolerance_s:g} s after a lease of {lease_s:g} s",
     )
 

@@ -280,7 +280,8 @@ def _by_place(sent: Sent, source: Columns, rows: Ids, message: Ids, damaged: Ids
         strict=True,
     ):
         known[partition, at] = number
-    for number in np.flatnonzero(np.isin(sent.place, wanted)).tolist():
+    for number in np.flatnonzero(np.isin(sent.place, wanted)).tolist()[::-1]:
+        # A repeat that the broker swallowed was told the place of the first: that one lies there.
         known[int(sent.partition[number]), int(sent.place[number])] = number
     spots = zip(source["partition"][rows[damaged]].tolist(), wanted.tolist(), strict=True)
     return np.array([-1 if spot[1] == NO_PLACE else known.get(spot, -1) for spot in spots], np.int64)

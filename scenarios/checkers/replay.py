@@ -114,11 +114,22 @@ def complete(whole: Record, first: First, attempt: Attempt) -> Finding:
     extra = np.flatnonzero((~inside & ~near) | repeated | foreign | rejected)
     where = {"mode": attempt["mode"], "reader": int(attempt["reader"])}
     offenders: list[Mapping[str, object]] = [
-        {"kind": "missing", **where, **whole.sent.describe(int(number)), "place": int(first.place[number])}
+        {
+            "kind": "missing",
+            **where,
+            **whole.sent.describe(int(number)),
+            "partition": int(first.partition[number]),
+            "place": int(first.place[number]),
+        }
         for number in missing[:MAX_OFFENDERS]
     ]
     offenders += [
-        {"kind": "repeated" if repeated[at] else "extra", **where, **replayed.describe(int(at))}
+        {
+            "kind": "repeated" if repeated[at] else "extra",
+            **where,
+            **(whole.sent.describe(int(message[at])) if message[at] >= 0 else {}),
+            **replayed.describe(int(at)),
+        }
         for at in extra[:MAX_OFFENDERS]
     ]
     return Finding(

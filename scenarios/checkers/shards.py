@@ -123,7 +123,7 @@ class _Damaged:
     delivered: dict[tuple[str, int, int], tuple[tuple[int, ...], int]] = field(default_factory=dict)
 
     def shard(self, spot: tuple[str, int, int], owners: Shards) -> int:
-        """As in ``record``: what was sent there, else the last that was delivered intact from there, else any."""
+        """As in ``record``: what was sent there first, else the last that was delivered intact from there, else any."""
         if spot in self.sent:
             return int(owners[self.sent[spot]])
         if spot in self.delivered:
@@ -212,7 +212,7 @@ class _Cutter:
             for row in rows.tolist():
                 channel = self._sent_to.get(int(part["producer"][row]), "")
                 spot = (channel, int(part["partition"][row]), int(part["place"][row]))
-                self._damaged.sent[spot] = max(int(ids[row]), self._damaged.sent.get(spot, -1))
+                self._damaged.sent[spot] = min(int(ids[row]), self._damaged.sent.get(spot, int(ids[row])))
 
     def _at_damaged_places(self, part: Columns, ids: Ids) -> Ids:
         if not len(self._damaged.places):

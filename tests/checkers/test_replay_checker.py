@@ -120,10 +120,10 @@ def test_missing_repeated_extra_and_beyond_in_full() -> None:
         violations=4,
         unknown=2,  # 3 and 5; 8 came after the end that the attempt was to have
         offenders=(
-            {"kind": "missing", **where, "producer": 0, "seq": 2, "key": 7, "place": 12},
-            {"kind": "repeated", **where, **place_of(rows[2])},
+            {"kind": "missing", **where, "producer": 0, "seq": 2, "key": 7, "partition": 0, "place": 12},
+            {"kind": "repeated", **where, "producer": 0, "seq": 0, "key": 5, **place_of(rows[2])},
             {"kind": "extra", **where, **place_of(rows[4])},
-            {"kind": "extra", **where, **place_of(rows[6])},
+            {"kind": "extra", **where, "producer": 0, "seq": 7, "key": 7, **place_of(rows[6])},
         ),
         note="reader 100 ended early",
     )

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from brokers.types import Outcome
 from scenarios import history as histories
-from scenarios.checkers import loss, order, record, redelivery, streamed
+from scenarios.checkers import counts, leases, loss, order, record, redelivery, rejected, streamed
 from scenarios.checkers.record import Record
 from scenarios.checkers.shards import cut
 from scenarios.history import SCHEMAS, Action, History, Writer
@@ -28,6 +28,11 @@ _CHECKS: dict[str, streamed.Check] = {
     "ordering.per_key.after_redelivery": lambda part: order.after_release(
         "ordering.per_key.after_redelivery", part, part.delivered, [0, 1]
     ),
+    "delivery.no_rejected": lambda part: rejected.delivered_all_the_same(part, part.delivered),
+    "delivery.count": lambda part: counts.counted(part, part.delivered, all_seen=True),
+    "redelivery.not_early": lambda part: leases.not_early(part, part.delivered, 5e-9),
+    "redelivery.none": lambda part: leases.in_time(part, part.delivered, 5e-9),
+    "redelivery.not_late": lambda part: leases.not_late(part, part.delivered, 5e-9, 5e-9, drained=part.drained()),
     "redelivery.after_release": lambda part: redelivery.comes_back(part, part.delivered, 1e-7, drained=part.drained()),
 }
 
@@ -59,6 +64,7 @@ def _rows(draw: st.DrawFn) -> dict[str, list[dict[str, int]]]:
                     "place": draw(st.sampled_from([seq, -1])),
                     "checksum": 1000 + seq,
                     "received_ns": now,
+                    "delivery_count": draw(st.integers(0, 3)),
                     "status": draw(st.sampled_from([INTACT, INTACT, INTACT, CORRUPT, FOREIGN])),
                 }
             )
