@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
 import psutil
 
+from brokers import registry
 from scenarios.results import Environment
 
 _PACKAGES = (
@@ -25,8 +28,11 @@ _PACKAGES = (
 )
 
 
-def describe() -> Environment:
-    """The environment of this process."""
+def describe(profiles: Iterable[str] = ()) -> Environment:
+    """The environment of this process. Packages from elsewhere count where one of ``profiles`` comes from them."""
+    origins = registry.catalogue().origins
+    elsewhere = {origins[profile].partition(" ")[0] for profile in profiles if profile in origins}
+    packages = [*_PACKAGES, *(name for origin in sorted(elsewhere) for name in (origin, *_needs(origin)))]
     return Environment(
         system=f"{platform.system()} {platform.release()}",
         machine=platform.machine(),
@@ -34,9 +40,18 @@ def describe() -> Environment:
         cpu_count=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         memory_bytes=psutil.virtual_memory().total,
         python=f"{platform.python_implementation()} {platform.python_version()}",
-        packages={name: _version(name) for name in _PACKAGES},
+        packages={name: _version(name) for name in packages},
         code_revision=_revision(),
     )
+
+
+def _needs(distribution: str) -> list[str]:
+    """The packages that it names itself, its client library among them."""
+    try:
+        found = requires(distribution) or []
+    except PackageNotFoundError:
+        return []
+    return [re.split(r"[^\w.-]", entry, maxsplit=1)[0] for entry in found if "extra ==" not in entry]
 
 
 def _version(package: str) -> str:

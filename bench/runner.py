@@ -65,7 +65,7 @@ class _Ledger:
     def __init__(self, request: Request) -> None:
         self._request = request
         self._created = datetime.now(UTC).isoformat(timespec="seconds")
-        self._environment = environment.describe()
+        self._environment = environment.describe({cell.profile for cell in request.cells})
         self._engines: list[results.Engine] = []
         self._cells: dict[str, Cell] = {}
         self._lock = threading.Lock()

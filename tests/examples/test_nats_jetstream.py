@@ -10,11 +10,21 @@ import io
 import json
 import subprocess
 import sys
+import threading
 import tokenize
+from importlib.metadata import version
 from pathlib import Path
 
+import psutil
 import pytest
 
+from bench import ready
+from bench.engines import native, registry
+from bench.engines.base import free_port
+from bench.guard import Guard
+from brokers import registry as profiles
+from brokers.errors import Unreachable
+from brokers.types import Endpoint
 from scenarios import catalogue, results
 from scenarios.verdicts import Grade, Verdict
 
@@ -95,6 +105,30 @@ def test_it_runs_the_four_scenarios(run: Path) -> None:
     (engine,) = result.engines
     assert (engine.name, engine.kind) == ("nats", "native")
     assert engine.version.startswith("NATS 2.")
+    packages = result.environment.packages
+    assert packages["brokerbench-nats"] == "0.1.0"
+    assert packages["nats-py"] == version("nats-py"), "the client library is part of what measured"
+
+
+@pytest.mark.engine
+def test_its_engine_listens_on_loopback_only_and_leaves_nothing(tmp_path: Path) -> None:
+    with Guard.start("nats-test") as guard:
+        engine = native.start(registry.spec("nats"), tmp_path, guard)
+        server = psutil.Process(engine.pid())
+        listening = {one.laddr.ip for one in server.net_connections("inet") if one.status == psutil.CONN_LISTEN}
+        assert listening == {"127.0.0.1"}
+        directory = Path(server.cwd())
+        assert list(directory.rglob("jetstream")), "its files are in the guard's directory"
+        ready.prove(PROFILE, engine.endpoint, "bb-nats-test-ready")
+    assert not engine.alive()
+    assert not directory.exists()
+
+
+@pytest.mark.engine
+def test_nothing_that_answers_is_unreachable() -> None:
+    with pytest.raises(Unreachable):
+        profiles.connect(PROFILE, Endpoint("nats", f"127.0.0.1:{free_port()}"))
+    assert not [thread for thread in threading.enumerate() if thread.name == "nats"]
 
 
 @pytest.mark.engine
