@@ -50,8 +50,8 @@ class FaultyConsumer:
         present = list(rows)
         for name, partner in _SWAPS.items():
             rows = state.swapped(name, rows, partner, first=True)
-        for held in self._stash.overtake(present):
-            state.hit(FaultName.REORDER_ACROSS_REDELIVERY, held.partition, held.place, held.payload)
+        for name, held in self._stash.overtake(present):
+            state.hit(name, held.partition, held.place, held.payload)
             self._add(rows, held, room)
         for row in present:
             # In the same batch or not at all: later the message may be settled, and it would be a duplicate.
@@ -75,18 +75,22 @@ class FaultyConsumer:
             return False
         if row.count > 1 and self._stash.was_unanswered(row):
             state.hit(FaultName.LOSE_ACKNOWLEDGEMENT, row.partition, row.place, row.payload)
-        return not self._comes_late(row)
+        return not (row.count > 1 and not self._stash.was_asked_for(row) and self._is_held_back(row))
 
-    def _comes_late(self, row: Row) -> bool:
-        """Withhold it under a lease that does not end by itself, so that its key stays locked."""
+    def _is_held_back(self, row: Row) -> bool:
+        """A row that comes as its lease ended."""
         state = self._state
-        if row.count == 1 or self._stash.was_asked_for(row):
+        if row.source is None:
             return False
-        if row.source is None or not state.strikes(FaultName.LATE_REDELIVERY, row.partition, row.place):
+        if row.key is not None and state.strikes(FaultName.REORDER_ACROSS_LEASE, row.partition, row.place):
+            self._finish(row)  # so that its key is free
+            self._stash.hold(replace(row, source=None), FaultName.REORDER_ACROSS_LEASE)
+            return True
+        if not state.strikes(FaultName.LATE_REDELIVERY, row.partition, row.place):
             return False
         state.hit(FaultName.LATE_REDELIVERY, row.partition, row.place, row.payload)
         received, at = row.source
-        self._inner.extend(received, _FOR_EVER_S, [at])
+        self._inner.extend(received, _FOR_EVER_S, [at])  # so that its key stays locked
         self._stash.hold_until(state.now_ns() + int(LATE * state.lease_s(self._channel) * 1e9), row)
         return True
 
@@ -154,7 +158,7 @@ class FaultyConsumer:
         ]
         for ticket, outcome in zip(held, parts[0].outcomes.tolist(), strict=True):
             if outcome == Outcome.ACKNOWLEDGED:
-                self._stash.hold(rows[ticket].again())
+                self._stash.hold(rows[ticket].again(), FaultName.REORDER_ACROSS_REDELIVERY)
         for ticket in kept:
             if rows[ticket].source is None:
                 self._stash.put(rows[ticket].again())

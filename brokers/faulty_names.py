@@ -28,6 +28,9 @@ class FaultName(StrEnum):
     """The same with the next message, if that is of another partition: only the order of the channel is broken."""
     REORDER_ACROSS_REDELIVERY = "reorder_across_redelivery"
     """Released, then overtaken by a later message of its key. Hit: the one that was overtaken."""
+    REORDER_ACROSS_LEASE = "reorder_across_lease"
+    """Not settled until its lease ended, then overtaken by a later message of its key. Hit: the one that was
+    overtaken."""
     CORRUPT = "corrupt"
     """One byte anywhere in the payload is changed on delivery."""
     CORRUPT_LAST_BYTE = "corrupt_last_byte"

@@ -10,6 +10,7 @@ from threading import Lock
 
 import numpy as np
 
+from brokers.faulty_names import FaultName
 from brokers.types import Received
 
 Spot = tuple[int, int]
@@ -79,7 +80,7 @@ class Stash:
     def __init__(self) -> None:
         self._lock = Lock()
         self._due: list[Row] = []
-        self._overtaken: list[Row] = []
+        self._overtaken: list[tuple[FaultName, Row]] = []
         self._late: dict[Spot, tuple[int, Row]] = {}
         self._spare: list[Row] = []
         self._owed = 0
@@ -90,26 +91,27 @@ class Stash:
         with self._lock:
             self._due.append(row)
 
-    def hold(self, row: Row) -> None:
+    def hold(self, row: Row, name: FaultName) -> None:
+        """Until a later one of its key has come: that is what ``name`` does."""
         with self._lock:
-            self._overtaken.append(row)
+            self._overtaken.append((name, row))
 
     def take(self, count: int) -> list[Row]:
         with self._lock:
             taken, self._due = self._due[:count], self._due[count:]
             return taken
 
-    def overtake(self, rows: Sequence[Row]) -> list[Row]:
+    def overtake(self, rows: Sequence[Row]) -> list[tuple[FaultName, Row]]:
         """Those held that one of ``rows`` has now overtaken, in order; they are the caller's now."""
         with self._lock:
-            passed = [held for held in self._overtaken if any(_is_later(row, held) for row in rows)]
-            self._overtaken = [held for held in self._overtaken if held not in passed]
+            passed = [entry for entry in self._overtaken if any(_is_later(row, entry[1]) for row in rows)]
+            self._overtaken = [entry for entry in self._overtaken if entry not in passed]
             return passed
 
     def give_up(self) -> None:
         """Nothing came that could overtake: what is held comes back in order."""
         with self._lock:
-            self._due += self._overtaken
+            self._due += [row for _, row in self._overtaken]
             self._overtaken = []
 
     def size(self) -> int:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from brokers.types import Outcome
 from scenarios import history as histories
-from scenarios.checkers import counts, leases, loss, order, record, redelivery, rejected, streamed
+from scenarios.checkers import counts, leases, loss, order, record, redelivery, rejected, streamed, waiting
 from scenarios.checkers.record import Record
 from scenarios.checkers.shards import cut
 from scenarios.history import SCHEMAS, Action, History, Writer
@@ -28,6 +28,7 @@ _CHECKS: dict[str, streamed.Check] = {
     "ordering.per_key.after_redelivery": lambda part: order.after_release(
         "ordering.per_key.after_redelivery", part, part.delivered, [0, 1]
     ),
+    "ordering.while_waiting": lambda part: waiting.in_order("ordering.while_waiting", part, part.delivered, [0, 1]),
     "delivery.no_rejected": lambda part: rejected.delivered_all_the_same(part, part.delivered),
     "delivery.count": lambda part: counts.counted(part, part.delivered, all_seen=True),
     "redelivery.not_early": lambda part: leases.not_early(part, part.delivered, 5e-9),

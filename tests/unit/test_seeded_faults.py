@@ -302,3 +302,23 @@ def test_identities_are_forgotten_after_the_window() -> None:
         bench.pass_s(wait_s)
         producer.send(Batch([b"again"], dedup_ids=["same"]))
         assert bench.consume() == [b"again"] * kept
+
+
+def test_overtaken_when_a_lease_has_ended() -> None:
+    bench = Bench(FaultName.REORDER_ACROSS_LEASE, rate=0.5)
+    bench.consumer.receive(30, 0)
+    bench.pass_s(LEASE_S)
+    got: list[tuple[int, bytes]] = []
+    while len(received := bench.consumer.receive(10, 0)):
+        got += zip(received.delivery_counts.tolist(), received.payloads, strict=True)
+        bench.consumer.acknowledge(received)
+    assert sorted(payload for _, payload in got) == PAYLOADS
+    overtaken = [
+        payload
+        for at, (_, payload) in enumerate(got)
+        if any(before > payload and KEYS[int(before[:4])] == KEYS[int(payload[:4])] for _, before in got[:at])
+    ]
+    assert sorted(overtaken) == bench.hits()
+    assert len(overtaken) > 5
+    assert {number for number, payload in got if payload in overtaken} == {2}
+    assert bench.broker.backlog("c", GROUP) == 0
