@@ -46,7 +46,8 @@ class FaultyConsumer:
     def _spoilt(self, fresh: list[Row], room: int) -> list[Row]:
         """At most ``room`` rows; what does not fit waits in the stash."""
         state = self._state
-        rows = [row for row in fresh if self._is_present(row)]
+        late: dict[bytes | None, int] = {}
+        rows = [row for row in fresh if self._is_present(row, late)]
         present = list(rows)
         for name, partner in _SWAPS.items():
             rows = state.swapped(name, rows, partner, first=True)
@@ -64,8 +65,11 @@ class FaultyConsumer:
                 self._add(rows, replace(row, payload=payload, place=NO_PLACE, source=None), room)
         return rows
 
-    def _is_present(self, row: Row) -> bool:
-        """Whether it is delivered now. What is lost is finished; what is late is kept until its time."""
+    def _is_present(self, row: Row, late: dict[bytes | None, int]) -> bool:
+        """Whether it is delivered now. What is lost is finished; what is late is kept until its time.
+
+        ``late``: until when the keys of earlier rows of this batch are; later ones wait for them.
+        """
         state = self._state
         if state.is_lost(self._channel, row) or not state.is_kept(self._channel, row):
             self._finish(row)
@@ -75,23 +79,30 @@ class FaultyConsumer:
             return False
         if row.count > 1 and self._stash.was_unanswered(row):
             state.hit(FaultName.LOSE_ACKNOWLEDGEMENT, row.partition, row.place, row.payload)
-        return not (row.count > 1 and not self._stash.was_asked_for(row) and self._is_held_back(row))
+        lapsed = row.count > 1 and not self._stash.was_asked_for(row)
+        return not (lapsed and self._is_held_for_a_later_one(row)) and not self._comes_late(row, lapsed, late)
 
-    def _is_held_back(self, row: Row) -> bool:
-        """A row that comes as its lease ended."""
+    def _is_held_for_a_later_one(self, row: Row) -> bool:
         state = self._state
-        if row.source is None:
+        if row.key is None or not state.strikes(FaultName.REORDER_ACROSS_LEASE, row.partition, row.place):
             return False
-        if row.key is not None and state.strikes(FaultName.REORDER_ACROSS_LEASE, row.partition, row.place):
-            self._finish(row)  # so that its key is free
-            self._stash.hold(replace(row, source=None), FaultName.REORDER_ACROSS_LEASE)
-            return True
-        if not state.strikes(FaultName.LATE_REDELIVERY, row.partition, row.place):
+        self._finish(row)  # so that its key is free
+        self._stash.hold(replace(row, source=None), FaultName.REORDER_ACROSS_LEASE)
+        return True
+
+    def _comes_late(self, row: Row, lapsed: bool, late: dict[bytes | None, int]) -> bool:
+        """Withhold it under a lease that does not end by itself, so that its key stays locked."""
+        state = self._state
+        waits = row.key is not None and row.key in late
+        struck = lapsed and state.strikes(FaultName.LATE_REDELIVERY, row.partition, row.place)
+        if row.source is None or not (waits or struck):
             return False
-        state.hit(FaultName.LATE_REDELIVERY, row.partition, row.place, row.payload)
+        if lapsed:
+            state.hit(FaultName.LATE_REDELIVERY, row.partition, row.place, row.payload)
         received, at = row.source
-        self._inner.extend(received, _FOR_EVER_S, [at])  # so that its key stays locked
-        self._stash.hold_until(state.now_ns() + int(LATE * state.lease_s(self._channel) * 1e9), row)
+        self._inner.extend(received, _FOR_EVER_S, [at])
+        due_ns = state.now_ns() + int(LATE * state.lease_s(self._channel) * 1e9)
+        self._stash.hold_until(late.setdefault(row.key, due_ns), row)
         return True
 
     def _no_longer_late(self, count: int) -> list[Row]:

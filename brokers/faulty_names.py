@@ -51,7 +51,8 @@ class FaultName(StrEnum):
     EARLY_REDELIVERY = "early_redelivery"
     """Delivered a second time while its first lease runs."""
     LATE_REDELIVERY = "late_redelivery"
-    """Delivered again only four leases after its lease ended, if nobody released it. Hit: when it was withheld."""
+    """Delivered again only four leases after its lease ended, if nobody released it; what waits behind it in its key
+    waits as long. Hit: when it was withheld."""
     WRONG_COUNT = "wrong_count"
     """Its deliveries carry the number of the next one."""
     DEAD_LETTER_MISSING = "dead_letter_missing"

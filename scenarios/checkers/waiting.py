@@ -2,7 +2,8 @@
 
 ``order`` compares first deliveries, and what was acknowledged after a release. Here every redelivery is looked at: from
 the batch of a delivery until its message comes again, no later message of its producer and key may be delivered.
-Those of the same batch were in hand already; what became of them is the consumer's doing.
+Those of the same batch were in hand already; what became of them is the consumer's doing. What comes after its
+acknowledgement waited for nothing and overtakes nothing: it is left out (``duplicates``).
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ def in_order(name: str, record: Record, delivered: Delivered, producers: list[in
     """Observations are redeliveries to *one* group of messages whose sends were acknowledged."""
     ours = record.sent.by(producers) & (record.sent.outcome == Outcome.ACKNOWLEDGED)
     delivered = delivered.known()
-    delivered = delivered.only(ours[delivered.message])
+    open_ = times.done_ns(record, delivered)[delivered.message] >= delivered.column("received_ns")
+    delivered = delivered.only(ours[delivered.message] & open_)
     pairs = times.pairs(delivered)
     overtaking = _overtaking(record, delivered, pairs)
     bad = np.flatnonzero(overtaking >= 0)

@@ -69,6 +69,20 @@ def test_sends_that_were_not_acknowledged_are_left_out(fate: Outcome, which: str
     assert finding.unknown == (fate is Outcome.UNKNOWN)
 
 
+def test_what_comes_again_after_its_acknowledgement_waited_for_nothing() -> None:
+    rows = [got(0, 10), got(2, 30), got(0, 40)]
+    for answered_ns, counted in ((39, 0), (40, 1)):
+        finding = found(typed(KEYS, rows, [settle(rows[0], Action.ACKNOWLEDGE, answered_ns - 1)]))
+        assert (finding.observations, finding.violations) == (counted, counted)
+
+
+def test_what_comes_again_after_its_acknowledgement_overtakes_nothing() -> None:
+    rows = [got(0, 10, batch=1), got(2, 10, batch=1, slot=1), got(2, 30), got(0, 40)]
+    for answered_ns, violations in ((29, 0), (30, 1)):
+        finding = found(typed(KEYS, rows, [settle(rows[1], Action.ACKNOWLEDGE, answered_ns - 1)]))
+        assert (finding.observations, finding.violations) == (1 + violations, violations)
+
+
 def test_other_producers_are_not_asked() -> None:
     record = typed(KEYS, [got(0, 10), got(2, 30), got(0, 40)])
     finding = waiting.in_order("ordering.while_waiting", record, record.delivered, [1])
