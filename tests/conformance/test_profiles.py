@@ -1,12 +1,20 @@
-"""Every profile passes the kit that it asks of others, on real engines."""
+"""Every profile passes the kit that it asks of others, on real engines, and so does an adapter from elsewhere."""
 
 from __future__ import annotations
 
 import pytest
 
 from bench.pytest_plugin import test_conformance
+from brokers import registry
 
 __all__ = ["test_conformance"]
 
 pytestmark = pytest.mark.engine
-PROFILES = ["memory", "sqs-standard", "sqs-fifo", "redis-streams", "kafka", "kafka-share", "nats-jetstream"]
+EXAMPLE = "nats-jetstream"
+PROFILES = ["memory", "sqs-standard", "sqs-fifo", "redis-streams", "kafka", "kafka-share"]
+if EXAMPLE in registry.profiles():
+    PROFILES.append(EXAMPLE)
+
+
+def test_the_example_is_installed() -> None:
+    assert EXAMPLE in registry.profiles(), "it was not verified: `make example` installs it"
