@@ -15,7 +15,7 @@ from typing import Any
 
 from bench import conformance, ready, store
 from bench.conformance import Context, Result, Status
-from bench.engines.base import EngineChoice, Restartable, RunningEngine
+from bench.engines.base import EngineChoice, Pausable, Restartable, RunningEngine
 from bench.engines.start import channel_prefix, start_engines
 from bench.errors import BadInput, EngineUnavailable
 from bench.guard import Guard
@@ -52,11 +52,21 @@ def context(profile: str, prefix: str, engine: RunningEngine | None) -> Context:
     except ready.NotReady as problem:
         raise EngineUnavailable(f"an engine started and does not work: {problem}") from problem
     restart = engine.restart if isinstance(engine, Restartable) else None
+    pause = partial(_paused, engine) if isinstance(engine, Pausable) else None
     connect = partial(registry.connect, profile, endpoint)
     connection = connect()
     declaration = connection.declaration()
     connection.close()
-    return Context(connect, declaration, prefix, restart)
+    return Context(connect, declaration, prefix, restart, pause)
+
+
+@contextmanager
+def _paused(engine: Pausable) -> Iterator[None]:
+    engine.pause()
+    try:
+        yield
+    finally:
+        engine.resume()
 
 
 @contextmanager

@@ -112,6 +112,8 @@ class Limits:
     """Whether a channel can have a ``DeadLetterPolicy``; False: asking for one raises Unsupported. None: undeclared."""
     dead_letter_prefix: str = ""
     """Begins the name of every channel for dead letters."""
+    has_deduplication: bool | None = None
+    """Of two messages with one ``dedup_id`` only one is kept; False: such ids raise Unsupported. None: undeclared."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,9 +37,12 @@ class Guard:
         self._lock.release()
 
     def close(self) -> bool:
-        """True the first time: what follows is turned away."""
+        """True the first time: what follows is turned away. Raises Misuse while another thread is inside."""
+        if not self._lock.acquire(blocking=False):
+            raise Misuse(f"{self._what} is used by two threads at once")
         first = not self._closed
         self._closed = True
+        self._lock.release()
         return first
 
 

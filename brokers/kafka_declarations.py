@@ -117,6 +117,7 @@ _LIMITS = Limits(
     drain_proof="the group's committed offset is the end of the log on every partition",
     buffers_ahead=True,
     has_dead_letters=False,
+    has_deduplication=False,
 )
 
 KAFKA = ProfileDeclaration(

@@ -6,8 +6,7 @@ failures are not reported in the order of sending.
 
 The partition is chosen by librdkafka, as Java's default producer does it: murmur2 of the key;
 messages without a key stick to one partition for a while (``sticky.partitioning.linger.ms``) and
-then move on. ``Batch.dedup_ids`` have no counterpart in Kafka: the idempotent producer suppresses
-its own retries, never a second send.
+then move on.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ import numpy as np
 from confluent_kafka import KafkaError, KafkaException, Message
 from confluent_kafka import Producer as Client
 
-from brokers.errors import Misuse
+from brokers.errors import Misuse, Unsupported
 from brokers.kafka_client import OneThread, client_config, fate, reason, translated
 from brokers.kafka_declarations import MAX_PAYLOAD_BYTES
 from brokers.types import (
@@ -41,6 +40,7 @@ MAX_MESSAGE_BYTES = 1_048_588
 """Kafka's default ``message.max.bytes``: one record batch, with its header of about 70 bytes."""
 
 _CHUNK = 1_000
+_REPORTS_S = 30.0
 _COLUMNS = 5
 _ACKNOWLEDGED = int(Outcome.ACKNOWLEDGED)
 _MAX_ERRORS = 100
@@ -60,6 +60,8 @@ class KafkaProducer:
 
     def send(self, batch: Batch) -> SendReceipt:
         _check(batch)
+        if batch.dedup_ids is not None:
+            raise Unsupported("dedup_ids", "the idempotent producer suppresses its own retries, never a second send")
         with self._alone:
             client = self._open()
             first_ticket, count = self._next_ticket, len(batch)
@@ -93,7 +95,8 @@ class KafkaProducer:
                 return Settlements.empty()
             client, self._client = self._client, None
             client.purge(in_queue=True, in_flight=True)
-            client.flush(2.0)
+            # What was purged is reported by the client alone: this waits for no broker, only for reports.
+            client.flush(_REPORTS_S)
             client.close()
             return self._take()
 

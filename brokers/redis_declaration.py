@@ -51,6 +51,7 @@ DECLARATION = ProfileDeclaration(
         drain_proof="XINFO GROUPS: lag and pending are 0 on every stream of the channel",
         buffers_ahead=False,
         has_dead_letters=True,
+        has_deduplication=False,
     ),
     properties={
         "delivery.no_loss": _sure(

@@ -70,6 +70,10 @@ class RedisProducer:
     def send(self, batch: Batch) -> SendReceipt:
         with self._guard:
             check(batch)
+            if batch.dedup_ids is not None:
+                raise Unsupported(
+                    "dedup_ids", "Redis appends whatever it is sent (before 8.6, which this adapter supports)"
+                )
             if self._wire.closed:
                 self._wire = self._connect()
             first, count = self._next_ticket, len(batch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from brokers.declarations import Declaration, Limits, ProfileDeclaration, Provider, Support
 from brokers.sqs_codec import MAX_ENTRIES, MAX_PAYLOAD_BYTES, MAX_REQUEST_BYTES
@@ -65,6 +66,7 @@ _LIMITS = Limits(
     buffers_ahead=False,
     has_groups=False,
     has_dead_letters=True,
+    has_deduplication=False,
 )
 
 _REPLAY: Mapping[str, Declaration] = {
@@ -127,7 +129,7 @@ FIFO = ProfileDeclaration(
     summary="A FIFO queue: keys are message groups, all messages without key are one group; one group of competing "
     "consumers (group names mean nothing). Requests that share a message group are sent one after the other. "
     "Without dedup_ids every message gets an id of its own. Leases are whole seconds, rounded up.",
-    limits=_LIMITS,
+    limits=replace(_LIMITS, has_deduplication=True),
     properties={
         **_BOTH,
         "delivery.no_loss": _sure(_STANDARD, "the page speaks of standard queues; until retention"),

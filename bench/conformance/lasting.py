@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from threading import Thread
+from typing import TypeVar
 
 from bench.conformance.model import Check, Context, Skipped, Violated, expect
 from bench.conformance.room import (
@@ -21,7 +23,8 @@ from brokers.errors import BrokerError, ChannelMissing, Misuse
 from brokers.protocols import Consumer, Producer
 from brokers.types import Batch, ChannelSpec, Outcome, ProducerSettings, SendReceipt, Settlements
 
-_ROUNDS, _MOST_ROUNDS = 50, 2000
+_ROUNDS = 200
+_CLOSINGS, _MOST_BATCHES = 8, 20
 _OVERLAP_S = 0.2
 """At least: two threads that are done at once have never met."""
 
@@ -33,15 +36,11 @@ def one_object(context: Context) -> None:
         receipts: list[tuple[bytes, SendReceipt]] = []
 
         def send(name: bytes) -> None:
-            until = time.monotonic() + _OVERLAP_S
-            for at in range(_MOST_ROUNDS):
-                if at >= _ROUNDS and time.monotonic() > until:
-                    break
+            for at in range(_ROUNDS):
                 payload = b"%b %d" % (name, at)
-                try:
+                with suppress(Misuse):  # turned away, clearly: the other has it
                     receipts.append((payload, producer.send(Batch([payload], [name]))))
-                except Misuse:
-                    time.sleep(0.0005)  # turned away, clearly: the other has it
+                time.sleep(_OVERLAP_S / _ROUNDS)
 
         got: list[bytes] = []
 
@@ -75,6 +74,60 @@ def one_object(context: Context) -> None:
         if missing:
             got += here.payloads(consumer, missing)
         same(context, sure, got)
+
+
+def close_meanwhile(context: Context) -> None:
+    with room(context) as here:
+        channel = here.channel()
+        for wait_ms in range(_CLOSINGS):
+            _close_under_a_sender(here, channel, wait_ms / 1e3)
+        consumer = here.consumer(channel, "idle")
+
+        def receive() -> None:
+            with suppress(BrokerError):  # closed under its feet, which is said clearly
+                consumer.receive(10, 1.0)
+
+        def close() -> None:
+            time.sleep(0.2)
+            _patiently(context, consumer.close)
+
+        _at_once(receive, close)
+        refuses("receiving with a closed consumer", Misuse, lambda: consumer.receive(1, 0.0))
+
+
+def _close_under_a_sender(here: Room, channel: str, wait_s: float) -> None:
+    producer = here.broker.producer(channel, ProducerSettings())
+    receipts: list[SendReceipt] = []
+    parts: list[Settlements] = []
+
+    def send() -> None:
+        with suppress(BrokerError):
+            while len(receipts) < _MOST_BATCHES:
+                receipts.append(producer.send(Batch([b"x"] * 200)))
+
+    def close() -> None:
+        time.sleep(wait_s)
+        parts.append(_patiently(here.context, producer.close))
+
+    _at_once(send, close)
+    refuses("sending with a closed producer", Misuse, lambda: producer.send(Batch([b"x"])))
+    count = sum(receipt.count for receipt in receipts)
+    tickets = sorted(parts[0].tickets.tolist())
+    expect(tickets == list(range(count)), f"{count} messages were sent; closing told the fates of {len(set(tickets))}")
+
+
+_Answer = TypeVar("_Answer")
+
+
+def _patiently(context: Context, action: Callable[[], _Answer]) -> _Answer:
+    """Again, while it is turned away because another thread is inside."""
+    deadline = time.monotonic() + context.patience_s
+    while True:
+        try:
+            return action()
+        except Misuse:
+            expect(time.monotonic() < deadline, f"closing was turned away for {context.patience_s:g} s")
+            time.sleep(0.002)
 
 
 def side_by_side(context: Context) -> None:
@@ -198,6 +251,11 @@ def _at_once(*works: Callable[[], None]) -> None:
 
 CHECKS = (
     Check("threads.one_object", "two threads on one object: it works, or the second gets Misuse", one_object),
+    Check(
+        "threads.close",
+        "closing while another thread is inside: it works, or gets Misuse; no fate is lost",
+        close_meanwhile,
+    ),
     Check("threads.side_by_side", "objects of one connection work in different threads", side_by_side),
     Check("connection.closed", "closing a connection closes what was opened on it, for good", closing),
     Check("connection.restart", "after a restart of the broker the same objects go on", restart, disruptive=True),

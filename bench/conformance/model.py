@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -18,14 +19,15 @@ class Context:
 
     ``connect`` makes a connection of its own at each call. ``prefix`` begins the names of all channels that
     checks create (and delete). ``restart`` stops the broker in order and starts it again, same address, and
-    returns when it listens; None where that is not ours to do. ``patience_s`` is how long to wait for what must come:
-    nothing is concluded from how long it took.
+    returns when it listens; within ``pause()`` the broker answers nothing; None where that is not ours to do.
+    ``patience_s`` is how long to wait for what must come: nothing is concluded from how long it took.
     """
 
     connect: Callable[[], Broker]
     declaration: ProfileDeclaration
     prefix: str
     restart: Callable[[], None] | None = None
+    pause: Callable[[], AbstractContextManager[None]] | None = None
     patience_s: float = 30.0
 
     @property

@@ -245,6 +245,47 @@ def _all_settled(parts: Sequence[Settlements], count: int) -> None:
     expect(len(tickets) == count, f"{len(tickets) - count} tickets were settled that were not sent")
 
 
+def deduplication(context: Context) -> Skipped | None:
+    has = context.declaration.limits.has_deduplication
+    if has is None:
+        return Skipped("not declared")
+    batch = Batch([b"one", b"again", b"two"], [b"key"] * 3, dedup_ids=["1", "1", "2"])
+    with room(context) as here:
+        channel = here.channel()
+        producer = here.broker.producer(channel, ProducerSettings())
+        if not has:
+            refuses("sending with dedup_ids", Unsupported, lambda: producer.send(batch))
+            expect(producer.send(Batch([b"x"])).first_ticket == 0, "a refused batch used up tickets")
+            return None
+        producer.send(batch)
+        settled = producer.flush(context.patience_s)
+        expect(acknowledged(settled) == 3, f"a repeated message was not acknowledged: {errors_of(settled)}")
+        # An id of its own, sent last: what comes before it has come.
+        here.send(channel, [b"three"], [b"key"])
+        same(context, [b"one", b"two", b"three"], here.payloads(here.consumer(channel), 3))
+    return None
+
+
+def paused(context: Context) -> Skipped | None:
+    if context.pause is None:
+        return Skipped("the broker is not ours to pause")
+    with room(context) as here:
+        channel = here.channel()
+        producer = here.broker.producer(channel, ProducerSettings(timeout_s=10.0))
+        here.send(channel, [b"the way is open"])
+        with context.pause():
+            producer.send(Batch(numbers(500), [b"key-%d" % (at % 50) for at in range(500)]))
+            early = producer.flush(0.5)
+            expect(not acknowledged(early), "a broker that does not answer has acknowledged something")
+            parts = [early, producer.close()]
+        _all_settled(parts, 500)
+        settled = Settlements.concat(parts)
+        expect(not acknowledged(settled), "a broker that does not answer has acknowledged something")
+        expect(bool((settled.outcomes == Outcome.UNKNOWN).any()), "sends without an answer are not unknown")
+        _only_what_was_sent(here, channel, settled, [*numbers(500), b"the way is open"])
+    return None
+
+
 CHECKS = (
     Check("send.nothing", "an empty batch is taken, settles nothing and uses up no ticket", nothing),
     Check("send.counts", "batches of 1, of the most messages of a request, and of one more arrive whole", counts),
@@ -259,5 +300,9 @@ CHECKS = (
     ),
     Check("send.keys", "keys arrive byte for byte: empty, NUL, 4-byte Unicode, 1 KiB", keys),
     Check("send.attributes", "attributes arrive as sent, or raise Unsupported", attributes),
+    Check(
+        "send.deduplication", "of two messages with one dedup_id one is kept; or Unsupported is raised", deduplication
+    ),
     Check("send.close_in_flight", "closing gives every open send a fate, and none of them lies", close_in_flight),
+    Check("send.paused", "sends that a broker does not answer are unknown, not failed", paused, disruptive=True),
 )

@@ -121,6 +121,15 @@ class Restartable(Protocol):
         ...
 
 
+@runtime_checkable
+class Pausable(Protocol):
+    """An engine that can be stopped from answering while its connections stay open."""
+
+    def pause(self) -> None: ...
+
+    def resume(self) -> None: ...
+
+
 def free_port() -> int:
     """A port of the loopback that nobody listens on now; another may take it before it is used."""
     with socket.socket() as probe:

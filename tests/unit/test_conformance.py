@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from threading import Event, Lock
 from typing import Any
@@ -37,6 +37,7 @@ class Break:
     limits: Mapping[str, Any] = field(default_factory=dict)
     properties: Mapping[str, Declaration] = field(default_factory=dict)
     restart: Callable[[], None] | None = None
+    pause: Callable[[], AbstractContextManager[None]] | None = None
 
     def context(self) -> Context:
         declaration = replace(
@@ -55,7 +56,7 @@ class Break:
                 bend(broker, {method: opened(getattr(self, method))})
             return bend(broker, {"declaration": lambda _: lambda: declaration, **self.broker})
 
-        return Context(connect, declaration, "unit-", self.restart, patience_s=1.5)
+        return Context(connect, declaration, "unit-", self.restart, self.pause, patience_s=1.5)
 
 
 def bend(thing: Any, bends: Bends) -> Any:
@@ -175,6 +176,12 @@ BREAKS = (
     Break("send.any_bytes", producer=sent(lambda batch: Batch(batch.payloads, [b""] * len(batch)))),
     Break("send.keys", producer=sent(lambda batch: replace(batch, keys=[key[:256] for key in batch.keys or ()]))),
     Break("send.attributes", producer=sent(lambda batch: replace(batch, attributes=None))),
+    Break(
+        "send.deduplication", limits={"has_deduplication": False}, producer=sent(lambda batch: Batch(batch.payloads))
+    ),
+    Break("send.deduplication", limits={"has_deduplication": True}, producer=sent(lambda batch: Batch(batch.payloads))),
+    Break("send.paused", pause=nullcontext),
+    Break("threads.close", producer={"close": always(Settlements.empty())}),
     Break("send.close_in_flight", producer={"close": always(Settlements.empty())}),
     Break("receive.bounds", consumer={"receive": lambda receive: lambda count, wait_s: receive(count + 1, wait_s)}),
     Break("receive.bounds", consumer={"receive": lambda receive: lambda count, wait_s: receive(count, 0.0)}),
