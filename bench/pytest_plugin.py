@@ -95,15 +95,14 @@ def conformance(request: pytest.FixtureRequest, engine_of: Callable[[str], Runni
     by_engine: dict[str, list[str]] = {}
     for profile in wanted:
         by_engine.setdefault(registry.adapter(profile).broker or profile, []).append(profile)
-    engines = {
-        profile: engine_of(broker) if (broker := registry.adapter(profile).broker) else None for profile in wanted
-    }
     verdicts: dict[str, Future[Mapping[str, Result]]] = {profile: Future() for profile in wanted}
 
     def work(profiles: Sequence[str]) -> None:
         for profile in profiles:
             try:
-                verdicts[profile].set_result(_verify(profile, engines[profile], wanted[profile]))
+                broker = registry.adapter(profile).broker
+                engine = engine_of(broker) if broker is not None else None
+                verdicts[profile].set_result(_verify(profile, engine, wanted[profile]))
             except Exception as problem:
                 verdicts[profile].set_exception(problem)
 

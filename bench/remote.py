@@ -37,8 +37,10 @@ def remove(broker: str, prefix: str) -> None:
 
 def _remove(connection: Broker, prefix: str) -> None:
     try:
-        for name in connection.list_channels(prefix):
-            connection.delete_channel(name)
+        dead_letters = connection.declaration().limits.dead_letter_prefix
+        for begin in dict.fromkeys((prefix, f"{dead_letters}{prefix}")):
+            for name in connection.list_channels(begin):
+                connection.delete_channel(name)
     finally:
         connection.close()
 

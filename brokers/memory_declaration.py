@@ -45,6 +45,7 @@ DECLARATION = ProfileDeclaration(
         drain_proof="backlog is 0: nothing waits, is held behind a key, or is leased, under the channel's lock",
         buffers_ahead=False,
         has_dead_letters=True,
+        has_deduplication=True,
     ),
     properties={
         "delivery.no_loss": _always("until retention removes it"),

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from threading import Event, Lock
 from typing import Any
 
@@ -254,6 +255,12 @@ def test_a_broken_adapter_is_turned_down(at: int, verdicts: list[Future[Any]]) -
 def test_every_check_has_an_adapter_that_fails_it() -> None:
     assert {broken.check for broken in BREAKS} == set(BY_NAME)
     assert len(BY_NAME) == len(CHECKS)
+
+
+def test_the_page_lists_every_check() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "conformance.md").read_text(encoding="utf-8")
+    listed = [line for line in page.splitlines() if line.startswith("| `")]
+    assert listed == [f"| `{check.name}` | {check.sentence} |" for check in CHECKS]
 
 
 def test_an_adapter_that_is_whole_passes() -> None:
