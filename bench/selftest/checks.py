@@ -175,7 +175,7 @@ CHECKS: Mapping[str, Check] = {
     "replay.intact": _of_replays(
         lambda whole, _group, _first, attempt: corruption.altered(whole, _replayed(whole, attempt), "replay.intact")
     ),
-    "replay.order": _of_replays(replay.in_first_order),
+    "replay.order": _of_replays(lambda whole, _group, first, attempt: replay.in_first_order(whole, first, attempt)),
     "retention.not_early": _kept(expiry.early),
     "retention.by_age": _kept(expiry.late),
 }
