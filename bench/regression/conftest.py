@@ -1,0 +1,13 @@
+"""How much a round sends, and how often; the brokers come from ``bench.pytest_fixtures``."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest_plugins = ["bench.pytest_fixtures"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("brokerbench")
+    group.addoption("--messages", type=int, help="messages a round (default: by profile and size)")
+    group.addoption("--rounds", type=int, default=5, help="measured rounds of each work, after one to warm up")
