@@ -19,7 +19,7 @@ from pathlib import Path
 
 from bench import synthetic
 from scenarios import history
-from scenarios.checkers import order, redelivery, streamed
+from scenarios.checkers import counts, leases, order, redelivery, rejected, streamed
 from scenarios.checkers.record import Record
 from scenarios.verdicts import Finding
 
@@ -41,12 +41,28 @@ def _comes_back(part: Record) -> Finding:
     return redelivery.comes_back(part, part.delivered, _LEASE_S, drained=part.drained())
 
 
+def _not_early(part: Record) -> Finding:
+    return leases.not_early(part, part.delivered, _LEASE_S)
+
+
+def _in_time(part: Record) -> Finding:
+    return leases.in_time(part, part.delivered, _LEASE_S)
+
+
+def _counted(part: Record) -> Finding:
+    return counts.counted(part, part.delivered, all_seen=True)
+
+
 def judge(directory: Path) -> str:
     checks = {
         **streamed.DELIVERY,
         "ordering.per_key.several_producers": _per_key,
         "ordering.per_key.after_redelivery": _after_release,
         "redelivery.after_release": _comes_back,
+        "redelivery.not_early": _not_early,
+        "redelivery.none": _in_time,
+        "delivery.count": _counted,
+        "delivery.no_rejected": lambda part: rejected.delivered_all_the_same(part, part.delivered),
     }
     return ", ".join(f"{found.property} {found.violations}" for found in streamed.judged(directory, checks))
 

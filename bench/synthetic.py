@@ -66,8 +66,8 @@ def write(directory: Path, messages: int, keys: int, progress: Callable[[float],
                     "settled", _settled(sent["seq"][ours], sent["sent_ns"][ours], number, partition[ours], place[ours])
                 )
             progress((stretch + 1) / stretches)
-        # The mark's clock is this host's, the columns' starts at 0: a proof of the drain, after the last send.
-        writers[0].mark("drained", channel=CHANNEL)
+        # On the columns' clock, which starts at 0, and not this host's: after everything.
+        writers[0].mark("drained", channel=CHANNEL, at_ns=messages * _SEND_EVERY_NS + 2 * _DELIVERY_NS)
     return stretches * PARTITIONS
 
 

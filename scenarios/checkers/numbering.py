@@ -58,10 +58,10 @@ class Sparse:
 def of(sends: Columns, producers: Sequence[int], *, gaps: bool) -> Numbers:
     """Numbers of what these producers sent. Raises ValueError where ``seq`` has gaps, unless they are expected."""
     if gaps:
-        rows = np.flatnonzero(np.isin(sends["producer"], producers))
+        rows = np.flatnonzero(among(sends["producer"], producers))
         codes = _codes(sends["producer"][rows], sends["seq"][rows])
         if (codes[1:] < codes[:-1]).any():
-            order = np.argsort(codes, kind="stable")
+            order = stable_order(codes)
             codes, rows = codes[order], rows[order]
         return Sparse(codes, rows)
     bases, counts = bases_of(sends["producer"], producers)
@@ -119,6 +119,29 @@ def rows_of_settles(deliveries: Columns, settles: Columns) -> Ids:
     return _found_in(batches * slots + slot, wanted * slots + settles["slot"])
 
 
+def stable_order(codes: Column) -> Ids:
+    """As ``np.argsort(codes, kind="stable")``; sorting code and index as one number, where both fit, takes a fifth."""
+    bits = len(codes).bit_length()
+    if codes.dtype.itemsize <= 2 or not len(codes):
+        return np.argsort(codes, kind="stable")  # NumPy counts 16 bits instead of comparing
+    low = int(codes.min())
+    if (int(codes.max()) - low) >> (63 - bits):
+        return np.argsort(codes, kind="stable")
+    joint: Ids = (codes.astype(np.int64) - low << bits) | np.arange(len(codes))
+    joint.sort()
+    joint &= (1 << bits) - 1
+    return joint
+
+
+def among(column: Column, numbers: Sequence[int]) -> npt.NDArray[np.bool_]:
+    """As ``np.isin(column, numbers)``, for whole numbers that count a few things (readers, producers) from 0."""
+    if not len(column):
+        return np.zeros(0, bool)
+    low, high = int(column.min()), int(column.max())
+    meant = np.isin(np.arange(low, high + 1), numbers)
+    return np.ones(len(column), bool) if meant.all() else meant[column - low]
+
+
 def _codes(producer: Column, seq: Column) -> Ids:
     """One number for each (producer, seq), ascending like the pair; -1 where there can be no such send."""
     codes: Ids = (producer.astype(np.int64) << _SEQ_BITS) + seq
@@ -130,8 +153,7 @@ def _found_in(codes: Ids, wanted: Ids) -> Ids:
     """The index of each wanted code in ``codes`` (in any order), or -1."""
     if (codes[1:] >= codes[:-1]).all():
         return found(codes, wanted)
-    # Codes come in a few ascending stretches, one or more a file: a merge sort takes them as they are.
-    order = np.argsort(codes, kind="stable")
+    order = stable_order(codes)
     at = found(codes[order], wanted)
     return np.where(at >= 0, order[np.maximum(at, 0)], -1)
 
@@ -140,6 +162,8 @@ def found(ascending: Ids, wanted: Ids) -> Ids:
     """The index of each wanted code in ascending codes, or -1."""
     if not len(ascending):
         return np.full(len(wanted), -1, np.int64)
+    if np.array_equal(ascending, wanted) and (ascending[1:] > ascending[:-1]).all():
+        return np.arange(len(wanted))
     at = np.searchsorted(ascending, wanted)
     at[at == len(ascending)] = 0
     at[ascending[at] != wanted] = -1

@@ -25,6 +25,7 @@ import numpy as np
 
 from brokers.types import NO_PARTITION, Outcome
 from scenarios.checkers import times
+from scenarios.checkers.numbering import stable_order
 from scenarios.checkers.record import MAX_OFFENDERS, NEVER, Delivered, Ids, Mask, Record
 from scenarios.history import Action, Column
 from scenarios.verdicts import Finding
@@ -176,7 +177,7 @@ def _lines(record: Record, chosen: Mask, within: Column | None) -> _Lines:
     """Ids stand in order of (producer, seq) already: one stable sort by line is all that is needed."""
     message = np.flatnonzero(chosen)
     line = _numbered(record, message, within)
-    order = np.argsort(line, kind="stable")
+    order = stable_order(line)
     return _Lines(message[order], line[order])
 
 

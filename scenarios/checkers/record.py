@@ -48,7 +48,7 @@ class Sent:
         return len(self.seq)
 
     def by(self, producers: Sequence[int]) -> Mask:
-        return np.isin(self.producer, producers)
+        return numbering.among(self.producer, producers)
 
     def describe(self, message: int) -> dict[str, object]:
         return {
@@ -76,7 +76,7 @@ class Delivered:
         return replace(self, rows=self.rows[rows], message=self.message[rows])
 
     def to(self, readers: Sequence[int]) -> Delivered:
-        return self.only(np.isin(self.column("reader"), readers))
+        return self.only(numbering.among(self.column("reader"), readers))
 
     def known(self) -> Delivered:
         """Those that are of some message. Always the same value, so that what it keeps is shared."""
@@ -191,7 +191,7 @@ def of_channel(history: History, channel: str, whole: Whole | None = None) -> Re
     numbers = numbering.of(history.sends, producers, gaps=whole is not None)
     sent = _sent(history, numbers)
     source = history.deliveries
-    rows = np.flatnonzero(np.isin(source["reader"], history.readers(channel=channel)))
+    rows = np.flatnonzero(numbering.among(source["reader"], history.readers(channel=channel)))
     rows = _in_order_of_delivery(source, rows)
     message = numbers.ids(source["producer"][rows], source["seq"][rows])
     damaged = np.flatnonzero(source["status"][rows] != INTACT)
@@ -226,24 +226,22 @@ def channels(history: History, **attributes: object) -> list[str]:
 
 
 def _in_order_of_delivery(source: Columns, rows: Ids) -> Ids:
-    """Rows sorted by (received_ns, reader, batch, slot): whole batches are, where their rows stand together."""
-    if not len(rows):
-        return rows
-    reader, batch, slot, received = (source[name][rows] for name in ("reader", "batch", "slot", "received_ns"))
-    same = (reader[1:] == reader[:-1]) & (batch[1:] == batch[:-1]) & (received[1:] == received[:-1])
-    starts = np.concatenate([[0], np.flatnonzero(~(same & (slot[1:] > slot[:-1]))) + 1])
-    keys = [column[starts] for column in (batch, reader, received)]
-    order = np.lexsort(keys)
-    split = np.ones(len(order) - 1, bool)
-    for key in keys:
-        split &= key[order[1:]] == key[order[:-1]]
-    if split.any():
-        return rows[np.lexsort([slot, batch, reader, received])]
-    if (order[1:] > order[:-1]).all():
-        return rows
-    lengths = np.diff(starts, append=len(rows))[order]
-    ends = np.cumsum(lengths)
-    return rows[np.repeat(starts[order] - (ends - lengths), lengths) + np.arange(len(rows))]
+    """Rows sorted by (received_ns, reader, batch, slot)."""
+    received = source["received_ns"][rows]
+    order = numbering.stable_order(received)
+    rows, received = rows[order], received[order]
+    # What was received at once stands as it was written: mostly in this order already.
+    at_once = np.flatnonzero(received[1:] == received[:-1])
+    one, other = rows[at_once], rows[at_once + 1]
+    equal, wrong = np.ones(len(one), bool), np.zeros(len(one), bool)
+    for column in (source["reader"], source["batch"], source["slot"]):
+        wrong |= equal & (column[one] > column[other])
+        equal &= column[one] == column[other]
+    if wrong.any():
+        at = np.flatnonzero(numbering.found(np.unique(received[at_once[wrong]]), received) >= 0)
+        mixed = rows[at]
+        rows[at] = mixed[np.lexsort([*(source[name][mixed] for name in ("slot", "batch", "reader")), received[at]])]
+    return rows
 
 
 def _sent(history: History, numbers: numbering.Numbers) -> Sent:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scenarios.checkers.numbering import stable_order
 from scenarios.checkers.record import MAX_OFFENDERS, NEVER, Delivered, Ids, Mask, Record
 from scenarios.history import Action
 from scenarios.verdicts import Finding
@@ -28,7 +29,7 @@ class Returned:
 def returned(record: Record, delivered: Delivered, lease_s: float) -> Returned:
     """Releases that the broker accepted, and what came of them. ``delivered`` is what one group got."""
     delivered = delivered.known()
-    order = np.argsort(delivered.message, kind="stable")
+    order = stable_order(delivered.message)
     following = np.full(len(delivered), -1, np.int64)
     same = delivered.message[order[1:]] == delivered.message[order[:-1]]
     following[order[:-1][same]] = order[1:][same]
