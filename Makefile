@@ -4,13 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 EXAMPLE := examples/nats-jetstream
 
-.PHONY: help setup engines example decide test test-docker check fix lock clean
+.PHONY: help setup engines example decide test test-docker mutants check fix lock clean
 
 help:
 	@echo "make decide       measure all five profiles, write docs/decision-record.md, an HTML report and runs/<id>/"
 	@echo "make test         the whole test suite, with real brokers"
 	@echo "make test-docker  a cell per broker in Docker (needs a daemon)"
 	@echo "make example      install the example adapter beside the project (make test does)"
+	@echo "make mutants      weaken every checker, one expression at a time, and see the tests fail (half an hour)"
 	@echo "make check        formatting, lint, types, layers"
 	@echo "make clean        remove what these made, but not runs/"
 
@@ -50,6 +51,11 @@ test: engines example
 test-docker: engines
 	$(BIN)/python -m pytest -m docker tests/docker
 
+mutants: setup
+	rm -rf mutants
+	$(BIN)/mutmut run > /dev/null
+	$(BIN)/python -m tests.checkers.mutation_score
+
 check: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -70,4 +76,4 @@ lock: setup
 	  --no-header --no-annotate --quiet -o $(EXAMPLE)/lock.txt > /dev/null
 
 clean:
-	rm -rf $(VENV) .cache build *.egg-info $(EXAMPLE)/build $(EXAMPLE)/*.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) .cache build *.egg-info $(EXAMPLE)/build $(EXAMPLE)/*.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache mutants
