@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from bench.regression import work
 from bench.regression.work import WORKS, Load, NotVerified
@@ -20,14 +23,61 @@ __all__ = ["call"]
 ROOT = Path(__file__).parents[2]
 
 
+_STEPS = yaml.safe_load((ROOT / "examples" / "github-actions" / "compare.yml").read_text())["jobs"]["compare"]["steps"]
+
+
+def run_step(name: str, where: Path) -> subprocess.CompletedProcess[str]:
+    """A step of the example workflow, as a runner runs it: one turn, small, on what needs no engine."""
+    (script,) = (step["run"] for step in _STEPS if step.get("name") == name)
+    profiles = "--profile memory --profile noop --messages 100 -p no:cacheprovider"
+    environment = {**os.environ, "PROFILES": profiles, "TURNS": "1"}
+    return subprocess.run(
+        ["bash", "-e", "-c", script], cwd=where, env=environment, capture_output=True, text=True, timeout=200
+    )
+
+
 @pytest.fixture(scope="module")
-def timings(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("suite") / "base.json"
-    options = ["--profile", "memory", "--profile", "noop", "--messages", "100", "--rounds", "3"]
-    command = [sys.executable, "-m", "pytest", "bench/regression", "-q", "-p", "no:cacheprovider", *options]
-    done = subprocess.run([*command, f"--benchmark-json={path}"], cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stdout
-    return path
+def runner(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two checkouts, which are this one, and what a turn of each measured."""
+    where = tmp_path_factory.mktemp("runner")
+    for side in ("base", "head"):
+        (where / side / ".venv" / "bin").mkdir(parents=True)
+        for name in ("bench", "pyproject.toml"):
+            (where / side / name).symlink_to(ROOT / name)
+        for name in ("python", "brokerbench"):
+            program = where / side / ".venv" / "bin" / name
+            program.write_text(f'#!/bin/sh\nexec "{Path(sys.executable).parent / name}" "$@"\n')
+            program.chmod(0o755)
+    done = run_step("Speeds, in turns", where)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return where
+
+
+@pytest.fixture
+def timings(runner: Path) -> Path:
+    return runner / "speeds" / "base" / "1.json"
+
+
+def test_the_example_workflow_compares_what_it_measured(runner: Path) -> None:
+    """Speeds may differ by chance: they were measured. Verdicts are those of one run."""
+    evidence = next((ROOT / "docs" / "evidence").glob("*"))
+    for side in ("base", "head"):
+        shutil.copytree(evidence, runner / "verdicts" / side)
+    done = run_step("Compare", runner)
+    assert done.returncode in (0, 1), done.stderr
+    page = (runner / "compare.md").read_text()
+    assert page.count("### brokerbench: ") == 2
+    assert "### brokerbench: no regression" in page
+    assert "test_speed[memory-publish-128]" in page
+    assert (runner / "verdicts.xml").exists()
+    assert (runner / "speeds.xml").exists()
+
+
+def test_the_example_workflow_says_why_it_could_not_compare(runner: Path, tmp_path: Path) -> None:
+    (tmp_path / "head").symlink_to(runner / "head")
+    done = run_step("Compare", tmp_path)
+    assert done.returncode == 2
+    assert "speeds/base: cannot be read" in (tmp_path / "compare.md").read_text()
 
 
 def test_every_work_and_size_is_timed_with_its_conditions(timings: Path) -> None:
