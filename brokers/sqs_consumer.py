@@ -90,7 +90,8 @@ class SqsConsumer:
             await self._fan_out(messages, max_messages)
         while not messages:
             left_s = deadline - time.monotonic()
-            wait_s = min(int(left_s + _ROUNDING_S), _MAX_WAIT_S)
+            # The loop may come to this late: SQS refuses to wait for less than no time.
+            wait_s = min(max(0, int(left_s + _ROUNDING_S)), _MAX_WAIT_S)
             messages += await self._request(min(codec.MAX_ENTRIES, max_messages), wait_s)
             left_s = deadline - time.monotonic()
             if messages or left_s <= 0:

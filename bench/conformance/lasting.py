@@ -23,9 +23,9 @@ from brokers.errors import BrokerError, ChannelMissing, Misuse
 from brokers.protocols import Consumer, Producer
 from brokers.types import Batch, ChannelSpec, Outcome, ProducerSettings, SendReceipt, Settlements
 
-_ROUNDS = 200
+_ROUNDS = 60
 _CLOSINGS, _MOST_BATCHES = 8, 20
-_OVERLAP_S = 0.2
+_OVERLAP_S = 0.1
 """At least: two threads that are done at once have never met."""
 
 
@@ -219,7 +219,7 @@ def _received(here: Room, consumer: Consumer, wanted: set[bytes]) -> set[bytes]:
     deadline = time.monotonic() + here.context.patience_s
     while not wanted <= got and time.monotonic() < deadline:
         try:
-            received = consumer.receive(10, 0.5)
+            received = consumer.receive(10, 1.0)
             got.update(received.payloads)
             if len(received):
                 consumer.acknowledge(received)

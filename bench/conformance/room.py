@@ -83,7 +83,7 @@ class Room:
         found: list[tuple[bytes | None, bytes]] = []
         deadline = time.monotonic() + self.context.patience_s
         while len(set(found)) < count and time.monotonic() < deadline:
-            received = consumer.receive(100, 0.5)
+            received = consumer.receive(100, 1.0)
             found += zip(received.keys, received.payloads, strict=True)
             settle_all(consumer, received)
         return found

@@ -201,14 +201,14 @@ def attributes(context: Context) -> Skipped | None:
 
 
 def close_in_flight(context: Context) -> None:
-    count = 2000
+    count = 1000
     with room(context) as here:
         channel = here.channel()
         producer = here.broker.producer(channel, ProducerSettings())
         parts = []
-        for at in range(0, count, 500):
-            receipt = producer.send(Batch(numbers(500, at), [b"key-%d" % (row % 50) for row in range(500)]))
-            expect(receipt.count == 500, f"a batch of 500 gave {receipt}")
+        for at in range(0, count, 250):
+            receipt = producer.send(Batch(numbers(250, at), [b"key-%d" % (row % 50) for row in range(250)]))
+            expect(receipt.count == 250, f"a batch of 250 gave {receipt}")
         parts.append(producer.close())
         expect(len(producer.close()) == 0, "closing twice settled something twice")
         refuses("sending on a closed producer", Misuse, lambda: producer.send(Batch([b"late"])))
@@ -225,7 +225,7 @@ def _only_what_was_sent(here: Room, channel: str, settled: Settlements, sent: Se
     got: set[bytes] = set()
     deadline = time.monotonic() + here.context.patience_s
     while not sure <= got and time.monotonic() < deadline:
-        received = consumer.receive(500, 0.5)
+        received = consumer.receive(500, 1.0)
         got.update(received.payloads)
         settle_all(consumer, received)
     expect(sure <= got, f"{len(sure - got)} of {len(sure)} acknowledged messages did not arrive")
@@ -274,15 +274,15 @@ def paused(context: Context) -> Skipped | None:
         producer = here.broker.producer(channel, ProducerSettings(timeout_s=10.0))
         here.send(channel, [b"the way is open"])
         with context.pause():
-            producer.send(Batch(numbers(500), [b"key-%d" % (at % 50) for at in range(500)]))
+            producer.send(Batch(numbers(250), [b"key-%d" % (at % 50) for at in range(250)]))
             early = producer.flush(0.5)
             expect(not acknowledged(early), "a broker that does not answer has acknowledged something")
             parts = [early, producer.close()]
-        _all_settled(parts, 500)
+        _all_settled(parts, 250)
         settled = Settlements.concat(parts)
         expect(not acknowledged(settled), "a broker that does not answer has acknowledged something")
         expect(bool((settled.outcomes == Outcome.UNKNOWN).any()), "sends without an answer are not unknown")
-        _only_what_was_sent(here, channel, settled, [*numbers(500), b"the way is open"])
+        _only_what_was_sent(here, channel, settled, [*numbers(250), b"the way is open"])
     return None
 
 

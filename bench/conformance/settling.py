@@ -63,10 +63,10 @@ def final(context: Context) -> Skipped | None:
         consumer = here.consumer(channel)
         got = here.payloads(consumer, 20)
         same(context, numbers(20), got)
-        again = consumer.receive(20, context.lease_s + 0.5)
+        again = consumer.receive(20, context.lease_s + 1.0)
         expect(len(again) == 0, f"{len(again)} acknowledged messages came again to the same consumer")
         consumer.close()
-        again = here.consumer(channel, name="consumer-1").receive(20, context.lease_s + 0.5)
+        again = here.consumer(channel, name="consumer-1").receive(20, context.lease_s + 1.0)
         expect(len(again) == 0, f"{len(again)} acknowledged messages came again to the next consumer")
     return None
 
@@ -106,7 +106,7 @@ def rejected(context: Context) -> Skipped | None:
             return Skipped("the consumer has no reject")
         settled = consumer.reject(received)
         expect(acknowledged(settled) == 1, f"a rejection was not taken: {errors_of(settled)}")
-        again = consumer.receive(10, context.lease_s + 0.5)
+        again = consumer.receive(10, context.lease_s + 1.0)
         expect(len(again) == 0, "a rejected message came again")
     return None
 

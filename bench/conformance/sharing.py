@@ -73,7 +73,7 @@ def dead_letters(context: Context) -> Skipped | None:
             # Where the adapter provides it, receiving is what moves them.
             late = consumer.receive(1, 0.2)
             expect(len(late) == 0, f"a message was delivered more than {_DELIVERIES} times")
-            found = undertaker.receive(10, 0.5)
+            found = undertaker.receive(10, 1.0)
             letters += zip(found.keys, found.payloads, strict=True)
             settle_all(undertaker, found)
         expect(bool(letters), f"after {_DELIVERIES} failed deliveries there is no dead letter")

@@ -498,3 +498,11 @@ def test_nobody_there_is_unreachable_and_secrets_stay_secret() -> None:
         SqsStandard.connect(Endpoint("sqs", f"http://127.0.0.1:{port}", secrets=secrets))
     assert "hunter2" not in str(caught.value)
     assert "hunter2" not in repr(caught.value.__cause__)
+
+
+def test_receive_on_a_busy_machine_is_no_bad_request(standard: SqsStandard, name: str) -> None:
+    """Its time was up before the event loop came to it."""
+    standard.create_channel(ChannelSpec(name))
+    consumer = standard.consumer(name, ConsumerSettings())
+    consumer._loop.events.call_soon_threadsafe(time.sleep, 1.5)
+    assert len(consumer.receive(1, 0.1)) == 0
