@@ -174,3 +174,29 @@ def test_rejected_and_delivered_all_the_same() -> None:
     assert (finding.offenders[0]["seq"], finding.offenders[0]["received_ns"]) == (1, 11)
     record = typed(KEYS, [got(0, 10), got(7, 11)], s1=Outcome.REJECTED)
     assert rejected.delivered_all_the_same(record, record.delivered).violations == 0
+
+
+def test_findings_say_what_they_were_held_against() -> None:
+    record = history(1010, 1110)
+    early = leases.not_early(record, record.delivered, 2e-9)
+    lapsed = leases.in_time(record, record.delivered, 2e-9)
+    late = leases.not_late(record, record.delivered, 2e-9, 3e-9, drained=False)
+    assert early.note == "lease 2e-09 s"
+    assert lapsed.note == "came again because it was not acknowledged in time (legal)"
+    assert late.note == "within 3e-09 s after a lease of 2e-09 s"
+    assert [offender["received_ns"] for offender in lapsed.offenders] == [1110]
+    assert counts.counted(record, record.delivered, all_seen=True).note == ""
+    unsure = counts.counted(record, record.delivered, all_seen=False)
+    assert unsure.note == "some deliveries may not have been written down"
+
+
+def test_only_what_was_delivered_can_come_again() -> None:
+    record = typed([1, 2, 3], [got(0, 10)])
+    finding = leases.not_late(record, record.delivered, LEASE_S, 1e-8, drained=True, max_deliveries=2)
+    assert (finding.observations, [offender["seq"] for offender in finding.offenders]) == (1, [0])
+
+
+def test_of_two_deliveries_the_second_carries_two() -> None:
+    record = typed(KEYS, [got(0, 10, delivery_count=1), got(0, 11, delivery_count=1)])
+    (offender,) = counts.counted(record, record.delivered, all_seen=True).offenders
+    assert (offender["received_ns"], offender["delivery_count"], offender["seen"]) == (11, 1, 2)

@@ -87,3 +87,11 @@ def test_other_producers_are_not_asked() -> None:
     record = typed(KEYS, [got(0, 10), got(2, 30), got(0, 40)])
     finding = waiting.in_order("ordering.while_waiting", record, record.delivered, [1])
     assert (finding.observations, finding.violations) == (0, 0)
+
+
+def test_neither_what_came_before_nor_what_came_after_nor_another_key_counts() -> None:
+    rows = [got(3, 5), got(1, 6), got(2, 10), got(0, 20), got(2, 40), got(3, 50), got(1, 60)]
+    finding = found(typed(KEYS, rows))
+    assert (finding.observations, finding.violations, finding.offenders) == (3, 0, ())
+    overtaken = found(typed(KEYS, [*rows, got(3, 30)]))
+    assert [(offender["seq"], offender["received_ns"]) for offender in overtaken.offenders] == [(2, 40)]
