@@ -11,27 +11,26 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from shutil import rmtree
 from typing import Any
 
 import numpy as np
 
 from brokers.protocols import Broker, Counting
-from brokers.types import ChannelSpec, ConsumerSettings, ProducerSettings
+from brokers.types import ConsumerSettings, ProducerSettings
 from scenarios import schedule
 from scenarios.actors import Sender, Taken, Taker
 from scenarios.base import Worker
+from scenarios.ceiling import ceiling
 from scenarios.history import Writer
+from scenarios.keys import Keys
 from scenarios.schedule import Schedule
+from scenarios.usage import Usage
 
 _FLUSH_S = 30.0
 _WAIT_S = 0.2
 """Longest wait of one receive: how late a window's end may be noticed."""
 _POLL_NS = 500_000
 """A paced producer that waits for its next message looks for answers this often: they are timed when they are seen."""
-_KEY_POOL = 65_536
-_SLICE_BATCHES = 10
-"""Batches that wait on the noop channel while a ceiling is measured: bounds its memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,45 +141,10 @@ def _writer(arguments: Mapping[str, Any]) -> Writer:
     return Writer(Path(arguments["history"]), arguments["name"], arguments["run"])
 
 
-class _Usage:
-    """CPU time between a window's begin and its end, written down as a mark."""
-
-    def __init__(self, worker: Worker, writer: Writer, role: str, window: int) -> None:
-        self._worker, self._writer = worker, writer
-        self._labels = {"role": role, "window": window}
-        self._begin = self._now()
-
-    def _now(self) -> tuple[int, int, int]:
-        return time.monotonic_ns(), self._worker.cpu_ns(), time.thread_time_ns()
-
-    def end(self, **attributes: int) -> None:
-        wall_ns, process_ns, loop_ns = (after - before for after, before in zip(self._now(), self._begin, strict=True))
-        self._writer.mark(
-            "usage", **self._labels, wall_ns=wall_ns, process_cpu_ns=process_ns, loop_cpu_ns=loop_ns, **attributes
-        )
-
-
-class _Keys:
-    """Random keys, drawn once and used again: drawing costs more than sending."""
-
-    def __init__(self, seed: int, keys: int) -> None:
-        self._pool = np.random.default_rng(seed).integers(0, keys, _KEY_POOL)
-        self._at = 0
-
-    def take(self, count: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-        if self._at + count > len(self._pool):
-            self._at = 0
-        if count > len(self._pool):
-            return np.resize(self._pool, count)
-        keys = self._pool[self._at : self._at + count]
-        self._at += count
-        return keys
-
-
 class _Publisher:
     def __init__(self, worker: Worker, broker: Broker, writer: Writer, arguments: Mapping[str, Any]) -> None:
         self._worker, self._broker, self._writer, self._arguments = worker, broker, writer, arguments
-        self._keys = _Keys(arguments["seed"], arguments["keys"])
+        self._keys = Keys(arguments["seed"], arguments["keys"])
         self._senders: dict[int, Sender] = {}
 
     def obey(self, order: Order) -> Any:
@@ -193,7 +157,7 @@ class _Publisher:
             case Pace():
                 return self._pace(order)
             case Price():
-                return _ceiling(self._worker, self._arguments, order, sending=True)
+                return ceiling(self._worker, self._arguments, order.batch, order.seconds, sending=True)
             case Close():
                 for sender in self._senders.values():
                     sender.close()
@@ -204,7 +168,7 @@ class _Publisher:
     def _publish(self, order: Publish) -> int:
         sender, keys, batch, end_ns = self._senders[order.batch], self._keys, order.batch, order.end_ns
         _sleep_until(order.start_ns)
-        usage = _Usage(self._worker, self._writer, "producer", order.window)
+        usage = Usage(self._worker, self._writer, "producer", order.window)
         while time.monotonic_ns() < end_ns:
             sender.send(keys.take(batch))
         usage.end()
@@ -215,7 +179,7 @@ class _Publisher:
         """Whoever is late catches up in full batches; whoever is early sleeps, but not longer than answers may wait."""
         sender, keys = self._senders[order.batch], self._keys
         _sleep_until(order.start_ns)
-        usage = _Usage(self._worker, self._writer, "producer", order.window)
+        usage = Usage(self._worker, self._writer, "producer", order.window)
         for due_ns in schedule.due_ns(
             order.schedule, order.start_ns, producer=order.producer, producers=order.producers, seed=order.seed
         ):
@@ -260,7 +224,7 @@ class _Subscriber:
                     return None
                 return self._broker.backlog(self._channel, self._settings.group)
             case Price():
-                return _ceiling(self._worker, self._arguments, order, sending=False)
+                return ceiling(self._worker, self._arguments, order.batch, order.seconds, sending=False)
             case Close():
                 if self._taker is not None:
                     self._taker.close()
@@ -273,7 +237,7 @@ class _Subscriber:
         received, empty_since_ns = 0, 0
         idle_ns = int(order.idle_s * 1e9)
         _sleep_until(order.start_ns)
-        usage = _Usage(self._worker, self._writer, "consumer", order.window)
+        usage = Usage(self._worker, self._writer, "consumer", order.window)
         early = True
         while order.count is None or received < order.count:
             now_ns = time.monotonic_ns()
@@ -319,66 +283,3 @@ def _sender(broker: Broker, writer: Writer, arguments: Mapping[str, Any], order:
 
 def _sleep_until(monotonic_ns: int) -> None:
     time.sleep(max(0.0, (monotonic_ns - time.monotonic_ns()) / 1e9))
-
-
-class _Ceiling:
-    """A scratch channel on the profile that does nothing, and a scratch history; counts what one side costs.
-
-    CPU time, not wall time: nothing waits here, and what else the machine does must not lower a ceiling.
-    """
-
-    def __init__(self, worker: Worker, arguments: Mapping[str, Any]) -> None:
-        self._directory = Path(arguments["history"]) / f"ceiling-{arguments['name']}"
-        self._broker = worker.connect_noop()
-        self._broker.create_channel(ChannelSpec("ceiling"))
-        self._sent = Writer(self._directory, "sent", arguments["run"])
-        self._taken = Writer(self._directory, "taken", arguments["run"])
-        self._keys = _Keys(arguments["seed"], arguments["keys"])
-        self._sender = _sender(self._broker, self._sent, arguments, OpenProducer("ceiling", 0, 0, 1_000_000))
-        self._taker = Taker(self._broker, "ceiling", self._taken, number=0)
-
-    def send(self, batch: int) -> int:
-        for _ in range(_SLICE_BATCHES):
-            self._sender.send(self._keys.take(batch))
-        return _SLICE_BATCHES * batch
-
-    def take(self, batch: int) -> int:
-        count = 0
-        while len(taken := self._taker.take(batch, 0.0)):
-            self._taker.acknowledge(taken)
-            count += len(taken)
-        return count
-
-    def price(self, batch: int, seconds: float, *, sending: bool) -> float:
-        """Messages a second of one side. The first slice, with its cold paths, is not counted."""
-        self.send(batch)
-        self.take(batch)
-        count = timed_ns = 0
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline or not count:
-            begin_ns = time.thread_time_ns()
-            sent = self.send(batch)
-            between_ns = time.thread_time_ns()
-            self.take(batch)
-            count += sent
-            timed_ns += between_ns - begin_ns if sending else time.thread_time_ns() - between_ns
-        # What is still in memory has to be written too, by either side.
-        begin_ns = time.thread_time_ns()
-        (self._sent if sending else self._taken).close()
-        timed_ns += time.thread_time_ns() - begin_ns
-        return count / max(1, timed_ns) * 1e9
-
-    def close(self) -> None:
-        self._broker.close()
-        self._broker.delete_channel("ceiling")
-        self._sent.close()
-        self._taken.close()
-        rmtree(self._directory)
-
-
-def _ceiling(worker: Worker, arguments: Mapping[str, Any], order: Price, *, sending: bool) -> float:
-    ceiling = _Ceiling(worker, arguments)
-    try:
-        return ceiling.price(order.batch, order.seconds, sending=sending)
-    finally:
-        ceiling.close()

@@ -62,7 +62,7 @@ def test_poisson_gaps_are_exponential_and_follow_the_seed() -> None:
 
 def test_bursts_leave_the_rest_of_a_second_empty() -> None:
     due = all_due(Schedule(1000, 3.0, "bursty"))
-    assert len(due) == 3000
+    assert abs(len(due) - 3000) <= 1
     assert (((due - START) % S) <= 0.2 * S + 1000).all()
 
 
