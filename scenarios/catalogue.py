@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 if TYPE_CHECKING:
     from scenarios.base import Scenario
 
-NAMES: tuple[str, ...] = ("replay", "ordering", "retention", "throughput")
+NAMES: tuple[str, ...] = ("replay", "ordering", "retention", "throughput", "latency")
 
 
 def scenario(name: str) -> Scenario:

@@ -124,8 +124,9 @@ class Fleet:
         _all(self._everyone, Close(), START_S)
         self._context.broker.delete_channel(self._channel)
 
-    def window(self, mode: str, batch: int, window_s: float, *, warmup: bool = False) -> None:
-        """Closed loop: ``publish``, ``consume`` or ``both`` as fast as they can."""
+    def window(self, mode: str, batch: int, window_s: float, *, warmup: bool = False) -> int:
+        """Closed loop: ``publish``, ``consume`` or ``both`` as fast as they can. Returns the messages received."""
+        before = self._received
         start_ns = _soon_ns()
         end_ns = start_ns + int(window_s * 1e9)
         number = next(self._windows)
@@ -153,6 +154,7 @@ class Fleet:
             drained=drained and mode == "consume",
             machine_cores=machine.busy_cores(),
         )
+        return self._received - before
 
     def paced(
         self, purpose: str, batch: int, schedule: Schedule, *, warmup: bool = False, consumers_away_s: float = 0.0

@@ -83,7 +83,7 @@ def timeline(history: History) -> Timeline:
     """Raises ValueError for sends that are not numbered without gaps."""
     settled, deliveries, settles = history.settled, history.deliveries, history.settles
     fine = np.flatnonzero(settled["outcome"] == Outcome.ACKNOWLEDGED)
-    index = _Index(history.sends)
+    index = SendIndex(history.sends)
     rows = index.rows(settled["producer"][fine], settled["seq"][fine])
     settled_ns = settled["settled_ns"][fine]
     published_ns, publish_latency_ns = _in_order(settled_ns, settled_ns - history.sends["intended_ns"][rows])
@@ -107,7 +107,7 @@ def _in_order(times: Column, values: Column) -> tuple[Times, Times]:
     return times, values
 
 
-class _Index:
+class SendIndex:
     """Finds the rows of ``sends`` by producer and sequence number.
 
     Sequence numbers have no gaps, so a message's number over all producers is a sum and finding it one gather.

@@ -13,14 +13,12 @@ are no latencies under a given rate (what the loop held back while it waited, no
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from scenarios import throughput_metrics
 from scenarios.base import Context, Examination, Parameters
-from scenarios.checkers import corruption, duplicates, loss, phantom, record
-from scenarios.checkers.findings import combined
+from scenarios.checkers import delivery
 from scenarios.fleet import Fleet
 from scenarios.history import History
 
@@ -42,7 +40,7 @@ DEFAULTS: Parameters = {
     "ceiling_s": 0.3,
     "drain_s": 20.0,
 }
-PROPERTIES = ("delivery.no_loss", "delivery.intact", "delivery.no_duplicate", "delivery.no_phantom")
+PROPERTIES = delivery.PROPERTIES
 MODES = ("both", "publish", "consume")
 """In this order: what is left of the first is part of the backlog that the last consumes."""
 
@@ -70,20 +68,7 @@ def run(context: Context) -> None:
 
 
 def examine(history: History) -> Examination:
-    parts = [_findings(history, channel) for channel in record.channels(history)]
-    findings = [combined(name, (part[at] for part in parts)) for at, name in enumerate(PROPERTIES)]
-    return Examination(findings, throughput_metrics.metrics(history))
-
-
-def _findings(history: History, channel: str) -> tuple[Any, ...]:
-    """In the order of PROPERTIES."""
-    of = record.of_channel(history, channel)
-    return (
-        loss.lost(of, of.delivered, drained=of.drained()),
-        corruption.altered(of, of.delivered),
-        duplicates.delivered_again(of, of.delivered),
-        phantom.phantoms(of, of.delivered),
-    )
+    return Examination(delivery.findings(history), throughput_metrics.metrics(history))
 
 
 class _Experiment:

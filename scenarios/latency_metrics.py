@@ -1,0 +1,257 @@
+"""The metrics of ``latency``, from its history alone.
+
+A message belongs to the window in which it was due. *Corrected* latencies begin when a message was due: time that it
+waited because its producer was late counts. *Uncorrected* ones begin when it was sent: what a closed loop sees, and
+too good when something stalls. What never arrived has no latency: it is counted beside, and makes a window fail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from brokers.types import Resolution
+from scenarios import journeys, rates
+from scenarios.base import Measured
+from scenarios.history import History
+from scenarios.journeys import NEVER, Journeys, Times
+
+QUANTILES: Mapping[str, float] = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p99.9": 99.9, "p99.99": 99.99, "max": 100.0}
+_FEWEST_BEYOND = 5
+"""A percentile is stated when at least so many samples lie beyond it; the maximum always."""
+_LABELS = ("size", "batch", "producers", "consumers", "partitions", "keys", "shape", "arrivals")
+_GRID_NS = 10_000_000
+_STRETCHES = 10
+"""A window is cut into so many stretches to see whether its latency drifts."""
+_DRIFT_P = 0.01
+_DRIFT_RATIO = 1.5
+
+
+@dataclass(frozen=True, slots=True)
+class Paced:
+    """One window of an open loop, and what became of the messages that were due in it."""
+
+    number: int
+    purpose: str
+    rate: float
+    start_ns: int
+    end_ns: int
+    away_ns: int
+    of: Journeys
+
+    @property
+    def duration_s(self) -> float:
+        return (self.end_ns - self.start_ns) / 1e9
+
+    def received_rate(self) -> float:
+        """Messages a second that were due and received within the window."""
+        return float(np.count_nonzero(self.of.received_ns < self.end_ns)) / self.duration_s
+
+    def lasts(self, limit_ns: float) -> bool:
+        """All was taken and received; 99 of 100 within the limit; at the end nothing older than it was waiting."""
+        if not len(self.of) or (self.of.received_ns == NEVER).any() or (self.of.settled_ns == NEVER).any():
+            return False
+        behind_ns = int(self.of.backlog_age_ns(np.array([self.end_ns]))[0])
+        return behind_ns <= limit_ns and float(np.percentile(_end_to_end(self.of), 99)) <= limit_ns
+
+
+def paced_windows(history: History, *, warmup: bool = False) -> list[Paced]:
+    """The open-loop windows of a history, in order; none where it holds no such experiment."""
+    marks = list(history.events("paced", warmup=warmup))
+    if not marks:
+        return []
+    everything = journeys.of_history(history)
+    return [
+        Paced(
+            number=mark["window"],
+            purpose=mark["purpose"],
+            rate=mark["rate"],
+            start_ns=mark["start_ns"],
+            end_ns=mark["end_ns"],
+            away_ns=int(mark["consumers_away_s"] * 1e9),
+            of=everything.due_within(mark["start_ns"], mark["end_ns"]),
+        )
+        for mark in marks
+    ]
+
+
+def metrics(history: History) -> list[Measured]:
+    """Empty where the history holds no experiment of this sort."""
+    about = next(iter(history.events("latency")), None)
+    windows = paced_windows(history)
+    if about is None or not windows:
+        return []
+    parameters = about["parameters"]
+    common = {name: parameters[name] for name in _LABELS}
+    limit_ns = float(parameters["latency_limit_ms"]) * 1e6
+    by_flush = about["settle_resolution"] == Resolution.FLUSH.value
+    found: list[Measured] = []
+    steady = [window for window in windows if window.purpose != "backlog"]
+    for rate in dict.fromkeys(window.rate for window in steady):
+        ours = [window for window in steady if window.rate == rate]
+        found += _at_rate(history, ours, {**common, "rate": round(rate)}, limit_ns, by_flush=by_flush)
+    found += _sustainable(history, steady, common, limit_ns)
+    for window in windows:
+        if window.purpose == "backlog":
+            found += _backlog(window, common, limit_ns)
+    return [metric for metric in found if metric.samples]
+
+
+def _at_rate(
+    history: History, windows: Sequence[Paced], labels: Mapping[str, Any], limit_ns: float, *, by_flush: bool
+) -> Iterable[Measured]:
+    """Everything that one rate showed; one sample a window."""
+    limited = "generator" if any(limited_by_generator(history, window, limit_ns) for window in windows) else ""
+    lasted = [window.lasts(limit_ns) for window in windows]
+    note = f"lasted in {sum(lasted)} of {len(windows)} windows"
+    received = tuple(window.received_rate() for window in windows)
+    yield Measured("goodput", "msg/s", received, labels, limited_by=limited, note=note)
+    for corrected in (True, False):
+        of = {**labels, "from": "due" if corrected else "sent"}
+        yield from _quantiles("end_to_end_latency", windows, of, limited, _Ends.RECEIVED)
+        if not by_flush:
+            yield from _quantiles("publish_latency", windows, of, limited, _Ends.SETTLED)
+    yield from _quantiles("schedule_lag", windows, {**labels, "from": "due"}, "", _Ends.SENT)
+    grids = [np.arange(window.start_ns, window.end_ns, _GRID_NS) for window in windows]
+    pairs = list(zip(windows, grids, strict=True))
+    yield Measured(
+        "consumer_lag",
+        "messages",
+        tuple(float(window.of.backlog(grid).max()) for window, grid in pairs),
+        labels,
+        better="lower",
+        note="the most that waited at any of 100 looks a second",
+    )
+    yield Measured(
+        "backlog_age",
+        "ms",
+        tuple(float(window.of.backlog_age_ns(grid).max()) / 1e6 for window, grid in pairs),
+        labels,
+        better="lower",
+        note="the oldest that waited at any of 100 looks a second",
+    )
+    usages = [(window, rates.usage(history, "producer", _plain(window))) for window in windows]
+    yield Measured(
+        "client_cpu",
+        "cores",
+        tuple(spent.cores for _, spent in usages if spent is not None),
+        {**labels, "role": "producer"},
+        note="all threads of the load processes, client library included",
+    )
+    pauses = [sum(mark["gc_ns"] for mark in history.events("usage", window=window.number)) / 1e6 for window in windows]
+    yield Measured(
+        "gc_pauses",
+        "ms",
+        tuple(pauses),
+        labels,
+        better="lower",
+        note="garbage collection of all load processes together",
+    )
+
+
+class _Ends:
+    """Columns in which a latency may end."""
+
+    SENT, SETTLED, RECEIVED = "sent_ns", "settled_ns", "received_ns"
+
+
+def _quantiles(
+    name: str, windows: Sequence[Paced], labels: Mapping[str, Any], limited: str, end: str
+) -> Iterable[Measured]:
+    """One metric for each percentile that has enough samples beyond it, in every window."""
+    parts = [latencies_ns(window.of, end, corrected=labels["from"] == "due") for window in windows]
+    fewest = min(len(part) for part in parts)
+    missing = sum(len(window.of) for window in windows) - sum(len(part) for part in parts)
+    note = f"{sum(len(part) for part in parts):,} samples; {missing:,} never came; {_drift(parts)}"
+    for quantile, percent in QUANTILES.items():
+        if fewest and (percent == 100.0 or fewest * (1 - percent / 100) >= _FEWEST_BEYOND):
+            values = tuple(float(np.percentile(part, percent)) / 1e6 for part in parts)
+            of = {**labels, "quantile": quantile}
+            yield Measured(name, "ms", values, of, better="lower", limited_by=limited, note=note)
+
+
+def latencies_ns(of: Journeys, end: str, *, corrected: bool) -> Times:
+    """From due (``corrected``) or sent until ``end`` (a column of Journeys); what never came is left out."""
+    ends: Times = getattr(of, end)
+    came = ends != NEVER
+    begins = of.due_ns if corrected else of.sent_ns
+    values: Times = np.maximum(ends[came] - begins[came], 0)
+    return values
+
+
+def _end_to_end(of: Journeys) -> Times:
+    return latencies_ns(of, _Ends.RECEIVED, corrected=True)
+
+
+def _drift(parts: Sequence[Times]) -> str:
+    """Whether latency climbs within a window, by Kendall's rank correlation of ten medians with time."""
+    climbing = 0
+    for part in parts:
+        if len(part) < 10 * _STRETCHES:
+            continue
+        medians = np.array([np.median(stretch) for stretch in np.array_split(part, _STRETCHES)])
+        correlation, p = stats.kendalltau(np.arange(_STRETCHES), medians)
+        if correlation > 0 and p < _DRIFT_P and medians[-1] > _DRIFT_RATIO * max(1.0, medians[0]):
+            climbing += 1
+    return f"climbing within {climbing} of {len(parts)} windows" if climbing else "steady"
+
+
+def limited_by_generator(history: History, window: Paced, limit_ns: float) -> bool:
+    """The producers had no core left, or sent one in a hundred later than the limit though the broker took them."""
+    spent = rates.usage(history, "producer", _plain(window))
+    saturated = spent is not None and spent.busiest >= rates.SATURATED
+    lag_ns = latencies_ns(window.of, _Ends.SENT, corrected=True)
+    late = bool(len(lag_ns)) and float(np.percentile(lag_ns, 99)) > limit_ns
+    return saturated and late
+
+
+def _plain(window: Paced) -> rates.Window:
+    return rates.Window(window.number, "paced", 0, False, window.start_ns, window.end_ns, False)
+
+
+def _sustainable(
+    history: History, windows: Sequence[Paced], labels: Mapping[str, Any], limit_ns: float
+) -> Iterable[Measured]:
+    """The highest rate of which every window lasted, where it was tried more than once if any was."""
+    tried: dict[float, list[bool]] = {}
+    for window in windows:
+        tried.setdefault(window.rate, []).append(window.lasts(limit_ns))
+    most = max(map(len, tried.values()))
+    lasting = [rate for rate, lasted in tried.items() if all(lasted) and len(lasted) >= min(2, most)]
+    if not lasting:
+        return
+    best = max(lasting)
+    above = sorted(rate for rate, lasted in tried.items() if rate > best and not all(lasted))
+    first = [window for window in windows if above and window.rate == above[0]]
+    limited = any(limited_by_generator(history, window, limit_ns) for window in first)
+    beyond = f"{above[0]:,.0f} did not last" if above else "no higher rate failed: the true one may be higher"
+    yield Measured(
+        "sustainable_rate",
+        "msg/s",
+        tuple(window.received_rate() for window in windows if window.rate == best),
+        {**labels, "limit_ms": limit_ns / 1e6},
+        better="higher",
+        limited_by="generator" if limited else "",
+        note=f"{best:,.0f} asked for; lasted in all of {len(tried[best])} windows of {windows[0].duration_s:g} s "
+        f"(99th percentile and backlog within {limit_ns / 1e6:g} ms); {beyond}",
+    )
+
+
+def _backlog(window: Paced, labels: Mapping[str, Any], limit_ns: float) -> Iterable[Measured]:
+    """How long consumers that were away need until nothing older than the limit waits, while producers go on."""
+    begin_ns = window.start_ns + window.away_ns
+    grid = np.arange(begin_ns, window.end_ns, _GRID_NS)
+    of = {**labels, "rate": round(window.rate)}
+    waiting = int(window.of.backlog(np.array([begin_ns]))[0])
+    caught_up = np.flatnonzero(window.of.backlog_age_ns(grid) <= limit_ns)
+    note = f"{waiting:,} messages waited; {window.rate:,.0f} more a second came meanwhile"
+    yield Measured("backlog_taken", "messages", (float(waiting),), of, note="what consumers found when they came")
+    if len(caught_up):
+        seconds = max(float(caught_up[0]) * _GRID_NS, float(_GRID_NS)) / 1e9
+        taken = float(np.count_nonzero(window.of.received_ns < begin_ns + seconds * 1e9))
+        yield Measured("catch_up_time", "s", (seconds,), of, better="lower", note=note)
+        yield Measured("catch_up_rate", "msg/s", (taken / seconds,), of, better="higher", note=note)
