@@ -175,6 +175,27 @@ def verify(
 
 
 @app.command()
+def calibrate(
+    profile: Annotated[str, typer.Option("--profile", help="noop, kafka, kafka-share, redis-streams or sqs-standard.")],
+    engine: Engine = EngineChoice.AUTO,
+    repeats: Annotated[int, typer.Option(help="Windows of each side that count.", min=3)] = 3,
+    seconds: Annotated[float, typer.Option(help="Length of a window.")] = 3.0,
+    warmup: Annotated[float, typer.Option(help="Before each window, in seconds.")] = 1.5,
+    quiet: Quietly = False,
+    as_json: Json = False,
+) -> None:
+    """Compare the load engine with what one would otherwise use, in turns on one engine."""
+    from bench import calibrate as calibration
+
+    def say(line: str) -> None:
+        if not (quiet or as_json):
+            typer.echo(line, err=True)
+
+    found = calibration.calibrate(calibration.Wish(profile, engine, repeats, seconds, warmup), say)
+    typer.echo(json.dumps(calibration.as_json(found), indent=1) if as_json else calibration.text(found))
+
+
+@app.command()
 def selftest(
     messages: Annotated[int, typer.Option(help="One of so many messages is hit.", min=1000)] = 1_000_000,
     quiet: Quietly = False,

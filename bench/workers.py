@@ -25,6 +25,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Self
 
+import psutil
+
 from brokers import registry
 from brokers.errors import BrokerError
 from brokers.protocols import Broker
@@ -47,7 +49,7 @@ class Processes:
     def __init__(self) -> None:
         self._started: list[LoadProcess] = []
 
-    def start(self, body: str, profile: str, endpoint: Endpoint, arguments: Mapping[str, Any]) -> LoadProcess:
+    def start(self, body: str, profile: str, endpoint: Endpoint, arguments: Mapping[str, Any]) -> Handle:
         begin: Start = (body, profile, endpoint, dict(arguments))
         in_process = registry.adapter(profile).broker is None
         process = _start_thread(begin) if in_process else _start_process(begin)
@@ -65,7 +67,7 @@ class Processes:
         self.close()
 
 
-def _start_process(begin: Start) -> _Handle:
+def _start_process(begin: Start) -> Handle:
     ours, theirs = socket.socketpair()
     with theirs:
         process = subprocess.Popen(
@@ -74,12 +76,12 @@ def _start_process(begin: Start) -> _Handle:
             pass_fds=(theirs.fileno(),),
             env=os.environ | {"PYTHONPATH": os.pathsep.join([_HERE, os.environ.get("PYTHONPATH", "")])},
         )
-    handle = _Handle(begin[0], Connection(ours.detach()), process)
+    handle = Handle(begin[0], Connection(ours.detach()), process)
     handle.order(begin)
     return handle
 
 
-def _start_thread(begin: Start) -> _Handle:
+def _start_thread(begin: Start) -> Handle:
     ours, theirs = socket.socketpair()
     wire = Connection(theirs.detach())
 
@@ -87,13 +89,13 @@ def _start_thread(begin: Start) -> _Handle:
         wire.recv()
         _execute(begin, wire, time.thread_time_ns, gone=lambda: None)
 
-    handle = _Handle(begin[0], Connection(ours.detach()), None)
+    handle = Handle(begin[0], Connection(ours.detach()), None)
     handle.order(())
     threading.Thread(target=work, name=begin[0], daemon=True).start()
     return handle
 
 
-class _Handle:
+class Handle:
     """The starter's side. ``process`` is None for a thread, which ends when it next looks at its socket."""
 
     def __init__(self, body: str, wire: Connection, process: subprocess.Popen[bytes] | None) -> None:
@@ -111,6 +113,13 @@ class _Handle:
             return content
         self.kill()
         raise LoadFailed(content if kind == _FAILED else f"load process {self._body} ended without a report")
+
+    def cpu_s(self) -> float:
+        """User and system time of the process so far, all threads. 0.0 for a thread of this process."""
+        if self._process is None:
+            return 0.0
+        times = psutil.Process(self._process.pid).cpu_times()
+        return times.user + times.system
 
     def wait(self, timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,7 @@ class OpenConsumer:
 
     channel: str
     number: int
+    group: str = "brokerbench"
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +214,7 @@ class _Subscriber:
         match order:
             case OpenConsumer():
                 self._channel = order.channel
+                self._settings = replace(self._settings, group=order.group)
                 self._taker = Taker(
                     self._broker, order.channel, self._writer, number=order.number, settings=self._settings
                 )

@@ -35,6 +35,17 @@ def jars(spec: EngineSpec) -> str:
     return "".join(sorted(lines, key=lambda line: line.split()[1]))
 
 
+def kafka_tools() -> str:
+    """One line: what the tools need besides, Kafka brings."""
+    from jgo.maven import MavenContext
+
+    with tempfile.TemporaryDirectory(prefix="brokerbench-lock-") as scratch:
+        context = MavenContext(repo_cache=Path(scratch), local_repos=[], timeout=30)
+        project = context.project("org.apache.kafka", "kafka-tools")
+        jar = project.at_version(KAFKA.version).artifact().resolve()
+        return f"{hashlib.sha256(jar.read_bytes()).hexdigest()}  org.apache.kafka:kafka-tools:{KAFKA.version}\n"
+
+
 def localstack() -> None:
     """Names, versions and hashes, for every supported Python."""
     command = [sys.executable, "-m", "uv", "pip", "compile", "-", "--universal", "--python-version", "3.11"]
@@ -47,4 +58,5 @@ def localstack() -> None:
 if __name__ == "__main__":
     for spec in (KAFKA, ELASTICMQ):
         prepare.lock_of(spec).write_text(jars(spec), encoding="utf-8")
+    (prepare.LOCKS / f"kafka-tools-{KAFKA.version}.sha256").write_text(kafka_tools(), encoding="utf-8")
     localstack()

@@ -105,6 +105,13 @@ def kafka() -> Path:
     return jars_of(KAFKA).fetched()
 
 
+def kafka_tools() -> Path:
+    """Directory of the jar with Kafka's own performance tools; the jars they need are Kafka's."""
+    name = f"kafka-tools-{KAFKA.version}"
+    lock = LOCKS / f"{name}.sha256"
+    return Part(name, lock, lambda target: _jars(lock, target)).fetched()
+
+
 def elasticmq() -> Path:
     """Directory of ElasticMQ's jars."""
     return jars_of(ELASTICMQ).fetched()

@@ -1,0 +1,247 @@
+"""Is this harness as fast as what a user would otherwise use? Both, in turns, on one engine in the same minutes.
+
+A round gives each side one window; sides take turns at being first. The first round warms up broker and machine
+and is kept apart. A ratio is own over peer, with the interval of ``scenarios/comparison.py``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, astuple, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench import contests, own_side, ready, store
+from bench.engines.base import EngineChoice
+from bench.engines.start import channel_prefix, start_engines
+from bench.errors import BadInput, CheckFailed, EngineUnavailable
+from bench.ground import Contest, Ground, Side
+from bench.guard import Guard
+from bench.own_side import Load, OwnSide, Sample, Verified
+from bench.workers import Processes
+from brokers import registry
+from brokers.errors import AdapterUnavailable
+from scenarios.comparison import compare, interval
+
+NOOP = "noop"
+NOOP_BAR = 1_000_000.0
+"""Messages a second that one process should stamp, record and verify."""
+_LOADS = {"sqs-standard": Load(1024, 100, 200), NOOP: Load(1024, 1000, 100_000)}
+_USUAL = Load(1024, 1000, 100_000)
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """``repeats``: windows of each side that count; 3 at least."""
+
+    profile: str
+    engine: EngineChoice
+    repeats: int
+    seconds: float
+    warmup_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One side: its samples, and where their geometric mean lies."""
+
+    name: str
+    command: str
+    rates: Sequence[float]
+    low: float
+    high: float
+    cpu_us: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """Own over peer. ``met``: ratio and CPU reach their bars; None without a bar."""
+
+    peer: str
+    ratio: float
+    low: float
+    high: float
+    bar: float | None
+    met: bool | None
+    cpu_ratio: float | None
+    most_cpu: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """``ratios`` compare the first of ``sides``, this harness, with each other."""
+
+    work: str
+    settings: Mapping[str, str]
+    sides: Sequence[Measured]
+    ratios: Sequence[Ratio]
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    profile: str
+    engine: str
+    version: str
+    cores: int
+    works: Sequence[Work]
+    verified: Verified
+
+
+def calibrate(wish: Wish, tell: Tell) -> Calibration:
+    """Raises BadInput, EngineUnavailable, and CheckFailed when this side's own messages do not verify."""
+    if wish.profile not in contests.PROFILES and wish.profile != NOOP:
+        raise BadInput(
+            f"no peer is known for {wish.profile}; there are some for {', '.join(contests.PROFILES)}, {NOOP}"
+        )
+    if wish.repeats < 3 or wish.seconds <= 0 or wish.warmup_s <= 0:
+        raise BadInput("3 repeats and windows above 0 s are the least")
+    wanted = _LOADS.get(wish.profile, _USUAL)
+    with Guard.start(store.new_run_id(datetime.now(UTC))) as guard:
+        directory = guard.directory("calibrate")
+        if wish.profile == NOOP:
+            return _noop(wish, wanted, directory, tell)
+        with _ground(wish, wanted, guard, directory) as (ground, engine, version):
+            works = [
+                _contest(contest, wish, tell)
+                for opened in contests.PROFILES[wish.profile]
+                for contest in opened(ground)
+            ]
+            ground.own.close()
+        checked = own_side.verified(directory / "history")
+    _require_verified(checked)
+    return Calibration(wish.profile, engine, version, os.cpu_count() or 1, works, checked)
+
+
+@contextmanager
+def _ground(wish: Wish, wanted: Load, guard: Guard, directory: Path) -> Iterator[tuple[Ground, str, str]]:
+    try:
+        adapter = registry.adapter(wish.profile)
+        registry.load(wish.profile)
+    except AdapterUnavailable as problem:
+        raise EngineUnavailable(str(problem)) from None
+    assert adapter.broker is not None, "what has peers has a broker"
+    prefix = channel_prefix(guard.run_id)
+    engine = start_engines([adapter.broker], wish.engine, directory, guard)[adapter.broker]
+    try:
+        version = ready.prove(wish.profile, engine.endpoint, f"{prefix}ready")
+        broker = registry.connect(wish.profile, engine.endpoint)
+        with Processes() as load:
+            own = OwnSide(load, wish.profile, engine.endpoint, directory / "history", wanted)
+            ground = Ground(
+                wish.profile,
+                engine.endpoint,
+                broker,
+                guard,
+                own,
+                wanted,
+                directory,
+                prefix,
+                wish.warmup_s,
+                wish.seconds,
+            )
+            yield ground, f"{engine.spec.product} ({engine.kind})", version
+        broker.close()
+    except ready.NotReady as problem:
+        raise EngineUnavailable(f"an engine started and does not work: {problem}") from problem
+    finally:
+        engine.stop()
+
+
+def _contest(contest: Contest, wish: Wish, tell: Tell) -> Work:
+    sides = [contest.own, *contest.peers]
+    samples: dict[str, list[Sample]] = {side.name: [] for side in sides}
+    for at in range(wish.repeats + 1):
+        for side in sides[at % len(sides) :] + sides[: at % len(sides)]:
+            sample = side.measure()
+            tell(f"{contest.work}, {'warm-up' if not at else f'round {at}'}: {side.name} {sample.rate:,.0f} messages/s")
+            if at:
+                samples[side.name].append(sample)
+    measured = [_measured(side, samples[side.name]) for side in sides]
+    ratios = [_ratio(contest, measured[0], peer) for peer in measured[1:]]
+    return Work(contest.work, contest.settings, measured, ratios)
+
+
+def _measured(side: Side, samples: Sequence[Sample]) -> Measured:
+    rates = [sample.rate for sample in samples]
+    cpu = [sample.cpu_us for sample in samples if sample.cpu_us is not None]
+    low, high = interval(rates)
+    return Measured(side.name, side.command, rates, low, high, sum(cpu) / len(cpu) if cpu else None)
+
+
+def _ratio(contest: Contest, own: Measured, peer: Measured) -> Ratio:
+    found = compare(peer.rates, own.rates)
+    bar, most_cpu = contest.bars.get(peer.name), contest.most_cpu
+    cpu = own.cpu_us / peer.cpu_us if own.cpu_us is not None and peer.cpu_us else None
+    met = None
+    if bar is not None:
+        met = found.ratio >= bar and (most_cpu is None or (cpu is not None and cpu <= most_cpu))
+    return Ratio(peer.name, found.ratio, found.low, found.high, bar, met, cpu, most_cpu)
+
+
+def _noop(wish: Wish, wanted: Load, directory: Path, tell: Tell) -> Calibration:
+    """No peer: an absolute bar. The bar stands in for the other side of the ratio."""
+    samples, checks = [], []
+    for at in range(wish.repeats):
+        sample, checked = own_side.noop(directory / str(at), wanted, wish.warmup_s, wish.seconds)
+        tell(f"round {at + 1}: {sample.rate:,.0f} messages/s, {sample.cpu_us:.3f} us of CPU a message")
+        _require_verified(checked)
+        samples.append(sample)
+        checks.append(checked)
+    command = f"bench.own_side:noop size={wanted.size} batch={wanted.batch}, one process, one thread"
+    own = _measured(Side("brokerbench", command, lambda: samples[0]), samples)
+    mean = float(np.exp(np.mean(np.log(own.rates)))) / NOOP_BAR
+    ratio = Ratio("the bar", mean, own.low / NOOP_BAR, own.high / NOOP_BAR, 1.0, mean >= 1.0, None, None)
+    work = Work("stamp, record, verify", {"bar": f"{NOOP_BAR:,.0f} messages/s"}, [own], [ratio])
+    total = Verified(*(sum(column) for column in zip(*map(astuple, checks), strict=True)))
+    return Calibration(NOOP, "none", "noop", os.cpu_count() or 1, [work], total)
+
+
+def _require_verified(found: Verified) -> None:
+    wrong = {
+        "sends that were not acknowledged": found.sent - found.acknowledged,
+        "deliveries that were not intact": found.received - found.intact,
+        "deliveries that came again": found.again,
+    }
+    if any(wrong.values()) or not found.sent:
+        raise CheckFailed(f"nothing is compared: of {found.sent} messages sent and {found.received} received, {wrong}")
+
+
+def as_json(found: Calibration) -> dict[str, Any]:
+    return asdict(found)
+
+
+def text(found: Calibration) -> str:
+    """A table a work, the commands behind it."""
+    lines = [f"{found.profile} on {found.engine} {found.version}, {found.cores} cores for broker and clients"]
+    for work in found.works:
+        settings = ", ".join(f"{name}: {value}" for name, value in work.settings.items())
+        lines += ["", f"{work.work} ({settings})"]
+        lines += [_side_line(side) for side in work.sides]
+        lines += [_ratio_line(ratio) for ratio in work.ratios]
+        lines += [f"    {side.name}: {side.command}" for side in work.sides]
+    checked = found.verified
+    lines += ["", f"verified: {checked.acknowledged:,} acknowledged, {checked.received:,} received, all of them intact"]
+    return "\n".join(lines)
+
+
+def _side_line(side: Measured) -> str:
+    mean = float(np.exp(np.mean(np.log(side.rates))))
+    cpu = f", {side.cpu_us:.2f} us of client CPU a message" if side.cpu_us is not None else ""
+    return f"  {side.name:<26} {mean:>11,.0f} messages/s ({side.low:,.0f} to {side.high:,.0f}){cpu}"
+
+
+def _ratio_line(ratio: Ratio) -> str:
+    line = f"  against {ratio.peer}: {ratio.ratio:.2f} x ({ratio.low:.2f} to {ratio.high:.2f})"
+    if ratio.cpu_ratio is not None:
+        line += f", CPU {ratio.cpu_ratio:.2f} x"
+    if ratio.bar is None:
+        return line
+    bar = f"{ratio.bar:g} x" + (f", CPU at most {ratio.most_cpu:g} x" if ratio.most_cpu is not None else "")
+    return f"{line}; bar {bar}: {'met' if ratio.met else 'MISSED'}"

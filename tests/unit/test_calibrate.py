@@ -1,0 +1,97 @@
+"""Calibration: what a ratio says, what the tools' output means, and that both sides run and print it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from bench import calibrate, contests_kafka, own_side
+from bench.calibrate import Measured, Wish
+from bench.cli import app
+from bench.engines.base import EngineChoice
+from bench.errors import BadInput, CheckFailed
+from bench.ground import Contest, Side
+from bench.own_side import Load, Sample, Verified
+
+
+def _side(name: str, rate: float, cpu_us: float | None = None) -> Measured:
+    return calibrate._measured(
+        Side(name, "", lambda: Sample(rate)), [Sample(rate * noise, cpu_us) for noise in (0.99, 1.0, 1.01)]
+    )
+
+
+def _contest(bars: dict[str, float], most_cpu: float | None = None) -> Contest:
+    return Contest("publish", {}, Side("brokerbench", "", lambda: Sample(1.0)), (), bars, most_cpu)
+
+
+def test_a_ratio_is_own_over_peer_with_an_interval_around_it() -> None:
+    found = calibrate._ratio(_contest({"tool": 1.2}), _side("brokerbench", 1300.0), _side("tool", 1000.0))
+    assert found.low < 1.3 < found.high
+    assert found.ratio == pytest.approx(1.3)
+    assert found.met
+
+
+def test_below_its_bar_a_ratio_is_missed_and_without_one_it_is_neither() -> None:
+    own, peer = _side("brokerbench", 1100.0), _side("tool", 1000.0)
+    assert calibrate._ratio(_contest({"tool": 1.2}), own, peer).met is False
+    assert calibrate._ratio(_contest({}), own, peer).met is None
+
+
+@pytest.mark.parametrize(("own_cpu_us", "met"), [(105.0, True), (120.0, False), (None, False)])
+def test_cpu_has_a_bar_of_its_own(own_cpu_us: float | None, met: bool) -> None:
+    own, peer = _side("brokerbench", 1000.0, own_cpu_us), _side("loop", 1000.0, 100.0)
+    assert calibrate._ratio(_contest({"loop": 0.97}, 1.1), own, peer).met is met
+
+
+@pytest.mark.parametrize(
+    "found",
+    [Verified(10, 9, 10, 10, 0), Verified(10, 10, 10, 9, 0), Verified(10, 10, 10, 10, 1), Verified(0, 0, 0, 0, 0)],
+)
+def test_nothing_is_compared_unless_this_side_s_messages_verify(found: Verified) -> None:
+    with pytest.raises(CheckFailed):
+        calibrate._require_verified(found)
+
+
+def test_the_consumer_tool_s_rate_is_of_what_came_after_the_warm_up() -> None:
+    row = "2026-01-31 12:00:{at}, 0, 1.0, 1.0, {count}, 1.0, 0, 0, 1.0, 1.0"
+    rows = [("00:900", 500), ("01:000", 1000), ("01:500", 3000), ("02:000", 6000)]
+    text = "\n".join(row.format(at=at, count=count) for at, count in rows)
+    assert contests_kafka._perf_rate(text, warmup=1000).rate == pytest.approx(5000.0)
+    with pytest.raises(CheckFailed, match="told too little"):
+        contests_kafka._perf_rate(text, warmup=5000)
+
+
+def test_a_history_s_copies_and_damage_are_counted(tmp_path: Path) -> None:
+    sample, found = own_side.noop(tmp_path / "noop", Load(256, 100, 1000), 0.01, 0.05)
+    assert sample.rate > 0
+    assert found.sent == found.acknowledged == found.received == found.intact > 0
+    assert found.again == 0
+
+
+@pytest.mark.parametrize("wish", [("memory", 3, 1.0), ("noop", 2, 1.0), ("noop", 3, 0.0)])
+def test_what_cannot_be_compared_is_refused(wish: tuple[str, int, float]) -> None:
+    profile, repeats, seconds = wish
+    with pytest.raises(BadInput):
+        calibrate.calibrate(Wish(profile, EngineChoice.NATIVE, repeats, seconds, 0.1), lambda line: None)
+
+
+def test_noop_is_measured_against_its_bar() -> None:
+    done = CliRunner().invoke(app, ["calibrate", "--profile", "noop", "--seconds", "0.1", "--warmup", "0.05", "-q"])
+    assert done.exit_code == 0, done.output
+    assert "against the bar" in done.output
+    assert "all of them intact" in done.output
+
+
+@pytest.mark.engine
+def test_redis_is_measured_against_plain_clients() -> None:
+    arguments = ["calibrate", "--profile", "redis-streams", "--engine", "native", "--seconds", "0.1", "--warmup", "0.1"]
+    done = CliRunner().invoke(app, [*arguments, "--json"])
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.output)
+    (work,) = found["works"]
+    assert {"redis-py pipeline", "pack_commands loop"} <= {ratio["peer"] for ratio in work["ratios"]}
+    assert all(ratio["low"] <= ratio["ratio"] <= ratio["high"] for ratio in work["ratios"])
+    assert found["verified"]["sent"] == found["verified"]["acknowledged"] > 0
