@@ -212,11 +212,11 @@ def _noop(directory: Path, wanted: Load, seconds: float) -> Sample:
     broker = registry.connect("noop", Endpoint("noop", "noop://calibrate"))
     keys = np.random.default_rng(SEED).integers(0, KEYS, wanted.batch)
     messages = 0
-    begin_s, begin_cpu_s = time.perf_counter(), time.process_time()
     with history.Writer(directory, "noop", RUN) as writer:
         sender = Sender(broker, "calibrate", writer, number=0, run=RUN, seed=SEED, size=wanted.size)
         taker = Taker(broker, "calibrate", writer, number=0)
-        while time.perf_counter() - begin_s < seconds:
+        begin_s, begin_cpu_s = time.perf_counter(), time.process_time()
+        while not messages or time.perf_counter() - begin_s < seconds:
             for _ in range(_NOOP_SLICE):
                 sender.send(keys)
             while len(taken := taker.take(wanted.batch, 0.0)):
