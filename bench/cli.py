@@ -198,6 +198,7 @@ def calibrate(
 @app.command()
 def selftest(
     messages: Annotated[int, typer.Option(help="One of so many messages is hit.", min=1000)] = 1_000_000,
+    histories: Annotated[int, typer.Option(help="So many clean histories are judged.", min=0)] = 1000,
     quiet: Quietly = False,
     as_json: Json = False,
 ) -> None:
@@ -206,7 +207,7 @@ def selftest(
     from bench.selftest import run as trial
 
     with progress.one_bar(quiet or as_json) as tell:
-        outcome = trial.run(messages, tell)
+        outcome = trial.run(messages, histories, tell)
     typer.echo(json.dumps(trial.as_json(outcome), indent=1) if as_json else trial.text(outcome))
     if outcome.problems:
         raise errors.CheckFailed(f"the self-test fails: {'; '.join(outcome.problems)}")

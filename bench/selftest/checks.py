@@ -144,6 +144,13 @@ def _lease_s(whole: Record) -> float:
     return float(next(whole.history.events("phase", channel=whole.channel))["lease_s"])
 
 
+def _comes_back(whole: Record, group: Delivered) -> Finding:
+    if list(whole.history.events("phase", channel=whole.channel, lapses=True)):
+        reason = "who holds an earlier message of the key until its lease ends may keep a released one waiting"
+        return Finding("", not_testable=reason)
+    return redelivery.comes_back(whole, group, _lease_s(whole), drained=whole.drained())
+
+
 def _replayed(whole: Record, attempt: replay.Attempt) -> Delivered:
     return whole.delivered.to([int(attempt["reader"])])
 
@@ -164,9 +171,7 @@ CHECKS: Mapping[str, Check] = {
     "ordering.after_redelivery": _of_group(
         lambda whole, group: order.after_release("ordering.after_redelivery", whole, group, _producers(whole))
     ),
-    "redelivery.after_release": _of_group(
-        lambda whole, group: redelivery.comes_back(whole, group, _lease_s(whole), drained=whole.drained())
-    ),
+    "redelivery.after_release": _of_group(_comes_back),
     "redelivery.not_early": _of_group(lambda whole, group: leases.not_early(whole, group, _lease_s(whole))),
     "redelivery.not_late": _of_group(
         lambda whole, group: leases.not_late(whole, group, _lease_s(whole), TOLERANCE_S, drained=whole.drained())

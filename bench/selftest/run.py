@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from bench.selftest import matrix
+from bench.selftest import clean, matrix
 from bench.selftest.cases import CASES, CROSS
+from bench.selftest.clean import Alarm
 from bench.selftest.matrix import Matrix, Row, Tell
 
-MILLION = 1_000_000
+_CLEAN_SHARE = 0.1
+"""Of the time that it takes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
+    """``messages``: among which one was hit. ``histories``: clean ones that were judged."""
+
     messages: int
     matrix: Matrix
+    histories: int
+    alarms: Sequence[Alarm]
 
     @property
     def problems(self) -> list[str]:
@@ -33,17 +39,23 @@ class Outcome:
                 for silence in self.matrix.silences
                 for name, count in silence.alarms.items()
             ),
+            *(f"{alarm.checker} finds {alarm.violations} in the clean history {alarm.seed}" for alarm in self.alarms),
         ]
 
 
-def run(messages: int, tell: Tell) -> Outcome:
+def run(messages: int, histories: int, tell: Tell) -> Outcome:
     with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool:
-        return Outcome(messages, matrix.measure(messages, pool, tell))
+        alarms = clean.search(histories, pool, lambda share, doing: tell(share * _CLEAN_SHARE, doing))
+        measured = matrix.measure(
+            messages, pool, lambda share, doing: tell(_CLEAN_SHARE + share * (1 - _CLEAN_SHARE), doing)
+        )
+        return Outcome(messages, measured, histories, alarms)
 
 
 def as_json(outcome: Outcome) -> dict[str, Any]:
     return {
         "messages": outcome.messages,
+        "false_alarms": {"histories": outcome.histories, "alarms": [asdict(alarm) for alarm in outcome.alarms]},
         "faults": [_row_as_json(row) for row in outcome.matrix.rows],
         "problems": outcome.problems,
     }
@@ -74,5 +86,7 @@ def text(outcome: Outcome) -> str:
             f"{row.fault.value:<{width}}  {mark:<9}  {row.checker} "
             f"({row.single.found()} of {len(row.single.seeded)}){others}"
         )
+    wrong = len({alarm.seed for alarm in outcome.alarms})
+    lines.append(f"false alarms: {wrong} of {outcome.histories:,} clean histories")
     lines += [f"problem: {problem}" for problem in outcome.problems]
     return "\n".join(lines)

@@ -41,8 +41,9 @@ class Clock:
         """The same history, with this host's times as they were told."""
         if not self._at_ns:
             return part
-        tables = (self._columns(table) for table in (part.sends, part.settled, part.deliveries, part.settles))
-        return History(*tables, [self._mark(mark) for mark in part.marks])
+        moved = self._columns
+        marks = [self._mark(mark) for mark in part.marks]
+        return History(moved(part.sends), moved(part.settled), moved(part.deliveries), moved(part.settles), marks)
 
     def _columns(self, table: Columns) -> Columns:
         at, by = np.array(self._at_ns), np.array(self._by_ns)

@@ -85,7 +85,7 @@ def _line(scene: Scene, size: Size) -> None:
 
 
 def _lapse(scene: Scene, size: Size) -> None:
-    takers = _begin(scene, size, alone=False)
+    takers = _begin(scene, size, alone=False, lapses=True)
     for send in _senders(scene, size):
         send()
     for taker in takers:
@@ -96,9 +96,9 @@ def _lapse(scene: Scene, size: Size) -> None:
     _end(scene, takers, _none_fails)
 
 
-def _begin(scene: Scene, size: Size, *, alone: bool) -> list[Taker]:
+def _begin(scene: Scene, size: Size, *, alone: bool, lapses: bool = False) -> list[Taker]:
     scene.broker.create_channel(ChannelSpec(CHANNEL, partitions=size.partitions, lease_s=LEASE_S))
-    scene.writer.mark("phase", channel=CHANNEL, lease_s=LEASE_S, alone=alone)
+    scene.writer.mark("phase", channel=CHANNEL, lease_s=LEASE_S, alone=alone, lapses=lapses)
     return _takers(scene, size, first=0)
 
 
@@ -179,16 +179,16 @@ def _failing(batch: Taken) -> Mask:
     return failing
 
 
-def settle(taker: Taker, batch: Taken, failing: Mask) -> None:
-    """Give back what fails and the later ones of its key in this batch; acknowledge the rest."""
+def settle(taker: Taker, batch: Taken, failing: Mask, first: int = 0) -> None:
+    """From slot ``first`` on, give back what fails and the later ones of its key in this batch; acknowledge others."""
     back = failing.copy()
     keys = batch.stamps.key
     for at in np.flatnonzero(failing).tolist():
         back[at:] |= keys[at:] == keys[at]
-    if back.any():
-        taker.release(batch, np.flatnonzero(back))
-    if not back.all():
-        taker.acknowledge(batch, np.flatnonzero(~back))
+    slots = np.arange(first, len(batch))
+    for settling, chosen in ((taker.release, slots[back[first:]]), (taker.acknowledge, slots[~back[first:]])):
+        if len(chosen):
+            settling(batch, chosen)
 
 
 def read_again(scene: Scene, number: int) -> None:
