@@ -6,13 +6,14 @@ answer that does not stand there is reported like a false alarm.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from bench.selftest.story import Story
+from bench.selftest.scene import CHANNEL
+from bench.selftest.story import LETTERS, Mask, Story
 from brokers.faulty import FaultName
 from brokers.types import Outcome
 from scenarios.history import Action, Column, Columns, History
@@ -35,67 +36,144 @@ def any_message(history: History) -> Spots:
     return _spots(settled, settled["outcome"] == Outcome.ACKNOWLEDGED)
 
 
+def the_last(history: History) -> Spots:
+    """Of each partition the last ones: nobody had them when the broker crashed."""
+    settled = history.settled
+    chosen = np.zeros(len(settled["place"]), bool)
+    for partition in np.unique(settled["partition"]).tolist():
+        ours = settled["partition"] == partition
+        chosen |= ours & (settled["place"] > settled["place"][ours].max() - _TAIL)
+    return _spots(settled, chosen)
+
+
 def followed(history: History) -> Spots:
-    """First deliveries to a group with a later one of their key in the same batch."""
+    """First deliveries to the group with a later one of their key in the same batch."""
     rows = history.deliveries
-    return _spots(
-        rows, _is_followed(rows, np.isin(rows["reader"], _consumers(history)) & (rows["delivery_count"] == 1))
-    )
+    return _spots(rows, _next(rows, _taken(history) & _is_first(rows), ("reader", "batch", "key")))
+
+
+def followed_in_partition(history: History) -> Spots:
+    """The next of the partition in the same batch has the same producer and another key."""
+    rows = history.deliveries
+    chosen = _taken(history)
+    same_producer = _next(rows, chosen, ("reader", "batch", "partition"), alike="producer")
+    same_key = _next(rows, chosen, ("reader", "batch", "partition"), alike="key")
+    return _spots(rows, same_producer & ~same_key)
+
+
+def followed_elsewhere(history: History) -> Spots:
+    """The next in the same batch has the same producer and is of another partition."""
+    rows = history.deliveries
+    chosen = _taken(history)
+    same_producer = _next(rows, chosen, ("reader", "batch"), alike="producer")
+    same_partition = _next(rows, chosen, ("reader", "batch"), alike="partition")
+    return _spots(rows, same_producer & ~same_partition)
 
 
 def followed_in_replay(history: History) -> Spots:
     rows = history.deliveries
-    return _spots(rows, _is_followed(rows, ~np.isin(rows["reader"], _consumers(history))))
+    return _spots(rows, _next(rows, _read_again(history), ("reader", "batch", "key")))
+
+
+def last_of_a_read(history: History) -> Spots:
+    """A reader that goes back from the end of what it read to here reads one message twice."""
+    rows = history.deliveries
+    chosen = _read_again(history)
+    return _spots(rows, chosen & ~_next(rows, chosen, ("reader", "batch")))
 
 
 def released(history: History) -> Spots:
     """Released deliveries with a later one of their key released from the same batch: what will overtake them."""
+    rows = history.deliveries
+    back = _settled(history, Action.RELEASE) & _is_first(rows)
+    return _spots(rows, _next(rows, back, ("reader", "batch", "key")))
+
+
+def left_behind(history: History) -> Spots:
+    """Deliveries to consumers that died with them."""
+    settled = _settled(history, Action.ACKNOWLEDGE) | _settled(history, Action.RELEASE)
+    return _spots(history.deliveries, _taken(history) & ~settled)
+
+
+def any_letter(history: History) -> Spots:
+    """Places in the channel of dead letters."""
+    rows = history.deliveries
+    return _spots(rows, np.isin(rows["reader"], history.readers(channel=LETTERS)))
+
+
+def _taken(history: History) -> Mask:
+    return np.isin(history.deliveries["reader"], history.readers(channel=CHANNEL, kind="consumer"))
+
+
+def _read_again(history: History) -> Mask:
+    return np.isin(history.deliveries["reader"], history.readers(channel=CHANNEL, kind="reader"))
+
+
+def _is_first(rows: Columns) -> Mask:
+    first: Mask = rows["delivery_count"] == 1
+    return first
+
+
+def _settled(history: History, action: Action) -> Mask:
     rows, settles = history.deliveries, history.settles
-    wide = np.int64(rows["slot"].max()) + 1
-    deep = np.int64(rows["batch"].max()) + 1
+    wide = np.int64(rows["slot"].max(initial=0)) + 1
+    deep = np.int64(rows["batch"].max(initial=0)) + 1
 
     def code(table: Columns) -> Column:
         return (table["reader"].astype(np.int64) * deep + table["batch"]) * wide + table["slot"]
 
-    back = np.isin(code(rows), code(settles)[settles["action"] == Action.RELEASE])
-    return _spots(rows, _is_followed(rows, back & (rows["delivery_count"] == 1)))
+    return np.isin(code(rows), code(settles)[settles["action"] == action])
 
 
-def _consumers(history: History) -> list[int]:
-    return history.readers(kind="consumer")
-
-
-def _spots(rows: Columns, chosen: npt.NDArray[np.bool_]) -> Spots:
+def _spots(rows: Columns, chosen: Mask) -> Spots:
     return np.stack([rows["partition"][chosen].astype(np.int64), rows["place"][chosen]], axis=1)
 
 
-def _is_followed(rows: Columns, among: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+def _next(rows: Columns, among: Mask, within: Sequence[str], alike: str = "") -> Mask:
+    """Which of ``among`` have a later one within the same, whose next is alike in one more column."""
     chosen = np.flatnonzero(among)
-    columns = [rows[name][chosen] for name in ("slot", "key", "batch", "reader")]
+    columns = [rows[name][chosen] for name in ("slot", *reversed(within))]
     order = np.lexsort(columns)
-    same = np.ones(len(order) - 1, bool)
-    for column in columns[1:]:
+    compared = [*columns[1:], *([rows[alike][chosen]] if alike else [])]
+    same = np.ones(max(0, len(order) - 1), bool)
+    for column in compared:
         same &= column[order[1:]] == column[order[:-1]]
     found = np.zeros(len(among), bool)
     found[chosen[order[:-1][same]]] = True
     return found
 
 
+_TAIL = 5
+
 CASES: Mapping[FaultName, Case] = {
     FaultName.LOSE: Case(Story.DELIVER, "delivery.no_loss", any_message),
+    FaultName.LOSE_LAST_BEFORE_CRASH: Case(Story.CRASH, "delivery.no_loss", the_last),
+    FaultName.LOSE_AND_DUPLICATE: Case(Story.LINE, "delivery.no_loss", any_message),
     # One consumer: whether another had asked for its batch before the acknowledgement is not known.
     FaultName.DUPLICATE: Case(Story.LINE, "delivery.no_duplicate", any_message),
     FaultName.REORDER_WITHIN_KEY: Case(Story.DELIVER, "ordering.per_key", followed),
+    FaultName.REORDER_WITHIN_PARTITION: Case(Story.LINE, "ordering.per_partition", followed_in_partition),
+    FaultName.REORDER_ACROSS_PARTITIONS: Case(Story.LINE, "ordering.channel", followed_elsewhere),
     FaultName.REORDER_ACROSS_REDELIVERY: Case(Story.DELIVER, "ordering.after_redelivery", released),
     FaultName.CORRUPT: Case(Story.LINE, "delivery.intact", any_message),
+    FaultName.CORRUPT_LAST_BYTE: Case(Story.LINE, "delivery.intact", any_message),
+    FaultName.TRUNCATE: Case(Story.LINE, "delivery.intact", any_message),
     FaultName.PHANTOM: Case(Story.DELIVER, "delivery.no_phantom", any_message),
     FaultName.REJECT_BUT_DELIVER: Case(Story.DELIVER, "delivery.no_rejected", any_message),
     FaultName.UNKNOWN_OUTCOME: Case(Story.DELIVER, "send.settled", any_message),
+    FaultName.UNKNOWN_AND_LOSE: Case(Story.DELIVER, "send.settled", any_message),
+    FaultName.LOSE_ACKNOWLEDGEMENT: Case(Story.LINE, "redelivery.none", any_message),
     FaultName.EARLY_REDELIVERY: Case(Story.LINE, "redelivery.not_early", any_message),
+    FaultName.LATE_REDELIVERY: Case(Story.LAPSE, "redelivery.not_late", left_behind),
+    FaultName.WRONG_COUNT: Case(Story.LINE, "delivery.count", any_message),
+    FaultName.DEAD_LETTER_MISSING: Case(Story.FAIL, "dead_letter.complete", any_letter),
+    FaultName.DEAD_LETTER_EXTRA: Case(Story.FAIL, "dead_letter.only_failed", any_message),
+    FaultName.DEAD_LETTER_ALTERED: Case(Story.FAIL, "dead_letter.intact", any_letter),
     FaultName.EXPIRE_EARLY: Case(Story.KEEP, "retention.not_early", any_message),
     FaultName.EXPIRE_LATE: Case(Story.KEEP, "retention.by_age", any_message),
     FaultName.REPLAY_GAP: Case(Story.LINE, "replay.complete", any_message),
     FaultName.REPLAY_REORDER: Case(Story.LINE, "replay.order", followed_in_replay),
+    FaultName.REPLAY_STALE_POSITION: Case(Story.LINE, "replay.complete", last_of_a_read),
     FaultName.REPLAY_ALTERED: Case(Story.LINE, "replay.intact", any_message),
 }
 

@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from bench.selftest.story import LETTERS, MAX_DELIVERIES
 from brokers.faulty import Offender
 from scenarios import stamp
 from scenarios.checkers import (
     corruption,
     counts,
+    dead_letters,
     duplicates,
     expiry,
     leases,
@@ -144,6 +146,25 @@ def _lease_s(whole: Record) -> float:
     return float(next(whole.history.events("phase", channel=whole.channel))["lease_s"])
 
 
+def _has_letters(whole: Record) -> bool:
+    return bool(list(whole.history.events("phase", channel=whole.channel, letters=True)))
+
+
+def _both_drained(whole: Record) -> bool:
+    return whole.drained() and bool(list(whole.history.events("drained", channel=LETTERS)))
+
+
+def _of_letters(check: Callable[[Record, dead_letters.Letters], Finding]) -> Check:
+    """A check of dead letters; not testable where failing messages are tried for ever."""
+
+    def checked(whole: Record) -> Finding:
+        if not _has_letters(whole):
+            return Finding("", not_testable="the channel has no dead letters")
+        return check(whole, dead_letters.of(whole, _consumed(whole), LETTERS, MAX_DELIVERIES, all_seen=True))
+
+    return checked
+
+
 def _comes_back(whole: Record, group: Delivered) -> Finding:
     if list(whole.history.events("phase", channel=whole.channel, lapses=True)):
         reason = "who holds an earlier message of the key until its lease ends may keep a released one waiting"
@@ -155,6 +176,9 @@ def _replayed(whole: Record, attempt: replay.Attempt) -> Delivered:
     return whole.delivered.to([int(attempt["reader"])])
 
 
+FACTS = ("send.settled", "redelivery.none")
+"""What these find is legal, and happens without any fault."""
+
 CHECKS: Mapping[str, Check] = {
     "delivery.no_loss": _of_group(lambda whole, group: loss.lost(whole, group, drained=whole.drained())),
     "delivery.no_phantom": _of_group(phantom.phantoms),
@@ -163,6 +187,11 @@ CHECKS: Mapping[str, Check] = {
     "delivery.no_rejected": _of_group(rejected.delivered_all_the_same),
     "delivery.count": _of_group(lambda whole, group: counts.counted(whole, group, all_seen=True)),
     "send.settled": outcomes.unknown,
+    "dead_letter.complete": _of_letters(
+        lambda whole, letters: dead_letters.complete(letters, drained=_both_drained(whole))
+    ),
+    "dead_letter.only_failed": _of_letters(lambda _whole, letters: dead_letters.only_failed(letters)),
+    "dead_letter.intact": _of_letters(lambda _whole, letters: dead_letters.intact(letters)),
     "ordering.per_key": _of_group(
         lambda whole, group: order.per_key("ordering.per_key", whole, group, _producers(whole))
     ),
@@ -173,8 +202,16 @@ CHECKS: Mapping[str, Check] = {
     ),
     "redelivery.after_release": _of_group(_comes_back),
     "redelivery.not_early": _of_group(lambda whole, group: leases.not_early(whole, group, _lease_s(whole))),
+    "redelivery.none": _of_group(lambda whole, group: leases.in_time(whole, group, _lease_s(whole))),
     "redelivery.not_late": _of_group(
-        lambda whole, group: leases.not_late(whole, group, _lease_s(whole), TOLERANCE_S, drained=whole.drained())
+        lambda whole, group: leases.not_late(
+            whole,
+            group,
+            _lease_s(whole),
+            TOLERANCE_S,
+            drained=whole.drained(),
+            max_deliveries=MAX_DELIVERIES if _has_letters(whole) else None,
+        )
     ),
     "replay.complete": _of_replays(lambda whole, _group, first, attempt: replay.complete(whole, first, attempt)),
     "replay.intact": _of_replays(

@@ -14,11 +14,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import count
 
 import numpy as np
 
-from bench.selftest.checks import answers
+from bench.selftest.checks import FACTS, answers
 from bench.selftest.scene import CHANNEL, RUN, Scene, record
 from bench.selftest.story import GROUP, LEASE_S, LIMIT_S, read_again, settle
 from brokers.faulty import Fault, FaultName
@@ -26,8 +27,10 @@ from brokers.types import ChannelSpec, ConsumerSettings, Outcome, Retention
 from scenarios.actors import Sender, Taken, Taker
 from scenarios.history import History, select
 
+_LEGAL = (FaultName.UNKNOWN_OUTCOME, FaultName.UNKNOWN_AND_LOSE, FaultName.LOSE_ACKNOWLEDGEMENT)
+"""What a broker may do: leave the fate of a send or of an acknowledgement unknown."""
 _KEPT_SHARE = 0.15
-_LAPSING_SHARE = 0.6
+_LAPSING_SHARE = 0.5
 _ALL = 100_000
 _MOST_HELD = 3
 _CHUNK = 20
@@ -44,11 +47,10 @@ class Alarm:
 
 def alarms(seed: int) -> list[Alarm]:
     found = answers(history(seed), CHANNEL)
-    # A send of unknown fate is a fact, and these histories have many.
     return [
         Alarm(seed, name, answer.violations)
         for name, answer in found.items()
-        if answer.violations and name != "send.settled"
+        if answer.violations and name not in FACTS
     ]
 
 
@@ -69,9 +71,13 @@ def _all_alarms(seeds: Sequence[int]) -> list[Alarm]:
 def history(seed: int) -> History:
     """The history of one seed."""
     rng = np.random.default_rng(seed)
-    unknown = Fault(FaultName.UNKNOWN_OUTCOME, float(rng.choice([0.0, 0.05, 0.3])), seed)
-    act = _keep if rng.random() < _KEPT_SHARE else _consume
-    return _unanswered(record(lambda scene: act(_World(scene, rng)), [unknown]).history, rng)
+    kind = rng.random()
+    lapses = bool(kind < _LAPSING_SHARE)
+    act = _keep if kind > 1 - _KEPT_SHARE else partial(_consume, lapses=lapses)
+    # An acknowledgement that got lost is a lapse too: the message comes back when its lease has ended.
+    names = _LEGAL if lapses else _LEGAL[:2]
+    legal = [Fault(name, float(rng.choice([0.0, 0.05, 0.2])), seed) for name in names]
+    return _unanswered(record(lambda scene: act(_World(scene, rng)), legal).history, rng)
 
 
 def _unanswered(played: History, rng: np.random.Generator) -> History:
@@ -116,10 +122,9 @@ class _World:
         read_again(self.scene, next(self._readers))
 
 
-def _consume(world: _World) -> None:
+def _consume(world: _World, *, lapses: bool) -> None:
     scene, rng = world.scene, world.rng
     scene.broker.create_channel(ChannelSpec(CHANNEL, partitions=world.partitions, lease_s=LEASE_S))
-    lapses = bool(rng.random() < _LAPSING_SHARE)
     scene.writer.mark("phase", channel=CHANNEL, lease_s=LEASE_S, lapses=lapses)
     world.senders = [world.sender() for _ in range(rng.integers(1, 7))]
     world.hands = [world.consumer() for _ in range(rng.integers(1, 6))]

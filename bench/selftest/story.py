@@ -5,6 +5,8 @@
   is read again.
 * ``line``: the same with one consumer, and nothing fails.
 * ``lapse``: all consumers take what they can and die; when their leases have ended others come.
+* ``crash``: half of the messages are consumed when the broker crashes; then the rest.
+* ``fail``: some messages fail always; after two deliveries they go to a channel of dead letters, which is consumed too.
 * ``keep``: nobody consumes; the channel is read once before its age limit, and once after it.
 
 All is done by one thread, in turns that depend on nothing but the seed: a fault hits the same messages every time.
@@ -24,7 +26,7 @@ import numpy.typing as npt
 
 from bench.selftest.scene import CHANNEL, RUN, Played, Scene, record
 from brokers.faulty import Fault
-from brokers.types import ChannelSpec, ConsumerSettings, FromBeginning, Retention
+from brokers.types import ChannelSpec, ConsumerSettings, DeadLetterPolicy, FromBeginning, Retention
 from scenarios.actors import Replayer, Sender, Taken, Taker
 from scenarios.stamp import INTACT
 
@@ -35,6 +37,9 @@ LIMIT_S = 7200.0
 _EARLY_LOOK, _LATE_LOOK = 0.75, 1.5
 _FAILS_EVERY = 20
 _TAKE = 500
+_MOST_JUMPS = 10
+LETTERS = "d"
+MAX_DELIVERIES = 2
 _READ = 1000
 _READER = 100
 """Numbers of readers begin here."""
@@ -47,6 +52,8 @@ class Story(StrEnum):
     DELIVER = "deliver"
     LINE = "line"
     LAPSE = "lapse"
+    CRASH = "crash"
+    FAIL = "fail"
     KEEP = "keep"
 
 
@@ -96,17 +103,44 @@ def _lapse(scene: Scene, size: Size) -> None:
     _end(scene, takers, _none_fails)
 
 
-def _begin(scene: Scene, size: Size, *, alone: bool, lapses: bool = False) -> list[Taker]:
-    scene.broker.create_channel(ChannelSpec(CHANNEL, partitions=size.partitions, lease_s=LEASE_S))
-    scene.writer.mark("phase", channel=CHANNEL, lease_s=LEASE_S, alone=alone, lapses=lapses)
+def _crash(scene: Scene, size: Size) -> None:
+    takers = _begin(scene, size, alone=False)
+    senders = _senders(scene, size)
+    for at, send in enumerate(senders):
+        send()
+        if at < len(senders) // 2:
+            _turn(takers, _none_fails)
+    scene.broker.crash()
+    _end(scene, takers, _none_fails)
+
+
+def _fail(scene: Scene, size: Size) -> None:
+    scene.broker.create_channel(ChannelSpec(LETTERS, lease_s=LEASE_S))
+    takers = _begin(scene, size, alone=False, dead_letter=DeadLetterPolicy(LETTERS, MAX_DELIVERIES))
+    for send in _senders(scene, size):
+        send()
+        _turn(takers, _always_failing)
+    _end(scene, takers, _always_failing)
+    (reader,) = _takers(scene, replace(size, consumers=1), first=_READER + 50, channel=LETTERS)
+    _drain(scene, [reader], _none_fails, LETTERS)
+
+
+def _begin(
+    scene: Scene, size: Size, *, alone: bool, lapses: bool = False, dead_letter: DeadLetterPolicy | None = None
+) -> list[Taker]:
+    spec = ChannelSpec(CHANNEL, partitions=size.partitions, lease_s=LEASE_S, dead_letter=dead_letter)
+    scene.broker.create_channel(spec)
+    scene.writer.mark(
+        "phase", channel=CHANNEL, lease_s=LEASE_S, alone=alone, lapses=lapses, letters=dead_letter is not None
+    )
     return _takers(scene, size, first=0)
 
 
-def _takers(scene: Scene, size: Size, first: int) -> list[Taker]:
+def _takers(scene: Scene, size: Size, first: int, channel: str = CHANNEL) -> list[Taker]:
     return [
         Taker(
             scene.broker,
-            CHANNEL,
+            channel,
             scene.writer,
             number=number,
             settings=ConsumerSettings(group=GROUP, name=f"consumer-{number}"),
@@ -116,10 +150,19 @@ def _takers(scene: Scene, size: Size, first: int) -> list[Taker]:
 
 
 def _end(scene: Scene, takers: Sequence[Taker], failing: Failing) -> None:
-    while scene.broker.backlog(CHANNEL, GROUP):
-        _turn(takers, failing)
-    scene.writer.mark("drained", channel=CHANNEL, group=GROUP)
+    _drain(scene, takers, failing, CHANNEL)
     read_again(scene, _READER)
+
+
+def _drain(scene: Scene, takers: Sequence[Taker], failing: Failing, channel: str) -> None:
+    """Until nothing is left. What does not come waits for the end of a lease, of one that died or whom nobody heard."""
+    for _ in range(_MOST_JUMPS):
+        while _turn(takers, failing):
+            pass
+        if not scene.broker.backlog(channel, GROUP):
+            scene.writer.mark("drained", channel=channel, group=GROUP)
+            return
+        scene.clock.jump(LEASE_S)
 
 
 def _keep(scene: Scene, size: Size) -> None:
@@ -138,6 +181,8 @@ _PLAYS: Mapping[Story, Callable[[Scene, Size], None]] = {
     Story.DELIVER: _deliver,
     Story.LINE: _line,
     Story.LAPSE: _lapse,
+    Story.CRASH: _crash,
+    Story.FAIL: _fail,
     Story.KEEP: _keep,
 }
 
@@ -159,12 +204,13 @@ def _senders(scene: Scene, size: Size) -> list[Callable[[], object]]:
     return [*turns, *(sender.flush for sender in senders)]
 
 
-def _turn(takers: Sequence[Taker], failing: Failing) -> None:
-    """All take, then all settle: what one has in hand, the others must not get."""
+def _turn(takers: Sequence[Taker], failing: Failing) -> int:
+    """All take, then all settle: what one has in hand, the others must not get. Returns how many they got."""
     taken = [(taker, taker.take(_TAKE, 0.0)) for taker in takers]
     for taker, batch in taken:
         if len(batch):
             settle(taker, batch, failing(batch))
+    return sum(len(batch) for _, batch in taken)
 
 
 def _none_fails(batch: Taken) -> Mask:
@@ -173,9 +219,13 @@ def _none_fails(batch: Taken) -> Mask:
 
 def _failing(batch: Taken) -> Mask:
     """Those that fail: one in so many, at their first delivery."""
+    failing: Mask = _always_failing(batch) & (batch.received.delivery_counts == 1)
+    return failing
+
+
+def _always_failing(batch: Taken) -> Mask:
     stamps = batch.stamps
-    first = batch.received.delivery_counts == 1
-    failing: Mask = (stamps.status == INTACT) & first & ((stamps.seq * 7 + stamps.producer) % _FAILS_EVERY == 0)
+    failing: Mask = (stamps.status == INTACT) & ((stamps.seq * 7 + stamps.producer) % _FAILS_EVERY == 0)
     return failing
 
 
