@@ -34,6 +34,11 @@ def key_name(key: int) -> bytes:
     return b"key-%d" % key
 
 
+def identity_name(identity: int) -> str:
+    """The identity for deduplication of a number."""
+    return f"id-{identity}"
+
+
 class _KeyNames(dict[int, bytes]):
     """Names made once: a look-up costs a tenth of a formatting."""
 
@@ -81,7 +86,7 @@ class Sender:
         seqs = np.arange(self._next_seq, self._next_seq + len(key_column), dtype=np.int64)
         payloads, checksums = self._stamper.stamp(seqs, key_column, time.time_ns())
         names = list(map(self._key_names.__getitem__, key_column.tolist()))
-        batch = Batch(payloads, names, None if identities is None else [f"id-{number}" for number in identities])
+        batch = Batch(payloads, names, None if identities is None else list(map(identity_name, identities)))
         if identities is not None:
             self._writer.mark(
                 "identities", producer=self._number, first_seq=self._next_seq, identities=list(identities)

@@ -15,7 +15,9 @@ import numpy.typing as npt
 from bench.selftest.scene import CHANNEL
 from bench.selftest.story import LETTERS, Mask, Story
 from brokers.faulty import FaultName
-from brokers.types import Outcome
+from brokers.faulty_repeats import place_of
+from brokers.types import NO_PARTITION, Outcome
+from scenarios.actors import identity_name
 from scenarios.history import Action, Column, Columns, History
 
 Spots = npt.NDArray[np.int64]
@@ -90,9 +92,36 @@ def released(history: History) -> Spots:
 
 
 def left_behind(history: History) -> Spots:
-    """Deliveries to consumers that died with them."""
-    settled = _settled(history, Action.ACKNOWLEDGE) | _settled(history, Action.RELEASE)
-    return _spots(history.deliveries, _taken(history) & ~settled)
+    """Deliveries to consumers that died with them, and with no later one of their key."""
+    rows, chosen = history.deliveries, _left(history)
+    return _spots(rows, chosen & ~_next(rows, chosen, ("key",)))
+
+
+def left_behind_in_order(history: History) -> Spots:
+    """Deliveries to consumers that died with them and a later one of their key: what will overtake them."""
+    rows = history.deliveries
+    return _spots(rows, _next(rows, _left(history), ("reader", "batch", "key")))
+
+
+def repeated(history: History) -> Spots:
+    """Identities that were sent twice. Dice fall by identity."""
+    numbers, counts = np.unique(_identities(history), return_counts=True)
+    return _of_identities(numbers[counts > 1])
+
+
+def new(history: History) -> Spots:
+    """Identities that were sent once, but for the first: nothing comes before it that it could be taken for."""
+    numbers, counts = np.unique(_identities(history), return_counts=True)
+    return _of_identities(numbers[(counts == 1) & (numbers > 0)])
+
+
+def _identities(history: History) -> Column:
+    return np.concatenate([np.array(mark["identities"], np.int64) for mark in history.events("identities")])
+
+
+def _of_identities(numbers: Column) -> Spots:
+    places = [place_of(identity_name(number)) for number in numbers.tolist()]
+    return np.stack([np.full(len(places), NO_PARTITION, np.int64), np.array(places, np.int64)], axis=1)
 
 
 def any_letter(history: History) -> Spots:
@@ -107,6 +136,10 @@ def _taken(history: History) -> Mask:
 
 def _read_again(history: History) -> Mask:
     return np.isin(history.deliveries["reader"], history.readers(channel=CHANNEL, kind="reader"))
+
+
+def _left(history: History) -> Mask:
+    return _taken(history) & ~(_settled(history, Action.ACKNOWLEDGE) | _settled(history, Action.RELEASE))
 
 
 def _is_first(rows: Columns) -> Mask:
@@ -165,6 +198,9 @@ CASES: Mapping[FaultName, Case] = {
     FaultName.LOSE_ACKNOWLEDGEMENT: Case(Story.LINE, "redelivery.none", any_message),
     FaultName.EARLY_REDELIVERY: Case(Story.LINE, "redelivery.not_early", any_message),
     FaultName.LATE_REDELIVERY: Case(Story.LAPSE, "redelivery.not_late", left_behind),
+    FaultName.REORDER_ACROSS_LEASE: Case(Story.LAPSE, "ordering.while_waiting", left_behind_in_order),
+    FaultName.DEDUPLICATION_MISSED: Case(Story.REPEAT, "deduplication.applied", repeated),
+    FaultName.DEDUPLICATION_WRONG: Case(Story.REPEAT, "deduplication.only_repeats", new),
     FaultName.WRONG_COUNT: Case(Story.LINE, "delivery.count", any_message),
     FaultName.DEAD_LETTER_MISSING: Case(Story.FAIL, "dead_letter.complete", any_letter),
     FaultName.DEAD_LETTER_EXTRA: Case(Story.FAIL, "dead_letter.only_failed", any_message),
@@ -178,16 +214,32 @@ CASES: Mapping[FaultName, Case] = {
 }
 
 _DISORDER = "a replay brings back the order of the log, which is not the order in which the fault delivered"
-_LINE = "what is out of order within its key is so within its partition and channel too"
+_LINE = "what is out of order within its key or partition is so in what holds them too"
 _NOT_READ = "a message that a reader does not get while it should be kept looks as if it were removed early"
+_LETTERS_TOO = "the fault strikes in the channel of dead letters as well"
+_BEHIND = "what waits in its key for the end of the lease is overtaken by other keys"
 
 CROSS: Mapping[tuple[FaultName, str], str] = {
     (FaultName.LOSE, "retention.not_early"): _NOT_READ,
-    (FaultName.REPLAY_GAP, "retention.not_early"): _NOT_READ,
+    (FaultName.LOSE_AND_DUPLICATE, "delivery.no_duplicate"): "the other half of the fault: counts agree",
+    (FaultName.LOSE_AND_DUPLICATE, "dead_letter.complete"): _LETTERS_TOO,
+    (FaultName.LOSE_AND_DUPLICATE, "retention.not_early"): _NOT_READ,
+    (FaultName.UNKNOWN_AND_LOSE, "dead_letter.complete"): _LETTERS_TOO,
     (FaultName.REORDER_WITHIN_KEY, "replay.order"): _DISORDER,
     (FaultName.REORDER_WITHIN_KEY, "ordering.per_partition"): _LINE,
     (FaultName.REORDER_WITHIN_KEY, "ordering.channel"): _LINE,
+    (FaultName.REORDER_WITHIN_PARTITION, "ordering.channel"): _LINE,
+    (FaultName.REORDER_ACROSS_REDELIVERY, "ordering.while_waiting"): "the same seen from the message that waits",
+    (FaultName.CORRUPT, "dead_letter.intact"): _LETTERS_TOO,
+    (FaultName.CORRUPT_LAST_BYTE, "dead_letter.intact"): _LETTERS_TOO,
+    (FaultName.TRUNCATE, "dead_letter.intact"): _LETTERS_TOO,
     (FaultName.REJECT_BUT_DELIVER, "delivery.no_phantom"): "a rejected message that is delivered should not exist",
     (FaultName.REJECT_BUT_DELIVER, "replay.complete"): "a rejected message that is replayed is one too many",
+    (FaultName.LOSE_ACKNOWLEDGEMENT, "ordering.per_partition"): _BEHIND,
+    (FaultName.LOSE_ACKNOWLEDGEMENT, "ordering.channel"): _BEHIND,
+    (FaultName.LOSE_ACKNOWLEDGEMENT, "redelivery.after_release"): "a released message waits behind one of its key "
+    "whose acknowledgement was lost",
     (FaultName.EARLY_REDELIVERY, "delivery.count"): "the extra delivery uses a number that a later one uses again",
+    (FaultName.DEDUPLICATION_WRONG, "delivery.no_loss"): "a new message that is swallowed as a repeat is lost",
+    (FaultName.REPLAY_GAP, "retention.not_early"): _NOT_READ,
 }

@@ -15,6 +15,7 @@ from scenarios.checkers import (
     corruption,
     counts,
     dead_letters,
+    deduplication,
     duplicates,
     expiry,
     leases,
@@ -26,6 +27,7 @@ from scenarios.checkers import (
     redelivery,
     rejected,
     replay,
+    waiting,
 )
 from scenarios.checkers.findings import combined
 from scenarios.checkers.record import Delivered, Record
@@ -117,15 +119,14 @@ def _attempts(whole: Record) -> list[Mapping[str, Any]]:
     return list(whole.history.events("attempt", channel=whole.channel))
 
 
-def _of_replays(check: Callable[[Record, Delivered, replay.First, replay.Attempt], Finding]) -> Check:
+def _of_replays(check: Callable[[Record, replay.First, replay.Attempt], Finding]) -> Check:
     """A check of each attempt to read again what a group got before."""
 
     def checked(whole: Record) -> Finding:
         if not whole.consumers() or not _attempts(whole):
             return Finding("", not_testable=_NOT_READ_AGAIN)
-        group = _consumed(whole)
-        first = replay.first_deliveries(whole, group)
-        return combined("", [check(whole, group, first, attempt) for attempt in _attempts(whole)])
+        first = replay.first_deliveries(whole, _consumed(whole))
+        return combined("", [check(whole, first, attempt) for attempt in _attempts(whole)])
 
     return checked
 
@@ -146,8 +147,36 @@ def _lease_s(whole: Record) -> float:
     return float(next(whole.history.events("phase", channel=whole.channel))["lease_s"])
 
 
+def _window_s(whole: Record) -> float | None:
+    window_s = next(whole.history.events("phase", channel=whole.channel)).get("window_s")
+    return None if window_s is None else float(window_s)
+
+
+def _lost(whole: Record, group: Delivered) -> Finding:
+    """Repeats that are swallowed are no losses."""
+    window_s = _window_s(whole)
+    required = whole if window_s is None else deduplication.apart(whole, group, window_s)
+    return loss.lost(required, group, drained=whole.drained())
+
+
+def _of_repeats(check: Callable[..., Finding]) -> Check:
+    """A check of deduplication; not testable where nothing has an identity."""
+
+    def checked(whole: Record) -> Finding:
+        window_s = _window_s(whole) if whole.consumers() else None
+        if window_s is None:
+            return Finding("", not_testable="the channel does not deduplicate")
+        return check(whole, _consumed(whole), window_s, drained=whole.drained())
+
+    return checked
+
+
 def _has_letters(whole: Record) -> bool:
     return bool(list(whole.history.events("phase", channel=whole.channel, letters=True)))
+
+
+def _max_deliveries(whole: Record) -> int | None:
+    return MAX_DELIVERIES if _has_letters(whole) else None
 
 
 def _both_drained(whole: Record) -> bool:
@@ -169,7 +198,9 @@ def _comes_back(whole: Record, group: Delivered) -> Finding:
     if list(whole.history.events("phase", channel=whole.channel, lapses=True)):
         reason = "who holds an earlier message of the key until its lease ends may keep a released one waiting"
         return Finding("", not_testable=reason)
-    return redelivery.comes_back(whole, group, _lease_s(whole), drained=whole.drained())
+    return redelivery.comes_back(
+        whole, group, _lease_s(whole), drained=whole.drained(), max_deliveries=_max_deliveries(whole)
+    )
 
 
 def _replayed(whole: Record, attempt: replay.Attempt) -> Delivered:
@@ -180,13 +211,15 @@ FACTS = ("send.settled", "redelivery.none")
 """What these find is legal, and happens without any fault."""
 
 CHECKS: Mapping[str, Check] = {
-    "delivery.no_loss": _of_group(lambda whole, group: loss.lost(whole, group, drained=whole.drained())),
+    "delivery.no_loss": _of_group(_lost),
     "delivery.no_phantom": _of_group(phantom.phantoms),
     "delivery.no_duplicate": _of_group(duplicates.delivered_again),
     "delivery.intact": _of_group(corruption.altered),
     "delivery.no_rejected": _of_group(rejected.delivered_all_the_same),
     "delivery.count": _of_group(lambda whole, group: counts.counted(whole, group, all_seen=True)),
     "send.settled": outcomes.unknown,
+    "deduplication.applied": _of_repeats(deduplication.repeats_swallowed),
+    "deduplication.only_repeats": _of_repeats(deduplication.new_kept),
     "dead_letter.complete": _of_letters(
         lambda whole, letters: dead_letters.complete(letters, drained=_both_drained(whole))
     ),
@@ -200,6 +233,9 @@ CHECKS: Mapping[str, Check] = {
     "ordering.after_redelivery": _of_group(
         lambda whole, group: order.after_release("ordering.after_redelivery", whole, group, _producers(whole))
     ),
+    "ordering.while_waiting": _of_group(
+        lambda whole, group: waiting.in_order("ordering.while_waiting", whole, group, _producers(whole))
+    ),
     "redelivery.after_release": _of_group(_comes_back),
     "redelivery.not_early": _of_group(lambda whole, group: leases.not_early(whole, group, _lease_s(whole))),
     "redelivery.none": _of_group(lambda whole, group: leases.in_time(whole, group, _lease_s(whole))),
@@ -210,12 +246,12 @@ CHECKS: Mapping[str, Check] = {
             _lease_s(whole),
             TOLERANCE_S,
             drained=whole.drained(),
-            max_deliveries=MAX_DELIVERIES if _has_letters(whole) else None,
+            max_deliveries=_max_deliveries(whole),
         )
     ),
-    "replay.complete": _of_replays(lambda whole, _group, first, attempt: replay.complete(whole, first, attempt)),
+    "replay.complete": _of_replays(replay.complete),
     "replay.intact": _of_replays(
-        lambda whole, _group, _first, attempt: corruption.altered(whole, _replayed(whole, attempt), "replay.intact")
+        lambda whole, _first, attempt: corruption.altered(whole, _replayed(whole, attempt), "replay.intact")
     ),
     "replay.order": _of_replays(lambda whole, _group, first, attempt: replay.in_first_order(whole, first, attempt)),
     "retention.not_early": _kept(expiry.early),

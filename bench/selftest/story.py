@@ -7,6 +7,7 @@
 * ``lapse``: all consumers take what they can and die; when their leases have ended others come.
 * ``crash``: half of the messages are consumed when the broker crashes; then the rest.
 * ``fail``: some messages fail always; after two deliveries they go to a channel of dead letters, which is consumed too.
+* ``repeat``: like ``line``, but one in so many messages is sent twice, under one identity.
 * ``keep``: nobody consumes; the channel is read once before its age limit, and once after it.
 
 All is done by one thread, in turns that depend on nothing but the seed: a fault hits the same messages every time.
@@ -26,6 +27,7 @@ import numpy.typing as npt
 
 from bench.selftest.scene import CHANNEL, RUN, Played, Scene, record
 from brokers.faulty import Fault
+from brokers.memory_log import DEDUPLICATION_WINDOW_S
 from brokers.types import ChannelSpec, ConsumerSettings, DeadLetterPolicy, FromBeginning, Retention
 from scenarios.actors import Replayer, Sender, Taken, Taker
 from scenarios.stamp import INTACT
@@ -36,6 +38,7 @@ LEASE_S = 3600.0
 LIMIT_S = 7200.0
 _EARLY_LOOK, _LATE_LOOK = 0.75, 1.5
 _FAILS_EVERY = 20
+_REPEATS_EVERY, _REPEATS_AFTER = 20, 7
 _TAKE = 500
 _MOST_JUMPS = 10
 LETTERS = "d"
@@ -54,6 +57,7 @@ class Story(StrEnum):
     LAPSE = "lapse"
     CRASH = "crash"
     FAIL = "fail"
+    REPEAT = "repeat"
     KEEP = "keep"
 
 
@@ -125,13 +129,34 @@ def _fail(scene: Scene, size: Size) -> None:
     _drain(scene, [reader], _none_fails, LETTERS)
 
 
+def _repeat(scene: Scene, size: Size) -> None:
+    takers = _begin(scene, replace(size, consumers=1), alone=True, window_s=DEDUPLICATION_WINDOW_S)
+    for send in _senders(scene, size, repeating=True):
+        send()
+        _turn(takers, _none_fails)
+    _end(scene, takers, _none_fails)
+
+
 def _begin(
-    scene: Scene, size: Size, *, alone: bool, lapses: bool = False, dead_letter: DeadLetterPolicy | None = None
+    scene: Scene,
+    size: Size,
+    *,
+    alone: bool,
+    lapses: bool = False,
+    dead_letter: DeadLetterPolicy | None = None,
+    window_s: float | None = None,
 ) -> list[Taker]:
+    """What is promised of this channel stands in the mark: a repeat within ``window_s`` is swallowed."""
     spec = ChannelSpec(CHANNEL, partitions=size.partitions, lease_s=LEASE_S, dead_letter=dead_letter)
     scene.broker.create_channel(spec)
     scene.writer.mark(
-        "phase", channel=CHANNEL, lease_s=LEASE_S, alone=alone, lapses=lapses, letters=dead_letter is not None
+        "phase",
+        channel=CHANNEL,
+        lease_s=LEASE_S,
+        alone=alone,
+        lapses=lapses,
+        letters=dead_letter is not None,
+        window_s=window_s,
     )
     return _takers(scene, size, first=0)
 
@@ -183,11 +208,12 @@ _PLAYS: Mapping[Story, Callable[[Scene, Size], None]] = {
     Story.LAPSE: _lapse,
     Story.CRASH: _crash,
     Story.FAIL: _fail,
+    Story.REPEAT: _repeat,
     Story.KEEP: _keep,
 }
 
 
-def _senders(scene: Scene, size: Size) -> list[Callable[[], object]]:
+def _senders(scene: Scene, size: Size, *, repeating: bool = False) -> list[Callable[[], object]]:
     """Sends in turns, each of one batch; the last ones also wait for what is still open."""
     rng = np.random.default_rng(size.seed)
     senders = [
@@ -200,7 +226,13 @@ def _senders(scene: Scene, size: Size) -> list[Callable[[], object]]:
         number = at % size.producers
         count = min(batch, size.messages - first)
         keys = rng.integers(0, size.keys, count) * size.producers + number
-        turns.append(partial(senders[number].send, keys))
+        identities = None
+        if repeating:
+            again = np.flatnonzero(np.arange(count) % _REPEATS_EVERY == _REPEATS_AFTER)
+            numbers = np.arange(first, first + count)
+            numbers[again], keys[again] = numbers[again - _REPEATS_AFTER], keys[again - _REPEATS_AFTER]
+            identities = numbers.tolist()
+        turns.append(partial(senders[number].send, keys, identities=identities))
     return [*turns, *(sender.flush for sender in senders)]
 
 
@@ -219,13 +251,17 @@ def _none_fails(batch: Taken) -> Mask:
 
 def _failing(batch: Taken) -> Mask:
     """Those that fail: one in so many, at their first delivery."""
-    failing: Mask = _always_failing(batch) & (batch.received.delivery_counts == 1)
-    return failing
+    return _fail_until(batch, 1)
 
 
 def _always_failing(batch: Taken) -> Mask:
+    return _fail_until(batch, MAX_DELIVERIES)
+
+
+def _fail_until(batch: Taken, deliveries: int) -> Mask:
     stamps = batch.stamps
-    failing: Mask = (stamps.status == INTACT) & ((stamps.seq * 7 + stamps.producer) % _FAILS_EVERY == 0)
+    chosen = (stamps.status == INTACT) & ((stamps.seq * 7 + stamps.producer) % _FAILS_EVERY == 0)
+    failing: Mask = chosen & (batch.received.delivery_counts <= deliveries)
     return failing
 
 

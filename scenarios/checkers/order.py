@@ -115,11 +115,16 @@ def after_release(name: str, record: Record, delivered: Delivered, producers: li
     """Order per key by the delivery that was acknowledged, for messages that were released before.
 
     An observation is a message that was released at least once and acknowledged later; a violation, that any later
-    message of its producer and key was received, and then acknowledged, before it came back.
+    message of its producer and key was received, and then acknowledged, before it came back. Where an acknowledgement
+    was not answered with yes, the consumer has processed the message in its place, and it comes again all the same:
+    that is left out as unknown (``waiting`` looks at what was delivered meanwhile).
     """
     delivered = delivered.known()
     total = len(record.sent)
-    acknowledged = record.settled(delivered, Action.ACKNOWLEDGE).settled_ns != NEVER
+    settled = record.settled(delivered, Action.ACKNOWLEDGE)
+    acknowledged = settled.settled_ns != NEVER
+    unanswered = np.zeros(total, bool)
+    unanswered[delivered.message[(settled.asked_ns != NEVER) & ~acknowledged]] = True
     released = record.settled(delivered, Action.RELEASE).settled_ns != NEVER
     processed = np.full(total, -1, np.int64)
     done = np.flatnonzero(acknowledged)[::-1]
@@ -135,14 +140,14 @@ def after_release(name: str, record: Record, delivered: Delivered, producers: li
     overtaken = np.zeros(len(rank), bool)
     if len(rank):
         overtaken[:-1] = (lines.line[1:] == lines.line[:-1]) & (best[1:] < rank[:-1])
-    observed = was_released[lines.message]
+    observed = (was_released & ~unanswered)[lines.message]
     bad = np.flatnonzero(overtaken & observed)
     bad = bad[np.argsort(rank[bad], kind="stable")]
     return Finding(
         name,
         observations=int(observed.sum()),
         violations=len(bad),
-        unknown=int((ours & was_released & (processed < 0)).sum()),
+        unknown=int((ours & was_released & ((processed < 0) | unanswered)).sum()),
         offenders=tuple(
             _offender(
                 record,

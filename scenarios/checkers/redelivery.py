@@ -25,6 +25,9 @@ class Returned:
     in_time: Mask
     """Received again before the lease of the released delivery would have ended."""
 
+    def only(self, rows: Mask) -> Returned:
+        return Returned(self.at[rows], self.again[rows], self.delay_ns[rows], self.in_time[rows])
+
 
 def returned(record: Record, delivered: Delivered, lease_s: float) -> Returned:
     """Releases that the broker accepted, and what came of them. ``delivered`` is what one group got."""
@@ -43,13 +46,19 @@ def returned(record: Record, delivered: Delivered, lease_s: float) -> Returned:
     return Returned(at, again, delay, in_time)
 
 
-def comes_back(record: Record, delivered: Delivered, lease_s: float, *, drained: bool) -> Finding:
+def comes_back(
+    record: Record, delivered: Delivered, lease_s: float, *, drained: bool, max_deliveries: int | None = None
+) -> Finding:
     """``redelivery.after_release``. An attempt is a released delivery.
 
-    One that never came back counts as failed only after a proven drain; else it is unknown.
+    One that never came back counts as failed only after a proven drain; else it is unknown. The last of
+    ``max_deliveries`` need not come back: the message goes to the dead letters.
     """
     delivered = delivered.known()
     back = returned(record, delivered, lease_s)
+    if max_deliveries is not None:
+        spent = np.bincount(delivered.message, minlength=1)[delivered.message[back.at]] >= max_deliveries
+        back = back.only((back.again >= 0) | ~spent)
     if not len(back.at):
         return Finding("redelivery.after_release", note="nothing was released")
     counted = (back.again >= 0) | drained

@@ -145,3 +145,12 @@ def test_never_coming_back_is_a_failure_only_after_a_drain() -> None:
     assert redelivery.comes_back(record, record.delivered, 1.0, drained=True).violations == 1
     unproven = redelivery.comes_back(record, record.delivered, 1.0, drained=False)
     assert (unproven.observations, unproven.violations, unproven.unknown) == (0, 0, 1)
+
+
+def test_the_last_allowed_delivery_need_not_come_back() -> None:
+    once, twice = got(0, 10), [got(1, 12), got(1, 20)]
+    settles = [settle(delivery, RELEASE, delivery["received_ns"] + 1) for delivery in (once, *twice)]
+    record = typed([1, 2], [once, *twice], settles)
+    limited = redelivery.comes_back(record, record.delivered, 1.0, drained=True, max_deliveries=2)
+    assert (limited.observations, [offender["seq"] for offender in limited.offenders]) == (2, [0])
+    assert redelivery.comes_back(record, record.delivered, 1.0, drained=True).violations == 2
