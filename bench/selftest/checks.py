@@ -253,7 +253,7 @@ CHECKS: Mapping[str, Check] = {
     "replay.intact": _of_replays(
         lambda whole, _first, attempt: corruption.altered(whole, _replayed(whole, attempt), "replay.intact")
     ),
-    "replay.order": _of_replays(lambda whole, _group, first, attempt: replay.in_first_order(whole, first, attempt)),
+    "replay.order": _of_replays(replay.in_first_order),
     "retention.not_early": _kept(expiry.early),
     "retention.by_age": _kept(expiry.late),
 }
