@@ -82,8 +82,9 @@ def test_an_entry_may_be_for_all_but_some(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_shipped_plans_run_a_profile_that_they_do_not_know(path: Path) -> None:
-    cells = plan.expand(plan.read(path, registry.profiles()).value, ["from-elsewhere"], seed=1)
-    assert {cell.scenario for cell in cells} == set(catalogue.NAMES)
+    read = plan.read(path, registry.profiles()).value
+    cells = plan.expand(read, ["from-elsewhere"], seed=1)
+    assert {cell.scenario for cell in cells} == {entry.scenario for entry in read.cells} <= set(catalogue.NAMES)
 
 
 def test_expansion(tmp_path: Path) -> None:
