@@ -97,7 +97,7 @@ def released(context: Context) -> Skipped | None:
 
 def rejected(context: Context) -> Skipped | None:
     with room(context) as here:
-        channel = here.channel(lease_s=context.lease_s)
+        channel = here.channel(lease_s=3 * context.lease_s)
         here.send(channel, [b"poison"])
         consumer = here.consumer(channel)
         received = here.first(consumer)
@@ -106,7 +106,7 @@ def rejected(context: Context) -> Skipped | None:
             return Skipped("the consumer has no reject")
         settled = consumer.reject(received)
         expect(acknowledged(settled) == 1, f"a rejection was not taken: {errors_of(settled)}")
-        again = consumer.receive(10, context.lease_s + 1.0)
+        again = consumer.receive(10, 3 * context.lease_s + 1.0)
         expect(len(again) == 0, "a rejected message came again")
     return None
 

@@ -57,7 +57,7 @@ class Break:
                 bend(broker, {method: opened(getattr(self, method))})
             return bend(broker, {"declaration": lambda _: lambda: declaration, **self.broker})
 
-        return Context(connect, declaration, "unit-", self.restart, self.pause, patience_s=1.5)
+        return Context(connect, declaration, "unit-", self.restart, self.pause, patience_s=3.0)
 
 
 def bend(thing: Any, bends: Bends) -> Any:
@@ -281,7 +281,7 @@ def test_an_adapter_that_is_whole_passes() -> None:
 )
 def test_a_faulty_broker_is_turned_down(fault: FaultName, check: str) -> None:
     faulty = Faulty(Memory(Space()), [Fault(fault, 0.2, 3)])
-    context = Context(faulty.again, DECLARATION, "unit-", patience_s=1.5)
+    context = Context(faulty.again, DECLARATION, "unit-", patience_s=3.0)
     (result,) = run(context, [BY_NAME[check]])
     assert result.status is Status.FAILED, result
 
