@@ -199,15 +199,23 @@ def calibrate(
 def selftest(
     messages: Annotated[int, typer.Option(help="One of so many messages is hit.", min=1000)] = 1_000_000,
     histories: Annotated[int, typer.Option(help="So many clean histories are judged.", min=0)] = 1000,
+    page: Annotated[Path | None, typer.Option(help="Also write the matrix to this Markdown file.")] = None,
     quiet: Quietly = False,
     as_json: Json = False,
 ) -> None:
     """Seed every fault into the reference broker: does its checker see it, and do the others stay silent?"""
+    if page is not None and not os.access(page.absolute().parent, os.W_OK):
+        raise errors.BadInput(f"--page {page}: cannot be written there")
     from bench import progress
     from bench.selftest import run as trial
 
     with progress.one_bar(quiet or as_json) as tell:
         outcome = trial.run(messages, histories, tell)
+    if page is not None:
+        from bench import store
+        from bench.selftest.page import markdown
+
+        store.write_text(page, markdown(outcome))
     typer.echo(json.dumps(trial.as_json(outcome), indent=1) if as_json else trial.text(outcome))
     if outcome.problems:
         raise errors.CheckFailed(f"the self-test fails: {'; '.join(outcome.problems)}")

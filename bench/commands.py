@@ -76,12 +76,19 @@ def write_report(result: RunResult, path: Path, option: str) -> Path:
     """Raises BadInput that names the option. The pictures' libraries load only now."""
     from reports import html
 
-    page = html.render(result)
+    page = html.render(result, _selftest_seen_from(path))
     try:
         store.write_text(path, page)
     except OSError as problem:
         raise BadInput(f"{option}: {path} cannot be written: {problem.strerror}") from problem
     return path
+
+
+def _selftest_seen_from(report: Path) -> str:
+    """A relative address for reports inside the project; elsewhere none, as it would tell of this machine."""
+    root = Path(__file__).parents[1]
+    page, report = root / "docs" / "selftest.md", report.resolve()
+    return os.path.relpath(page, report.parent) if page.exists() and report.is_relative_to(root) else ""
 
 
 def write_record(result: RunResult, docs: Path) -> list[Path]:

@@ -22,8 +22,8 @@ _PICTURES = ("speeds", "replay", "overshoot")
 """Drawn by Vega; the table of verdicts is HTML, so that its cells lead to their evidence."""
 
 
-def render(result: RunResult) -> str:
-    """The whole page. The same result gives the same bytes."""
+def render(result: RunResult, selftest: str = "") -> str:
+    """The whole page. The same result gives the same bytes. ``selftest``: address of the self-test's page."""
     environment = Environment(
         loader=PackageLoader("reports"),
         undefined=StrictUndefined,
@@ -34,10 +34,10 @@ def render(result: RunResult) -> str:
     environment.filters.update(
         count=words.count, listed=words.listed, number=words.number, rate=words.rate, spread=words.spread
     )
-    return environment.get_template("report.html.j2").render(_view(result))
+    return environment.get_template("report.html.j2").render(_view(result) | {"selftest": selftest})
 
 
-def _view(result: RunResult) -> Mapping[str, Any]:
+def _view(result: RunResult) -> dict[str, Any]:
     profiles, options = facts.profiles(result), facts.options(result)
     decisions = decision.decide(result, requirements.shipped(), options) if options else []
     drawn = charts.of_run(result, profiles)

@@ -34,6 +34,8 @@ def write(path: Path, text: str) -> Path:
         (["report", "/nowhere"], "/nowhere: no such"),
         (["analyse", "/nowhere"], "/nowhere: no such"),
         (["decide", "--run", "/nowhere"], "/nowhere: no such"),
+        (["selftest", "--messages", "1"], "--messages"),
+        (["selftest", "--page", "/nowhere/x.md"], "--page /nowhere/x.md"),
     ],
 )
 def test_wrong_words_are_named(call: Call, words: list[str], message: str) -> None:

@@ -37,3 +37,8 @@ def test_failed_cells_come_first_and_text_from_outside_is_escaped() -> None:
 
 def test_a_run_without_options_or_figures_is_a_page_too() -> None:
     assert "Semantics" in html.render(sample.with_cells("r", []))
+
+
+def test_the_self_test_is_linked_where_its_page_is() -> None:
+    assert '<a href="../../docs/selftest.md">' in html.render(sample.result(), "../../docs/selftest.md")
+    assert "self-test" not in html.render(sample.result())

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from bench.selftest import clean, run
+from bench.selftest import clean, matrix, page, run
 from bench.selftest.cases import CASES, CROSS
 from bench.selftest.checks import CHECKS, answers
 from bench.selftest.run import Outcome
 from bench.selftest.scene import CHANNEL
+from bench.selftest.story import Size, Story
 from brokers.faulty import FaultName
+from scenarios.verdicts import Finding
 
 MESSAGES = 4000
 HISTORIES = 60
@@ -56,3 +59,43 @@ def test_the_same_seed_gives_the_same_history() -> None:
     first, second = clean.history(7), clean.history(7)
     for name in ("reader", "producer", "seq", "key", "place", "delivery_count"):
         assert first.deliveries[name].tolist() == second.deliveries[name].tolist()
+
+
+def test_the_page_shows_every_fault_and_checker(outcome: Outcome) -> None:
+    text = page.markdown(outcome)
+    assert all(f"| {fault} |" in text for fault in FaultName)
+    assert all(f". {name}" in text for name in CHECKS)
+    assert all(f"| {fault} | {CASES[fault].checker} | {name} |" in text for fault, name in CROSS)
+    assert f"{len(FaultName)} of {len(FaultName)}" in text and "## Problems" not in text
+    assert text == page.markdown(outcome)
+
+
+def test_a_false_alarm_or_an_answer_that_nobody_reviewed_is_a_problem(
+    outcome: Outcome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alarmed = replace(outcome, alarms=[clean.Alarm(3, "delivery.no_loss", 2)])
+    assert alarmed.problems == ["delivery.no_loss finds 2 in the clean history 3"]
+    assert "## Problems" in page.markdown(alarmed)
+    monkeypatch.delitem(CROSS, (FaultName.LOSE, "retention.not_early"))  # type: ignore[misc]
+    assert outcome.problems == ["retention.not_early answers to lose, and nobody has reviewed why"]
+
+
+def test_a_blind_checker_is_told(outcome: Outcome, monkeypatch: pytest.MonkeyPatch) -> None:
+    size = Size(1000)
+    hits = matrix.quiet(Story.DELIVER, size).hits[FaultName.LOSE].first(1)
+    assert matrix.seeded(FaultName.LOSE, Story.DELIVER, size, hits).found() == 1
+    monkeypatch.setitem(CHECKS, "delivery.no_loss", lambda whole: Finding("delivery.no_loss"))  # type: ignore[misc]
+    blind = matrix.seeded(FaultName.LOSE, Story.DELIVER, size, hits)
+    assert (len(blind.seeded), blind.found()) == (1, 0)
+    rows = [replace(row, single=blind) if row.fault == FaultName.LOSE else row for row in outcome.matrix.rows]
+    blinded = replace(outcome, matrix=replace(outcome.matrix, rows=rows))
+    assert blinded.problems == ["lose is not found by delivery.no_loss"]
+
+
+def test_a_checker_that_names_others_has_not_found_it() -> None:
+    size = Size(1000)
+    run = matrix.seeded(FaultName.LOSE, Story.DELIVER, size, matrix.quiet(Story.DELIVER, size).hits[FaultName.LOSE])
+    answer = run.answers["delivery.no_loss"]
+    assert run.found() == len(run.seeded) == 5
+    wrong = replace(answer, named=answer.named | {("sent", 0, 10**6)})
+    assert replace(run, answers={**run.answers, "delivery.no_loss": wrong}).found() == 0
