@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench import store
+from bench import hlog, store
 from bench.errors import BadInput
 from scenarios import catalogue, history
 from scenarios.judgement import metric_rows, verdict_rows
@@ -24,7 +24,9 @@ def _again(run: Path, cell: Cell) -> Cell:
     try:
         store.check_history(store.cell_directory(run, cell.id))
         scenario = catalogue.scenario(cell.scenario)
-        examination = scenario.examine(history.load(run / cell.history))
+        loaded = history.load(run / cell.history)
+        examination = scenario.examine(loaded)
+        hlog.write(store.cell_directory(run, cell.id), loaded)
         declaration = store.load_declaration(store.cell_directory(run, cell.id))
     except Exception as problem:  # a damaged file raises whatever its reader raises
         raise BadInput(

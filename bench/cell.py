@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-from bench import store
+from bench import hlog, store
 from bench.workers import Processes
 from brokers import registry
 from brokers.errors import BrokerError
@@ -127,8 +127,9 @@ def remove_channels(broker: Broker, prefix: str) -> None:
 def examine(order: Order, started: datetime) -> Cell:
     """Judge a cell from what is on disk: the same function serves a fresh run and ``analyse``."""
     scenario = catalogue.scenario(order.scenario)
-    where = order.directory / "history"
-    examination = scenario.examine(history.load(where))
+    loaded = history.load(order.directory / "history")
+    examination = scenario.examine(loaded)
+    hlog.write(order.directory, loaded)
     declaration = store.load_declaration(order.directory)
     relative = f"cells/{order.id}/history"
     return _cell(order, started).model_copy(

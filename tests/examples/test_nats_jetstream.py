@@ -96,7 +96,7 @@ def test_it_runs_the_four_scenarios(run: Path) -> None:
     assert [(cell.profile, cell.scenario) for cell in result.cells] == [
         (PROFILE, scenario) for scenario in ("retention", "ordering", "replay", "throughput")
     ]
-    assert {cell.scenario for cell in result.cells} == set(catalogue.NAMES)
+    assert {cell.scenario for cell in result.cells} == set(catalogue.NAMES) - {"latency"}
     for cell in result.cells:
         assert cell.status == "completed", (cell.id, cell.error)
         assert cell.grade is Grade.SOFTWARE

@@ -6,12 +6,13 @@ import altair as alt
 
 from brokers.declarations import PROPERTIES
 from reports import charts, facts, palette, svg
+from scenarios.results import Metric
 from tests.reports import sample
 
 
 def test_pictures_are_valid_vega_lite_and_deterministic() -> None:
     drawn = charts.of_run(sample.result())
-    assert tuple(drawn) == charts.NAMES
+    assert tuple(drawn) == tuple(name for name in charts.NAMES if name != "latency")
     for spec in drawn.values():
         alt.Chart.from_dict(dict(spec), validate=True)
     assert {name: svg.data_hash(spec) for name, spec in drawn.items()} == {
@@ -30,6 +31,35 @@ def test_a_failed_cell_is_in_the_picture() -> None:
     result = sample.with_cells("r", [sample.broken("kafka", "replay"), sample.cell("redis-streams", "replay")])
     data = charts.of_run(result)["verdicts"]["datasets"]
     assert {row["text"] for rows in data.values() for row in rows if row["profile"] == "kafka"} == {"failed"}
+
+
+def test_latency_is_drawn_from_open_loops_only() -> None:
+    plain = sample.cell("kafka", "throughput")
+    metrics = [
+        Metric(
+            name="end_to_end_latency",
+            unit="ms",
+            samples=[rate / 1000, rate / 500],
+            labels={"rate": rate, "quantile": quantile, "from": start},
+            limited_by="generator" if rate == 3000 else "",
+            grade=plain.grade,
+        )
+        for rate in (1000, 2000, 3000)
+        for quantile in ("p50", "p99", "max")
+        for start in ("due", "sent")
+    ]
+    lasting = Metric(name="sustainable_rate", unit="msg/s", samples=[1990.0, 2000.0], grade=plain.grade)
+    result = sample.with_cells("r", [plain.model_copy(update={"metrics": [*plain.metrics, *metrics, lasting]})])
+    spec = charts.of_run(result)["latency"]
+    alt.Chart.from_dict(dict(spec), validate=True)
+    panels = list(spec["datasets"].values())
+    assert [{row["quantile"] for row in rows} for rows in panels] == [{"p50"}, {"p99"}]
+    assert [(row["rate"], row["median"], row["limited"]) for row in panels[0]] == [
+        (1000, 1.5, False),
+        (2000, 3.0, False),
+        (3000, 4.5, True),
+    ]
+    assert panels[0][0]["lasting"] == 1995.0
 
 
 def test_every_outcome_has_a_sign_of_its_own() -> None:

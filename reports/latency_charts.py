@@ -1,0 +1,104 @@
+"""Latency against rate: what an open loop showed, a line for each profile."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import altair as alt
+
+from reports import palette, words
+from reports.chart_parts import Data, Panel, panel_title, stack
+from reports.svg import Spec
+from scenarios.results import Cell, Metric, RunResult
+
+_QUANTILES = {"p50": "Median", "p99": "99th percentile", "p99.9": "99.9th percentile"}
+_WIDTH, _HEIGHT = 560, 130
+_TICKS_MS = [10.0**power for power in range(-3, 6)]
+
+
+def latency(result: RunResult, profiles: Sequence[str]) -> Spec | None:
+    """None where no cell had an open loop."""
+    rows = [row for cell in result.cells if cell.profile in profiles for row in _rows(cell)]
+    if not rows:
+        return None
+    data = Data()
+    drawn = [name for name in profiles if any(row["profile"] == name for row in rows)]
+    present = [name for name in _QUANTILES if any(row["quantile"] == name for row in rows)]
+    panels = [
+        _panel(
+            data, [row for row in rows if row["quantile"] == name], _QUANTILES[name], drawn, last=name == present[-1]
+        )
+        for name in present
+    ]
+    return stack(
+        panels,
+        data,
+        "Latency under a given rate, from due to received",
+        "Open loop: waiting for a late producer counts. Line: median of the windows; bar: their range.",
+        "Hollow: the generator may have set the figure. Dashed: the highest rate that lasted.",
+    )
+
+
+def _rows(cell: Cell) -> list[dict[str, Any]]:
+    lasting = next((words.median(metric.samples) for metric in cell.metrics if metric.name == "sustainable_rate"), None)
+    return [
+        {
+            "profile": cell.profile,
+            "rate": metric.labels["rate"],
+            "quantile": metric.labels["quantile"],
+            "median": max(words.median(metric.samples), 1e-3),
+            "low": max(min(metric.samples), 1e-3),
+            "high": max(metric.samples),
+            "windows": len(metric.samples),
+            "lasting": lasting,
+            "limited": bool(metric.limited_by),
+            "note": metric.note,
+        }
+        for metric in cell.metrics
+        if _is_curve(metric)
+    ]
+
+
+def _is_curve(metric: Metric) -> bool:
+    wanted: Mapping[str, object] = {"from": "due"}
+    return (
+        metric.name == "end_to_end_latency"
+        and wanted.items() <= metric.labels.items()
+        and "rate" in metric.labels
+        and metric.labels.get("quantile") in _QUANTILES
+        and bool(metric.samples)
+    )
+
+
+def _panel(data: Data, rows: Sequence[Mapping[str, Any]], title: str, profiles: Sequence[str], *, last: bool) -> Panel:
+    colours = alt.Scale(domain=list(profiles), range=list(palette.SERIES[: len(profiles)]))
+    base = alt.Chart(data.add(rows)).encode(
+        x=alt.X(
+            "rate:Q",
+            scale=alt.Scale(zero=True),
+            axis=alt.Axis(title="messages a second, asked for" if last else None, format="~s", tickCount=8),
+        ),
+        color=alt.Color("profile:N", scale=colours, legend=alt.Legend(title=None, orient="bottom")),
+        tooltip=[
+            alt.Tooltip("profile:N"),
+            alt.Tooltip("rate:Q", format=",.0f"),
+            alt.Tooltip("median:Q", format=".3~r", title="ms"),
+            alt.Tooltip("low:Q", format=".3~r"),
+            alt.Tooltip("high:Q", format=".3~r"),
+            alt.Tooltip("windows:Q"),
+            alt.Tooltip("note:N"),
+        ],
+    )
+    scale = alt.Scale(type="log", nice=True)
+    y = alt.Y("median:Q", scale=scale, axis=alt.Axis(title="ms", values=_TICKS_MS, format="~g"))
+    line = base.mark_line(strokeWidth=2).encode(y=y)
+    bar = base.mark_rule(strokeWidth=2, opacity=0.45).encode(y=alt.Y("low:Q", scale=scale), y2="high:Q")
+    dot = base.transform_filter("!datum.limited").mark_point(filled=True, size=40, opacity=1).encode(y=y)
+    ring = base.transform_filter("datum.limited").mark_point(fill=palette.PAPER, size=40, opacity=1).encode(y=y)
+    lasting = (
+        base.transform_filter("datum.lasting != null")
+        .mark_rule(strokeDash=[4, 3], strokeWidth=1.2)
+        .encode(x="mean(lasting):Q", tooltip=alt.Tooltip("mean(lasting):Q", format=",.0f", title="highest that lasted"))
+    )
+    return alt.layer(lasting, bar, line, dot, ring).properties(width=_WIDTH, height=_HEIGHT, title=panel_title(title))
