@@ -140,7 +140,7 @@ def compare(
         for path in written:
             typer.echo(f"wrote {path}")
     if worse := rendering.regressions(found):
-        raise errors.CheckFailed(f"{len(worse)} regressions: {'; '.join(worse[:5])}")
+        raise errors.CheckFailed(f"worse than base: {len(worse)}, first {'; '.join(worse[:5])}")
 
 
 @app.command("list")

@@ -70,7 +70,7 @@ def of_run(result: RunResult, source: str) -> Round:
         created=result.created,
         kind="run",
         conditions=_host_class(result.environment),
-        notes=_build(result.environment),
+        notes={**_build(result.environment), "seed": str(result.seed)},
         cells={cell.id: _cell_conditions(cell, engines.get(cell.engine)) for cell in result.cells},
         failed={cell.id: cell.error for cell in result.cells if cell.status == "failed"},
         cut_short=not result.complete,

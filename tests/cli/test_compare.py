@@ -80,7 +80,7 @@ def test_a_refuted_property_alone_is_a_regression(call: Call, base: Path, tmp_pa
 
     ended = call("compare", base, write_run(tmp_path / "head", change))
     assert ended.code == 1
-    assert "1 regressions" in ended.err
+    assert "worse than base: 1, first" in ended.err
 
 
 def test_a_larger_minimum_effect_forgives(call: Call, base: Path, tmp_path: Path) -> None:
