@@ -31,7 +31,7 @@ from scenarios.comparison import compare, interval
 NOOP = "noop"
 NOOP_BAR = 1_000_000.0
 """Messages a second that one process should stamp, record and verify."""
-_LOADS = {"sqs-standard": Load(1024, 100, 200), NOOP: Load(1024, 1000, 100_000)}
+_LOADS = {"sqs-standard": Load(1024, 100, 200), "kafka": Load(1024, 1000, 100_000, acknowledge_every=10)}
 _USUAL = Load(1024, 1000, 100_000)
 
 Tell = Callable[[str], None]

@@ -85,9 +85,8 @@ def consume(ground: Ground) -> Iterator[Contest]:
             return _perf_rate(ground.printed(ground.start(perf_command(f"perf-{ground.number()}"))), warmup)
 
         def loop_command(group: str) -> list[str]:
-            return ground.module(
-                "kafka", "consume", channel, group=group, batch=ground.wanted.batch, warmup=warmup, messages=messages
-            )
+            load = {"batch": ground.wanted.batch, "commit_every": ground.wanted.acknowledge_every}
+            return ground.module("kafka", "consume", channel, group=group, **load, warmup=warmup, messages=messages)
 
         def loop() -> Sample:
             return ground.loop(loop_command(f"loop-{ground.number()}"))
@@ -97,7 +96,11 @@ def consume(ground: Ground) -> Iterator[Contest]:
 
         yield Contest(
             "consume",
-            {"partitions": str(_PARTITIONS), "messages": f"{messages} after {warmup}", "commit": "each batch (loops)"},
+            {
+                "partitions": str(_PARTITIONS),
+                "messages": f"{messages} after {warmup}",
+                "commit": f"each {ground.wanted.acknowledge_every * ground.wanted.batch} messages (loops)",
+            },
             Side("brokerbench", ground.own.describe("consume"), own),
             (
                 Side("kafka-consumer-perf-test", shlex.join(perf_command("GROUP")), perf),
@@ -114,7 +117,9 @@ def both(ground: Ground) -> Iterator[Contest]:
         publish = ground.module(
             "kafka", "publish", channel, **load, warmup=0, seconds=3 * ground.warmup_s + ground.seconds
         )
-        return publish, ground.module("kafka", "consume", channel, **load, **windows)
+        return publish, ground.module(
+            "kafka", "consume", channel, **load, commit_every=ground.wanted.acknowledge_every, **windows
+        )
 
     def loops() -> Sample:
         with ground.channel(_PARTITIONS) as channel:

@@ -37,11 +37,15 @@ _NOOP_SLICE = 10
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What one client is asked to do: sizes in bytes, ``batch`` and ``in_flight`` in messages."""
+    """What one client is asked to do: sizes in bytes, ``batch`` and ``in_flight`` in messages.
+
+    ``acknowledge_every``: batches that one acknowledgement covers.
+    """
 
     size: int
     batch: int
     in_flight: int
+    acknowledge_every: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +80,14 @@ class OwnSide:
 
     def _arguments(self, name: str) -> dict[str, Any]:
         own = {"history": str(self._directory), "name": name, "run": RUN, "seed": SEED, "size": self._wanted.size}
-        return {**own, "keys": KEYS, "acknowledge_every": 1}
+        return {**own, "keys": KEYS, "acknowledge_every": self._wanted.acknowledge_every}
 
     def describe(self, work: str) -> str:
         wanted = self._wanted
         return (
             f"scenarios.load_bodies:{work} in a process of its own: size={wanted.size} batch={wanted.batch} "
-            f"in_flight={wanted.in_flight} keys={KEYS} acknowledge_every=1, stamped, verified, recorded"
+            f"in_flight={wanted.in_flight} keys={KEYS} acknowledge_every={wanted.acknowledge_every}, "
+            "stamped, verified, recorded"
         )
 
     def publish(self, channel: str, warmup_s: float, seconds: float) -> Sample:

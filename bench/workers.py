@@ -10,6 +10,7 @@ processes of their own its producers and consumers would never meet.
 
 from __future__ import annotations
 
+import gc
 import os
 import queue
 import signal
@@ -36,6 +37,8 @@ from scenarios.base import LoadFailed, LoadProcess
 _REPORT, _FAILED, _DONE, _LATE = "report", "failed", "done", "late"
 _NO_MORE = None
 _HERE = str(Path(__file__).resolve().parents[1])
+GC_THRESHOLDS = (50_000, 20, 100)
+"""The usual ones look through all messages that wait for their answer again and again: a sixth of a producer's CPU."""
 _LAST_WORDS_S = 10.0
 """How long a process whose socket has ended may take to be gone."""
 
@@ -211,6 +214,7 @@ def _execute(begin: Start, wire: Connection, cpu_ns: Callable[[], int], gone: Ca
 
 
 def main() -> None:
+    gc.set_threshold(*GC_THRESHOLDS)
     # Ctrl-C goes to the whole group of processes; the starter decides what becomes of its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     wire = Connection(int(sys.argv[1]))

@@ -41,8 +41,6 @@ MAX_MESSAGE_BYTES = 1_048_588
 
 _CHUNK = 1_000
 _REPORTS_S = 30.0
-_COLUMNS = 5
-_ACKNOWLEDGED = int(Outcome.ACKNOWLEDGED)
 _MAX_ERRORS = 100
 
 
@@ -54,8 +52,11 @@ class KafkaProducer:
         self._client: Client | None = _client(endpoint, settings)
         self._alone = OneThread("the producer")
         self._next_ticket = 0
-        # Rows of (ticket, settled_ns, partition, place, outcome): integers only, no object a message.
-        self._rows = array("q")
+        # What was acknowledged, as columns (ticket, settled_ns, partition, place): no object a message, and half the
+        # cost of one array that is extended by tuples.
+        self._acknowledged = tuple(array("q") for _ in range(4))
+        # (ticket, settled_ns, outcome)
+        self._refusals: list[tuple[int, int, int]] = []
         self._errors: dict[int, str] = {}
 
     def send(self, batch: Batch) -> SendReceipt:
@@ -170,26 +171,34 @@ class KafkaProducer:
     def _reported(self, ticket: int, error: KafkaError | None, message: Message) -> None:
         """Delivery report, called inside ``poll``."""
         if error is None:
-            self._rows.extend(
-                (ticket, time.monotonic_ns(), message.partition(), message.offset(), _ACKNOWLEDGED)  # type: ignore[arg-type]
-            )
+            tickets, settled_ns, partitions, places = self._acknowledged
+            tickets.append(ticket)
+            settled_ns.append(time.monotonic_ns())
+            partitions.append(message.partition())  # type: ignore[arg-type]
+            places.append(message.offset())  # type: ignore[arg-type]
         else:
             self._refused(ticket, error)
 
     def _refused(self, ticket: int, error: KafkaError) -> None:
-        self._rows.extend((ticket, time.monotonic_ns(), NO_PARTITION, NO_PLACE, fate(error)))
+        self._refusals.append((ticket, time.monotonic_ns(), int(fate(error))))
         if len(self._errors) < _MAX_ERRORS:
             self._errors[ticket] = reason(error)
 
     def _take(self) -> Settlements:
-        if not self._rows:
-            return Settlements.empty()
-        tickets, settled_ns, partitions, places, outcomes = (
-            np.array(self._rows, np.int64).reshape(-1, _COLUMNS).T.copy()
-        )
+        tickets, settled_ns, partitions, places = (np.array(column, np.int64) for column in self._acknowledged)
+        for column in self._acknowledged:
+            del column[:]
+        outcomes = np.full(len(tickets), Outcome.ACKNOWLEDGED, np.int8)
+        acknowledged = Settlements(tickets, outcomes, settled_ns, partitions.astype(np.int32), places)
+        if not self._refusals:
+            return acknowledged
+        (refused, refused_ns, fates), self._refusals = np.array(self._refusals, np.int64).T, []
         errors, self._errors = self._errors, {}
-        del self._rows[:]
-        return Settlements(tickets, outcomes.astype(np.int8), settled_ns, partitions.astype(np.int32), places, errors)
+        count = len(refused)
+        nowhere = np.full(count, NO_PARTITION, np.int32), np.full(count, NO_PLACE, np.int64)
+        return Settlements.concat(
+            [acknowledged, Settlements(refused, fates.astype(np.int8), refused_ns, *nowhere, errors)]
+        )
 
 
 def _client(endpoint: Endpoint, settings: ProducerSettings) -> Client:

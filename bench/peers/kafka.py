@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from argparse import Namespace
-from itertools import cycle, islice
+from itertools import count, cycle, islice
 from typing import Any
 
 from confluent_kafka import Consumer, Producer
@@ -72,31 +72,34 @@ def consume(given: Namespace) -> Figure:
         }
     )
     consumer.subscribe([given.channel])
+    batches = count(1)
 
     def take() -> int:
         messages = consumer.consume(1, 10.0)
         messages += consumer.consume(given.batch - 1, 0)
-        count = sum(message.error() is None and bool(message.value()) for message in messages)
-        if not count:
+        found = sum(message.error() is None and bool(message.value()) for message in messages)
+        if not found:
             raise RuntimeError("no message for 10 s")
-        consumer.commit(asynchronous=False)
-        return count
+        if not next(batches) % given.commit_every:
+            consumer.commit(asynchronous=False)
+        return found
 
-    count = take()
+    taken = take()
     if given.seconds:
         end_s = time.perf_counter() + given.warmup
         while time.perf_counter() < end_s:
             take()
-        clock, count, end_s = Clock(), 0, end_s + given.seconds
+        clock, taken, end_s = Clock(), 0, end_s + given.seconds
         while time.perf_counter() < end_s:
-            count += take()
-        return clock.figure(count)
-    while count < given.warmup:
-        count += take()
-    clock, count = Clock(), 0
-    while count < given.messages:
-        count += take()
-    return clock.figure(count)
+            taken += take()
+    else:
+        while taken < given.warmup:
+            taken += take()
+        clock, taken = Clock(), 0
+        while taken < given.messages:
+            taken += take()
+    consumer.commit(asynchronous=False)
+    return clock.figure(taken)
 
 
 if __name__ == "__main__":

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import sys
 import time
 from dataclasses import asdict, dataclass
+
+from bench.workers import GC_THRESHOLDS
 
 KEYS = 1000
 _POOL = 1024
@@ -33,6 +36,7 @@ class Clock:
 
 
 def arguments(program: str, works: tuple[str, ...]) -> argparse.Namespace:
+    gc.set_threshold(*GC_THRESHOLDS)  # tuned as the other side is
     parser = argparse.ArgumentParser(prog=f"python -m bench.peers.{program}")
     parser.add_argument("work", choices=works)
     parser.add_argument("--address", required=True)
@@ -41,6 +45,7 @@ def arguments(program: str, works: tuple[str, ...]) -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=1024)
     parser.add_argument("--batch", type=int, default=1000)
     parser.add_argument("--in-flight", type=int, default=100_000)
+    parser.add_argument("--commit-every", type=int, default=1, help="batches (consume)")
     parser.add_argument("--concurrency", type=int, default=8)
     parser.add_argument("--warmup", type=float, default=1.0, help="seconds (publish) or messages (consume)")
     parser.add_argument("--seconds", type=float, default=0.0, help="how long to count")
