@@ -54,7 +54,7 @@ class FaultyConsumer:
         for name, held in self._stash.overtake(present):
             state.hit(name, held.partition, held.place, held.payload)
             self._add(rows, held, room)
-        for row in present:
+        for row in present if state.has(FaultName.EARLY_REDELIVERY, FaultName.PHANTOM) else ():
             # In the same batch or not at all: later the message may be settled, and it would be a duplicate.
             early = row.count == 1 and state.strikes(FaultName.EARLY_REDELIVERY, row.partition, row.place)
             if early and len(rows) < room:
@@ -133,10 +133,13 @@ class FaultyConsumer:
     def acknowledge(self, received: Received, indices: Indices = None) -> Settlements:
         tickets = chosen(indices, len(received))
         rows: list[Row] = received.handle or []
-        ignored = [ticket for ticket in tickets.tolist() if self._shall_be_ignored(rows[ticket])]
+        state = self._state
+        may_be_ignored = tickets.tolist() if state.has(FaultName.LOSE_ACKNOWLEDGEMENT) else []
+        ignored = [ticket for ticket in may_be_ignored if self._shall_be_ignored(rows[ticket])]
         done = [ticket for ticket in tickets.tolist() if ticket not in ignored]
         settled = self._settle(received, np.array(done, np.int64), self._inner.acknowledge)
-        for ticket, outcome in zip(done, settled.outcomes.tolist(), strict=True):
+        followed = zip(done, settled.outcomes.tolist(), strict=True) if state.has(*_AFTER_ACKNOWLEDGEMENT) else ()
+        for ticket, outcome in followed:
             if outcome == Outcome.ACKNOWLEDGED and rows[ticket].source is not None:
                 self._acknowledged(rows[ticket])
         for ticket in ignored:
@@ -218,6 +221,7 @@ class FaultyConsumer:
         )
 
 
+_AFTER_ACKNOWLEDGEMENT = (FaultName.DUPLICATE, FaultName.LOSE_AND_DUPLICATE, FaultName.DEAD_LETTER_EXTRA)
 _FOR_EVER_S = 1e8
 _SWAPS = {
     FaultName.REORDER_WITHIN_KEY: next_of_key,
