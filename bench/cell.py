@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from bench import hlog, store
+from bench.engine_meter import EngineMeter
 from bench.workers import Processes
 from brokers import registry
 from brokers.errors import BrokerError
@@ -47,6 +48,8 @@ class Order:
     endpoint: Endpoint
     channel_prefix: str
     directory: Path
+    engine_pid: int | None = None
+    """A process of the broker on this host, to see what it uses."""
     examine_when_told: bool = False
     """After the experiment wait for a line on standard input: examining would disturb a neighbour's speed."""
 
@@ -110,6 +113,7 @@ def _run(order: Order, events: TextIO) -> None:
             history_directory=order.directory / "history",
             load=load,
             progress=lambda share, doing: say(events, progress=share, doing=doing),
+            engine_use=(lambda: None) if order.engine_pid is None else EngineMeter(order.engine_pid),
         )
         try:
             catalogue.scenario(order.scenario).run(context)

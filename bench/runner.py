@@ -17,7 +17,7 @@ from pathlib import Path
 from bench import environment, ready, store
 from bench.cell import Order, failed
 from bench.cell_process import CellProcess
-from bench.engines.base import EngineChoice, RunningEngine
+from bench.engines.base import EngineChoice, OnThisHost, RunningEngine
 from bench.engines.start import channel_prefix, start_engines
 from bench.errors import EngineUnavailable
 from bench.guard import Guard
@@ -312,6 +312,7 @@ class _Crew:
             endpoint=target.endpoint,
             channel_prefix=f"{channel_prefix(request.run_id)}c{number:02d}-",
             directory=store.cell_directory(request.directory, cell.id),
+            engine_pid=target.running.pid() if isinstance(target.running, OnThisHost) else None,
         )
 
 

@@ -84,6 +84,20 @@ class Load(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class EngineUse:
+    """What a broker's processes have used since they began, and hold now.
+
+    ``network_bytes``: all that went over this host's loopback, its clients' and strangers' included: nobody counts a
+    process' own. ``disk_bytes``: what the first of them gave to the disk, which the kernel may still hold back.
+    """
+
+    cpu_ns: int
+    resident_bytes: int
+    disk_bytes: int
+    network_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Context:
     """Everything that one cell may use.
 
@@ -105,6 +119,8 @@ class Context:
     history_directory: Path
     load: Load
     progress: Progress
+    engine_use: Callable[[], EngineUse | None] = lambda: None
+    """None where the broker's processes cannot be looked at: in process, or somewhere else."""
 
     def writer(self, name: str) -> Writer:
         """A new part of the history; ``name`` is unique within the cell."""

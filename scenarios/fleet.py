@@ -7,7 +7,7 @@ that it is empty.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
 from types import TracebackType
 from typing import Any, Self
@@ -15,7 +15,7 @@ from typing import Any, Self
 import psutil
 
 from brokers.types import ChannelSpec
-from scenarios.base import Context, LoadProcess
+from scenarios.base import Context, EngineUse, LoadProcess
 from scenarios.history import Writer
 from scenarios.load_bodies import Backlog, Close, Consume, OpenConsumer, OpenProducer, Order, Pace, Price, Publish
 from scenarios.schedule import Schedule
@@ -139,7 +139,7 @@ class Fleet:
             process.order(Publish(number, batch, start_ns, end_ns))
         for process in consuming:
             process.order(Consume(number, batch, start_ns, end_ns, left, patience_s))
-        machine = _Machine(start_ns)
+        machine = _Machine(start_ns, self._context.engine_use)
         drained = self._consumed(_reports(consuming, window_s + _SLACK_S))
         if publishing:
             self._published = sum(_reports(publishing, window_s + _SLACK_S))
@@ -152,7 +152,7 @@ class Fleet:
             start_ns=start_ns,
             end_ns=end_ns,
             drained=drained and mode == "consume",
-            machine_cores=machine.busy_cores(),
+            **machine.used(),
         )
         return self._received - before
 
@@ -171,7 +171,7 @@ class Fleet:
         begin_ns = start_ns + int(consumers_away_s * 1e9)
         for process in self._consumers:
             process.order(Consume(number, batch, begin_ns, end_ns, None, schedule.duration_s))
-        machine = _Machine(start_ns)
+        machine = _Machine(start_ns, self._context.engine_use)
         self._consumed(_reports(self._consumers, schedule.duration_s + _SLACK_S))
         # Everything is sent, however late: a broker at a tenth of the asked rate needs ten times as long.
         self._published = sum(_reports(self._producers, 20 * schedule.duration_s + _SLACK_S))
@@ -187,7 +187,7 @@ class Fleet:
             consumers_away_s=consumers_away_s,
             start_ns=start_ns,
             end_ns=end_ns,
-            machine_cores=machine.busy_cores(),
+            **machine.used(),
         )
         return self.backlog
 
@@ -237,16 +237,28 @@ class Fleet:
 
 
 class _Machine:
-    """How busy all of this host is over a window, the broker and strangers included."""
+    """What is used over a window: by all of this host, strangers included; and by the broker's own processes."""
 
-    def __init__(self, start_ns: int) -> None:
+    def __init__(self, start_ns: int, engine_use: Callable[[], EngineUse | None]) -> None:
         time.sleep(max(0.0, (start_ns - time.monotonic_ns()) / 1e9))
-        self._begin = time.monotonic(), self._busy_s()
+        self._engine_use = engine_use
+        self._begin = time.monotonic(), self._busy_s(), engine_use()
 
-    def busy_cores(self) -> float:
-        """Cores' worth of CPU in use since the start."""
-        wall_s, busy_s = time.monotonic() - self._begin[0], self._busy_s() - self._begin[1]
-        return max(0.0, busy_s / wall_s)
+    def used(self) -> dict[str, Any]:
+        """Attributes for a mark: ``machine_cores``, and ``engine`` where its processes could be looked at."""
+        began, busy_before_s, before = self._begin
+        after = self._engine_use()
+        wall_s, busy_s = time.monotonic() - began, self._busy_s() - busy_before_s
+        used: dict[str, Any] = {"machine_cores": max(0.0, busy_s / wall_s)}
+        if before is not None and after is not None:
+            used["engine"] = {
+                "seconds": wall_s,
+                "cpu_ns": after.cpu_ns - before.cpu_ns,
+                "resident_bytes": after.resident_bytes,
+                "disk_bytes": after.disk_bytes - before.disk_bytes,
+                "network_bytes": after.network_bytes - before.network_bytes,
+            }
+        return used
 
     @staticmethod
     def _busy_s() -> float:

@@ -15,7 +15,7 @@ import numpy as np
 from scipy import stats
 
 from brokers.types import Resolution
-from scenarios import journeys, rates
+from scenarios import engine_costs, journeys, rates
 from scenarios.base import Measured
 from scenarios.history import History
 from scenarios.journeys import NEVER, Journeys, Times
@@ -142,6 +142,9 @@ def _at_rate(
         {**labels, "role": "producer"},
         note="all threads of the load processes, client library included",
     )
+    marks = {mark["window"]: mark for mark in history.events("paced", warmup=False)}
+    passed = [(marks[window.number], int(np.count_nonzero(window.of.received_ns != NEVER))) for window in windows]
+    yield from engine_costs.metrics(passed, labels)
     pauses = [sum(mark["gc_ns"] for mark in history.events("usage", window=window.number)) / 1e6 for window in windows]
     yield Measured(
         "gc_pauses",

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from brokers.types import Resolution
-from scenarios import rates
+from scenarios import engine_costs, rates
 from scenarios.base import Measured
 from scenarios.history import History
 from scenarios.rates import Timeline, Times, Window
@@ -47,6 +47,7 @@ def metrics(history: History) -> list[Measured]:
                 found += _speed(history, timeline, side, ours, labels)
         busy = tuple(mark["machine_cores"] for mark in _marks(history, ours))
         found.append(Measured("machine_cpu", "cores", busy, labels, note=_MACHINE))
+        found += engine_costs.metrics(_passed(history, timeline, ours), labels)
         if mode != "consume" and about["settle_resolution"] != Resolution.FLUSH.value:
             found += _latency(
                 "publish_latency", ours, labels, timeline.published_ns, timeline.publish_latency_ns, _CLOSED_LOOP
@@ -61,6 +62,18 @@ def _marks(history: History, windows: Sequence[Window]) -> Iterable[Mapping[str,
     """The marks of these windows, without the warm-up."""
     numbers = {window.number for window in windows if not window.warmup}
     return (mark for mark in history.events("window") if mark["window"] in numbers)
+
+
+def _passed(history: History, timeline: Timeline, windows: Sequence[Window]) -> list[tuple[Mapping[str, Any], int]]:
+    """The mark of each window, and how many messages passed: published or consumed, whichever is more."""
+    of = {window.number: window for window in windows}
+    passed = []
+    for mark in _marks(history, windows):
+        published, consumed = (
+            rates.within(times, of[mark["window"]]) for times in (timeline.published_ns, timeline.consumed_ns)
+        )
+        passed.append((mark, max(published.stop - published.start, consumed.stop - consumed.start)))
+    return passed
 
 
 def _speed(

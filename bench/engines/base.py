@@ -113,6 +113,15 @@ class RunningEngine(Protocol):
 
 
 @runtime_checkable
+class OnThisHost(Protocol):
+    """An engine whose processes can be looked at."""
+
+    def pid(self) -> int:
+        """The first of its processes; the others descend from it."""
+        ...
+
+
+@runtime_checkable
 class Restartable(Protocol):
     """An engine that can be stopped in order and started again: the same address, and what it keeps on disk."""
 

@@ -88,6 +88,11 @@ class DockerEngine:
             return False
         return self._container.status in ("running", "paused")
 
+    def pid(self) -> int:
+        """As this host counts; 0, which nobody has, where the daemon is elsewhere and does not say."""
+        self._container.reload()
+        return int(self._container.attrs["State"].get("Pid", 0))
+
     def log_tail(self) -> str:
         with contextlib.suppress(NotFound):
             self._log.write_bytes(self._container.logs())
