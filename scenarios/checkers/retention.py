@@ -101,7 +101,7 @@ def _gone_by_count(sent: int, looks: Sequence[Mapping[str, Any]]) -> Times:
     """
     counts = np.array([look["count"] for look in looks], np.int64)
     answered = np.array([look["answered_ns"] for look in looks], np.int64)
-    peak = int(np.flatnonzero(counts == counts.max())[-1]) if len(counts) else 0
+    peak = int(np.flatnonzero(counts == counts.max())[-1])
     gone = np.full(sent, -1, np.int64)
     # A later, larger count takes back what an earlier one seemed to show (counts are approximate on the service).
     ceiling = np.maximum.accumulate(counts[peak:][::-1])[::-1]

@@ -24,8 +24,9 @@ def phases(
     settles: Sequence[dict[str, int]] = (),
     marks: Sequence[dict[str, Any]] = (),
     keys: Sequence[int] = (1, 1),
+    others: int = 1,
 ) -> History:
-    """A channel a phase, producer and readers numbered by 10; ``main`` producer sends these keys, a second one one."""
+    """A channel a phase, producer and readers numbered by 10; ``main`` sends these keys, another producer ``others``."""
     sent, settled, rows, seen = [], [], [], []
     for phase, its_rows in deliveries.items():
         base = 10 * PHASES.index(phase)
@@ -33,7 +34,7 @@ def phases(
         seen.append({"event": "phase", "phase": phase, "channel": channel, "consumers": 2, "lease_s": 2.0 + base})
         seen += [producer(base, channel, stage="main"), producer(base + 1, channel, stage="other")]
         seen += [reader(base, channel), reader(base + 1, channel)]
-        for number, count in ((base, len(keys)), (base + 1, 1)):
+        for number, count in ((base, len(keys)), (base + 1, others)):
             for seq in range(count):
                 message = {"producer": number, "seq": seq}
                 sent.append({**message, "key": keys[seq], "checksum": 1000 + seq, "sent_ns": 1})
@@ -96,6 +97,14 @@ def test_each_phase_answers_for_its_own(phase: str, properties: list[str]) -> No
         "ordering.per_key.several_producers": 1,
         "ordering.per_key.after_redelivery": 0,
     }
+
+
+def test_only_the_main_producer_is_judged() -> None:
+    """The second one sent two of its own, delivered the wrong way round."""
+    rows = [*GOOD[:2], got(1, 20, producer=1), got(0, 21, producer=1)]
+    found = findings(phases({"one": rows}, others=2))
+    assert (found["ordering.channel"].observations, found["ordering.channel"].violations) == (1, 0)
+    assert found["delivery.no_phantom"].violations == 0
 
 
 def test_order_of_the_channel_is_not_order_of_keys() -> None:

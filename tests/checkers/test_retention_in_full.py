@@ -231,6 +231,7 @@ def test_sends_without_a_place_are_never_seen_to_go() -> None:
         ([(10, 3), (20, 1), (30, 2), (40, 0)], [20, 40, 40]),  # 1 was too few: it rose again
         ([(10, 2), (20, 0)], [10, 20, 20]),  # never more than two were seen
         ([(10, 0)], [10, 10, 10]),
+        ([(5, 1), (10, 2), (20, 0)], [10, 20, 20]),
         ([(10, 5), (20, 3), (30, 2)], [30, -1, -1]),
     ],
 )
@@ -239,6 +240,25 @@ def test_counts(looks: list[tuple[int, int]], gone: list[int]) -> None:
     part = checker.watched(history({"unread": [{}] * 3}, marks), "unread")
     assert part is not None
     assert part.gone_ns.tolist() == gone
+
+
+def test_marks_of_other_roles_say_nothing_of_this_one() -> None:
+    """They stand first: a limit, looks, readers and a second look of another role."""
+    other = [limit("large", None, None, 1), {**look("large", S, {"0": 0}), "role": "large"}]
+    sent = [{"partition": 0, "place": seq} for seq in range(10)]
+    found = findings(history({"size": sent}, [*other, *size_marks({"0": 6}, None, 4)]))
+    assert found["retention.size_excess"].samples == (0.0,)
+    only_other = findings(history({"size": sent}, [*other, size_marks({"0": 6}, None, 4)[0]]))
+    assert only_other["retention.size_excess"].not_testable == NO_LOOK
+    no_limit = findings(history({"size": sent}, [*other, *size_marks({"0": 6}, None, 4)[1:]]))
+    assert no_limit["retention.size_excess"].not_testable == NO_LOOK
+    looked = [{"event": "looked", "role": "acked", "proven": True}]
+    looked.append({"event": "reader", "reader": 1, "role": "acked", "stage": "before"})
+    found = findings(history({"acked": [{}], "unread": [{}]}, looked))
+    assert found["retention.unread_survives"].not_testable == NO_LOOK
+    both = [*looked, {"event": "looked", "role": "unread", "proven": True}]
+    found = findings(history({"acked": [{}], "unread": [{}] * 3}, both))
+    assert found["retention.unread_survives"].observations == 3
 
 
 def size_marks(first: Mapping[str, int], size: int | None, messages: int | None = None) -> list[dict[str, Any]]:
