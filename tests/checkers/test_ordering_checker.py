@@ -26,7 +26,7 @@ def phases(
     keys: Sequence[int] = (1, 1),
     others: int = 1,
 ) -> History:
-    """A channel a phase, producer and readers numbered by 10; ``main`` sends these keys, another producer ``others``."""
+    """A channel a phase, producer and readers numbered by 10; ``main`` sends these keys, another ``others``."""
     sent, settled, rows, seen = [], [], [], []
     for phase, its_rows in deliveries.items():
         base = 10 * PHASES.index(phase)
