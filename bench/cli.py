@@ -41,12 +41,17 @@ Seed = Annotated[int | None, typer.Option(help="The same seed gives the same ope
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 Quietly = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 Docs = Annotated[Path, typer.Option("--docs", help="Directory of decision-record.md and its evidence.")]
+OmbJson = Annotated[
+    Path | None, typer.Option("--omb-json", help="Write results as the OpenMessaging Benchmark's charts read them.")
+]
 Run = Annotated[Path, typer.Argument(help="A run's directory, or its result.json.", metavar="RUN")]
 
 
 @app.command()
 def run(
-    plan: Annotated[str, typer.Argument(metavar="PLAN", help="A plan file, or the name of one that ships.")] = "quick",
+    plan: Annotated[
+        str | None, typer.Argument(metavar="[PLAN]", help="A plan file, or the name of one that ships. Default: quick.")
+    ] = None,
     profile: Profiles = None,
     scenario: Scenarios = None,
     engine: Engine = EngineChoice.AUTO,
@@ -54,9 +59,20 @@ def run(
     seed: Seed = None,
     quiet: Quietly = False,
     as_json: Json = False,
+    omb: Annotated[
+        Path | None, typer.Option("--omb", help="Instead of a plan: a workload file of the OpenMessaging Benchmark.")
+    ] = None,
+    omb_driver: Annotated[Path | None, typer.Option("--omb-driver", help="Its driver file.")] = None,
+    omb_duration: Annotated[
+        str | None, typer.Option("--omb-duration", help="Instead of the workload's own duration, such as '2 s'.")
+    ] = None,
+    omb_json: OmbJson = None,
 ) -> None:
     """Run a plan, or the part of it that --profile and --scenario name."""
-    result, directory = _measure(plan, profile or [], scenario or [], engine, out, seed, quiet or as_json)
+    chosen = selection.Chosen(plan, profile or [], scenario or [], omb, omb_driver, omb_duration)
+    result, directory = _measure(chosen, engine, out, seed, quiet or as_json)
+    if omb_json:
+        _write_omb(result, directory, omb_json, quiet or as_json)
     _show(result, directory, as_json)
 
 
@@ -89,7 +105,7 @@ def decide(
         result, directory = store.load(run_directory), store.directory_of(run_directory)
     commands.check_docs(docs)
     if run_directory is None:
-        result, directory = _measure("quick", [], [], engine, out, seed, quiet)
+        result, directory = _measure(selection.Chosen(), engine, out, seed, quiet)
     for path in commands.write_record(result, docs):
         typer.echo(f"wrote {path}")
     _show(result, directory, as_json=False)
@@ -97,12 +113,16 @@ def decide(
 
 @app.command()
 def report(
-    run_directory: Run, html_path: Annotated[Path | None, typer.Option("--html", help="Where to write it.")] = None
+    run_directory: Run,
+    html_path: Annotated[Path | None, typer.Option("--html", help="Where to write it.")] = None,
+    omb_json: OmbJson = None,
 ) -> None:
     """Write the HTML report of a run (again)."""
     from bench import commands, store
 
     result = store.load(run_directory)
+    if omb_json:
+        _write_omb(result, store.directory_of(run_directory), omb_json, quiet=False)
     path = html_path or store.directory_of(run_directory) / commands.REPORT
     typer.echo(f"wrote {commands.write_report(result, path, '--html')}")
 
@@ -235,20 +255,24 @@ def doctor(as_json: Json = False) -> None:
 
 
 def _measure(
-    plan: str,
-    profiles: list[str],
-    scenarios: list[str],
-    engine: EngineChoice,
-    out: Path | None,
-    seed: int | None,
-    quiet: bool,
+    chosen: selection.Chosen, engine: EngineChoice, out: Path | None, seed: int | None, quiet: bool
 ) -> tuple[RunResult, Path]:
     chosen_seed = selection.choose_seed(seed)
-    cells = selection.cells(plan, profiles, scenarios, chosen_seed)
+    work = selection.work(chosen, chosen_seed)
+    for line in work.said:
+        _say(line)
 
     from bench import commands
 
-    return commands.measure(commands.Wish(Path(plan).stem, cells, engine, out, chosen_seed, quiet))
+    return commands.measure(commands.Wish(work.name, work.cells, engine, out, chosen_seed, quiet, work.timeout_s))
+
+
+def _write_omb(result: RunResult, directory: Path, path: Path, quiet: bool) -> None:
+    from bench import omb
+
+    for written in omb.write(result, directory, path, "--omb-json"):
+        if not quiet:
+            typer.echo(f"wrote {written}")
 
 
 def _show(result: RunResult, directory: Path, as_json: bool) -> None:

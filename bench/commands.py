@@ -32,6 +32,7 @@ class Wish:
     out: Path | None
     seed: int
     quiet: bool
+    cell_timeout_s: float
 
 
 def measure(wish: Wish) -> tuple[RunResult, Path]:
@@ -42,7 +43,13 @@ def measure(wish: Wish) -> tuple[RunResult, Path]:
     run_id = store.new_run_id(datetime.now(UTC))
     directory = store.create(wish.out or Path("runs") / run_id)
     request = runner.Request(
-        plan=wish.plan, cells=wish.cells, engine=wish.engine, run_id=run_id, directory=directory, seed=wish.seed
+        plan=wish.plan,
+        cells=wish.cells,
+        engine=wish.engine,
+        run_id=run_id,
+        directory=directory,
+        seed=wish.seed,
+        cell_timeout_s=wish.cell_timeout_s,
     )
     watcher = _watcher(wish.quiet)
     try:

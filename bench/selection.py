@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,55 @@ if TYPE_CHECKING:
 PLANS = Path(__file__).parent / "plans"
 OPTIONS = 5
 """So many built-in profiles, the first ones, are the options of the decision: a plan that names none runs on them."""
+CELL_TIMEOUT_S = 900.0
+_DEFAULT_PLAN = "quick"
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The words: a plan, narrowed to profiles and scenarios; or a workload of the OpenMessaging Benchmark."""
+
+    plan: str | None = None
+    profiles: Sequence[str] = ()
+    scenarios: Sequence[str] = ()
+    omb: Path | None = None
+    omb_driver: Path | None = None
+    omb_duration: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What they mean. ``said``: what a person has to know before it runs."""
+
+    name: str
+    cells: list[CellPlan]
+    said: Sequence[str] = ()
+    timeout_s: float = CELL_TIMEOUT_S
+
+
+def work(chosen: Chosen, seed: int) -> Work:
+    """Raises BadInput."""
+    if chosen.omb is not None:
+        return _workload(chosen, chosen.omb, seed)
+    for option, value in (("--omb-driver", chosen.omb_driver), ("--omb-duration", chosen.omb_duration)):
+        if value is not None:
+            raise BadInput(f"{option} belongs to --omb, which is missing")
+    plan = chosen.plan or _DEFAULT_PLAN
+    return Work(Path(plan).stem, cells(plan, chosen.profiles, chosen.scenarios, seed))
+
+
+def _workload(chosen: Chosen, path: Path, seed: int) -> Work:
+    for what, given in (("a plan", chosen.plan), ("--scenario", chosen.scenarios)):
+        if given:
+            raise BadInput(f"--omb stands instead of a plan: {what} cannot be given beside it")
+    from bench import omb
+    from brokers import registry
+
+    known = registry.profiles()
+    _check_names("--profile", chosen.profiles, known)
+    files = omb.Files(path, chosen.omb_driver, chosen.omb_duration)
+    found = omb.orders(files, chosen.profiles, known[:OPTIONS], seed)
+    return Work(path.stem, found.cells, found.said, found.timeout_s)
 
 
 def cells(plan_name: str, profiles: Sequence[str], scenarios: Sequence[str], seed: int) -> list[CellPlan]:

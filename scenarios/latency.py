@@ -41,8 +41,10 @@ DEFAULTS: Parameters = MappingProxyType(
         "search_steps": 4,
         "confirm": 3,
         "away_s": 2.0,
+        "backlog_share": 0.5,
         "saturate_s": 2.0,
         "window_s": 4.0,
+        "rate_warmup_s": 0.0,
         "warmup_s": 0.5,
         "ceiling_s": 0.3,
         "drain_s": 30.0,
@@ -51,8 +53,6 @@ DEFAULTS: Parameters = MappingProxyType(
 PROPERTIES = delivery.PROPERTIES
 
 _JOIN_S = 20.0
-_BACKLOG_SHARE = 0.5
-"""A backlog is built and taken at this share of the rate that lasts."""
 _CATCH_UP = 4
 """The backlog's window is so many times as long as consumers stay away."""
 
@@ -95,8 +95,11 @@ class _Experiment:
 
     def run(self) -> None:
         self._fleet.price([self._batch], float(self._parameters["ceiling_s"]))
-        most = self._saturate()
+        # With given rates nobody needs to know the most: a time of 0 leaves that out.
+        most = self._saturate() if float(self._parameters["saturate_s"]) else max(self._asked)
         self._open("paced", int(self._parameters["open_in_flight"]))
+        if float(self._parameters["rate_warmup_s"]):
+            self._warm_up_at(min(self._asked or [float(self._parameters["shares"][0]) * most]))
         lasts, too_much = 0.0, 1.2 * most
         for rate in sorted(self._asked or [float(share) * most for share in self._parameters["shares"]]):
             if self._lasts("curve", rate):
@@ -114,7 +117,7 @@ class _Experiment:
             if lasts and not self._lasts("confirm", lasts):
                 lasts *= 0.9
         if lasts and float(self._parameters["away_s"]):
-            self._catch_up(_BACKLOG_SHARE * lasts)
+            self._catch_up(float(self._parameters["backlog_share"]) * lasts)
         self._fleet.close()
 
     def _open(self, name: str, in_flight: int) -> None:
@@ -139,6 +142,13 @@ class _Experiment:
         backlog = self._fleet.paced(purpose, self._batch, self._schedule(rate, self._window_s))
         self._fleet.drain()
         return backlog <= max(rate * self._limit_s, self._batch)
+
+    def _warm_up_at(self, rate: float) -> None:
+        """For programs that grow fast with use, such as a broker in a virtual machine: the same load, not counted."""
+        warmup_s = float(self._parameters["rate_warmup_s"])
+        self._context.progress(0.0, f"warming up at {rate:,.0f} messages a second")
+        self._fleet.paced("warm-up", self._batch, self._schedule(rate, warmup_s), warmup=True)
+        self._fleet.drain()
 
     def _catch_up(self, rate: float) -> None:
         away_s = float(self._parameters["away_s"])
