@@ -163,6 +163,12 @@ def usage(history: History, role: str, window: Window) -> Usage | None:
     )
 
 
+def resident_bytes(history: History, role: str, window: Window) -> int:
+    """Of the largest load process of that role at the window's end; 0 where none worked in it."""
+    marks = history.events("usage", role=role, window=window.number)
+    return max((mark.get("resident_bytes", 0) for mark in marks), default=0)
+
+
 def ceiling(history: History, role: str, batch: int) -> float:
     """What the load processes of that role do together against ``noop``, in messages a second; 0 if unknown."""
     return float(sum(mark["rate"] for mark in history.events("ceiling", role=role, batch=batch)))

@@ -101,6 +101,8 @@ def _speed(
     of = {**labels, "role": side.role}
     yield Measured("client_cpu", "cores", cores, of, note="all threads of the load processes, client library included")
     yield Measured("client_loop_cpu", "cores", loops, of, note="the busiest load process' own thread")
+    resident = tuple(float(rates.resident_bytes(history, side.role, window)) for window in measured)
+    yield Measured("client_resident", "B", resident, of, note="the largest load process at the end of the window")
     yield Measured("client_cpu_per_message", "us", costs, of, better="lower")
 
 

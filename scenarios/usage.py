@@ -1,9 +1,11 @@
-"""What a load process used within a window: CPU time, and pauses of the garbage collector; written down as a mark."""
+"""What a load process used within a window: CPU time, memory, pauses of the garbage collector; kept as a mark."""
 
 from __future__ import annotations
 
 import gc
 import time
+
+import psutil
 
 from scenarios.base import Worker
 from scenarios.history import Writer
@@ -27,11 +29,12 @@ _PAUSES = _Pauses()
 
 
 class Usage:
-    """CPU time and pauses between a window's begin and its end."""
+    """CPU time and pauses between a window's begin and its end, and memory at the end."""
 
     def __init__(self, worker: Worker, writer: Writer, role: str, window: int) -> None:
         self._worker, self._writer = worker, writer
         self._labels = {"role": role, "window": window}
+        self._process = psutil.Process()
         self._begin = self._now()
 
     def _now(self) -> tuple[int, int, int, int]:
@@ -48,5 +51,6 @@ class Usage:
             process_cpu_ns=process_ns,
             loop_cpu_ns=loop_ns,
             gc_ns=gc_ns,
+            resident_bytes=self._process.memory_info().rss,
             **attributes,
         )
