@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,6 +10,7 @@ from bench.selftest import clean, matrix
 from bench.selftest.cases import CASES, CROSS
 from bench.selftest.clean import Alarm
 from bench.selftest.matrix import Matrix, Row, Tell
+from bench.selftest.pool import workers
 
 _CLEAN_SHARE = 0.1
 """Of the time that it takes."""
@@ -44,7 +42,7 @@ class Outcome:
 
 
 def run(messages: int, histories: int, tell: Tell) -> Outcome:
-    with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool:
+    with workers() as pool:
         alarms = clean.search(histories, pool, lambda share, doing: tell(share * _CLEAN_SHARE, doing))
         measured = matrix.measure(
             messages, pool, lambda share, doing: tell(_CLEAN_SHARE + share * (1 - _CLEAN_SHARE), doing)
