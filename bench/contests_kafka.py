@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterator
 from datetime import datetime
 
+from bench import contests_omb
 from bench.engines import prepare
 from bench.errors import CheckFailed
 from bench.ground import Contest, Ground, Side, figure, own_publish
@@ -132,12 +133,15 @@ def both(ground: Ground) -> Iterator[Contest]:
         with ground.channel(_PARTITIONS) as channel:
             return ground.own.both(channel, ground.warmup_s, ground.seconds)
 
+    peers = [Side("two plain loops", " & ".join(map(shlex.join, commands("TOPIC"))), loops)]
+    if (omb := contests_omb.side(ground, _PARTITIONS)) is not None:
+        peers.append(omb)
     yield Contest(
         "publish and consume at once",
         _KAFKA,
         Side("brokerbench", f"{ground.own.describe('produce')}; {ground.own.describe('consume')}", own),
-        (Side("two plain loops", " & ".join(map(shlex.join, commands("TOPIC"))), loops),),
-        {},
+        peers,
+        {contests_omb.NAME: 1.2},
     )
 
 

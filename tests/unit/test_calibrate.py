@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from bench import calibrate, contests_kafka, own_side
+from bench import calibrate, contests_kafka, contests_omb, own_side
 from bench.calibrate import Measured, Wish
 from bench.cli import app
 from bench.engines.base import EngineChoice
@@ -95,3 +95,12 @@ def test_redis_is_measured_against_plain_clients() -> None:
     assert {"redis-py pipeline", "pack_commands loop"} <= {ratio["peer"] for ratio in work["ratios"]}
     assert all(ratio["low"] <= ratio["ratio"] <= ratio["high"] for ratio in work["ratios"])
     assert found["verified"]["sent"] == found["verified"]["acknowledged"] > 0
+
+
+def test_openmessaging_s_first_reports_are_its_warm_up(tmp_path: Path) -> None:
+    result = tmp_path / "result.json"
+    result.write_text(json.dumps({"consumeRate": [1.0, 2.0, 300.0, 500.0]}))
+    assert contests_omb._rate(result).rate == pytest.approx(400.0)
+    result.write_text(json.dumps({"consumeRate": [1.0]}))
+    with pytest.raises(CheckFailed, match="within its warm-up"):
+        contests_omb._rate(result)

@@ -1,0 +1,99 @@
+"""OpenMessaging Benchmark as a peer, where somebody has built it: ``BROKERBENCH_OMB`` names the directory of its jars.
+
+Nobody publishes its jars, so nothing is fetched here. It runs for whole minutes: one a sample. Its first reports
+(every 10 s) are its warm-up and are left out.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from pathlib import Path
+
+from bench.engines import prepare
+from bench.errors import BadInput, CheckFailed
+from bench.ground import Ground, Side
+from bench.own_side import Sample
+from bench.peers import kafka as kafka_loop
+
+JARS = "BROKERBENCH_OMB"
+NAME = "OpenMessaging Benchmark"
+_WARMUP_REPORTS = 2
+_DRIVER = """\
+name: Kafka
+driverClass: io.openmessaging.benchmark.driver.kafka.KafkaBenchmarkDriver
+replicationFactor: 1
+topicConfig: ""
+commonConfig: |
+  bootstrap.servers={address}
+producerConfig: |
+  acks=all
+  linger.ms={linger_ms}
+  batch.size={batch_bytes}
+  buffer.memory={buffer_bytes}
+  compression.type=none
+consumerConfig: |
+  auto.offset.reset=earliest
+  enable.auto.commit=false
+  max.partition.fetch.bytes=10485760
+"""
+_WORKLOAD = """\
+name: publish and consume at once
+topics: 1
+partitionsPerTopic: {partitions}
+keyDistributor: "RANDOM_NANO"
+messageSize: {size}
+payloadFile: "{payload}"
+subscriptionsPerTopic: 1
+consumerPerSubscription: 1
+producersPerTopic: 1
+producerRate: 10000000
+consumerBacklogSizeGB: 0
+warmupDurationMinutes: 0
+testDurationMinutes: 1
+"""
+
+
+def side(ground: Ground, partitions: int) -> Side | None:
+    """None where nobody has named its jars. Raises BadInput where there are none."""
+    named = os.environ.get(JARS)
+    if not named:
+        return None
+    jars = Path(named).absolute()
+    if not any(jars.glob("benchmark-framework*.jar")):
+        raise BadInput(f"{JARS}={named}: no jar of benchmark-framework there")
+    driver, workload, payload = (ground.logs / f"omb-{name}" for name in ("driver.yaml", "workload.yaml", "payload"))
+    payload.write_bytes(os.urandom(ground.wanted.size))
+    buffer_bytes = max(32 << 20, ground.wanted.in_flight * ground.wanted.size)
+    driver.write_text(
+        _DRIVER.format(
+            address=ground.endpoint.address,
+            linger_ms=kafka_loop.LINGER_MS,
+            batch_bytes=kafka_loop.BATCH_BYTES,
+            buffer_bytes=buffer_bytes,
+        )
+    )
+    workload.write_text(_WORKLOAD.format(partitions=partitions, size=ground.wanted.size, payload=payload))
+
+    def command(result: Path) -> list[str]:
+        program = [str(prepare.java()), "-Xmx2g", "-cp", f"{jars}/*", "io.openmessaging.benchmark.Benchmark"]
+        return [*program, "--drivers", str(driver), "--output", str(result), str(workload)]
+
+    def measure() -> Sample:
+        result = ground.logs / f"omb-{ground.number()}.json"
+        ground.printed(ground.start(command(result)))
+        return _rate(result)
+
+    return Side(NAME, shlex.join(command(Path("RESULT.json"))), measure)
+
+
+def _rate(result: Path) -> Sample:
+    """Messages received a second, the mean of its reports after the first."""
+    try:
+        reports = json.loads(result.read_text(encoding="utf-8"))["consumeRate"][_WARMUP_REPORTS:]
+    except (OSError, ValueError, KeyError) as problem:
+        raise CheckFailed(f"{NAME} left no result: {problem}") from problem
+    if not reports:
+        raise CheckFailed(f"{NAME} ended within its warm-up")
+    return Sample(sum(reports) / len(reports))
