@@ -17,11 +17,11 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from bench import hlog, store
 from bench.engine_meter import EngineMeter
-from bench.workers import Processes
+from bench.workers import Processes, lives_in_process
 from brokers import registry
 from brokers.errors import BrokerError
 from brokers.protocols import Broker
@@ -31,6 +31,9 @@ from scenarios.base import Context, LoadFailed
 from scenarios.judgement import metric_rows, verdict_rows
 from scenarios.results import Cell
 from scenarios.verdicts import Grade
+
+if TYPE_CHECKING:
+    from bench.hosts.load import Hosts
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,8 @@ class Order:
     directory: Path
     engine_pid: int | None = None
     """A process of the broker on this host, to see what it uses."""
+    scheduler: str = ""
+    """Address of a dask scheduler that places the load processes; empty: they run on this host."""
     examine_when_told: bool = False
     """After the experiment wait for a line on standard input: examining would disturb a neighbour's speed."""
 
@@ -97,7 +102,7 @@ def execute(order: Order, events: TextIO) -> Cell:
 
 
 def _run(order: Order, events: TextIO) -> None:
-    with closing(registry.connect(order.profile, order.endpoint)) as broker, Processes() as load:
+    with closing(registry.connect(order.profile, order.endpoint)) as broker, _load(order) as load:
         declaration = broker.declaration()
         store.save_declaration(order.directory, declaration)
         context = Context(
@@ -117,9 +122,19 @@ def _run(order: Order, events: TextIO) -> None:
         )
         try:
             catalogue.scenario(order.scenario).run(context)
+            say(events, progress=1.0, doing="gathering the history")
+            load.gather(order.directory / "gathered")
         finally:
             load.close()
             remove_channels(broker, order.channel_prefix)
+
+
+def _load(order: Order) -> Processes | Hosts:
+    if not order.scheduler or lives_in_process(order.profile):
+        return Processes()
+    from bench.hosts.load import Hosts  # a second of imports, only where it is wanted
+
+    return Hosts(order.scheduler)
 
 
 def remove_channels(broker: Broker, prefix: str) -> None:

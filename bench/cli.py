@@ -38,6 +38,9 @@ Scenarios = Annotated[list[str] | None, typer.Option("--scenario", help="Only th
 Engine = Annotated[EngineChoice, typer.Option(help="How brokers are provided.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Directory of the run; new or empty. Default: runs/<id>.")]
 Seed = Annotated[int | None, typer.Option(help="The same seed gives the same operations.", min=0, max=2**31 - 1)]
+Scheduler = Annotated[
+    str, typer.Option(help="dask scheduler (tcp://host:port) that places load processes on its workers' hosts.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 Quietly = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 Docs = Annotated[Path, typer.Option("--docs", help="Directory of decision-record.md and its evidence.")]
@@ -57,6 +60,7 @@ def run(
     engine: Engine = EngineChoice.AUTO,
     out: Out = None,
     seed: Seed = None,
+    scheduler: Scheduler = "",
     quiet: Quietly = False,
     as_json: Json = False,
     omb: Annotated[
@@ -70,7 +74,7 @@ def run(
 ) -> None:
     """Run a plan, or the part of it that --profile and --scenario name."""
     chosen = selection.Chosen(plan, profile or [], scenario or [], omb, omb_driver, omb_duration)
-    result, directory = _measure(chosen, engine, out, seed, quiet or as_json)
+    result, directory = _measure(chosen, engine, out, seed, quiet or as_json, scheduler)
     if omb_json:
         _write_omb(result, directory, omb_json, quiet or as_json)
     _show(result, directory, as_json)
@@ -255,7 +259,12 @@ def doctor(as_json: Json = False) -> None:
 
 
 def _measure(
-    chosen: selection.Chosen, engine: EngineChoice, out: Path | None, seed: int | None, quiet: bool
+    chosen: selection.Chosen,
+    engine: EngineChoice,
+    out: Path | None,
+    seed: int | None,
+    quiet: bool,
+    scheduler: str = "",
 ) -> tuple[RunResult, Path]:
     chosen_seed = selection.choose_seed(seed)
     work = selection.work(chosen, chosen_seed)
@@ -264,7 +273,9 @@ def _measure(
 
     from bench import commands
 
-    return commands.measure(commands.Wish(work.name, work.cells, engine, out, chosen_seed, quiet, work.timeout_s))
+    return commands.measure(
+        commands.Wish(work.name, work.cells, engine, out, chosen_seed, quiet, work.timeout_s, scheduler)
+    )
 
 
 def _write_omb(result: RunResult, directory: Path, path: Path, quiet: bool) -> None:

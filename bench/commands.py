@@ -33,6 +33,7 @@ class Wish:
     seed: int
     quiet: bool
     cell_timeout_s: float
+    scheduler: str = ""
 
 
 def measure(wish: Wish) -> tuple[RunResult, Path]:
@@ -40,6 +41,10 @@ def measure(wish: Wish) -> tuple[RunResult, Path]:
 
     A run that measured nothing leaves only the logs that say why.
     """
+    if wish.scheduler:
+        from bench.hosts import load  # a second of imports, only where it is wanted
+
+        load.check(wish.scheduler)
     run_id = store.new_run_id(datetime.now(UTC))
     directory = store.create(wish.out or Path("runs") / run_id)
     request = runner.Request(
@@ -50,6 +55,7 @@ def measure(wish: Wish) -> tuple[RunResult, Path]:
         directory=directory,
         seed=wish.seed,
         cell_timeout_s=wish.cell_timeout_s,
+        scheduler=wish.scheduler,
     )
     watcher = _watcher(wish.quiet)
     try:

@@ -21,7 +21,8 @@ def write(directory: Path, history: History) -> Path | None:
     """Write the file beside the cell's history; None where the history has no open loop.
 
     Tags name the latency, its window and where it begins: ``end-to-end.3.due``. A message is in the second in which
-    it was due. Times are seconds since the first window began.
+    it was due. Times are seconds since the first window began. End to end is left out where the clocks of hosts
+    do not allow it.
     """
     windows = latency_metrics.paced_windows(history)
     if not windows:
@@ -44,6 +45,8 @@ def _lines(window: Paced, origin_ns: int) -> Iterator[str]:
         end_ns = min(start_ns + _SECOND_NS, window.end_ns)
         part = window.of.due_within(start_ns, end_ns)
         for name, end in _ENDS.items():
+            if name == "end-to-end" and not window.tells_end_to_end():
+                continue
             for beginning in ("due",) if name == "schedule-lag" else ("due", "sent"):
                 values = latency_metrics.latencies_ns(part, end, corrected=beginning == "due")
                 counted = histograms.histogram(values)

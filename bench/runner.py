@@ -47,6 +47,8 @@ class Request:
     directory: Path
     seed: int
     cell_timeout_s: float = 900.0
+    scheduler: str = ""
+    """Address of a dask scheduler that places load processes; empty: they run here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,6 +315,7 @@ class _Crew:
             channel_prefix=f"{channel_prefix(request.run_id)}c{number:02d}-",
             directory=store.cell_directory(request.directory, cell.id),
             engine_pid=target.running.pid() if isinstance(target.running, OnThisHost) else None,
+            scheduler=request.scheduler,
         )
 
 

@@ -21,10 +21,11 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from importlib import import_module
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import psutil
 
@@ -54,10 +55,12 @@ class Processes:
 
     def start(self, body: str, profile: str, endpoint: Endpoint, arguments: Mapping[str, Any]) -> Handle:
         begin: Start = (body, profile, endpoint, dict(arguments))
-        in_process = registry.adapter(profile).broker is None
-        process = _start_thread(begin) if in_process else _start_process(begin)
+        process = _start_thread(begin) if lives_in_process(profile) else _start_process(begin)
         self._started.append(process)
         return process
+
+    def gather(self, staging: Path) -> None:
+        """Nothing to bring home: every part of the history is written where it belongs."""
 
     def close(self) -> None:
         for process in self._started:
@@ -70,15 +73,26 @@ class Processes:
         self.close()
 
 
+def lives_in_process(profile: str) -> bool:
+    return registry.adapter(profile).broker is None
+
+
+def launch(wire: socket.socket) -> LocalProcess:
+    """Start a load process that takes its orders from that socket, which the caller may close."""
+    return LocalProcess(
+        subprocess.Popen(
+            [sys.executable, "-m", "bench.workers", str(wire.fileno())],
+            stdin=subprocess.DEVNULL,
+            pass_fds=(wire.fileno(),),
+            env=os.environ | {"PYTHONPATH": os.pathsep.join([_HERE, os.environ.get("PYTHONPATH", "")])},
+        )
+    )
+
+
 def _start_process(begin: Start) -> Handle:
     ours, theirs = socket.socketpair()
     with theirs:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "bench.workers", str(theirs.fileno())],
-            stdin=subprocess.DEVNULL,
-            pass_fds=(theirs.fileno(),),
-            env=os.environ | {"PYTHONPATH": os.pathsep.join([_HERE, os.environ.get("PYTHONPATH", "")])},
-        )
+        process = launch(theirs)
     handle = Handle(begin[0], Connection(ours.detach()), process)
     handle.order(begin)
     return handle
@@ -98,11 +112,52 @@ def _start_thread(begin: Start) -> Handle:
     return handle
 
 
+class Running(Protocol):
+    """A process, wherever it runs."""
+
+    def kill(self) -> None:
+        """SIGKILL, and wait for the end. Idempotent."""
+        ...
+
+    def wait(self, timeout_s: float) -> int | None:
+        """The code with which it ended; None when it did not end."""
+        ...
+
+    def cpu_s(self) -> float:
+        """User and system time so far, all threads."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LocalProcess:
+    """A process that this one started."""
+
+    process: subprocess.Popen[bytes]
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def wait(self, timeout_s: float) -> int | None:
+        try:
+            return self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def cpu_s(self) -> float:
+        times = psutil.Process(self.process.pid).cpu_times()
+        return times.user + times.system
+
+
 class Handle:
     """The starter's side. ``process`` is None for a thread, which ends when it next looks at its socket."""
 
-    def __init__(self, body: str, wire: Connection, process: subprocess.Popen[bytes] | None) -> None:
+    def __init__(self, body: str, wire: Connection, process: Running | None) -> None:
         self._body, self._wire, self._process = body, wire, process
+
+    def fileno(self) -> int:
+        """To wait for the next report, among others."""
+        return self._wire.fileno()
 
     def order(self, order: Any) -> None:
         try:
@@ -119,10 +174,7 @@ class Handle:
 
     def cpu_s(self) -> float:
         """User and system time of the process so far, all threads. 0.0 for a thread of this process."""
-        if self._process is None:
-            return 0.0
-        times = psutil.Process(self._process.pid).cpu_times()
-        return times.user + times.system
+        return self._process.cpu_s() if self._process is not None else 0.0
 
     def wait(self, timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
@@ -138,7 +190,6 @@ class Handle:
         self._wire.close()
         if self._process is not None:
             self._process.kill()
-            self._process.wait()
 
     def _receive(self, timeout_s: float) -> tuple[str, Any]:
         try:
@@ -153,9 +204,8 @@ class Handle:
     def _lost(self) -> str:
         if self._process is None:
             return f"load thread {self._body} is gone"
-        try:
-            code = self._process.wait(_LAST_WORDS_S)
-        except subprocess.TimeoutExpired:
+        code = self._process.wait(_LAST_WORDS_S)
+        if code is None:
             self.kill()
             return f"load process {self._body} closed its socket and did not end"
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"

@@ -15,7 +15,7 @@ import numpy as np
 from scipy import stats
 
 from brokers.types import Resolution
-from scenarios import engine_costs, journeys, rates
+from scenarios import clocks, engine_costs, journeys, rates
 from scenarios.base import Measured
 from scenarios.history import History
 from scenarios.journeys import NEVER, Journeys, Times
@@ -42,6 +42,8 @@ class Paced:
     end_ns: int
     away_ns: int
     of: Journeys
+    clock_error_ns: int = 0
+    """By how much the clocks of senders and receivers may differ: 0 on one host."""
 
     @property
     def duration_s(self) -> float:
@@ -56,7 +58,13 @@ class Paced:
         if not len(self.of) or (self.of.received_ns == NEVER).any() or (self.of.settled_ns == NEVER).any():
             return False
         behind_ns = int(self.of.backlog_age_ns(np.array([self.end_ns]))[0])
-        return behind_ns <= limit_ns and float(np.percentile(_end_to_end(self.of), 99)) <= limit_ns
+        longest_ns = max(behind_ns, float(np.percentile(_end_to_end(self.of), 99)))
+        return longest_ns + self.clock_error_ns <= limit_ns
+
+    def tells_end_to_end(self) -> bool:
+        """Whether its clocks are good enough for latencies from sender to receiver."""
+        values = _end_to_end(self.of)
+        return not len(values) or not clocks.too_coarse(float(np.median(values)), self.clock_error_ns)
 
 
 def paced_windows(history: History, *, warmup: bool = False) -> list[Paced]:
@@ -64,7 +72,7 @@ def paced_windows(history: History, *, warmup: bool = False) -> list[Paced]:
     marks = list(history.events("paced", warmup=warmup))
     if not marks:
         return []
-    everything = journeys.of_history(history)
+    everything, clock_error_ns = journeys.of_history(history), clocks.error_ns(history)
     return [
         Paced(
             number=mark["window"],
@@ -74,6 +82,7 @@ def paced_windows(history: History, *, warmup: bool = False) -> list[Paced]:
             end_ns=mark["end_ns"],
             away_ns=int(mark["consumers_away_s"] * 1e9),
             of=everything.due_within(mark["start_ns"], mark["end_ns"]),
+            clock_error_ns=clock_error_ns,
         )
         for mark in marks
     ]
@@ -86,7 +95,7 @@ def metrics(history: History) -> list[Measured]:
     if about is None or not windows:
         return []
     parameters = about["parameters"]
-    common = {name: parameters[name] for name in _LABELS}
+    common = {**{name: parameters[name] for name in _LABELS}, **clocks.labels(history)}
     limit_ns = float(parameters["latency_limit_ms"]) * 1e6
     by_flush = about["settle_resolution"] == Resolution.FLUSH.value
     found: list[Measured] = []
@@ -112,7 +121,8 @@ def _at_rate(
     yield Measured("goodput", "msg/s", received, labels, limited_by=limited, note=note)
     for corrected in (True, False):
         of = {**labels, "from": "due" if corrected else "sent"}
-        yield from _quantiles("end_to_end_latency", windows, of, limited, _Ends.RECEIVED)
+        latencies = _quantiles("end_to_end_latency", windows, of, limited, _Ends.RECEIVED)
+        yield from clocks.stated(latencies, windows[0].clock_error_ns)
         if not by_flush:
             yield from _quantiles("publish_latency", windows, of, limited, _Ends.SETTLED)
     yield from _quantiles("schedule_lag", windows, {**labels, "from": "due"}, "", _Ends.SENT)

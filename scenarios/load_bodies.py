@@ -118,6 +118,17 @@ class Close:
 Order = OpenProducer | OpenConsumer | Publish | Pace | Consume | Backlog | Price | Close
 
 
+def on_clock(order: Any, ahead_ns: int) -> Any:
+    """The order for a host whose monotonic clock is ``ahead_ns`` ahead of that of its times."""
+    match order:
+        case Publish() | Consume():
+            return replace(order, start_ns=order.start_ns + ahead_ns, end_ns=order.end_ns + ahead_ns)
+        case Pace():
+            return replace(order, start_ns=order.start_ns + ahead_ns)
+        case _:
+            return order
+
+
 def produce(worker: Worker, arguments: Mapping[str, Any]) -> None:
     """Body of a producer. Arguments: history, name, run, seed, size, keys."""
     broker = worker.connect()

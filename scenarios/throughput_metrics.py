@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from brokers.types import Resolution
-from scenarios import engine_costs, rates
+from scenarios import clocks, engine_costs, rates
 from scenarios.base import Measured
 from scenarios.history import History
 from scenarios.rates import Timeline, Times, Window
 
 _CLOSED_LOOP = "closed loop: not a latency under a given rate"
 _MACHINE = "the whole host: load processes, broker, and whatever else ran on it"
+_SEVERAL = "the host of the cell, on which no load process ran unless it was placed there"
 _QUANTILES = {"p50": 50.0, "p99": 99.0, "max": 100.0}
 _LABELS = ("size", "producers", "consumers", "partitions", "keys", "acknowledge_every")
 
@@ -41,20 +42,22 @@ def metrics(history: History) -> list[Measured]:
     found: list[Measured] = []
     for mode, batch in dict.fromkeys((window.mode, window.batch) for window in windows):
         ours = [window for window in windows if (window.mode, window.batch) == (mode, batch)]
-        labels = {"mode": mode, "batch": batch, **{name: about["parameters"][name] for name in _LABELS}}
+        parameters = {name: about["parameters"][name] for name in _LABELS}
+        labels = {"mode": mode, "batch": batch, **parameters, **clocks.labels(history)}
         for side in _SIDES:
             if mode in side.modes:
                 found += _speed(history, timeline, side, ours, labels)
         busy = tuple(mark["machine_cores"] for mark in _marks(history, ours))
-        found.append(Measured("machine_cpu", "cores", busy, labels, note=_MACHINE))
+        found.append(Measured("machine_cpu", "cores", busy, labels, note=_SEVERAL if "hosts" in labels else _MACHINE))
         found += engine_costs.metrics(_passed(history, timeline, ours), labels)
         if mode != "consume" and about["settle_resolution"] != Resolution.FLUSH.value:
             found += _latency(
                 "publish_latency", ours, labels, timeline.published_ns, timeline.publish_latency_ns, _CLOSED_LOOP
             )
         if mode == "both":
-            note = f"{_CLOSED_LOOP}; from sending to receiving, one clock"
-            found += _latency("end_to_end_latency", ours, labels, timeline.received_ns, timeline.end_to_end_ns, note)
+            note = f"{_CLOSED_LOOP}; from sending to receiving"
+            latencies = _latency("end_to_end_latency", ours, labels, timeline.received_ns, timeline.end_to_end_ns, note)
+            found += clocks.stated(latencies, clocks.error_ns(history))
     return [metric for metric in found if metric.samples]
 
 
