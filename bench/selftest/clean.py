@@ -6,7 +6,7 @@ has ended, or die with what they hold; others come. Producers come and go. Some 
 "unknown", or never. Readers read the channel in the middle and at the end.
 
 What an experiment owes to its checkers is kept: whenever the clock jumps, nothing that could be delivered waits, and
-who fails a message gives back what must not overtake it.
+who fails a message gives back what must not overtake it. Some channels have dead letters, or deduplicate.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ import numpy as np
 
 from bench.selftest.checks import FACTS, answers
 from bench.selftest.scene import CHANNEL, RUN, Scene, record
-from bench.selftest.story import GROUP, LEASE_S, LIMIT_S, read_again, settle
+from bench.selftest.story import GROUP, LEASE_S, LETTERS, LIMIT_S, MAX_DELIVERIES, read_again, settle
 from brokers.faulty import Fault, FaultName
-from brokers.types import ChannelSpec, ConsumerSettings, Outcome, Retention
+from brokers.memory_log import DEDUPLICATION_WINDOW_S
+from brokers.types import ChannelSpec, ConsumerSettings, DeadLetterPolicy, Outcome, Retention
 from scenarios.actors import Sender, Taken, Taker
 from scenarios.history import History, select
 
-_LEGAL = (FaultName.UNKNOWN_OUTCOME, FaultName.UNKNOWN_AND_LOSE, FaultName.LOSE_ACKNOWLEDGEMENT)
-"""What a broker may do: leave the fate of a send or of an acknowledgement unknown."""
 _KEPT_SHARE = 0.15
+_LETTERS_SHARE, _REPEATS_SHARE = 0.3, 0.3
 _LAPSING_SHARE = 0.5
 _ALL = 100_000
 _MOST_HELD = 3
@@ -69,13 +69,19 @@ def _all_alarms(seeds: Sequence[int]) -> list[Alarm]:
 
 
 def history(seed: int) -> History:
-    """The history of one seed."""
+    """The history of one seed. The faults in it are what a broker may do: leave a fate unknown."""
     rng = np.random.default_rng(seed)
     kind = rng.random()
     lapses = bool(kind < _LAPSING_SHARE)
-    act = _keep if kind > 1 - _KEPT_SHARE else partial(_consume, lapses=lapses)
-    # An acknowledgement that got lost is a lapse too: the message comes back when its lease has ended.
-    names = _LEGAL if lapses else _LEGAL[:2]
+    letters = bool(rng.random() < _LETTERS_SHARE)
+    act = _keep if kind > 1 - _KEPT_SHARE else partial(_consume, lapses=lapses, letters=letters)
+    names = [FaultName.UNKNOWN_OUTCOME]
+    if lapses:
+        # An acknowledgement that got lost is a lapse too: the message comes back when its lease has ended.
+        names.append(FaultName.LOSE_ACKNOWLEDGEMENT)
+    if not letters:
+        # It would lose letters too, and their fate is known.
+        names.append(FaultName.UNKNOWN_AND_LOSE)
     legal = [Fault(name, float(rng.choice([0.0, 0.05, 0.2])), seed) for name in names]
     return _unanswered(record(lambda scene: act(_World(scene, rng)), legal).history, rng)
 
@@ -105,6 +111,8 @@ class _World:
         self._numbers, self._readers = count(), count()
         self.senders: list[Sender] = []
         self.hands: list[_Hands] = []
+        self.window_s: float | None = None
+        """Within which a broker that deduplicates knows a message again; None where nothing has an identity."""
 
     def one(self, of: Sequence[_Hands]) -> _Hands:
         return of[int(self.rng.integers(len(of)))]
@@ -113,19 +121,25 @@ class _World:
         number = next(self._numbers)
         return Sender(self.scene.broker, CHANNEL, self.scene.writer, number=number, run=RUN, seed=1, size=self.size)
 
-    def consumer(self) -> _Hands:
+    def consumer(self, channel: str = CHANNEL) -> _Hands:
         number = next(self._readers)
         settings = ConsumerSettings(group=GROUP, name=f"consumer-{number}")
-        return _Hands(Taker(self.scene.broker, CHANNEL, self.scene.writer, number=number, settings=settings))
+        return _Hands(Taker(self.scene.broker, channel, self.scene.writer, number=number, settings=settings))
 
     def read(self) -> None:
         read_again(self.scene, next(self._readers))
 
 
-def _consume(world: _World, *, lapses: bool) -> None:
+def _consume(world: _World, *, lapses: bool, letters: bool) -> None:
     scene, rng = world.scene, world.rng
-    scene.broker.create_channel(ChannelSpec(CHANNEL, partitions=world.partitions, lease_s=LEASE_S))
-    scene.writer.mark("phase", channel=CHANNEL, lease_s=LEASE_S, lapses=lapses)
+    if letters:
+        scene.broker.create_channel(ChannelSpec(LETTERS, lease_s=LEASE_S))
+    dead_letter = DeadLetterPolicy(LETTERS, MAX_DELIVERIES) if letters else None
+    spec = ChannelSpec(CHANNEL, partitions=world.partitions, lease_s=LEASE_S, dead_letter=dead_letter)
+    scene.broker.create_channel(spec)
+    world.window_s = DEDUPLICATION_WINDOW_S if rng.random() < _REPEATS_SHARE else None
+    marked = {"lapses": lapses, "letters": letters, "window_s": world.window_s}
+    scene.writer.mark("phase", channel=CHANNEL, lease_s=LEASE_S, **marked)
     world.senders = [world.sender() for _ in range(rng.integers(1, 7))]
     world.hands = [world.consumer() for _ in range(rng.integers(1, 6))]
     actions = _ACTIONS if lapses else {act: weight for act, weight in _ACTIONS.items() if act not in _LAPSING}
@@ -140,6 +154,13 @@ def _consume(world: _World, *, lapses: bool) -> None:
         if lapses:
             _lapse(world)
     scene.writer.mark("drained", channel=CHANNEL, group=GROUP)
+    if letters:
+        reader = world.consumer(LETTERS)
+        while scene.broker.backlog(LETTERS, GROUP):
+            reader.taker.acknowledge(reader.taker.take(_ALL, 0.0))
+            if lapses:
+                scene.clock.jump(LEASE_S)
+        scene.writer.mark("drained", channel=LETTERS, group=GROUP)
     world.read()
 
 
@@ -160,9 +181,16 @@ def _keep(world: _World) -> None:
 
 
 def _send(world: _World) -> None:
+    """New messages, and where there is deduplication also some that were sent before, by this producer or another."""
     rng = world.rng
     messages = int(rng.integers(1, 30))
-    world.senders[int(rng.integers(len(world.senders)))].send(rng.integers(0, world.keys, messages))
+    sender = world.senders[int(rng.integers(len(world.senders)))]
+    keys, identities = rng.integers(0, world.keys, messages), None
+    if world.window_s is not None:
+        first = world.to_send
+        identities = [first - at if rng.random() < 0.9 else first + int(rng.integers(30)) for at in range(messages)]
+        keys = np.array(identities) % world.keys
+    sender.send(keys, identities=identities)
     world.to_send -= messages
 
 

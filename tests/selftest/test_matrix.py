@@ -50,9 +50,8 @@ def test_a_clean_history_has_something_to_judge_by_every_checker() -> None:
         for name, answer in answers(clean.history(seed), CHANNEL).items()
         if answer.observations
     }
-    # Order among keys is promised to one consumer alone; dead letters and deduplication have clean stories only.
-    rest = {name for name in CHECKS if name.startswith(("dead_letter.", "deduplication."))}
-    assert seen >= set(CHECKS) - rest - {"ordering.per_partition", "ordering.channel"}
+    # Order among keys is promised to one consumer alone.
+    assert seen >= set(CHECKS) - {"ordering.per_partition", "ordering.channel"}
 
 
 def test_the_same_seed_gives_the_same_history() -> None:
