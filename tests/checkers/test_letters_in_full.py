@@ -113,6 +113,51 @@ def test_a_damaged_letter_takes_the_name_on_its_stamp_only_if_that_is_left() -> 
     assert last.delivered.message.tolist() == [0, 1, 2]
 
 
+def test_where_a_reader_was_killed_what_was_asked_for_still_counts() -> None:
+    """``all_seen`` false adds what was not acknowledged to what may be due; a rejection that was asked for stays."""
+    rows = [got(0, 10), got(0, 11), got(1, 12)]
+    settles = [settle(rows[0], REJECT, 20, outcome=int(Outcome.UNKNOWN)), settle(rows[1], ACK, 21)]
+    record = typed([1, 1, 1], rows, [*settles, settle(rows[2], ACK, 22)], [reader(9, "dead")])
+    of = dead_letters.of(record, record.delivered, "dead", 5, all_seen=False)
+    assert of.may.tolist() == [True, False, True]
+    assert dead_letters.of(record, record.delivered, "dead", 5, all_seen=True).may.tolist() == [True, False, False]
+
+
+def test_the_first_message_s_letter_is_a_letter_of_a_message() -> None:
+    """Message 0's letter is identified; message 1's is missing, and claimed to be."""
+    rows = [got(seq, 10 + seq) for seq in range(3)]
+    of = letters([1] * 3, rows, [settle(row, RELEASE, 50) for row in rows], [letter(0, 60, place=3)])
+    finding = dead_letters.complete(of, drained=True)
+    assert (finding.observations, finding.violations, finding.unknown, finding.note) == (3, 2, 0, "")
+    assert [row["seq"] for row in finding.offenders] == [1, 2]
+    undrained = dead_letters.complete(of, drained=False)
+    assert (undrained.violations, undrained.unknown, undrained.note) == (0, 2, "")
+
+
+def test_only_damage_takes_a_name_from_its_stamp() -> None:
+    """A stranger's letter, or an intact one, that bears a due message's number among three that are missing."""
+    rows = [got(seq, 10 + seq) for seq in range(3)]
+    settles = [settle(row, RELEASE, 50) for row in rows]
+    foreign = [letter(at, 60 + at, place=at, status=FOREIGN) for at in (1, 2)]
+    assert letters([1] * 3, rows, settles, foreign).delivered.message.tolist() == [-1, -1]
+    damaged = [letter(at, 60 + at, place=at, status=CORRUPT) for at in (1, 2)]
+    assert letters([1] * 3, rows, settles, damaged).delivered.message.tolist() == [1, 2]
+    elsewhere = [letter(1, 60, place=1, status=CORRUPT, producer=4)]
+    assert letters([1] * 3, rows, settles, elsewhere).delivered.message.tolist() == [-1]
+    acknowledged = [settle(rows[0], ACK, 50), *settles[1:]]
+    undue = [letter(0, 60, place=0, status=CORRUPT)]
+    assert letters([1] * 3, rows, acknowledged, undue).delivered.message.tolist() == [-1]
+
+
+def test_two_nameless_letters_of_one_missing_message_stay_nameless() -> None:
+    rows = [got(0, 10)]
+    strays = [letter(-1, 60 + at, place=at, status=FOREIGN) for at in range(2)]
+    of = letters([1], rows, [settle(rows[0], RELEASE, 50)], strays)
+    assert of.delivered.message.tolist() == [-1, -1]
+    one = letters([1], rows, [settle(rows[0], RELEASE, 50)], strays[:1])
+    assert one.delivered.message.tolist() == [0]
+
+
 def deduplicated(
     messages: list[tuple[int, int, int, int]], delivered: list[int], outcomes: dict[str, Outcome] | None = None
 ) -> Record:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from brokers.types import Outcome
@@ -288,6 +289,27 @@ def test_what_never_came_back() -> None:
     back = redelivery.returned(record, record.delivered, 30)
     assert (back.at.tolist(), back.again.tolist()) == ([0], [-1])
     assert (back.delay_ns.tolist(), back.in_time.tolist()) == ([NEVER], [False])
+
+
+@pytest.mark.parametrize(("most", "expected"), [(None, (3, 1)), (3, (3, 1)), (2, (2, 0)), (1, (2, 0))])
+def test_the_last_delivery_that_is_allowed_need_not_come_back(most: int | None, expected: tuple[int, int]) -> None:
+    """Message 0 is released twice and came twice, message 1 once, and came back."""
+    rows = [got(0, 10), got(1, 20), got(0, 30), got(1, 40)]
+    record = typed([1, 1], rows, [settle(row, RELEASE, row["received_ns"]) for row in rows[:3]])
+    finding = redelivery.comes_back(record, record.delivered, 1.0, drained=True, max_deliveries=most)
+    assert (finding.observations, finding.violations) == expected
+    assert [row["received_ns"] for row in finding.offenders] == [30] * expected[1]
+    alone = typed([1], rows[:1], [settle(rows[0], RELEASE, 15)])
+    finding = redelivery.comes_back(alone, alone.delivered, 1.0, drained=True, max_deliveries=1)
+    assert finding.note == "nothing was released"
+
+
+def test_some_of_what_was_released() -> None:
+    rows = [got(0, 10), got(1, 20), got(0, 30), got(1, 40)]
+    record = typed([1, 1], rows, [settle(row, RELEASE, row["received_ns"]) for row in rows])
+    some = redelivery.returned(record, record.delivered, 1.0).only(np.array([False, True, True, False]))
+    assert (some.at.tolist(), some.again.tolist()) == ([1, 2], [3, -1])
+    assert (some.delay_ns.tolist(), some.in_time.tolist()) == ([19, NEVER], [True, False])
 
 
 def test_a_release_that_was_refused_is_none() -> None:

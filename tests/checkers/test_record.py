@@ -251,3 +251,7 @@ def test_what_came_from_another_channel() -> None:
         assert found.message.tolist() == [0, -1, -1, -1, 1]
         assert found.column("received_ns").tolist() == [20, 25, 26, 27, 30]
     assert len(records.elsewhere(records.of_channel(whole, CHANNEL), "nowhere")) == 0
+    gaps = {name: column[1:] for name, column in history.sends.items()}
+    part = History(gaps, history.settled, table("deliveries", rows), history.settles, history.marks)
+    found = records.elsewhere(records.of_channel(part, CHANNEL, Whole({}, {})), "dead")
+    assert found.message.tolist() == [-1, -1, -1, -1, 0]

@@ -13,6 +13,7 @@ import pytest
 from brokers.types import Outcome
 from scenarios import history as histories
 from scenarios.checkers import loss, streamed
+from scenarios.checkers.record import Record
 from scenarios.checkers.shards import _Cutter, cut
 from scenarios.history import DTYPES, SCHEMAS, Action, History, Writer
 from scenarios.stamp import CORRUPT, FOREIGN, INTACT
@@ -294,6 +295,15 @@ def test_loss_of_several_channels_is_weighed_channel_by_channel(tmp_path: Path) 
         )
     only = streamed.judged(tmp_path, {"p": lambda part: Finding("p", len(part.delivered))}, messages_per_shard=1)
     assert only == [lost, Finding("p", 4)]
+    for per_shard, count in ((1, 5), (2, 3), (5, 1)):
+        seen: list[Finding] = []
+
+        def check(part: Record, seen: list[Finding] = seen) -> Finding:
+            seen.append(Finding("p", len(part.delivered)))
+            return seen[-1]
+
+        streamed.judged(tmp_path, {"p": check}, messages_per_shard=per_shard)
+        assert len(seen) == 2 * count
 
 
 def test_a_shard_is_searched_after_its_channel_s_drain_alone(tmp_path: Path) -> None:
