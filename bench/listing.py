@@ -15,6 +15,7 @@ from bench.engines import catalogue as engines
 from bench.engines import registry as engine_registry
 from brokers import registry
 from brokers.declarations import PROPERTIES
+from brokers.types import Durability
 from scenarios import catalogue
 
 _WIDTH = 100
@@ -47,6 +48,11 @@ def everything(plans: Path) -> dict[str, Any]:
             }
             for name in catalogue.NAMES
         ],
+        "durability": [
+            {"profile": name, "durability": durability.value, "means": means}
+            for name in found.adapters
+            for durability, means in _durability(name).items()
+        ],
         "engines": [
             engines.describe(spec)
             | {"origin": elsewhere.found[spec.name].origin if spec.name in elsewhere.found else _BUILT_IN}
@@ -60,11 +66,17 @@ def everything(plans: Path) -> dict[str, Any]:
     }
 
 
+def _durability(profile: str) -> Mapping[Durability, str]:
+    declaration = registry.declared(profile)
+    return declaration.durability if declaration else {}
+
+
 def text(content: Mapping[str, Any]) -> str:
     """The same for a person."""
     parts = [
         _table("Profiles", content["profiles"]),
         _table("Scenarios", [{**row, "parameters": _pairs(row["parameters"])} for row in content["scenarios"]]),
+        _table("What a class of durability means", content["durability"]),
         _table("Engines", [{name: row[name] for name in row if name != "settings"} for row in content["engines"]]),
         _table(
             "Settings that engines are started with",

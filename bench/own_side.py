@@ -20,7 +20,7 @@ import numpy as np
 from bench.errors import CheckFailed
 from bench.workers import Handle, Processes
 from brokers import registry
-from brokers.types import ChannelSpec, Endpoint, Outcome
+from brokers.types import ChannelSpec, Endpoint, Outcome, ProducerSettings
 from scenarios import history, stamp
 from scenarios.actors import Sender, Taker
 from scenarios.load_bodies import Close, Consume, OpenConsumer, OpenProducer, Publish
@@ -80,7 +80,12 @@ class OwnSide:
 
     def _arguments(self, name: str) -> dict[str, Any]:
         own = {"history": str(self._directory), "name": name, "run": RUN, "seed": SEED, "size": self._wanted.size}
-        return {**own, "keys": KEYS, "acknowledge_every": self._wanted.acknowledge_every}
+        return {
+            **own,
+            "keys": KEYS,
+            "acknowledge_every": self._wanted.acknowledge_every,
+            "settings": ProducerSettings(),
+        }
 
     def describe(self, work: str) -> str:
         wanted = self._wanted

@@ -8,10 +8,10 @@ Facts (findings of a checker) live elsewhere; these are only the expectations.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
-from brokers.types import AckGranularity, Clock, Resolution
+from brokers.types import AckGranularity, Clock, Durability, Resolution
 
 
 class Kind(StrEnum):
@@ -125,6 +125,8 @@ class ProfileDeclaration:
     summary: str
     limits: Limits
     properties: Mapping[str, Declaration]
+    durability: Mapping[Durability, str] = field(default_factory=dict)
+    """What each class means here, in the broker's own words; all of them, or none: undeclared."""
 
     def of(self, property_name: str) -> Declaration:
         return self.properties.get(property_name, UNDECLARED)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from brokers.declarations import Declaration, Limits, ProfileDeclaration, Provider, Support
-from brokers.types import AckGranularity, Clock, Resolution
+from brokers.types import AckGranularity, Clock, Durability, Resolution
 
 MAX_PAYLOAD_BYTES = 1_048_500
 """Without key and attributes; what Kafka's default ``message.max.bytes`` leaves beside a record batch's own bytes."""
@@ -120,11 +120,19 @@ _LIMITS = Limits(
     has_deduplication=False,
 )
 
+_DURABILITY = {
+    Durability.RELAXED: "acks=1, no idempotence: the leader's page cache",
+    Durability.DEFAULT: "acks=all, enable.idempotence=true: the page cache of every replica in sync",
+    Durability.STRICT: "acks=all, enable.idempotence=true, flush.messages=1 (fsync before the answer), "
+    "min.insync.replicas=2 where there are replicas",
+}
+
 KAFKA = ProfileDeclaration(
     profile="kafka",
     product="Apache Kafka",
     summary="a topic read by a consumer group that commits offsets explicitly; acks=all, idempotent producer",
     limits=_LIMITS,
+    durability=_DURABILITY,
     properties=_OF_THE_LOG
     | {
         "delivery.no_duplicate": _sure(
@@ -173,6 +181,7 @@ KAFKA_SHARE = ProfileDeclaration(
         drain_proof="every place between the channel's bounds was delivered and accepted; this client cannot ask for "
         "a share group's offsets",
     ),
+    durability=_DURABILITY,
     properties=_OF_THE_LOG
     | {
         "delivery.no_duplicate": _sure(

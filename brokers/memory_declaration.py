@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from brokers.declarations import Declaration, Limits, ProfileDeclaration, Provider, Support
-from brokers.types import AckGranularity, Clock, Resolution
+from brokers.types import AckGranularity, Clock, Durability, Resolution
 
 _SOURCE = "derived: brokers/memory_log.py, of which this is the specification"
 
@@ -47,6 +47,7 @@ DECLARATION = ProfileDeclaration(
         has_dead_letters=True,
         has_deduplication=True,
     ),
+    durability=dict.fromkeys(Durability, "no choice: the memory of the process"),
     properties={
         "delivery.no_loss": _always("until retention removes it"),
         "delivery.no_phantom": _always(),

@@ -28,6 +28,7 @@ from brokers.types import (
     Batch,
     ChannelSpec,
     ConsumerSettings,
+    Durability,
     Endpoint,
     Indices,
     IntColumn,
@@ -257,5 +258,6 @@ DECLARATION = ProfileDeclaration(
         buffers_ahead=False,
         has_groups=False,
     ),
+    durability=dict.fromkeys(Durability, "no choice: nothing is kept"),
     properties=dict.fromkeys(PROPERTIES, _NOTHING),
 )

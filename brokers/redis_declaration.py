@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from brokers.declarations import Declaration, Limits, ProfileDeclaration, Provider, Support
-from brokers.redis_producer import MAX_PAYLOAD_BYTES
-from brokers.types import AckGranularity, Clock, Resolution
+from brokers.types import AckGranularity, Clock, Durability, Resolution
 
 _GUIDE = "redis.io/docs: develop/data-types/streams"
 _XTRIM = "redis.io/docs: commands/xtrim"
@@ -26,10 +25,22 @@ def _bound(source: str, low: float, high: float, note: str, by: Provider) -> Dec
     return Declaration(Support.GUARANTEED, by, source, note, low=low, high=high)
 
 
+MAX_PAYLOAD_BYTES = 512 << 20
+"""``proto-max-bulk-len``: Redis drops a connection that sends more in one string."""
+
+_AS_THE_SERVER = (
+    "answered from memory; the append-only file is synced as the server's appendfsync says (native engine: everysec)"
+)
+
 DECLARATION = ProfileDeclaration(
     profile="redis-streams",
     product="Redis",
     summary="Redis Streams with consumer groups; keys are spread over one stream per partition.",
+    durability={
+        Durability.RELAXED: _AS_THE_SERVER,
+        Durability.DEFAULT: _AS_THE_SERVER,
+        Durability.STRICT: "WAITAOF 1 0 after each request: in the append-only file on disk before it is acknowledged",
+    },
     limits=Limits(
         max_message_bytes=MAX_PAYLOAD_BYTES,
         max_request_messages=None,

@@ -14,6 +14,7 @@ import numpy as np
 from brokers.errors import Unreachable, Unsupported
 from brokers.guard import Guard, check
 from brokers.redis_codec import Packer, places_of
+from brokers.redis_declaration import MAX_PAYLOAD_BYTES
 from brokers.redis_wire import Wire, pack
 from brokers.types import (
     NO_PARTITION,
@@ -27,8 +28,6 @@ from brokers.types import (
     SmallIntColumn,
 )
 
-MAX_PAYLOAD_BYTES = 512 << 20
-"""``proto-max-bulk-len``: Redis drops a connection that sends more in one string."""
 REQUEST_MESSAGES = 1000
 REQUEST_BYTES = 4 << 20
 

@@ -15,6 +15,7 @@ from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 
 from brokers import plugins
+from brokers.declarations import ProfileDeclaration
 from brokers.errors import AdapterUnavailable, UnknownProfile
 from brokers.protocols import Broker
 from brokers.types import Endpoint
@@ -26,6 +27,8 @@ ENTRY_POINTS = "brokerbench.brokers"
 class Adapter:
     """One profile: ``path`` is ``"module:Class"``, the class being a ``Broker``.
 
+    ``declaration`` is ``"module:NAME"`` of its ``ProfileDeclaration``, in a module that imports no client library.
+
     ``broker`` names the kind of engine it needs (``Endpoint.broker``); ``None`` = runs in process.
     ``install`` is the command that mends a missing client library.
     """
@@ -34,6 +37,7 @@ class Adapter:
     path: str
     broker: str | None
     install: str
+    declaration: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,23 +57,38 @@ BUILT_IN = (
         "brokers.sqs:SqsStandard",
         "sqs",
         "pip install boto3 aiobotocore",
+        "brokers.sqs_declarations:STANDARD",
     ),
-    Adapter("sqs-fifo", "brokers.sqs:SqsFifo", "sqs", "pip install boto3 aiobotocore"),
+    Adapter(
+        "sqs-fifo",
+        "brokers.sqs:SqsFifo",
+        "sqs",
+        "pip install boto3 aiobotocore",
+        "brokers.sqs_declarations:FIFO",
+    ),
     Adapter(
         "redis-streams",
         "brokers.redis_streams:RedisStreams",
         "redis",
         "pip install 'redis[hiredis]'",
+        "brokers.redis_declaration:DECLARATION",
     ),
-    Adapter("kafka", "brokers.kafka:Kafka", "kafka", "pip install confluent-kafka"),
+    Adapter(
+        "kafka",
+        "brokers.kafka:Kafka",
+        "kafka",
+        "pip install confluent-kafka",
+        "brokers.kafka_declarations:KAFKA",
+    ),
     Adapter(
         "kafka-share",
         "brokers.kafka_share:KafkaShare",
         "kafka",
         "pip install confluent-kafka",
+        "brokers.kafka_declarations:KAFKA_SHARE",
     ),
-    Adapter("memory", "brokers.memory:Memory", None, _HERE),
-    Adapter("noop", "brokers.noop:Noop", None, _HERE),
+    Adapter("memory", "brokers.memory:Memory", None, _HERE, "brokers.memory_declaration:DECLARATION"),
+    Adapter("noop", "brokers.noop:Noop", None, _HERE, "brokers.noop:DECLARATION"),
 )
 
 
@@ -114,6 +133,16 @@ def load(profile: str) -> type[Broker]:
             f"the adapter of {profile!r} ({entry.path}) does not import: {error}; try: {entry.install}"
         ) from error
     return loaded
+
+
+def declared(profile: str) -> ProfileDeclaration | None:
+    """What the profile declares, without its client library; None where its adapter does not say how to find that."""
+    path = adapter(profile).declaration
+    if not path:
+        return None
+    module_name, _, name = path.partition(":")
+    found: ProfileDeclaration = getattr(import_module(module_name), name)
+    return found
 
 
 def connect(profile: str, endpoint: Endpoint) -> Broker:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from brokers.declarations import Declaration, Limits, ProfileDeclaration, Provider, Support
 from brokers.sqs_codec import MAX_ENTRIES, MAX_PAYLOAD_BYTES, MAX_REQUEST_BYTES
-from brokers.types import AckGranularity, Clock, Resolution
+from brokers.types import AckGranularity, Clock, Durability, Resolution
 
 RETENTION_MIN_S, RETENTION_MAX_S = 60, 14 * 86_400
 LEASE_MAX_S = 43_200
@@ -105,6 +105,10 @@ _BOTH: Mapping[str, Declaration] = {
 
 _BEST_EFFORT = _perhaps(_STANDARD, "best effort")
 
+_DURABILITY = dict.fromkeys(
+    Durability, "no choice: SQS stores a message on several servers before it answers (an emulator: in its memory)"
+)
+
 STANDARD = ProfileDeclaration(
     profile="sqs-standard",
     product="Amazon SQS",
@@ -112,6 +116,7 @@ STANDARD = ProfileDeclaration(
     "order. Keys travel in the message and steer nothing. Sends are never repeated. Leases are whole seconds, "
     "rounded up.",
     limits=_LIMITS,
+    durability=_DURABILITY,
     properties={
         **_BOTH,
         "delivery.no_duplicate": _perhaps(_DELETE, "at least once: a deleted message may come back"),
@@ -130,6 +135,7 @@ FIFO = ProfileDeclaration(
     "consumers (group names mean nothing). Requests that share a message group are sent one after the other. "
     "Without dedup_ids every message gets an id of its own. Leases are whole seconds, rounded up.",
     limits=replace(_LIMITS, has_deduplication=True),
+    durability=_DURABILITY,
     properties={
         **_BOTH,
         "delivery.no_loss": _sure(_STANDARD, "the page speaks of standard queues; until retention"),

@@ -14,7 +14,7 @@ CEILING = "noop_ceiling"
 _RANKING_GRADES = (Grade.SERVICE, Grade.SOFTWARE)
 _ROLE = {"publish_rate": "producer", "consume_rate": "consumer"}
 _BESIDE_OTHERS = "not a benchmark figure"
-_SETTINGS = ("size", "producers", "consumers", "partitions", "keys", "acknowledge_every")
+_SETTINGS = ("size", "producers", "consumers", "partitions", "keys", "acknowledge_every", "durability")
 """Labels that tell how a speed was measured, not what: said once, beside the figures."""
 
 

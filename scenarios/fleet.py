@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import psutil
 
-from brokers.types import ChannelSpec
+from brokers.types import ChannelSpec, Durability, ProducerSettings
 from scenarios.base import Context, EngineUse, LoadProcess
 from scenarios.history import Writer
 from scenarios.load_bodies import Backlog, Close, Consume, OpenConsumer, OpenProducer, Order, Pace, Price, Publish
@@ -84,6 +84,11 @@ class Fleet:
                     "seed": context.seed + at,
                     "size": int(parameters["size"]),
                     "keys": int(parameters["keys"]),
+                    "settings": ProducerSettings(
+                        linger_ms=float(parameters["linger_ms"]),
+                        batch_bytes=int(parameters["batch_bytes"]),
+                        durability=Durability(parameters["durability"]),
+                    ),
                     "acknowledge_every": self._acknowledge_every(),
                 },
             )
@@ -109,7 +114,12 @@ class Fleet:
         self._channel = f"{self._context.channel_prefix}{name}"
         self._published = self._received = 0
         opening = next(self._openings)
-        self._context.broker.create_channel(ChannelSpec(self._channel, partitions=int(self._parameters["partitions"])))
+        parameters = self._parameters
+        self._context.broker.create_channel(
+            ChannelSpec(
+                self._channel, partitions=int(parameters["partitions"]), durability=Durability(parameters["durability"])
+            )
+        )
         for at, process in enumerate(self._consumers):
             process.order(OpenConsumer(self._channel, opening * len(self._consumers) + at))
         _reports(self._consumers, START_S)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
+from brokers.types import Durability
 from scenarios import latency_metrics
 from scenarios.base import Context, Examination, Parameters
 from scenarios.checkers import delivery
@@ -30,6 +31,9 @@ DEFAULTS: Parameters = MappingProxyType(
         "consumers": 1,
         "partitions": 3,
         "keys": 1000,
+        "durability": Durability.DEFAULT,
+        "linger_ms": 5.0,
+        "batch_bytes": 1_000_000,
         "acknowledge_every": 1,
         "batches_in_flight": 10,
         "open_in_flight": 50_000,

@@ -23,7 +23,7 @@ from scenarios.journeys import NEVER, Journeys, Times
 QUANTILES: Mapping[str, float] = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p99.9": 99.9, "p99.99": 99.99, "max": 100.0}
 _FEWEST_BEYOND = 5
 """A percentile is stated when at least so many samples lie beyond it; the maximum always."""
-_LABELS = ("size", "batch", "producers", "consumers", "partitions", "keys", "shape", "arrivals")
+_LABELS = ("size", "batch", "producers", "consumers", "partitions", "keys", "shape", "arrivals", "durability")
 _GRID_NS = 10_000_000
 _STRETCHES = 10
 """A window is cut into so many stretches to see whether its latency drifts."""
@@ -95,7 +95,7 @@ def metrics(history: History) -> list[Measured]:
     if about is None or not windows:
         return []
     parameters = about["parameters"]
-    common = {**{name: parameters[name] for name in _LABELS}, **clocks.labels(history)}
+    common = {**rates.labels(parameters, _LABELS), **clocks.labels(history)}
     limit_ns = float(parameters["latency_limit_ms"]) * 1e6
     by_flush = about["settle_resolution"] == Resolution.FLUSH.value
     found: list[Measured] = []

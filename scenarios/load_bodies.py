@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from brokers.protocols import Broker, Counting
-from brokers.types import ConsumerSettings, ProducerSettings
+from brokers.types import ConsumerSettings
 from scenarios import schedule
 from scenarios.actors import Sender, Taken, Taker
 from scenarios.base import Worker
@@ -130,7 +130,7 @@ def on_clock(order: Any, ahead_ns: int) -> Any:
 
 
 def produce(worker: Worker, arguments: Mapping[str, Any]) -> None:
-    """Body of a producer. Arguments: history, name, run, seed, size, keys."""
+    """Body of a producer. Arguments: history, name, run, seed, size, keys, settings (of its producers)."""
     broker = worker.connect()
     with _writer(arguments) as writer:
         publisher = _Publisher(worker, broker, writer, arguments)
@@ -290,7 +290,7 @@ def _sender(broker: Broker, writer: Writer, arguments: Mapping[str, Any], order:
         run=arguments["run"],
         seed=arguments["seed"],
         size=arguments["size"],
-        settings=ProducerSettings(max_in_flight=order.in_flight),
+        settings=replace(arguments["settings"], max_in_flight=order.in_flight),
     )
 
 

@@ -92,6 +92,7 @@ def mapped(workload: Workload, source: Path, driver: Driver | None = None, durat
         notes.append(f"producerRate {workload.producerRate} is read as: as fast as they can, in a closed loop")
     parameters = {**catalogue.scenario(scenario).DEFAULTS, **common, **own}
     if driver is not None:
+        parameters |= driver.settings
         missing |= driver.not_honoured
     parameters["omb"] = {
         "workload": workload.model_dump() | {"name": workload.name or source.stem},

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from brokers.types import Durability
 from scenarios import documents
 
 PROFILES: Mapping[str, str] = {"KafkaBenchmarkDriver": "kafka", "RedisBenchmarkDriver": "redis-streams"}
 """Profiles by the class name of their driver."""
+_ACKS, _SYNC = "producerConfig.acks", "topicConfig.flush.messages"
+_ACKS_MEAN = {"all": Durability.DEFAULT, "-1": Durability.DEFAULT, "1": Durability.RELAXED}
+_NUMBERS: Mapping[str, tuple[str, Callable[[str], int | float]]] = {
+    "producerConfig.linger.ms": ("linger_ms", float),
+    "producerConfig.batch.size": ("batch_bytes", int),
+}
+_ALWAYS = {("auto.offset.reset", "earliest"), ("enable.auto.commit", "false")}
 _OURS = "the client keeps brokerbench's own setting"
 
 
@@ -38,14 +46,17 @@ class Driver:
 def read(path: Path) -> Driver:
     """Raises DocumentError."""
     file = documents.read(path, _File).value
-    missing: dict[str, str] = {}
-    for key, value in (file.model_extra or {}).items():
-        for name, text in _settings(key, value).items():
-            missing[name] = _explain(name, text)
+    asked = {
+        name: text for key, value in (file.model_extra or {}).items() for name, text in _settings(key, value).items()
+    }
+    done = _honoured(asked)
+    missing = {name: _explain(name, text) for name, text in asked.items() if name not in done}
     profile = PROFILES.get(file.driverClass.rpartition(".")[2])
     if profile is None:
         missing["driverClass"] = f"no profile drives {file.driverClass}; --profile says what does"
-    return Driver(file.name, profile, {}, missing)
+    return Driver(
+        file.name, profile, {name: value for entry in done.values() for name, value in entry.items()}, missing
+    )
 
 
 def _settings(key: str, value: object) -> Mapping[str, str]:
@@ -54,6 +65,23 @@ def _settings(key: str, value: object) -> Mapping[str, str]:
         return {key: str(value)}
     pairs = (line.partition("=") for line in value.splitlines() if "=" in line)
     return {f"{key}.{name.strip()}": text.strip() for name, _, text in pairs}
+
+
+def _honoured(asked: Mapping[str, str]) -> Mapping[str, Mapping[str, Any]]:
+    """Each setting that is done, with the parameters that do it: none where every adapter of Kafka does that anyway."""
+    done: dict[str, Mapping[str, Any]] = {
+        name: {} for name, text in asked.items() if (name.partition(".")[2], text) in _ALWAYS
+    }
+    for name, (parameter, convert) in _NUMBERS.items():
+        if name in asked:
+            done[name] = {parameter: convert(asked[name])}
+    acks = asked.get(_ACKS)
+    if acks in _ACKS_MEAN:
+        done[_ACKS] = {"durability": _ACKS_MEAN[acks]}
+        # Only what waits for all replicas can be synced before the answer.
+        if asked.get(_SYNC) == "1" and _ACKS_MEAN[acks] is Durability.DEFAULT:
+            done[_SYNC] = {"durability": Durability.STRICT}
+    return done
 
 
 def _explain(name: str, value: str) -> str:

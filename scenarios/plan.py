@@ -15,6 +15,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,11 @@ def _like(name: str, default: object, value: object) -> Any:
         if not isinstance(value, list) or not value:
             raise ValueError(f"{name} must be a list such as {list(default)}, not {value!r}")
         return [_like(name, default[0], item) for item in value]
+    if isinstance(default, StrEnum):
+        known = [entry.value for entry in type(default)]
+        if value not in known:
+            raise ValueError(f"{name} must be one of {', '.join(known)}, not {value!r}")
+        return type(default)(value)
     if not isinstance(value, str):
         raise ValueError(f"{name} must be a text such as {default!r}, not {value!r}")
     return value

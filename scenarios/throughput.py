@@ -16,6 +16,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from brokers.types import Durability
 from scenarios import throughput_metrics
 from scenarios.base import Context, Examination, Parameters
 from scenarios.checkers import delivery
@@ -34,6 +35,9 @@ DEFAULTS: Parameters = {
     "consumers": 1,
     "partitions": 3,
     "keys": 1000,
+    "durability": Durability.DEFAULT,
+    "linger_ms": 5.0,
+    "batch_bytes": 1_000_000,
     "modes": ["publish", "consume", "both"],
     "acknowledge_every": 1,
     "batches_in_flight": 10,

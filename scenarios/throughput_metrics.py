@@ -18,7 +18,7 @@ _CLOSED_LOOP = "closed loop: not a latency under a given rate"
 _MACHINE = "the whole host: load processes, broker, and whatever else ran on it"
 _SEVERAL = "the host of the cell, on which no load process ran unless it was placed there"
 _QUANTILES = {"p50": 50.0, "p99": 99.0, "max": 100.0}
-_LABELS = ("size", "producers", "consumers", "partitions", "keys", "acknowledge_every")
+_LABELS = ("size", "producers", "consumers", "partitions", "keys", "acknowledge_every", "durability")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ def metrics(history: History) -> list[Measured]:
     found: list[Measured] = []
     for mode, batch in dict.fromkeys((window.mode, window.batch) for window in windows):
         ours = [window for window in windows if (window.mode, window.batch) == (mode, batch)]
-        parameters = {name: about["parameters"][name] for name in _LABELS}
+        parameters = rates.labels(about["parameters"], _LABELS)
         labels = {"mode": mode, "batch": batch, **parameters, **clocks.labels(history)}
         for side in _SIDES:
             if mode in side.modes:

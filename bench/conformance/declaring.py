@@ -9,7 +9,7 @@ from bench.conformance.room import refuses, room, settle_all
 from brokers.declarations import PROPERTIES, Kind, Provider, Support
 from brokers.errors import BrokerError, ChannelMissing, Refused
 from brokers.protocols import Broker, Consumer, Producer, Replayable
-from brokers.types import ChannelSpec, ConsumerSettings, FromBeginning, ProducerSettings
+from brokers.types import ChannelSpec, ConsumerSettings, Durability, FromBeginning, ProducerSettings
 
 
 def sound(context: Context) -> None:
@@ -23,6 +23,8 @@ def sound(context: Context) -> None:
             expect(entry.provided_by is not Provider.NOBODY, f"{name} is guaranteed and provided by nobody")
             if PROPERTIES[name].kind is Kind.QUANTITY:
                 expect(entry.low is not None or entry.high is not None, f"{name} is a quantity without a bound")
+    missing = sorted(set(Durability) - set(declaration.durability))
+    expect(not declaration.durability or not missing, f"what durability {', '.join(missing)} means is not declared")
     limits = declaration.limits
     for what, least, most in (
         ("lease", limits.lease_min_s, limits.lease_max_s),

@@ -95,10 +95,33 @@ def test_a_driver_names_its_profile_and_what_is_not_done(tmp_path: Path) -> None
         "commonConfig.bootstrap.servers",
         "producerConfig.compression.type",
     }
+    assert driver.settings == {}
     path.write_text("name: Pulsar\ndriverClass: io.openmessaging.benchmark.driver.pulsar.PulsarBenchmarkDriver\n")
     other = omb_driver.read(path)
     assert other.profile is None
     assert "driverClass" in other.not_honoured
+
+
+@pytest.mark.parametrize(
+    ("acks", "flush", "durability"),
+    [("all", "1", "strict"), ("all", "1000", "default"), ("1", "1", "relaxed"), ("0", "1", None)],
+)
+def test_settings_of_a_driver_that_are_done(tmp_path: Path, acks: str, flush: str, durability: str | None) -> None:
+    path = tmp_path / "driver.yaml"
+    path.write_text(
+        f"name: K\ndriverClass: KafkaBenchmarkDriver\ntopicConfig: |\n  flush.messages={flush}\n  flush.ms=0\n"
+        f"producerConfig: |\n  acks={acks}\n  linger.ms=0\n  batch.size=131072\n"
+        "consumerConfig: |\n  enable.auto.commit=false\n  auto.offset.reset=latest\n"
+    )
+    driver = omb_driver.read(path)
+    expected = {"linger_ms": 0.0, "batch_bytes": 131072} | ({"durability": durability} if durability else {})
+    assert driver.settings == expected
+    done = {"topicConfig.flush.messages"} if durability == "strict" else set()
+    done |= {"producerConfig.acks"} if durability else set()
+    settings = {"topicConfig.flush.messages", "topicConfig.flush.ms", "producerConfig.acks"}
+    assert driver.not_honoured.keys() == settings - done | {"consumerConfig.auto.offset.reset"}
+    found = omb.mapped(omb.Workload(**FIELDS), SOURCE, driver).parameters
+    assert (found["linger_ms"], found["durability"]) == (0.0, durability or "default")
 
 
 def test_unknown_and_missing_fields_are_refused(tmp_path: Path) -> None:

@@ -1,0 +1,105 @@
+"""What a load consists of reaches the broker: channels, producers, messages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from brokers import registry
+from brokers.protocols import Broker
+from brokers.types import ChannelSpec, Durability, Endpoint
+from scenarios import latency, plan, throughput
+from scenarios.base import Context, LoadProcess
+from scenarios.fleet import Fleet
+
+
+class Process:
+    """Obeys everything."""
+
+    def order(self, order: Any) -> None: ...
+    def report(self, timeout_s: float) -> Any:
+        return True
+
+    def wait(self, timeout_s: float) -> None: ...
+    def kill(self) -> None: ...
+
+
+class Load:
+    def __init__(self) -> None:
+        self.arguments: list[Mapping[str, Any]] = []
+
+    def start(self, body: str, profile: str, endpoint: Endpoint, arguments: Mapping[str, Any]) -> LoadProcess:
+        self.arguments.append(arguments)
+        return Process()
+
+
+class Recording:
+    """A broker that remembers what it was asked to create."""
+
+    def __init__(self, broker: Broker) -> None:
+        self.specs: list[ChannelSpec] = []
+        self.declaration, self.delete_channel = broker.declaration, broker.delete_channel
+
+    def create_channel(self, spec: ChannelSpec) -> None:
+        self.specs.append(spec)
+
+
+def context(directory: Path, scenario: Any, **parameters: Any) -> tuple[Context, Load, Recording]:
+    endpoint = Endpoint("memory", f"memory://workload-{directory.name}")
+    broker = Recording(registry.connect("memory", endpoint))
+    load = Load()
+    given = Context(
+        profile="memory",
+        parameters={**scenario.DEFAULTS, **parameters},
+        seed=11,
+        run=77,
+        broker=broker,  # type: ignore[arg-type]
+        declaration=broker.declaration(),
+        endpoint=endpoint,
+        connect=lambda: registry.connect("memory", endpoint),
+        channel_prefix="wl-",
+        history_directory=directory / "history",
+        load=load,
+        progress=lambda share, doing: None,
+    )
+    return given, load, broker
+
+
+@pytest.mark.parametrize("scenario", [throughput, latency])
+@pytest.mark.parametrize("durability", list(Durability))
+def test_the_class_of_durability_reaches_channels_and_producers(
+    tmp_path: Path, scenario: Any, durability: Durability
+) -> None:
+    asked = plan.parameter(scenario.NAME, "durability", durability.value)
+    given, load, broker = context(tmp_path, scenario, durability=asked, linger_ms=7.0, batch_bytes=4096)
+    with given.writer("x") as writer, Fleet(given, writer) as fleet:
+        fleet.open("one", [(10, 100)])
+    (spec,) = broker.specs
+    assert spec.durability is durability
+    settings = load.arguments[0]["settings"]
+    assert (settings.durability, settings.linger_ms, settings.batch_bytes) == (durability, 7.0, 4096)
+
+
+def test_an_unknown_class_is_refused() -> None:
+    with pytest.raises(ValueError, match="durability must be one of relaxed, default, strict, not 'safe'"):
+        plan.parameter("throughput", "durability", "safe")
+
+
+@pytest.mark.parametrize("profile", registry.profiles())
+def test_every_profile_says_what_a_class_means(profile: str) -> None:
+    declared = registry.declared(profile)
+    if declared is None:
+        pytest.skip(f"{profile} comes from elsewhere and declares nothing without its client library")
+    assert declared.durability.keys() == set(Durability)
+    assert declared.profile == profile
+
+
+def test_what_an_adapter_declares_is_what_is_listed() -> None:
+    for profile in ("memory", "noop"):
+        declared = registry.connect(profile, Endpoint(profile, f"{profile}://workload")).declaration()
+        assert registry.declared(profile) == declared
+        assert declared != replace(declared, durability={})
