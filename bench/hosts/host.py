@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -120,9 +121,11 @@ class RemoteProcess:
         self._ended = False
 
     def kill(self) -> None:
-        if not self._ended and not self._host.wire.closed:
+        """Silent where the host is lost: its processes end with their connections."""
+        if not self._ended:
             self._ended = True
-            self._host.ask(keeper.EndProcess(self._number, 0.0))
+            with suppress(LoadFailed):
+                self._host.ask(keeper.EndProcess(self._number, 0.0))
 
     def wait(self, timeout_s: float) -> int | None:
         code: int | None = self._host.ask(keeper.EndProcess(self._number, timeout_s), timeout_s)
@@ -136,8 +139,9 @@ class RemoteProcess:
 class Placed:
     """A load process on another host. What goes wrong with it is said with the host's name."""
 
-    def __init__(self, handle: Handle, host: Host) -> None:
-        self._handle, self._host = handle, host
+    def __init__(self, handle: Handle, host: Host, everywhere: Collection[Host]) -> None:
+        """``everywhere``: all hosts of the cell. When one of them is lost, no report is worth waiting for."""
+        self._handle, self._host, self._everywhere = handle, host, everywhere
 
     def order(self, order: Any) -> None:
         """Times in an order are on the cell's clock; the host has its own."""
@@ -145,8 +149,12 @@ class Placed:
 
     def report(self, timeout_s: float) -> Any:
         # A host that goes ends the keeper's connection, on which nothing comes unasked.
-        if self._host.wire.closed or self._host.wire in wait([self._host.wire, self._handle.fileno()], timeout_s):
-            raise self._host.lost()
+        lost = [host for host in self._everywhere if host.wire.closed]
+        if not lost:
+            ready = wait([self._handle.fileno(), *(host.wire for host in self._everywhere)], timeout_s)
+            lost = [host for host in self._everywhere if host.wire in ready]
+        if lost:
+            raise lost[0].lost()
         return self._named(lambda: self._handle.report(timeout_s))
 
     def wait(self, timeout_s: float) -> None:

@@ -13,7 +13,6 @@ import secrets
 import shutil
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from itertools import count, cycle
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -93,7 +92,7 @@ class Hosts:
         host.ask(keeper.StartProcess(number))
         process = RemoteProcess(host, number)
         handle = Handle(body, self._accept(address, number), process)
-        placed = Placed(handle, host)
+        placed = Placed(handle, host, self._hosts.values())
         self._started.append(placed)
         directory = host.directory(Path(arguments["history"]), str(arguments["name"]))
         placed.order((body, profile, endpoint, {**arguments, "history": directory}))
@@ -112,8 +111,7 @@ class Hosts:
 
     def close(self) -> None:
         for process in self._started:
-            with suppress(LoadFailed):
-                process.kill()
+            process.kill()
         for host in self._hosts.values():
             host.wire.close()  # the keeper ends and clears up
         for listener in self._listeners.values():
