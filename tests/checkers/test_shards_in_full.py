@@ -52,7 +52,8 @@ def drawn(seed: int) -> dict[str, list[Row]]:
             status = one(INTACT, INTACT, INTACT, CORRUPT, FOREIGN)
             deliveries.append({**where, **stamped, **spot, "received_ns": now, "status": status})
             settles.append({**where, "slot": slot + one(0, 0, 0, 9), "asked_ns": now, "settled_ns": now + one(1, 1, 7)})
-    settles += [{"reader": 0, "batch": 77, "slot": 0, "settled_ns": 1000}, {"reader": 8, "batch": 0, "settled_ns": 5}]
+    settles += [{"reader": reader, "batch": batch, "settled_ns": 1000} for reader in (0, 1, 2) for batch in (9, 77)]
+    settles += [{"reader": 8, "batch": 0, "settled_ns": 5}]
     return {"sends": sent, "settled": settled, "deliveries": deliveries, "settles": settles}
 
 
@@ -123,7 +124,7 @@ def where_rows_belong(whole: History, owners: dict[tuple[int, int], int]) -> dic
 
 @pytest.mark.parametrize("seed", range(24))
 def test_every_row_goes_where_it_belongs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
-    monkeypatch.setattr(histories, "_ROWS_PER_STRETCH", 4)
+    monkeypatch.setattr(histories, "_ROWS_PER_STRETCH", 1000 if seed % 3 == 0 else 4)
     write(tmp_path, drawn(seed))
     whole = histories.load(tmp_path)
     with cut(tmp_path, 6) as shards:
@@ -139,7 +140,8 @@ def test_every_row_goes_where_it_belongs(tmp_path: Path, monkeypatch: pytest.Mon
         for number, part in enumerate(parts):
             mine = [row for row, shard in zip(rows, belongs[kind], strict=True) if shard == number]
             found = as_rows(part, kind)
-            if kind == "settles":  # one that is of no delivery may lie anywhere, or nowhere
+            if kind == "settles":  # one of a batch that is not lies nowhere, one of a slot that is not may lie anywhere
+                assert not any(row["batch"] in (9, 77) or row["reader"] == 8 for row in named(part, kind))
                 theirs = {row[:3] for row, shard in zip(rows, belongs[kind], strict=True) if shard < 0}
                 found = [row for row in found if row[:3] not in theirs]
             assert sorted(found) == sorted(mine), kind
@@ -158,6 +160,58 @@ def test_every_row_goes_where_it_belongs(tmp_path: Path, monkeypatch: pytest.Mon
     assert {reader: times.tolist() for reader, times in everything.events_ns.items()} == {
         reader: sorted(times) for reader, times in done.items()
     }
+
+
+def lines_apart(count: int) -> list[int]:
+    """Keys of producer 0 that lie in different ones of that many shards: the first of shard 0, of shard 1, ..."""
+    found: dict[int, int] = {}
+    for key in range(1000):
+        found.setdefault(((key * 0x9E3779B97F4A7C15 % 2**64 >> 40) * count) >> 24, key)
+    return [found[shard] for shard in range(count)]
+
+
+@pytest.mark.parametrize("late_first", [False, True])
+def test_damage_goes_with_the_last_delivery_from_its_place(tmp_path: Path, late_first: bool) -> None:
+    """The last by time, wherever its row stands; the sender was told no places."""
+    sent, settled = sends(lines_apart(2))
+    for row in settled:
+        row.update(place=-1)
+    intact = [got(1, 20, place=7), got(0, 30, place=7)] if late_first else [got(0, 30, place=7), got(1, 20, place=7)]
+    rows = {"sends": sent, "settled": settled, "deliveries": [*intact, got(-1, 40, place=7, status=CORRUPT)]}
+    write_all(tmp_path, rows)
+    with cut(tmp_path, 2) as shards:
+        assert [len(part.deliveries["seq"]) for part in shards] == [2, 1]
+    for row in intact:
+        row["received_ns"] = 50 - row["received_ns"]
+    write_all(tmp_path / "turned", rows)
+    with cut(tmp_path / "turned", 2) as shards:
+        assert [len(part.deliveries["seq"]) for part in shards] == [1, 2]
+
+
+def write_all(directory: Path, rows: dict[str, list[Row]]) -> None:
+    with Writer(directory, "w", run=1) as writer:
+        writer.mark("producer", producer=0, channel=CHANNEL)
+        writer.mark("reader", reader=0, kind="consumer", channel=CHANNEL, group="g")
+        for kind, its_rows in rows.items():
+            writer.rows(kind, table(kind, its_rows))
+
+
+def test_every_answer_is_an_event_of_its_reader(tmp_path: Path) -> None:
+    sent, settled = sends([1, 1, 1])
+    rows = [got(seq, 10, batch=0, slot=seq) for seq in range(3)]
+    settles = [settle(row, Action.ACKNOWLEDGE, asked_ns) for row, asked_ns in zip(rows, (20, 21, 22), strict=True)]
+    write_all(tmp_path, {"sends": sent, "settled": settled, "deliveries": rows, "settles": settles})
+    with cut(tmp_path) as shards:
+        assert {reader: times.tolist() for reader, times in shards.whole.events_ns.items()} == {0: [10, 21, 22, 23]}
+
+
+def test_many_rows_keep_their_order(tmp_path: Path) -> None:
+    sent, settled = sends([seq % 7 for seq in range(500)])
+    write_all(tmp_path, {"sends": sent, "settled": settled, "deliveries": [got(0, 9)]})
+    with cut(tmp_path, 100) as shards:
+        for part in shards:
+            for kind in ("sends", "settled"):
+                assert getattr(part, kind)["seq"].tolist() == sorted(getattr(part, kind)["seq"].tolist())
 
 
 def in_one_file(directory: Path, kind: str, rows: Sequence[Row]) -> Path:
