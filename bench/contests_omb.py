@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import time
 from pathlib import Path
 
 from bench.engines import prepare
+from bench.engines.base import tail
 from bench.errors import BadInput, CheckFailed
 from bench.ground import Ground, Side
 from bench.own_side import Sample
@@ -19,6 +21,7 @@ from bench.peers import kafka as kafka_loop
 
 JARS = "BROKERBENCH_OMB"
 NAME = "OpenMessaging Benchmark"
+_LONGEST_S = 180.0
 _WARMUP_REPORTS = 2
 _DRIVER = """\
 name: Kafka
@@ -82,18 +85,33 @@ def side(ground: Ground, partitions: int) -> Side | None:
 
     def measure() -> Sample:
         result = ground.logs / f"omb-{ground.number()}.json"
-        ground.printed(ground.start(command(result)))
+        process, log = ground.start(command(result))
+        deadline = time.monotonic() + _LONGEST_S
+        try:
+            # Its threads outlive its work: the process does not end by itself.
+            while time.monotonic() < deadline and process.poll() is None and not _written(result):
+                time.sleep(0.2)
+        finally:
+            ground.guard.kill(process)
+            process.wait()
+        if not _written(result):
+            raise CheckFailed(f"{NAME} left no result: {tail(log)}")
         return _rate(result)
 
     return Side(NAME, shlex.join(command(Path("RESULT.json"))), measure)
 
 
+def _written(result: Path) -> bool:
+    try:
+        json.loads(result.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return True
+
+
 def _rate(result: Path) -> Sample:
     """Messages received a second, the mean of its reports after the first."""
-    try:
-        reports = json.loads(result.read_text(encoding="utf-8"))["consumeRate"][_WARMUP_REPORTS:]
-    except (OSError, ValueError, KeyError) as problem:
-        raise CheckFailed(f"{NAME} left no result: {problem}") from problem
+    reports = json.loads(result.read_text(encoding="utf-8"))["consumeRate"][_WARMUP_REPORTS:]
     if not reports:
         raise CheckFailed(f"{NAME} ended within its warm-up")
     return Sample(sum(reports) / len(reports))
