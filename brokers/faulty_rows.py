@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import starmap
@@ -82,7 +83,7 @@ class Stash:
         self._due: list[Row] = []
         self._overtaken: list[tuple[FaultName, Row]] = []
         self._late: dict[Spot, tuple[int, Row]] = {}
-        self._spare: list[Row] = []
+        self._spare: deque[Row] = deque()
         self._owed = 0
         self._asked_for: set[Spot] = set()
         self._unanswered: set[Spot] = set()
@@ -142,15 +143,15 @@ class Stash:
     def spare(self, row: Row) -> None:
         """This one was acknowledged: it can stand for a withheld one."""
         with self._lock:
-            self._spare.append(row)
+            self._spare.append(row.again())
 
     def pay(self) -> list[Row]:
         """Those that are delivered once more to make up for withheld ones."""
         with self._lock:
             count = min(self._owed, len(self._spare))
-            paid, self._spare = self._spare[:count], self._spare[count:]
+            paid = [self._spare.popleft() for _ in range(count)]
             self._owed -= count
-            self._due += [row.again() for row in paid]
+            self._due += paid
             return paid
 
     def ask_for(self, row: Row) -> None:

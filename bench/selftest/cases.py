@@ -91,6 +91,11 @@ def released(history: History) -> Spots:
     return _spots(rows, _next(rows, back, ("reader", "batch", "key")))
 
 
+def acknowledged(history: History) -> Spots:
+    """Messages of the group that became no dead letters."""
+    return _spots(history.deliveries, _taken(history) & _settled(history, Action.ACKNOWLEDGE))
+
+
 def left_behind(history: History) -> Spots:
     """Deliveries to consumers that died with them, and with no later one of their key."""
     rows, chosen = history.deliveries, _left(history)
@@ -203,7 +208,7 @@ CASES: Mapping[FaultName, Case] = {
     FaultName.DEDUPLICATION_WRONG: Case(Story.REPEAT, "deduplication.only_repeats", new),
     FaultName.WRONG_COUNT: Case(Story.LINE, "delivery.count", any_message),
     FaultName.DEAD_LETTER_MISSING: Case(Story.FAIL, "dead_letter.complete", any_letter),
-    FaultName.DEAD_LETTER_EXTRA: Case(Story.FAIL, "dead_letter.only_failed", any_message),
+    FaultName.DEAD_LETTER_EXTRA: Case(Story.FAIL, "dead_letter.only_failed", acknowledged),
     FaultName.DEAD_LETTER_ALTERED: Case(Story.FAIL, "dead_letter.intact", any_letter),
     FaultName.EXPIRE_EARLY: Case(Story.KEEP, "retention.not_early", any_message),
     FaultName.EXPIRE_LATE: Case(Story.KEEP, "retention.by_age", any_message),
