@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.engines import native, prepare
+from bench.engines import prepare
+from bench.engines.base import port_of
 from bench.engines.catalogue import ELASTICMQ, KAFKA, REDIS
 from bench.errors import BadInput, EngineUnavailable
 
@@ -89,7 +90,7 @@ def test_locks_name_the_packages_of_the_catalogue() -> None:
 def test_a_port_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("BROKERBENCH_REDIS_PORT", value)
     with pytest.raises(BadInput, match="BROKERBENCH_REDIS_PORT"):
-        native._port(REDIS)
+        port_of(REDIS)
 
 
 def test_a_port_in_use_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,5 +98,5 @@ def test_a_port_in_use_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         port = server.getsockname()[1]
         monkeypatch.setenv("BROKERBENCH_REDIS_PORT", str(port))
         with pytest.raises(BadInput, match=f"BROKERBENCH_REDIS_PORT={port}.*in use"):
-            native._port(REDIS)
-    assert native._port(REDIS) == port
+            port_of(REDIS)
+    assert port_of(REDIS) == port
