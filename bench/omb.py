@@ -48,9 +48,12 @@ def orders(files: Files, profiles: Sequence[str], default: Sequence[str], seed: 
         duration_s = None if files.duration is None else units.parse("--omb-duration_s", files.duration)
         if duration_s == 0:
             raise ValueError("--omb-duration must be greater than 0")
+        try:
+            mapped = omb.mapped(document.value, files.workload, driver, duration_s)
+        except omb.Misfit as misfit:
+            raise document.error((misfit.field,), str(misfit)) from None
     except ValueError as problem:
         raise BadInput(str(problem).replace("--omb-duration_s", "--omb-duration")) from None
-    mapped = omb.mapped(document.value, files.workload, driver, duration_s)
     named = profiles or ([driver.profile] if driver and driver.profile else default)
     cells = [
         CellPlan(name, profile, mapped.scenario, mapped.parameters, cell_seed(seed, name))

@@ -23,7 +23,9 @@ from brokers import registry
 from brokers.types import ChannelSpec, Endpoint, Outcome, ProducerSettings
 from scenarios import history, stamp
 from scenarios.actors import Sender, Taker
+from scenarios.keys import KeySpec
 from scenarios.load_bodies import Close, Consume, OpenConsumer, OpenProducer, Publish
+from scenarios.payloads import PayloadSpec
 
 RUN = 1
 SEED = 1
@@ -79,10 +81,13 @@ class OwnSide:
         )
 
     def _arguments(self, name: str) -> dict[str, Any]:
-        own = {"history": str(self._directory), "name": name, "run": RUN, "seed": SEED, "size": self._wanted.size}
         return {
-            **own,
-            "keys": KEYS,
+            "history": str(self._directory),
+            "name": name,
+            "run": RUN,
+            "seed": SEED,
+            "payloads": PayloadSpec(self._wanted.size),
+            "keys": KeySpec(KEYS),
             "acknowledge_every": self._wanted.acknowledge_every,
             "settings": ProducerSettings(),
         }

@@ -48,7 +48,10 @@ class _KeyNames(dict[int, bytes]):
 
 
 class Sender:
-    """A producer with a number. Sequence numbers count its sends from 0 and equal its tickets."""
+    """A producer with a number. Sequence numbers count its sends from 0 and equal its tickets.
+
+    Messages are of ``size`` random bytes each, or ``records`` in turn. A negative key number is no key.
+    """
 
     def __init__(
         self,
@@ -60,12 +63,14 @@ class Sender:
         run: int,
         seed: int,
         size: int,
+        records: Sequence[bytes] | None = None,
         settings: ProducerSettings | None = None,
         **attributes: Any,
     ) -> None:
         self._producer = broker.producer(channel, settings or ProducerSettings())
-        self._writer, self._number, self._size = writer, number, size
-        self._stamper = Stamper(producer=number, run=run, size=size, seed=seed)
+        self._writer, self._number = writer, number
+        self._size = size if records is None or {size} == set(map(len, records)) else None
+        self._stamper = Stamper(producer=number, run=run, size=size, seed=seed, records=records)
         self._next_seq = 0
         self._key_names = _KeyNames()
         self.acknowledged = 0
@@ -85,7 +90,7 @@ class Sender:
         key_column = np.asarray(keys, np.int64)
         seqs = np.arange(self._next_seq, self._next_seq + len(key_column), dtype=np.int64)
         payloads, checksums = self._stamper.stamp(seqs, key_column, time.time_ns())
-        names = list(map(self._key_names.__getitem__, key_column.tolist()))
+        names = None if self._unkeyed(key_column) else list(map(self._key_names.__getitem__, key_column.tolist()))
         batch = Batch(payloads, names, None if identities is None else list(map(identity_name, identities)))
         if identities is not None:
             self._writer.mark(
@@ -97,7 +102,7 @@ class Sender:
             self._number,
             seqs,
             key_column,
-            self._size,
+            self._size or np.fromiter(map(len, payloads), np.int32, len(payloads)),
             checksums,
             sent_ns if intended_ns is None else intended_ns,
             sent_ns,
@@ -106,6 +111,11 @@ class Sender:
         receipt = self._producer.send(batch)
         self._settled(self._producer.poll())
         return receipt
+
+    @staticmethod
+    def _unkeyed(keys: Column) -> bool:
+        """A load has a key on every message or on none."""
+        return bool(len(keys)) and bool(keys[0] < 0)
 
     def poll(self) -> None:
         """Write down what was settled meanwhile."""

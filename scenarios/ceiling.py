@@ -9,6 +9,7 @@ from shutil import rmtree
 from typing import Any
 
 from brokers.types import ChannelSpec, ProducerSettings
+from scenarios import payloads
 from scenarios.actors import Sender, Taker
 from scenarios.base import Worker
 from scenarios.history import Writer
@@ -38,7 +39,8 @@ class _Ceiling:
             number=0,
             run=arguments["run"],
             seed=arguments["seed"],
-            size=arguments["size"],
+            size=arguments["payloads"].size,
+            records=payloads.records(arguments["payloads"], seed=arguments["seed"], producer=0),
             settings=ProducerSettings(max_in_flight=1_000_000),
         )
         self._taker = Taker(self._broker, "ceiling", self._taken, number=0)

@@ -14,7 +14,8 @@ from typing import Any, Self
 
 import psutil
 
-from brokers.types import ChannelSpec, Durability, ProducerSettings
+from brokers.types import ChannelSpec, Durability
+from scenarios import workload
 from scenarios.base import Context, EngineUse, LoadProcess
 from scenarios.history import Writer
 from scenarios.load_bodies import Backlog, Close, Consume, OpenConsumer, OpenProducer, Order, Pace, Price, Publish
@@ -82,13 +83,9 @@ class Fleet:
                     "name": f"{role}-{at}",
                     "run": context.run,
                     "seed": context.seed + at,
-                    "size": int(parameters["size"]),
-                    "keys": int(parameters["keys"]),
-                    "settings": ProducerSettings(
-                        linger_ms=float(parameters["linger_ms"]),
-                        batch_bytes=int(parameters["batch_bytes"]),
-                        durability=Durability(parameters["durability"]),
-                    ),
+                    "payloads": workload.payload_spec(parameters),
+                    "keys": workload.key_spec(parameters),
+                    "settings": workload.producer_settings(parameters),
                     "acknowledge_every": self._acknowledge_every(),
                 },
             )

@@ -197,7 +197,7 @@ class Writer:
         producer: int,
         seqs: Column,
         keys: Column,
-        size: int,
+        size: Column | int,
         checksums: Column,
         intended_ns: Column | int,
         sent_ns: int,

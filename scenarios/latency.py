@@ -13,8 +13,7 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from brokers.types import Durability
-from scenarios import latency_metrics
+from scenarios import latency_metrics, workload
 from scenarios.base import Context, Examination, Parameters
 from scenarios.checkers import delivery
 from scenarios.fleet import Fleet
@@ -25,15 +24,11 @@ NAME = "latency"
 SUMMARY = "open loop: latency against rate, the highest rate that lasts, catching up with a backlog"
 DEFAULTS: Parameters = MappingProxyType(
     {
-        "size": 1024,
+        **workload.PARAMETERS,
         "batch": 100,
         "producers": 1,
         "consumers": 1,
         "partitions": 3,
-        "keys": 1000,
-        "durability": Durability.DEFAULT,
-        "linger_ms": 5.0,
-        "batch_bytes": 1_000_000,
         "acknowledge_every": 1,
         "batches_in_flight": 10,
         "open_in_flight": 50_000,

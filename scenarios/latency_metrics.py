@@ -15,7 +15,7 @@ import numpy as np
 from scipy import stats
 
 from brokers.types import Resolution
-from scenarios import clocks, engine_costs, journeys, rates
+from scenarios import clocks, engine_costs, journeys, rates, workload
 from scenarios.base import Measured
 from scenarios.history import History
 from scenarios.journeys import NEVER, Journeys, Times
@@ -95,7 +95,7 @@ def metrics(history: History) -> list[Measured]:
     if about is None or not windows:
         return []
     parameters = about["parameters"]
-    common = {**rates.labels(parameters, _LABELS), **clocks.labels(history)}
+    common = {**workload.labels(parameters, _LABELS), **clocks.labels(history)}
     limit_ns = float(parameters["latency_limit_ms"]) * 1e6
     by_flush = about["settle_resolution"] == Resolution.FLUSH.value
     found: list[Measured] = []

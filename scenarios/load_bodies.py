@@ -17,7 +17,7 @@ import numpy as np
 
 from brokers.protocols import Broker, Counting
 from brokers.types import ConsumerSettings
-from scenarios import schedule
+from scenarios import payloads, schedule
 from scenarios.actors import Sender, Taken, Taker
 from scenarios.base import Worker
 from scenarios.ceiling import ceiling
@@ -130,7 +130,7 @@ def on_clock(order: Any, ahead_ns: int) -> Any:
 
 
 def produce(worker: Worker, arguments: Mapping[str, Any]) -> None:
-    """Body of a producer. Arguments: history, name, run, seed, size, keys, settings (of its producers)."""
+    """Body of a producer. Arguments: history, name, run, seed, payloads, keys, settings (of its producers)."""
     broker = worker.connect()
     with _writer(arguments) as writer:
         publisher = _Publisher(worker, broker, writer, arguments)
@@ -289,7 +289,8 @@ def _sender(broker: Broker, writer: Writer, arguments: Mapping[str, Any], order:
         number=order.number,
         run=arguments["run"],
         seed=arguments["seed"],
-        size=arguments["size"],
+        size=arguments["payloads"].size,
+        records=payloads.records(arguments["payloads"], seed=arguments["seed"], producer=order.number),
         settings=replace(arguments["settings"], max_in_flight=order.in_flight),
     )
 

@@ -14,7 +14,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from scenarios import catalogue
+from scenarios.keys import Choice
 from scenarios.omb_driver import Driver
+from scenarios.payloads import Kind
 
 AS_FAST_AS_POSSIBLE = 10_000_000
 """Its max-rate files ask for so many messages a second where they mean: as fast as they can."""
@@ -23,6 +25,14 @@ _KEYS = 10_000
 """``KeyDistributor.UNIQUE_COUNT``."""
 _PACED_BATCH = 100
 _FULL_BATCH = 1000
+
+
+class Misfit(ValueError):
+    """Two fields contradict each other, or one the world. ``field`` is the one to mend."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
 
 
 class Workload(BaseModel):
@@ -65,7 +75,7 @@ class Mapped:
 
 
 def mapped(workload: Workload, source: Path, driver: Driver | None = None, duration_s: float | None = None) -> Mapped:
-    """``duration_s`` shortens the test; warm-up and backlog shrink in the same proportion."""
+    """``duration_s`` shortens the test; warm-up and backlog shrink in the same proportion. Raises Misfit."""
     asked_s = workload.testDurationMinutes * MINUTE_S
     scale = 1.0 if duration_s is None else duration_s / asked_s
     missing: dict[str, str] = {}
@@ -82,7 +92,7 @@ def mapped(workload: Workload, source: Path, driver: Driver | None = None, durat
         missing["topics"] = f"one channel instead of {workload.topics}; it gets the whole rate"
     if workload.subscriptionsPerTopic > 1:
         missing["subscriptionsPerTopic"] = f"one group of consumers instead of {workload.subscriptionsPerTopic}"
-    common |= {**_keys(workload, missing), **_payload(workload, source, missing)}
+    common |= {**_keys(workload), **_payload(workload, source, missing)}
     timed = asked_s * scale
     warmup_s = workload.warmupDurationMinutes * MINUTE_S * scale
     if workload.paced:
@@ -129,16 +139,30 @@ def _fast(workload: Workload, timed_s: float, warmup_s: float, missing: dict[str
     return {"batches": [_FULL_BATCH], "repeats": 1, "modes": ["both"], "window_s": timed_s, "warmup_s": warmup_s}
 
 
-def _keys(workload: Workload, missing: dict[str, str]) -> Mapping[str, Any]:
-    missing["keyDistributor"] = f"{_KEYS} keys at random"
-    return {"keys": _KEYS}
+def _keys(workload: Workload) -> Mapping[str, Any]:
+    if workload.keyDistributor == "NO_KEY":
+        return {"keyed": False}
+    in_turn = workload.keyDistributor == "KEY_ROUND_ROBIN"
+    return {"keys": _KEYS, "key_choice": Choice.IN_TURN if in_turn else Choice.RANDOM}
 
 
 def _payload(workload: Workload, source: Path, missing: dict[str, str]) -> Mapping[str, Any]:
     if workload.useRandomizedPayloads:
-        if workload.randomBytesRatio < 1:
-            missing["randomBytesRatio"] = "all bytes are random"
-        missing["randomizedPayloadPoolSize"] = "1024 payloads"
-    elif workload.payloadFile is not None:
-        missing["payloadFile"] = "random bytes are sent instead"
-    return {}
+        if not workload.randomizedPayloadPoolSize:
+            missing["randomizedPayloadPoolSize"] = "0 leaves nothing to send: 1024 payloads"
+        return {
+            "payload": Kind.COMPRESSIBLE,
+            "random_share": workload.randomBytesRatio,
+            "payload_pool": workload.randomizedPayloadPoolSize or 1024,
+        }
+    if workload.payloadFile is None:
+        return {}
+    # It is looked for where their command would run: here, or above the folder of the workload.
+    places = [Path(workload.payloadFile), *(above / workload.payloadFile for above in source.resolve().parents[:2])]
+    path = next((place.resolve() for place in places if place.is_file()), None)
+    if path is None:
+        missing["payloadFile"] = f"there is no {workload.payloadFile}; random bytes are sent instead"
+        return {}
+    if (size := path.stat().st_size) != workload.messageSize:
+        raise Misfit("payloadFile", f"{path} has {size} bytes, and messageSize says {workload.messageSize}")
+    return {"payload": Kind.REPLAY, "payload_path": str(path)}

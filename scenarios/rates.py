@@ -63,11 +63,6 @@ class Timeline:
     end_to_end_ns: Times
 
 
-def labels(parameters: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    """Parameters that stand beside every figure. An older history lacks those that did not exist yet."""
-    return {name: parameters[name] for name in names if name in parameters}
-
-
 def windows(history: History) -> list[Window]:
     """Windows in the order in which they were measured."""
     return [

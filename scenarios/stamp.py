@@ -15,6 +15,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import repeat
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +25,9 @@ MAGIC = 0x4D424231
 SIZE = 48
 _WORDS = SIZE // 8
 _CHECKSUM_WORD = 5
+_AT_ONCE = 64
+"""Records that are summed together when a pool is made: bounds the memory of that."""
+_Number = TypeVar("_Number", bound=np.generic)
 
 STAMP = np.dtype(
     [
@@ -43,6 +48,7 @@ INTACT, CORRUPT, FOREIGN = 0, 1, 2
 
 @lru_cache(maxsize=64)
 def _multipliers(words: int) -> npt.NDArray[np.uint64]:
+    """The first so many; those of fewer words are the beginning of those of more."""
     rng = np.random.default_rng(0x5EED)
     return rng.integers(0, 2**63, size=words, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
 
@@ -55,25 +61,38 @@ def _checksums(words: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     return sums
 
 
-class Stamper:
-    """Makes stamped payloads of one size for one producer. Bodies come from a pool of random bytes.
+def random_records(*, size: int, seed: int, producer: int, pool: int = 1024) -> list[bytes]:
+    """Incompressible bytes."""
+    words_each = -(-size // 8)
+    words = np.random.default_rng([seed, producer]).integers(0, 2**64, size=(pool, words_each), dtype=np.uint64)
+    return [row[:size].tobytes() for row in words.view(np.uint8).reshape(pool, words_each * 8)]
 
-    ``size`` in bytes, at least ``SIZE``.
+
+class Stamper:
+    """Makes stamped payloads for one producer from a pool of records, used in turn; a stamp covers a record's head.
+
+    ``size`` in bytes, at least ``SIZE``, for random records; ``records`` (not empty, each of at least ``SIZE`` bytes)
+    have sizes of their own.
     """
 
-    def __init__(self, *, producer: int, run: int, size: int, seed: int, pool: int = 1024) -> None:
-        if size < SIZE:
-            raise ValueError(f"payload size must be at least {SIZE} bytes, not {size}")
-        self._run_of = (producer, run, size)
-        words_each = -(-size // 8)
-        rng = np.random.default_rng([seed, producer])
-        words = rng.integers(0, 2**64, size=(pool, words_each), dtype=np.uint64)
-        rows = words.view(np.uint8).reshape(pool, words_each * 8)
-        rows[:, size:] = 0
-        rows[:, :SIZE] = 0
-        self._factors = _multipliers(words_each)[:_WORDS]
-        self._bodies = [row[SIZE:size].tobytes() for row in rows]
-        self._body_sums = _checksums(words)
+    def __init__(
+        self, *, producer: int, run: int, size: int, seed: int, records: Sequence[bytes] | None = None
+    ) -> None:
+        least = size if records is None else min(map(len, records))
+        if least < SIZE:
+            raise ValueError(f"payload size must be at least {SIZE} bytes, not {least}")
+        if records is None:
+            records = random_records(size=size, seed=seed, producer=producer)
+        self._run_of = (producer, run)
+        self._sizes = np.fromiter(map(len, records), np.int64, len(records))
+        self._factors = _multipliers(_WORDS)
+        self._bodies = [record[SIZE:] for record in records]
+        self._body_sums = np.concatenate(
+            [
+                _sums_of([bytes(SIZE) + body for body in self._bodies[at : at + _AT_ONCE]])
+                for at in range(0, len(records), _AT_ONCE)
+            ]
+        )
         self._next = 0
 
     def stamp(
@@ -82,13 +101,14 @@ class Stamper:
         """Payloads for these sequence numbers and keys, and their checksums."""
         count, first = len(seqs), self._next
         rounds = -(-(first + count) // len(self._bodies))
-        bodies, body_sums = self._bodies, self._body_sums
+        bodies, body_sums, sizes = self._bodies, self._body_sums, self._sizes
         if rounds > 1:
-            bodies, body_sums = bodies * rounds, np.tile(body_sums, rounds)
+            bodies, body_sums, sizes = bodies * rounds, np.tile(body_sums, rounds), np.tile(sizes, rounds)
         self._next = (first + count) % len(self._bodies)
         head = np.zeros(count, STAMP)
         head["magic"] = MAGIC
-        head["producer"], head["run"], head["size"] = self._run_of
+        head["producer"], head["run"] = self._run_of
+        head["size"] = sizes[first : first + count]
         head["seq"] = seqs
         head["key"] = keys
         head["created_epoch_ns"] = created_epoch_ns
@@ -123,44 +143,56 @@ def read(payloads: Sequence[bytes], run: int) -> Stamps:
     """Read and verify the stamps of payloads of any sizes."""
     count = len(payloads)
     sizes = np.fromiter(map(len, payloads), np.int32, count)
-    if count and (sizes == sizes[0]).all():
-        return _read_equal(b"".join(payloads), count, int(sizes[0]), run)
-    parts = [np.flatnonzero(sizes == size) for size in np.unique(sizes)]
-    stamps = [
-        _read_equal(b"".join([payloads[i] for i in part.tolist()]), len(part), int(sizes[part[0]]), run)
-        for part in parts
-    ]
-    order = np.argsort(np.concatenate(parts)) if parts else np.empty(0, np.int64)
-
-    def gather(name: str, dtype: type[np.generic]) -> npt.NDArray[np.generic]:
-        columns = [getattr(entry, name) for entry in stamps]
-        return np.concatenate(columns)[order] if columns else np.empty(0, dtype)
-
-    return Stamps(
-        gather("producer", np.int32),  # type: ignore[arg-type]
-        gather("seq", np.int64),  # type: ignore[arg-type]
-        gather("key", np.int64),  # type: ignore[arg-type]
-        gather("created_epoch_ns", np.int64),  # type: ignore[arg-type]
-        sizes,
-        gather("checksum", np.uint64),  # type: ignore[arg-type]
-        gather("status", np.int8),  # type: ignore[arg-type]
-    )
+    whole = np.flatnonzero(sizes >= SIZE)
+    if not len(whole):
+        return _foreign(sizes)
+    if len(whole) < count:
+        return _scattered(read([payloads[at] for at in whole.tolist()], run), whole, sizes)
+    if (sizes == sizes[0]).all():
+        words = _equal_words(b"".join(payloads), count, int(sizes[0]))
+        heads, sums = words[:, :_WORDS], _checksums(words)
+    else:
+        flat, starts = _ragged_words(payloads, sizes)
+        heads, sums = flat[starts[:, None] + np.arange(_WORDS)], _ragged_checksums(flat, starts)
+    return _judged(np.ascontiguousarray(heads).view(STAMP).reshape(count), sums, sizes, run)
 
 
-def _read_equal(raw: bytes, count: int, size: int, run: int) -> Stamps:
-    if size < SIZE:
-        return _foreign(count, size)
+def _equal_words(raw: bytes, count: int, size: int) -> npt.NDArray[np.uint64]:
+    """A matrix (messages, words), padded with zeros."""
     padded = -(-size // 8) * 8
     if padded == size:
-        words = np.frombuffer(raw, "<u8").reshape(count, -1)
-    else:
-        matrix = np.zeros((count, padded), np.uint8)
-        matrix[:, :size] = np.frombuffer(raw, np.uint8).reshape(count, size)
-        words = matrix.view("<u8").reshape(count, -1)
-    head = np.ascontiguousarray(words[:, :_WORDS]).view(STAMP).reshape(count)
-    sums = _checksums(words)
+        return np.frombuffer(raw, "<u8").reshape(count, -1)
+    matrix = np.zeros((count, padded), np.uint8)
+    matrix[:, :size] = np.frombuffer(raw, np.uint8).reshape(count, size)
+    return matrix.view("<u8").reshape(count, -1)
+
+
+def _ragged_words(
+    payloads: Sequence[bytes], sizes: npt.NDArray[np.int32]
+) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int64]]:
+    """All words one after the other, each payload padded to whole words; and where each begins."""
+    counts = -(-sizes.astype(np.int64) // 8)
+    raw = b"".join(map(bytes.ljust, payloads, (counts * 8).tolist(), repeat(b"\0")))
+    return np.frombuffer(raw, "<u8"), np.cumsum(counts) - counts
+
+
+def _ragged_checksums(words: npt.NDArray[np.uint64], starts: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
+    counts = np.diff(np.append(starts, len(words)))
+    # A power of two, so that few sets of multipliers are kept.
+    factors = _multipliers(1 << int(counts.max() - 1).bit_length())
+    places = np.arange(len(words)) - np.repeat(starts, counts)
+    total = np.add.reduceat(words * factors[places], starts)
+    sums: npt.NDArray[np.uint64] = total - words[starts + _CHECKSUM_WORD] * factors[_CHECKSUM_WORD]
+    return sums
+
+
+def _sums_of(payloads: Sequence[bytes]) -> npt.NDArray[np.uint64]:
+    return _ragged_checksums(*_ragged_words(payloads, np.fromiter(map(len, payloads), np.int32, len(payloads))))
+
+
+def _judged(head: npt.NDArray[np.void], sums: npt.NDArray[np.uint64], sizes: npt.NDArray[np.int32], run: int) -> Stamps:
     ours = (head["magic"] == MAGIC) & (head["run"] == run)
-    intact = ours & (head["checksum"] == sums) & (head["size"] == size)
+    intact = ours & (head["checksum"] == sums) & (head["size"] == sizes)
     # A damaged stamp may still name its message: trusted only as far as "which message was altered".
     if intact.all():
         return Stamps(
@@ -168,9 +200,9 @@ def _read_equal(raw: bytes, count: int, size: int, run: int) -> Stamps:
             head["seq"].astype(np.int64),
             head["key"].astype(np.int64),
             head["created_epoch_ns"].astype(np.int64),
-            np.full(count, size, np.int32),
+            sizes,
             sums,
-            np.full(count, INTACT, np.int8),
+            np.full(len(sizes), INTACT, np.int8),
         )
     status = np.where(intact, INTACT, np.where(ours, CORRUPT, FOREIGN)).astype(np.int8)
     known = status != FOREIGN
@@ -179,20 +211,41 @@ def _read_equal(raw: bytes, count: int, size: int, run: int) -> Stamps:
         np.where(known, head["seq"].astype(np.int64), -1),
         np.where(known, head["key"].astype(np.int64), -1),
         np.where(known, head["created_epoch_ns"], -1),
-        np.full(count, size, np.int32),
+        sizes,
         sums,
         status,
     )
 
 
-def _foreign(count: int, size: int) -> Stamps:
+def _foreign(sizes: npt.NDArray[np.int32]) -> Stamps:
+    count = len(sizes)
     none = np.full(count, -1, np.int64)
     return Stamps(
         np.full(count, -1, np.int32),
         none,
         none,
         none,
-        np.full(count, size, np.int32),
+        sizes,
         np.zeros(count, np.uint64),
         np.full(count, FOREIGN, np.int8),
+    )
+
+
+def _scattered(found: Stamps, places: npt.NDArray[np.int64], sizes: npt.NDArray[np.int32]) -> Stamps:
+    """Stamps at their places among payloads too short to have one."""
+
+    def spread(column: npt.NDArray[_Number], missing: npt.NDArray[_Number]) -> npt.NDArray[_Number]:
+        whole = missing.copy()
+        whole[places] = column
+        return whole
+
+    none = _foreign(sizes)
+    return Stamps(
+        spread(found.producer, none.producer),
+        spread(found.seq, none.seq),
+        spread(found.key, none.key),
+        spread(found.created_epoch_ns, none.created_epoch_ns),
+        sizes,
+        spread(found.checksum, none.checksum),
+        spread(found.status, none.status),
     )

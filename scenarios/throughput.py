@@ -16,8 +16,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from brokers.types import Durability
-from scenarios import throughput_metrics
+from scenarios import throughput_metrics, workload
 from scenarios.base import Context, Examination, Parameters
 from scenarios.checkers import delivery
 from scenarios.fleet import Fleet
@@ -26,7 +25,7 @@ from scenarios.history import History
 NAME = "throughput"
 SUMMARY = "publish, consume and both at once: rates of verified messages, with client CPU and the noop ceiling beside"
 DEFAULTS: Parameters = {
-    "size": 1024,
+    **workload.PARAMETERS,
     "batches": [100, 1000],
     "repeats": 3,
     "window_s": 3.0,
@@ -34,10 +33,6 @@ DEFAULTS: Parameters = {
     "producers": 1,
     "consumers": 1,
     "partitions": 3,
-    "keys": 1000,
-    "durability": Durability.DEFAULT,
-    "linger_ms": 5.0,
-    "batch_bytes": 1_000_000,
     "modes": ["publish", "consume", "both"],
     "acknowledge_every": 1,
     "batches_in_flight": 10,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from brokers.types import Resolution
-from scenarios import clocks, engine_costs, rates
+from scenarios import clocks, engine_costs, rates, workload
 from scenarios.base import Measured
 from scenarios.history import History
 from scenarios.rates import Timeline, Times, Window
@@ -42,7 +42,7 @@ def metrics(history: History) -> list[Measured]:
     found: list[Measured] = []
     for mode, batch in dict.fromkeys((window.mode, window.batch) for window in windows):
         ours = [window for window in windows if (window.mode, window.batch) == (mode, batch)]
-        parameters = rates.labels(about["parameters"], _LABELS)
+        parameters = workload.labels(about["parameters"], _LABELS)
         labels = {"mode": mode, "batch": batch, **parameters, **clocks.labels(history)}
         for side in _SIDES:
             if mode in side.modes:
@@ -90,7 +90,8 @@ def _speed(
     limited = rates.limited_by(speeds[0], [entry for entry in usages.values() if entry is not None], ceiling)
     drained = [window for window in measured if window.drained]
     note = f"{len(drained)} of {len(measured)} windows ended early: nothing was left" if drained else ""
-    size = float(labels["size"])
+    # Where messages differ in size, the mean of all of them stands for those of a window.
+    size = float(labels["size"]) if "size" in labels else float(history.sends["size"].mean())
     yield _measured(f"{side.name}_rate", "msg/s", speeds, labels, "higher", limited, note)
     in_bytes = _each(windows, lambda window: size * rates.rate(times, window))
     yield _measured(f"{side.name}_bytes", "B/s", in_bytes, labels, "higher", limited, note)

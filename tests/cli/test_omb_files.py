@@ -57,6 +57,7 @@ def test_a_workload_runs_and_its_result_is_written(call: Call, workload: Path, t
         ("topics: 1", "topicz: 1", "line 3: unknown key 'topicz'"),
         ("messageSize: 1024", "messageSize: 40", "line 6: messageSize must be at least 48"),
         ("NO_KEY", "BY_MOOD", "line 5: keyDistributor"),
+        ("payload/payload-1Kb.data", "workload.yaml", "line 7: "),
     ],
 )
 def test_a_wrong_workload_is_named_with_file_and_line(

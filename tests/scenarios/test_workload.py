@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 
+from bench.workers import Processes
 from brokers import registry
 from brokers.protocols import Broker
 from brokers.types import ChannelSpec, Durability, Endpoint
-from scenarios import latency, plan, throughput
+from scenarios import history, latency, plan, throughput
 from scenarios.base import Context, LoadProcess
 from scenarios.fleet import Fleet
+from scenarios.stamp import INTACT
 
 
 class Process:
@@ -103,3 +105,41 @@ def test_what_an_adapter_declares_is_what_is_listed() -> None:
         declared = registry.connect(profile, Endpoint(profile, f"{profile}://workload")).declaration()
         assert registry.declared(profile) == declared
         assert declared != replace(declared, durability={})
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"sizes": "lognormal(200 B, 1.0, 4 KiB)", "key_skew": 0.99},
+        {"payload": "compressible", "random_share": 0.1, "keyed": False},
+        {"payload": "replay", "payload_path": "log.jsonl", "key_choice": "in_turn"},
+    ],
+)
+def test_every_message_of_such_a_load_is_verified(tmp_path: Path, parameters: dict[str, Any]) -> None:
+    if "payload_path" in parameters:
+        path = tmp_path / "log.jsonl"
+        path.write_text("".join(f'{{"number": {at}, "text": "{"x" * (40 + at)}"}}\n' for at in range(20)))
+        parameters = {**parameters, "payload_path": str(path)}
+    endpoint = Endpoint("memory", f"memory://whole-{tmp_path.name}")
+    quick = {"window_s": 0.2, "warmup_s": 0.05, "repeats": 1, "batches": [50], "ceiling_s": 0.05, "modes": ["both"]}
+    with Processes() as load:
+        given, _, _ = context(tmp_path, throughput, **quick, **parameters)
+        broker = registry.connect("memory", endpoint)
+        throughput.run(replace(given, broker=broker, endpoint=endpoint, load=load))
+    seen = history.load(tmp_path / "history")
+    examination = throughput.examine(seen)
+    assert [finding.violations for finding in examination.findings] == [0, 0, 0, 0]
+    assert examination.findings[0].observations > 200
+    assert (seen.deliveries["status"] == INTACT).all()
+    rate, in_bytes = (
+        next(metric for metric in examination.metrics if metric.name == name)
+        for name in ("publish_rate", "publish_bytes")
+    )
+    assert in_bytes.samples[0] == pytest.approx(rate.samples[0] * seen.sends["size"].mean())
+    sizes = set(seen.sends["size"].tolist())
+    assert (len(sizes) == 1) == (parameters.get("payload") == "compressible")
+    if parameters.get("keyed", True):
+        assert (seen.sends["key"] >= 0).all()
+    else:
+        assert (seen.sends["key"] == -1).all()
+        assert rate.labels["keyed"] == "no"

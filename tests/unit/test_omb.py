@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from brokers.types import Outcome
-from scenarios import documents, latency, omb, omb_driver, omb_result, throughput
+from scenarios import documents, latency, omb, omb_driver, omb_result, throughput, workload
 from scenarios.history import History
 from scenarios.omb_result import About
 from scenarios.stamp import INTACT
@@ -70,6 +70,9 @@ def test_a_shorter_test_is_shorter_in_proportion() -> None:
     ("name", "fields"),
     [
         ("topics", {"topics": 100}),
+        ("subscriptionsPerTopic", {"subscriptionsPerTopic": 2}),
+        ("payloadFile", {"useRandomizedPayloads": False, "payloadFile": "payload/nowhere.data"}),
+        ("randomizedPayloadPoolSize", {"randomizedPayloadPoolSize": 0}),
         ("backlogDrainRatio", {"consumerBacklogSizeGB": 1, "backlogDrainRatio": 0.5}),
         ("consumerBacklogSizeGB", {"consumerBacklogSizeGB": 1, "producerRate": 0}),
     ],
@@ -79,6 +82,37 @@ def test_what_is_not_honoured_is_named(name: str, fields: dict[str, Any]) -> Non
     found = mapped(**fields)
     assert name in found.not_honoured
     assert found.parameters["omb"]["not_honoured"] == found.not_honoured
+
+
+@pytest.mark.parametrize(
+    ("distributor", "expected"),
+    [
+        ("NO_KEY", {"keyed": False}),
+        ("KEY_ROUND_ROBIN", {"keyed": True, "keys": 10_000, "key_choice": "in_turn"}),
+        ("RANDOM_NANO", {"keyed": True, "keys": 10_000, "key_choice": "random"}),
+    ],
+)
+def test_keys(distributor: str, expected: dict[str, Any]) -> None:
+    parameters = mapped(keyDistributor=distributor).parameters
+    assert expected.items() <= parameters.items()
+    assert workload.key_spec(parameters).keyed is expected["keyed"]
+
+
+def test_payloads_are_those_that_were_asked_for(tmp_path: Path) -> None:
+    found = mapped(randomBytesRatio=0.25)
+    spec = workload.payload_spec(found.parameters)
+    assert (spec.kind, spec.random_share, spec.pool) == ("compressible", 0.25, 100)
+    assert found.not_honoured == {}
+    source = tmp_path / "workloads" / "x.yaml"
+    (tmp_path / "payload").mkdir()
+    data = tmp_path / "payload" / "1k.data"
+    data.write_bytes(bytes(1024))
+    asked = omb.Workload(**{**FIELDS, "useRandomizedPayloads": False, "payloadFile": "payload/1k.data"})
+    parameters = omb.mapped(asked, source).parameters
+    assert workload.payload_spec(parameters).path == str(data)
+    data.write_bytes(bytes(1000))
+    with pytest.raises(omb.Misfit, match="has 1000 bytes, and messageSize says 1024"):
+        omb.mapped(asked, source)
 
 
 def test_a_driver_names_its_profile_and_what_is_not_done(tmp_path: Path) -> None:

@@ -31,6 +31,37 @@ def test_what_was_stamped_is_read_back(size: int) -> None:
     assert (stamps.checksum == checksums).all()
 
 
+@given(sizes=st.lists(st.integers(0, 300), min_size=1, max_size=20), data=st.data())
+def test_payloads_of_any_sizes_are_read_as_one_by_one(sizes: list[int], data: st.DataObject) -> None:
+    payloads = [stamped(size, 1)[0] if size >= stamp.SIZE else bytes(size) for size in sizes]
+    at = data.draw(st.integers(0, len(sizes) - 1))
+    if sizes[at]:
+        payloads[at] = payloads[at][:-1] + bytes([payloads[at][-1] ^ 1])
+    together = stamp.read(payloads, RUN)
+    alone = [stamp.read([payload], RUN) for payload in payloads]
+    for name in ("producer", "seq", "key", "created_epoch_ns", "size", "checksum", "status"):
+        column = getattr(together, name)
+        assert column.tolist() == [getattr(one, name)[0] for one in alone]
+        assert column.dtype == getattr(alone[0], name).dtype
+
+
+def test_records_keep_their_sizes_and_what_stands_behind_the_stamp() -> None:
+    records = [b"a" * 48, b"b" * 100, b"c" * 333]
+    stamper = stamp.Stamper(producer=5, run=RUN, size=0, seed=1, records=records)
+    payloads, checksums = stamper.stamp(np.arange(7), np.arange(7), 123)
+    assert [payload[48:] for payload in payloads] == [(records * 3)[at][48:] for at in range(7)]
+    (eighth,), _ = stamper.stamp(np.arange(7, 8), np.arange(7, 8), 123)
+    assert eighth[48:] == records[1][48:]
+    stamps = stamp.read(payloads, RUN)
+    assert stamps.status.tolist() == [stamp.INTACT] * 7
+    assert (stamps.checksum == checksums).all()
+
+
+def test_a_record_shorter_than_the_stamp_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least 48 bytes, not 47"):
+        stamp.Stamper(producer=5, run=RUN, size=100, seed=1, records=[bytes(100), bytes(47)])
+
+
 @given(size=st.integers(stamp.SIZE, 200), data=st.data())
 def test_any_changed_byte_is_seen(size: int, data: st.DataObject) -> None:
     payload = bytearray(stamped(size)[1])
