@@ -55,8 +55,18 @@ class Data:
         return alt.NamedData(name=name)
 
 
-def panel_title(title: str, dx: int = 0) -> alt.TitleParams:
-    return alt.TitleParams(title, anchor="start", frame="group", fontSize=12, fontWeight=700, dx=dx, offset=4)
+def panel_title(title: str, dx: int = 0, subtitle: Sequence[str] = ()) -> alt.TitleParams:
+    return alt.TitleParams(
+        title,
+        anchor="start",
+        frame="group",
+        fontSize=12,
+        fontWeight=700,
+        dx=dx,
+        offset=4,
+        subtitle=list(subtitle) if subtitle else alt.Undefined,
+        subtitleFontSize=11,
+    )
 
 
 def stack(panels: Sequence[Panel], data: Data, title: str, *notes: str, spacing: int = 14) -> Spec:

@@ -8,6 +8,7 @@
       - scenario: throughput
         profiles: [kafka]                   # optional; or ``without: [kafka]``: all but these
         parameters: {window_s: 3 s, size: 1 KiB}
+        vary: {producers: [1, 2, 4]}        # optional; a cell for each value, or combination of values
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,7 @@ class Entry(BaseModel):
     profiles: list[str] | None = None
     without: list[str] = Field(default_factory=list)
     parameters: dict[str, Any] = Field(default_factory=dict)
+    vary: dict[str, list[Any]] = Field(default_factory=dict)
 
 
 class Plan(BaseModel):
@@ -67,12 +70,20 @@ def read(path: Path, profiles: Sequence[str]) -> Document[Plan]:
         _check_names(document, (*here, "without"), entry.without, profiles, "profile")
         if entry.profiles and entry.without:
             raise document.error((*here, "without"), "an entry has profiles, or is without some; not both")
-        for name, value in entry.parameters.items():
-            try:
-                parameter(entry.scenario, name, value)
-            except ValueError as error:
-                raise document.error((*here, "parameters", name), str(error)) from None
+        _check_parameters(document, here, entry)
     return document
+
+
+def _check_parameters(document: Document[Plan], here: Place, entry: Entry) -> None:
+    given = [("parameters", name, [value]) for name, value in entry.parameters.items()]
+    for where, name, values in (*given, *(("vary", name, values) for name, values in entry.vary.items())):
+        if where == "vary" and (not values or name in entry.parameters):
+            raise document.error((*here, where, name), f"{name} needs values, and must not stand in parameters, too")
+        try:
+            for value in values:
+                parameter(entry.scenario, name, value)
+        except ValueError as error:
+            raise document.error((*here, where, name), str(error)) from None
 
 
 def _check_names(document: Document[Plan], place: Place, names: Sequence[str], known: Sequence[str], what: str) -> None:
@@ -140,10 +151,15 @@ def expand(
         if only_scenarios and entry.scenario not in only_scenarios:
             continue
         defaults = catalogue.scenario(entry.scenario).DEFAULTS
-        given = {name: parameter(entry.scenario, name, value) for name, value in entry.parameters.items()}
-        for profile in entry.profiles or plan.profiles or every_profile:
-            if profile in entry.without or (only_profiles and profile not in only_profiles):
-                continue
+        varied = [[(name, value) for value in values] for name, values in entry.vary.items()]
+        each = [{**entry.parameters, **dict(chosen)} for chosen in product(*varied)]
+        names = [
+            profile
+            for profile in entry.profiles or plan.profiles or every_profile
+            if profile not in entry.without and (not only_profiles or profile in only_profiles)
+        ]
+        for profile, chosen in product(names, each):
+            given = {name: parameter(entry.scenario, name, value) for name, value in chosen.items()}
             base = f"{profile}.{entry.scenario}"
             taken[base] = taken.get(base, 0) + 1
             cell_id = base if taken[base] == 1 else f"{base}.{taken[base]}"

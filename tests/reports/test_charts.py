@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import altair as alt
+import pytest
 
 from brokers.declarations import PROPERTIES
 from reports import charts, facts, palette, svg
@@ -12,7 +13,7 @@ from tests.reports import sample
 
 def test_pictures_are_valid_vega_lite_and_deterministic() -> None:
     drawn = charts.of_run(sample.result())
-    assert tuple(drawn) == tuple(name for name in charts.NAMES if name != "latency")
+    assert tuple(drawn) == tuple(name for name in charts.NAMES if name not in ("latency", "scaling"))
     for spec in drawn.values():
         alt.Chart.from_dict(dict(spec), validate=True)
     assert {name: svg.data_hash(spec) for name, spec in drawn.items()} == {
@@ -60,6 +61,29 @@ def test_latency_is_drawn_from_open_loops_only() -> None:
         (3000, 4.5, True),
     ]
     assert panels[0][0]["lasting"] == 1995.0
+
+
+def test_scaling_is_drawn_with_the_law_that_was_fitted() -> None:
+    def measured(producers: int, rate: float) -> Metric:
+        labels = {"mode": "publish", "batch": 100, "producers": producers}
+        return Metric(name="publish_rate", unit="msg/s", samples=[rate] * 3, labels=labels, grade=plain.grade)
+
+    plain = sample.cell("kafka", "throughput")
+    # 10,000 of one, contention 0.2, coherency 0.05: the most at 4 clients.
+    levels = (1, 2, 4, 8)
+    rates = {n: 10_000 * n / (1 + 0.2 * (n - 1) + 0.05 * n * (n - 1)) for n in levels}
+    cells = [
+        plain.model_copy(update={"id": f"kafka.throughput.{n}", "metrics": [measured(n, rates[n])]}) for n in levels
+    ]
+    spec = charts.of_run(sample.with_cells("r", cells))["scaling"]
+    alt.Chart.from_dict(dict(spec), validate=True)
+    points, curve = spec["datasets"].values()
+    assert [(row["level"], row["median"]) for row in points] == [(float(n), rates[n]) for n in levels]
+    assert max(curve, key=lambda row: row["rate"])["level"] == pytest.approx(4.0, abs=0.1)
+    (panel,) = spec["vconcat"]
+    assert "contention 0.20 (0.20 to 0.20), coherency 0.050" in panel["title"]["subtitle"][0]
+    assert "most at 4.0" in panel["title"]["subtitle"][0]
+    assert "scaling" not in charts.of_run(sample.with_cells("r", cells[:2]))
 
 
 def test_every_outcome_has_a_sign_of_its_own() -> None:

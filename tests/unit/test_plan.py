@@ -44,6 +44,15 @@ def test_shipped_plans_are_right(path: Path) -> None:
             "line 5: an entry has profiles, or is without some; not both",
         ),
         (
+            "name: a\ncells:\n  - scenario: throughput\n    vary: {producers: [1, x]}\n",
+            "line 4: producers must be a number",
+        ),
+        (
+            "name: a\ncells:\n  - scenario: throughput\n    vary: {producers: [1]}\n    parameters: {producers: 2}\n",
+            "line 4: producers needs values, and must not stand in parameters, too",
+        ),
+        ("name: a\ncells:\n  - scenario: throughput\n    vary: {size: []}\n", "line 4: size needs values"),
+        (
             "name: a\ncells:\n  - scenario: retention\n    parameters:\n      age_s: 3 parsecs\n",
             "line 5: unknown unit 'parsecs' for age_s; known: ns, us, ms, s",
         ),
@@ -101,3 +110,12 @@ def test_expansion(tmp_path: Path) -> None:
     only = plan.expand(read(tmp_path, text), (), seed=3, only_profiles=["memory"])
     assert [cell.id for cell in only] == ["memory.retention"]
     assert only[0].seed == cells[1].seed, "a cell's seed does not depend on what else is run"
+
+
+def test_what_is_varied_becomes_a_cell_for_each_combination(tmp_path: Path) -> None:
+    text = "name: a\ncells:\n  - scenario: throughput\n    vary: {producers: [1, 2], size: [1 KiB, 128]}\n"
+    cells = plan.expand(read(tmp_path, text), ["kafka", "noop"], seed=1)
+    assert [(cell.profile, cell.parameters["producers"], cell.parameters["size"]) for cell in cells] == [
+        (profile, producers, size) for profile in ("kafka", "noop") for producers in (1, 2) for size in (1024, 128)
+    ]
+    assert len({cell.id for cell in cells}) == len(cells)
