@@ -80,7 +80,8 @@ class Ground:
 
     def start(self, argv: Sequence[str]) -> tuple[subprocess.Popen[bytes], Path]:
         log = self.logs / f"peer-{next(self._numbers)}.log"
-        return self.guard.spawn(argv, log_path=log), log
+        # Some peers write logs of their own where they stand.
+        return self.guard.spawn(argv, log_path=log, cwd=self.logs), log
 
     def printed(self, running: tuple[subprocess.Popen[bytes], Path]) -> str:
         """What it printed, once it has ended well. Raises CheckFailed with its last words."""

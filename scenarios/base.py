@@ -160,6 +160,8 @@ class Scenario(Protocol):
     SUMMARY: str
     DEFAULTS: Parameters
     """Every parameter with its default; an unknown parameter in a plan is an error."""
+    OFF_AT_ZERO: frozenset[str]
+    """Parameters of which 0 switches something off; any other number whose default is above 0 must be so too."""
     PROPERTIES: tuple[str, ...]
     """Every property that ``examine`` answers for, on every profile: none may be missing in silence."""
 

@@ -49,6 +49,7 @@ DEFAULTS: Parameters = MappingProxyType(
         "drain_s": 30.0,
     }
 )
+OFF_AT_ZERO = frozenset({"search_steps", "confirm", "away_s"})
 PROPERTIES = delivery.PROPERTIES
 
 _JOIN_S = 20.0

@@ -47,6 +47,7 @@ DEFAULTS: Parameters = MappingProxyType(
         "patience_s": 30.0,
     }
 )
+OFF_AT_ZERO: frozenset[str] = frozenset()
 PROPERTIES = (
     "ordering.channel",
     "ordering.per_key.one_consumer",

@@ -27,6 +27,10 @@ from scenarios import catalogue, documents, units
 from scenarios.documents import Document, DocumentError, Place
 
 
+_NUMBERS = (1.0, 2.0)
+"""What a list that is empty by default holds."""
+
+
 class Entry(BaseModel):
     """One line of a plan: a scenario, on some profiles, with some parameters."""
 
@@ -95,9 +99,12 @@ def _check_names(document: Document[Plan], place: Place, names: Sequence[str], k
 
 def parameter(scenario: str, name: str, value: object) -> Any:
     """A parameter's value in its own unit and type. Raises ValueError that says what would be right."""
-    defaults = catalogue.scenario(scenario).DEFAULTS
+    known = catalogue.scenario(scenario)
+    defaults = known.DEFAULTS
     if name not in defaults:
         raise ValueError(f"unknown parameter {name!r} of {scenario}; {documents.suggest(name, defaults)}")
+    if name in known.OFF_AT_ZERO and value == 0 and not isinstance(value, bool):
+        return type(defaults[name])(0)
     return _like(name, defaults[name], value)
 
 
@@ -109,9 +116,9 @@ def _like(name: str, default: object, value: object) -> Any:
     if isinstance(default, (int, float)):
         return _number(name, default, value)
     if isinstance(default, (list, tuple)):
-        if not isinstance(value, list) or not value:
-            raise ValueError(f"{name} must be a list such as {list(default)}, not {value!r}")
-        return [_like(name, default[0], item) for item in value]
+        if not isinstance(value, list) or (default and not value):
+            raise ValueError(f"{name} must be a list such as {list(default or _NUMBERS)}, not {value!r}")
+        return [_like(name, (default or _NUMBERS)[0], item) for item in value]
     if isinstance(default, StrEnum):
         known = [entry.value for entry in type(default)]
         if value not in known:

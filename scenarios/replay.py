@@ -46,6 +46,7 @@ DEFAULTS: Parameters = MappingProxyType(
         "patience_s": 30.0,
     }
 )
+OFF_AT_ZERO: frozenset[str] = frozenset()
 PROPERTIES = (
     "replay.from_beginning",
     "replay.from_position",

@@ -47,6 +47,7 @@ DEFAULTS: Parameters = MappingProxyType(
         "grace_s": 30.0,
     }
 )
+OFF_AT_ZERO: frozenset[str] = frozenset()
 PROPERTIES = (
     "retention.by_age",
     "retention.by_size",

@@ -39,6 +39,7 @@ DEFAULTS: Parameters = {
     "ceiling_s": 0.3,
     "drain_s": 20.0,
 }
+OFF_AT_ZERO: frozenset[str] = frozenset()
 PROPERTIES = delivery.PROPERTIES
 MODES = ("both", "publish", "consume")
 """In this order: what is left of the first is part of the backlog that the last consumes."""

@@ -112,6 +112,38 @@ def test_expansion(tmp_path: Path) -> None:
     assert only[0].seed == cells[1].seed, "a cell's seed does not depend on what else is run"
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "becomes"),
+    [
+        ("rates", [], []),
+        ("rates", [100, 2500.5], [100.0, 2500.5]),
+        ("search_steps", 0, 0),
+        ("confirm", 0, 0),
+        ("away_s", 0, 0.0),
+        ("rate_warmup_s", 0, 0.0),
+    ],
+)
+def test_lists_that_are_empty_by_default_and_what_zero_switches_off(name: str, value: object, becomes: object) -> None:
+    found = plan.parameter("latency", name, value)
+    assert (found, type(found)) == (becomes, type(becomes))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("rates", 5, r"rates must be a list such as \[1.0, 2.0\], not 5"),
+        ("rates", [0], "rates must be greater than 0, not 0"),
+        ("rates", ["fast"], "rates"),
+        ("shares", [], "shares must be a list such as"),
+        ("search_steps", False, "search_steps must be a number, not False"),
+        ("window_s", 0, "window_s must be greater than 0, not 0"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(name: str, value: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        plan.parameter("latency", name, value)
+
+
 def test_what_is_varied_becomes_a_cell_for_each_combination(tmp_path: Path) -> None:
     text = "name: a\ncells:\n  - scenario: throughput\n    vary: {producers: [1, 2], size: [1 KiB, 128]}\n"
     cells = plan.expand(read(tmp_path, text), ["kafka", "noop"], seed=1)
