@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 EXAMPLE := examples/nats-jetstream
+# Of the test suite, most of which waits: one more than cores.
+PROCESSES ?= 3
 
 .PHONY: help setup engines example decide test test-docker mutants check fix lock clean
 
@@ -46,7 +48,7 @@ $(VENV)/.example: $(VENV)/.stamp $(EXAMPLE)/lock.txt $(EXAMPLE)/pyproject.toml
 	@touch $@
 
 test: engines example
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 test-docker: engines
 	$(BIN)/python -m pytest -m docker tests/docker

@@ -9,7 +9,7 @@ from brokers import registry
 
 __all__ = ["test_conformance"]
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
 EXAMPLE = "nats-jetstream"
 PROFILES = ["memory", "sqs-standard", "sqs-fifo", "redis-streams", "kafka", "kafka-share"]
 if EXAMPLE in registry.profiles():

@@ -14,7 +14,7 @@ import pytest
 from scenarios import catalogue, results
 from scenarios.verdicts import Grade
 
-pytestmark = pytest.mark.engine
+pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
 PLAN = Path(__file__).with_name("small.yaml")
 PROFILES = ("sqs-standard", "sqs-fifo", "redis-streams", "kafka", "kafka-share")
