@@ -1,0 +1,247 @@
+"""Does a load process need more memory the longer it runs? ``python -m bench.steady --profile kafka``
+
+One producer and one consumer, each a load process as in ``throughput``, send and take many messages at once in one
+channel that the broker keeps bounded by size. Everything is stamped, written down, verified and acknowledged as in any
+cell. Each process notes its resident memory at the end of every window; the last minute is held against the first one
+after the warm-up. Between windows the consumer catches up, so that the bound removes nothing that is still to be read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+
+from bench import own_side, ready, store
+from bench.engines.base import EngineChoice
+from bench.engines.start import channel_prefix, start_engines
+from bench.errors import BadInput, BenchError, CheckFailed
+from bench.guard import Guard
+from bench.own_side import Verified
+from bench.workers import Handle, Processes
+from brokers import registry
+from brokers.types import ChannelSpec, Endpoint, ProducerSettings, Retention
+from scenarios import history
+from scenarios.keys import KeySpec
+from scenarios.load_bodies import Close, Consume, OpenConsumer, OpenProducer, Publish
+from scenarios.payloads import PayloadSpec
+
+SIZE, BATCH, IN_FLIGHT, PARTITIONS = 1024, 1000, 10_000, 3
+WINDOW_S, WARMUP_S, MINUTE_S = 3.0, 30.0, 60.0
+BOUNDS = {
+    # Segments end the granularity of removal: a bound of one segment would remove what is being written.
+    "kafka": Retention(max_bytes=6 << 30, segment_bytes=128 << 20),
+    "redis-streams": Retention(max_messages=1_500_000),
+}
+ALLOWED = 0.05
+"""How much the last minute may differ from the first."""
+_MOST_BEHIND = 300_000
+"""Messages; a fifth of the smaller bound."""
+_HISTORY_BYTES = 60
+"""A message, both sides: 30 where measured."""
+_PATIENCE_S, _SLACK_S = 20.0, 90.0
+_FOR_EVER_NS = 3_600_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Of one load process: medians of resident bytes over the first minute after the warm-up and the last minute."""
+
+    role: str
+    first_bytes: float
+    last_bytes: float
+    most_bytes: float
+    samples: int
+
+    @property
+    def ratio(self) -> float:
+        return self.last_bytes / self.first_bytes
+
+    @property
+    def flat(self) -> bool:
+        return abs(self.ratio - 1) <= ALLOWED
+
+
+@dataclass(frozen=True, slots=True)
+class Steady:
+    profile: str
+    version: str
+    messages: int
+    seconds: float
+    history_bytes: int
+    memory: Sequence[Memory]
+    verified: Verified
+
+    @property
+    def complete(self) -> bool:
+        """Every message acknowledged, received once and intact."""
+        found = self.verified
+        return found.sent == found.acknowledged == found.received == found.intact and not found.again
+
+
+def measure(profile: str, messages: int, scratch: Path | None = None) -> Steady:
+    """Raises BadInput (no room on the disk, unknown profile), EngineUnavailable, CheckFailed."""
+    if profile not in BOUNDS:
+        raise BadInput(f"--profile {profile}: a bound by size is known for {', '.join(BOUNDS)}")
+    with Guard.start(store.new_run_id(datetime.now(UTC))) as guard:
+        directory = guard.directory("steady")
+        _require_room(directory, profile, messages)
+        broker_name = registry.adapter(profile).broker
+        assert broker_name is not None, "what has a bound has a broker"
+        engine = start_engines([broker_name], EngineChoice.NATIVE, directory, guard)[broker_name]
+        try:
+            prefix = channel_prefix(guard.run_id)
+            version = ready.prove(profile, engine.endpoint, f"{prefix}ready")
+            began_s = time.monotonic()
+            _load(profile, engine.endpoint, f"{prefix}steady", directory / "history", messages)
+            seconds = time.monotonic() - began_s
+        finally:
+            engine.stop()
+        written = sum(path.stat().st_size for path in (directory / "history").iterdir())
+        checked = own_side.verified(directory / "history")
+        marks = history.marks(directory / "history")
+    return Steady(profile, version, messages, seconds, written, memory(marks), checked)
+
+
+def memory(marks: Sequence[history.Mark]) -> list[Memory]:
+    """Raises CheckFailed for a run too short to have two minutes."""
+    found = []
+    for role in ("producer", "consumer"):
+        usage = [mark for mark in marks if mark["event"] == "usage" and mark["role"] == role]
+        at_s = np.array([mark["at_ns"] for mark in usage], np.int64) / 1e9
+        resident = np.array([mark["resident_bytes"] for mark in usage], np.int64)
+        if not len(at_s) or at_s[-1] - at_s[0] < WARMUP_S + 2 * MINUTE_S:
+            raise CheckFailed("the run was too short to hold its last minute against its first: ask for more messages")
+        begin_s = at_s[0] + WARMUP_S
+        first = resident[(at_s >= begin_s) & (at_s < begin_s + MINUTE_S)]
+        last = resident[at_s > at_s[-1] - MINUTE_S]
+        medians = float(np.median(first)), float(np.median(last))
+        found.append(Memory(role, *medians, float(resident.max()), len(resident)))
+    return found
+
+
+def _require_room(directory: Path, profile: str, messages: int) -> None:
+    bound = BOUNDS[profile]
+    kept = bound.max_bytes or SIZE * (bound.max_messages or 0)
+    # An append-only file is written anew beside the old one.
+    needed = 3 * kept + _HISTORY_BYTES * messages
+    free = shutil.disk_usage(directory).free
+    if free < needed:
+        raise BadInput(
+            f"{directory}: {free / 1e9:.1f} GB are free, {needed / 1e9:.1f} GB are needed (TMPDIR names another)"
+        )
+
+
+def _load(profile: str, endpoint: Endpoint, channel: str, directory: Path, messages: int) -> None:
+    broker = registry.connect(profile, endpoint)
+    broker.create_channel(ChannelSpec(channel, partitions=PARTITIONS, retention=BOUNDS[profile]))
+    with Processes() as load:
+        producer, consumer = (
+            load.start(f"scenarios.load_bodies:{body}", profile, endpoint, _arguments(directory, body))
+            for body in ("produce", "consume")
+        )
+        _ask(producer, OpenProducer(channel, 0, BATCH, IN_FLIGHT))
+        _ask(consumer, OpenConsumer(channel, 1))
+        sent = received = 0
+        began_s = time.monotonic()
+        for window in count():
+            now_ns = time.monotonic_ns()
+            end_ns = now_ns + int(WINDOW_S * 1e9)
+            if sent < messages:
+                producer.order(Publish(window, BATCH, now_ns, end_ns))
+            received += _ask(consumer, Consume(window, BATCH, now_ns, end_ns, None, _PATIENCE_S))[0]
+            if sent < messages:
+                sent = producer.report(_SLACK_S)
+            behind = sent - received
+            if behind > _MOST_BEHIND or (sent >= messages and behind):
+                now_ns = time.monotonic_ns()
+                order = Consume(window, BATCH, now_ns, now_ns + _FOR_EVER_NS, behind, _PATIENCE_S)
+                received += _ask(consumer, order, 600.0)[0]
+                if received < sent:
+                    break  # what is missing is found in the history
+            _tell(sent, messages, time.monotonic() - began_s)
+            if sent >= messages and received >= sent:
+                break
+        for process in (producer, consumer):
+            _ask(process, Close())
+            process.wait(_SLACK_S)
+    broker.delete_channel(channel)
+    broker.close()
+
+
+def _arguments(directory: Path, name: str) -> dict[str, object]:
+    return {
+        "history": str(directory),
+        "name": name,
+        "run": own_side.RUN,
+        "seed": own_side.SEED,
+        "payloads": PayloadSpec(SIZE),
+        "keys": KeySpec(own_side.KEYS),
+        "acknowledge_every": 1,
+        "settings": ProducerSettings(),
+    }
+
+
+def _ask(process: Handle, order: object, seconds: float = 0.0) -> tuple[int, bool]:
+    process.order(order)
+    answer: tuple[int, bool] = process.report(seconds + _SLACK_S)
+    return answer
+
+
+def _tell(sent: int, messages: int, seconds: float) -> None:
+    left_s = seconds / sent * (messages - sent) if sent else float("nan")
+    speed = f"{sent / seconds:,.0f} a second, {max(left_s, 0):,.0f} s left "
+    print(f"\r{min(sent / messages, 1.0):4.0%} of {messages:,} messages, {speed}", end="", file=sys.stderr, flush=True)
+
+
+def text(found: Steady) -> str:
+    rows = [
+        f"{memory.role:<9} {memory.first_bytes / 1e6:7.1f} MB in the first minute, "
+        f"{memory.last_bytes / 1e6:7.1f} MB in the last: "
+        f"{memory.ratio:.3f} x ({'flat' if memory.flat else 'NOT FLAT'}), {memory.most_bytes / 1e6:.1f} MB at most"
+        for memory in found.memory
+    ]
+    checked = found.verified
+    return "\n".join(
+        [
+            f"{found.profile} {found.version}: {checked.received:,} messages of {SIZE} bytes in {found.seconds:,.0f} s "
+            f"({checked.received / found.seconds:,.0f} a second)",
+            *rows,
+            f"verified: {checked.sent:,} sent, {checked.acknowledged:,} acknowledged, {checked.received:,} received, "
+            f"{checked.intact:,} intact, {checked.again:,} again; history {found.history_bytes / 1e9:.2f} GB",
+        ]
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.steady", description=__doc__)
+    parser.add_argument("--profile", default="kafka", choices=BOUNDS)
+    parser.add_argument("--messages", type=int, default=50_000_000)
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args()
+    try:
+        found = measure(given.profile, given.messages)
+    except BenchError as error:
+        print(f"\nbench.steady: {error}", file=sys.stderr)
+        return error.exit_code
+    print(file=sys.stderr)
+    rows = [{**asdict(memory), "ratio": memory.ratio, "flat": memory.flat} for memory in found.memory]
+    print(
+        json.dumps({**asdict(found), "memory": rows, "complete": found.complete}, indent=2)
+        if given.json
+        else text(found)
+    )
+    return int(not (found.complete and all(memory.flat for memory in found.memory)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

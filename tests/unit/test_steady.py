@@ -1,0 +1,61 @@
+"""The long run's verdict on memory, from the marks that load processes leave."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench import steady
+from bench.errors import BadInput, CheckFailed
+from bench.own_side import Verified
+from scenarios.history import Mark
+
+
+def marks(role: str, grows_by: float, seconds: int = 300) -> list[Mark]:
+    """A window every three seconds; the warm-up's first 30 s are left out."""
+    return [
+        {
+            "event": "usage",
+            "role": role,
+            "at_ns": at * 1_000_000_000,
+            "resident_bytes": 10**9 if at < 30 else int(10**8 * (1 + grows_by * at / seconds)),
+        }
+        for at in range(0, seconds + 1, 3)
+    ]
+
+
+def test_memory_that_stays_is_flat_and_memory_that_grows_is_not() -> None:
+    stays, grows = steady.memory([*marks("producer", 0.0), *marks("consumer", 0.2)])
+    assert (stays.role, stays.ratio, stays.flat, stays.samples) == ("producer", 1.0, True, 101)
+    assert (stays.first_bytes, stays.last_bytes, stays.most_bytes) == (1e8, 1e8, 1e9)
+    assert (grows.role, grows.flat) == ("consumer", False)
+    assert grows.ratio == pytest.approx(1.18 / 1.04, rel=0.01)
+
+
+def test_a_short_run_says_nothing() -> None:
+    with pytest.raises(CheckFailed, match="too short"):
+        steady.memory([*marks("producer", 0.0, 140), *marks("consumer", 0.0, 140)])
+
+
+def test_room_is_asked_for_first(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="GB are needed"):
+        steady._require_room(tmp_path, "kafka", 10**14)
+
+
+@pytest.mark.parametrize(
+    ("checked", "complete"),
+    [
+        (Verified(9, 9, 9, 9, 0), True),
+        (Verified(9, 8, 9, 9, 0), False),
+        (Verified(9, 9, 8, 8, 0), False),
+        (Verified(9, 9, 9, 8, 0), False),
+        (Verified(9, 9, 9, 9, 1), False),
+    ],
+)
+def test_all_messages_count(checked: Verified, complete: bool) -> None:
+    found = steady.Steady(
+        "kafka", "4", 9, 1.0, 0, steady.memory(marks("producer", 0.0) + marks("consumer", 0.0)), checked
+    )
+    assert found.complete is complete
+    assert "9 sent" in steady.text(found)
