@@ -1,4 +1,4 @@
-"""The order of the suite. `make test` spreads files over processes: what takes longest goes first, so that none waits for it."""
+"""The order of the suite. `make test` spreads files over processes: what takes longest goes first, and nobody waits."""
 
 from __future__ import annotations
 

@@ -23,6 +23,9 @@ from brokers.types import AckGranularity, Batch, ProducerSettings, Received
 
 _EARLY = 0.95
 """Of a lease: brokers count in ticks."""
+_IN_TIME = 0.75
+"""Of a lease: what is extended later than this, on a busy machine, may have lapsed before."""
+_TRIES = 3
 
 
 def indices(context: Context) -> None:
@@ -114,18 +117,24 @@ def rejected(context: Context) -> Skipped | None:
 def extended(context: Context) -> Skipped | None:
     lease_s = 2 * context.lease_s
     with room(context) as here:
-        channel = here.channel(lease_s=lease_s)
-        here.send(channel, [b"slow work"])
-        consumer = here.consumer(channel)
-        received = here.first(consumer)
-        if not isinstance(consumer, Extendable):
-            settle_all(consumer, received)
-            return Skipped("the consumer has no extend")
-        time.sleep(lease_s / 2)
-        begun = time.monotonic()
-        settled = consumer.extend(received, lease_s)
-        if not acknowledged(settled):
-            return Skipped(f"the lease was over before it could be extended: {errors_of(settled)}")
+        for _ in range(_TRIES):
+            channel = here.channel(lease_s=lease_s)
+            here.send(channel, [b"slow work"])
+            consumer = here.consumer(channel)
+            received = here.first(consumer)
+            if not isinstance(consumer, Extendable):
+                settle_all(consumer, received)
+                return Skipped("the consumer has no extend")
+            time.sleep(lease_s / 2)
+            begun = time.monotonic()
+            settled = consumer.extend(received, lease_s)
+            held_s = time.monotonic() - received.received_ns / 1e9
+            if acknowledged(settled) and held_s < _IN_TIME * lease_s:
+                break
+        else:
+            return Skipped(
+                f"{_TRIES} times the lease was over, or nearly, before it was extended: {errors_of(settled)}"
+            )
         again = here.first(here.consumer(channel, name="consumer-1"))
         waited_s = time.monotonic() - begun
         expect(waited_s >= _EARLY * lease_s, f"extended by {lease_s:g} s, and delivered again after {waited_s:.2f} s")

@@ -30,7 +30,9 @@ def run_step(name: str, where: Path) -> subprocess.CompletedProcess[str]:
     """A step of the example workflow, as a runner runs it: one turn, small, on what needs no engine."""
     (script,) = (step["run"] for step in _STEPS if step.get("name") == name)
     profiles = "--profile memory --profile noop --messages 100 -p no:cacheprovider"
-    environment = {**os.environ, "PROFILES": profiles, "TURNS": "1"}
+    # Which is not one of the processes over which this suite is spread: benchmarks refuse to run in those.
+    own = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
+    environment = {**own, "PROFILES": profiles, "TURNS": "1"}
     return subprocess.run(
         ["bash", "-e", "-c", script], cwd=where, env=environment, capture_output=True, text=True, timeout=200
     )

@@ -193,7 +193,7 @@ def test_a_whole_run(tmp_path: Path, profile: str) -> None:
         for mode, name in (("publish", "publish_rate"), ("both", "publish_rate"), ("consume", "consume_rate")):
             measured = of(examination, name, mode=mode, batch=batch)
             assert len(measured.samples) == 2
-            assert min(measured.samples) > 100
+            assert min(measured.samples) > 0
             assert of(examination, "noop_ceiling", mode=mode, batch=batch, of=name).samples[0] > 1000
         latency = of(examination, "end_to_end_latency", batch=batch, quantile="p50")
         assert 0 < latency.samples[0] < 1000
