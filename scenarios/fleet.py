@@ -1,24 +1,24 @@
 """The load processes of one cell under command: started once, given channels and windows, drained at the end.
 
-Counts what the broker is known to hold, so that a window knows what is left and a channel ends with a proof
-that it is empty.
+Counts what the broker is known to hold for each group of consumers, so that a window knows what is left and a channel
+ends with a proof that it is empty.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import count
 from types import TracebackType
 from typing import Any, Self
 
-import psutil
-
-from brokers.types import ChannelSpec, Durability
+from brokers.errors import Unsupported
+from brokers.types import ChannelSpec, ConsumerSettings, Durability
 from scenarios import workload
-from scenarios.base import Context, EngineUse, LoadProcess
+from scenarios.base import Context, LoadProcess
 from scenarios.history import Writer
 from scenarios.load_bodies import Backlog, Close, Consume, OpenConsumer, OpenProducer, Order, Pace, Price, Publish
+from scenarios.machine import Machine
 from scenarios.schedule import Schedule
 
 START_S = 30.0
@@ -41,14 +41,16 @@ class Fleet:
         self._context, self._parameters, self._writer = context, context.parameters, writer
         self._windows, self._producer_numbers, self._openings = count(), count(), count()
         self._channel = ""
-        # Messages of the current channel: known to be taken by the broker, received again.
-        self._published = self._received = 0
+        self._groups = _group_names(context)
+        self._members = int(self._parameters["consumers"])
+        # Messages of the current channel: known to be taken by the broker, received again by each group.
+        self._published, self._received = 0, [0] * len(self._groups)
         self._producers: list[LoadProcess] = []
         self._consumers: list[LoadProcess] = []
 
     def __enter__(self) -> Self:
         self._producers = self._start("produce", "producer", int(self._parameters["producers"]))
-        self._consumers = self._start("consume", "consumer", int(self._parameters["consumers"]))
+        self._consumers = self._start("consume", "consumer", self._members * len(self._groups))
         return self
 
     def __exit__(
@@ -66,10 +68,12 @@ class Fleet:
     def _everyone(self) -> list[LoadProcess]:
         return [*self._producers, *self._consumers]
 
-    @property
-    def backlog(self) -> int:
-        """Messages that the broker is known to have taken and nobody has received."""
-        return self._published - self._received
+    def _missing(self, group: int) -> int:
+        """Messages that the broker is known to have taken and this group has not received."""
+        return self._published - self._received[group]
+
+    def _of_group(self, group: int) -> list[LoadProcess]:
+        return self._consumers[group * self._members : (group + 1) * self._members]
 
     def _start(self, body: str, role: str, number: int) -> list[LoadProcess]:
         context, parameters = self._context, self._parameters
@@ -109,7 +113,7 @@ class Fleet:
     def open(self, name: str, in_flight: Sequence[tuple[int, int]]) -> None:
         """A new channel with everybody on it. ``in_flight``: batch sizes, each with its most unsettled messages."""
         self._channel = f"{self._context.channel_prefix}{name}"
-        self._published = self._received = 0
+        self._published, self._received = 0, [0] * len(self._groups)
         opening = next(self._openings)
         parameters = self._parameters
         self._context.broker.create_channel(
@@ -118,7 +122,8 @@ class Fleet:
             )
         )
         for at, process in enumerate(self._consumers):
-            process.order(OpenConsumer(self._channel, opening * len(self._consumers) + at))
+            number = opening * len(self._consumers) + at
+            process.order(OpenConsumer(self._channel, number, self._groups[at // self._members]))
         _reports(self._consumers, START_S)
         for batch, most in in_flight:
             for process in self._producers:
@@ -132,21 +137,25 @@ class Fleet:
         self._context.broker.delete_channel(self._channel)
 
     def window(self, mode: str, batch: int, window_s: float, *, warmup: bool = False) -> int:
-        """Closed loop: ``publish``, ``consume`` or ``both`` as fast as they can. Returns the messages received."""
-        before = self._received
+        """Closed loop: ``publish``, ``consume`` or ``both`` as fast as they can.
+
+        Returns the messages received by the group that received least.
+        """
+        before = list(self._received)
         start_ns = _soon_ns()
         end_ns = start_ns + int(window_s * 1e9)
         number = next(self._windows)
         publishing = self._producers if mode in ("publish", "both") else []
         consuming = self._consumers if mode in ("consume", "both") else []
-        # One consumer knows when it has everything; several stop when nothing comes.
-        left = self.backlog if mode == "consume" and len(consuming) == 1 else None
-        patience_s = _IDLE_S if mode == "consume" and left is None else window_s
+        # A group of one consumer knows when it has everything; several stop when nothing comes.
+        knows = mode == "consume" and self._members == 1
+        patience_s = _IDLE_S if mode == "consume" and not knows else window_s
         for process in publishing:
             process.order(Publish(number, batch, start_ns, end_ns))
-        for process in consuming:
+        for at, process in enumerate(consuming):
+            left = self._missing(at) if knows else None
             process.order(Consume(number, batch, start_ns, end_ns, left, patience_s))
-        machine = _Machine(start_ns, self._context.engine_use)
+        machine = Machine(start_ns, self._context.engine_use)
         drained = self._consumed(_reports(consuming, window_s + _SLACK_S))
         if publishing:
             self._published = sum(_reports(publishing, window_s + _SLACK_S))
@@ -161,14 +170,15 @@ class Fleet:
             drained=drained and mode == "consume",
             **machine.used(),
         )
-        return self._received - before
+        return min(after - earlier for after, earlier in zip(self._received, before, strict=True))
 
     def paced(
         self, purpose: str, batch: int, schedule: Schedule, *, warmup: bool = False, consumers_away_s: float = 0.0
     ) -> int:
         """Open loop: producers follow the schedule; consumers take what comes, from ``consumers_away_s`` on.
 
-        Returns the backlog at the schedule's end. Late messages are sent nevertheless, and none is left out.
+        Returns the backlog at the schedule's end, of the group with the largest. Late messages are sent nevertheless,
+        and none is left out.
         """
         start_ns = _soon_ns()
         end_ns = start_ns + int(schedule.duration_s * 1e9)
@@ -178,7 +188,7 @@ class Fleet:
         begin_ns = start_ns + int(consumers_away_s * 1e9)
         for process in self._consumers:
             process.order(Consume(number, batch, begin_ns, end_ns, None, schedule.duration_s))
-        machine = _Machine(start_ns, self._context.engine_use)
+        machine = Machine(start_ns, self._context.engine_use)
         self._consumed(_reports(self._consumers, schedule.duration_s + _SLACK_S))
         # Everything is sent, however late: a broker at a tenth of the asked rate needs ten times as long.
         self._published = sum(_reports(self._producers, 20 * schedule.duration_s + _SLACK_S))
@@ -196,84 +206,82 @@ class Fleet:
             end_ns=end_ns,
             **machine.used(),
         )
-        return self.backlog
+        return max(map(self._missing, range(len(self._groups))))
 
     def _consumed(self, reports: Sequence[tuple[int, bool]]) -> bool:
-        """Count what came; True when all ended before their time, having nothing left to take."""
-        self._received += sum(received for received, _ in reports)
+        """Count what came to each consumer; True when all ended before their time, having nothing left to take."""
+        for at, (received, _) in enumerate(reports):
+            self._received[at // self._members] += received
         return all(early for _, early in reports)
 
     def drain(self, patience_s: float = _SURELY_EMPTY_S) -> None:
         """Take what is left, outside of any window; give up when nothing comes for ``patience_s``."""
         now = came = time.monotonic()
         deadline = now + float(self._parameters["drain_s"])
-        while self._received < self._published and now < min(deadline, came + patience_s):
+        while (behind := self._behind()) and now < min(deadline, came + patience_s):
             # One consumer stops at the last message. Several cannot know which is the last: they look again and again.
-            idle_s = patience_s if len(self._consumers) == 1 else _IDLE_S
-            found = self._take(deadline, idle_s)
+            found = self._take(behind, deadline, patience_s if self._members == 1 else _IDLE_S)
             now = time.monotonic()
             came = now if found else came
 
-    def _take(self, deadline: float, idle_s: float) -> int:
-        """Number of messages that came until the deadline, or until nothing came for ``idle_s``."""
-        before = self._received
-        missing = self._published - before if len(self._consumers) == 1 and before < self._published else None
+    def _behind(self) -> list[int]:
+        """Groups that have not received everything."""
+        return [group for group in range(len(self._groups)) if self._missing(group) > 0]
+
+    def _take(self, groups: Sequence[int], deadline: float, idle_s: float) -> int:
+        """Number of messages that came to these until the deadline, or until nothing came for ``idle_s``."""
         now = time.monotonic()
-        order = Consume(_NO_WINDOW, _DRAIN_BATCH, int(now * 1e9), int(deadline * 1e9), missing, idle_s)
-        self._consumed(_all(self._consumers, order, deadline - now + _SLACK_S))
-        return self._received - before
+        for group in groups:
+            missing = self._missing(group)
+            count = missing if self._members == 1 and missing > 0 else None
+            order = Consume(_NO_WINDOW, _DRAIN_BATCH, int(now * 1e9), int(deadline * 1e9), count, idle_s)
+            for process in self._of_group(group):
+                process.order(order)
+        came = 0
+        for group in groups:
+            reports = _reports(self._of_group(group), deadline - now + _SLACK_S)
+            received = sum(each for each, _ in reports)
+            self._received[group] += received
+            came += received
+        return came
 
     def _prove_drained(self) -> None:
-        """Everything came and one more look finds nothing; or the channel gave nothing for a long time."""
+        """Everything came and one more look finds nothing; or the channel gave nothing for a long time. By group."""
         self.drain()
         deadline = time.monotonic() + float(self._parameters["drain_s"])
-        while time.monotonic() < deadline:
-            look_s = _LAST_LOOK_S if self._received >= self._published else _SURELY_EMPTY_S
-            came = self._take(deadline, look_s)
-            (backlog,) = _all(self._consumers[:1], Backlog(), START_S)
-            if not came and not backlog:
-                self._writer.mark(
-                    "drained",
-                    channel=self._channel,
-                    published=self._published,
-                    received=self._received,
-                    empty_for_s=look_s,
-                    backlog=backlog,
-                )
-                return
+        unproven = list(range(len(self._groups)))
+        while unproven and time.monotonic() < deadline:
+            look_s = _SURELY_EMPTY_S if set(unproven) & set(self._behind()) else _LAST_LOOK_S
+            before = list(self._received)
+            self._take(unproven, deadline, look_s)
+            quiet = [group for group in unproven if self._received[group] == before[group]]
+            for group in quiet:
+                (backlog,) = _all(self._of_group(group)[:1], Backlog(), START_S)
+                if not backlog:
+                    unproven.remove(group)
+                    self._writer.mark(
+                        "drained",
+                        channel=self._channel,
+                        group=self._groups[group],
+                        published=self._published,
+                        received=self._received[group],
+                        empty_for_s=look_s,
+                        backlog=backlog,
+                    )
 
 
-class _Machine:
-    """What is used over a window: by all of this host, strangers included; and by the broker's own processes."""
-
-    def __init__(self, start_ns: int, engine_use: Callable[[], EngineUse | None]) -> None:
-        time.sleep(max(0.0, (start_ns - time.monotonic_ns()) / 1e9))
-        self._engine_use = engine_use
-        self._begin = time.monotonic(), self._busy_s(), engine_use()
-
-    def used(self) -> dict[str, Any]:
-        """Attributes for a mark: ``machine_cores``, and ``engine`` where its processes could be looked at."""
-        began, busy_before_s, before = self._begin
-        after = self._engine_use()
-        wall_s, busy_s = time.monotonic() - began, self._busy_s() - busy_before_s
-        used: dict[str, Any] = {"machine_cores": max(0.0, busy_s / wall_s)}
-        if before is not None and after is not None:
-            used["engine"] = {
-                "seconds": wall_s,
-                "cpu_ns": after.cpu_ns - before.cpu_ns,
-                "resident_bytes": after.resident_bytes,
-                "disk_bytes": after.disk_bytes - before.disk_bytes,
-                "network_bytes": after.network_bytes - before.network_bytes,
-            }
-        return used
-
-    @staticmethod
-    def _busy_s() -> float:
-        times = psutil.cpu_times()
-        # Guests are counted within user and nice already; what a hypervisor stole was not to be had.
-        idle_s = times.idle + getattr(times, "iowait", 0.0)
-        guests_s = getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)
-        return float(sum(times) - idle_s - guests_s)
+def _group_names(context: Context) -> list[str]:
+    """Raises Unsupported where several groups are wanted, and each would not get every message."""
+    count = int(context.parameters["groups"])
+    usual = ConsumerSettings().group
+    if count == 1:
+        return [usual]
+    if not context.declaration.limits.has_groups:
+        raise Unsupported(
+            f"groups: {count}",
+            f"{context.profile} has no groups, all consumers of a channel share its messages; use groups: 1",
+        )
+    return [f"{usual}-{at}" for at in range(count)]
 
 
 def _soon_ns() -> int:

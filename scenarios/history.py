@@ -306,6 +306,13 @@ class History:
     def producers(self, **attributes: Any) -> list[int]:
         return [int(mark["producer"]) for mark in self.events("producer", **attributes)]
 
+    def groups(self, **attributes: Any) -> dict[str, list[int]]:
+        """Readers of each group of consumers, in order of their first ``reader`` marks with these attributes."""
+        found: dict[str, list[int]] = {}
+        for mark in self.events("reader", kind="consumer", **attributes):
+            found.setdefault(str(mark.get("group", "")), []).append(int(mark["reader"]))
+        return found
+
     def outcomes(self) -> Column:
         """Outcome of each row of ``sends`` (int8), UNKNOWN where nothing settled it."""
         return self.settled_column("outcome", int(Outcome.UNKNOWN))

@@ -1,5 +1,7 @@
 """Each message's way through the broker: due, sent, settled, received; as columns over all messages of a history.
 
+Where several groups each get every message, it has one way to each: a row for every message and group.
+
 Pure. All times are one host's monotonic clock.
 """
 
@@ -26,12 +28,14 @@ class Journeys:
     """Parallel columns of nanoseconds, in order of ``due_ns``.
 
     ``settled_ns`` is NEVER for what was not acknowledged, ``received_ns`` (of the first delivery) for what never came.
+    The rows of one message, one for each of ``groups``, stand together.
     """
 
     due_ns: Times
     sent_ns: Times
     settled_ns: Times
     received_ns: Times
+    groups: int = 1
 
     def __len__(self) -> int:
         return len(self.due_ns)
@@ -39,8 +43,14 @@ class Journeys:
     def due_within(self, start_ns: int, end_ns: int) -> Journeys:
         """Messages due from ``start_ns`` until before ``end_ns``."""
         first, last = np.searchsorted(self.due_ns, [start_ns, end_ns])
-        part = slice(int(first), int(last))
-        return Journeys(self.due_ns[part], self.sent_ns[part], self.settled_ns[part], self.received_ns[part])
+        return self._rows(slice(int(first), int(last)), self.groups)
+
+    def as_sent(self) -> Journeys:
+        """One row for each message: what befell it until the broker had it."""
+        return self._rows(slice(None, None, self.groups), 1)
+
+    def _rows(self, part: slice, groups: int) -> Journeys:
+        return Journeys(self.due_ns[part], self.sent_ns[part], self.settled_ns[part], self.received_ns[part], groups)
 
     def backlog_age_ns(self, at_ns: Times) -> Times:
         """At each time, how long the oldest message that was due and not yet received had been due; 0 without one.
@@ -54,7 +64,7 @@ class Journeys:
         return age_ns
 
     def backlog(self, at_ns: Times) -> Times:
-        """At each time, the messages that the broker had acknowledged and nobody had received.
+        """At each time, the messages that the broker had acknowledged and nobody had received: of all groups together.
 
         Never below 0: a message may be received before its sender hears of it.
         """
@@ -73,14 +83,31 @@ def of_history(history: History) -> Journeys:
         index.rows(history.settled["producer"][fine], history.settled["seq"][fine]),
         history.settled["settled_ns"][fine],
     )
-    ours = np.flatnonzero(history.deliveries["status"] == INTACT)
-    received_ns = _earliest(
-        len(sends["seq"]),
-        index.rows(history.deliveries["producer"][ours], history.deliveries["seq"][ours]),
-        history.deliveries["received_ns"][ours],
-    )
+    received_ns = [_received_ns(history, index, readers) for readers in _readers(history)]
     order = np.argsort(sends["intended_ns"], kind="stable")
-    return Journeys(sends["intended_ns"][order], sends["sent_ns"][order], settled_ns[order], received_ns[order])
+    groups = len(received_ns)
+
+    due_ns, sent_ns, settled_ns = (
+        np.repeat(column[order], groups) for column in (sends["intended_ns"], sends["sent_ns"], settled_ns)
+    )
+    return Journeys(due_ns, sent_ns, settled_ns, np.stack(received_ns, axis=1)[order].ravel(), groups)
+
+
+def _readers(history: History) -> list[list[int] | None]:
+    """Of each group; None, for all that read, where there are not several."""
+    groups = history.groups()
+    return list(groups.values()) if len(groups) > 1 else [None]
+
+
+def _received_ns(history: History, index: SendIndex, readers: list[int] | None) -> Times:
+    """When each message first came to one of these readers."""
+    deliveries = history.deliveries
+    fine = deliveries["status"] == INTACT
+    if readers is not None:
+        fine &= np.isin(deliveries["reader"], readers)
+    ours = np.flatnonzero(fine)
+    rows = index.rows(deliveries["producer"][ours], deliveries["seq"][ours])
+    return _earliest(len(history.sends["seq"]), rows, deliveries["received_ns"][ours])
 
 
 def _earliest(count: int, rows: Column, times: Column) -> Times:

@@ -50,7 +50,7 @@ class Paced:
         return (self.end_ns - self.start_ns) / 1e9
 
     def received_rate(self) -> float:
-        """Messages a second that were due and received within the window."""
+        """Messages a second that were due and received within the window: by all groups together."""
         return float(np.count_nonzero(self.of.received_ns < self.end_ns)) / self.duration_s
 
     def lasts(self, limit_ns: float) -> bool:
@@ -116,7 +116,7 @@ def _at_rate(
     """Everything that one rate showed; one sample a window."""
     limited = "generator" if any(limited_by_generator(history, window, limit_ns) for window in windows) else ""
     lasted = [window.lasts(limit_ns) for window in windows]
-    note = f"lasted in {sum(lasted)} of {len(windows)} windows"
+    note = f"lasted in {sum(lasted)} of {len(windows)} windows{_of_all(windows)}"
     received = tuple(window.received_rate() for window in windows)
     yield Measured("goodput", "msg/s", received, labels, limited_by=limited, note=note)
     for corrected in (True, False):
@@ -134,7 +134,7 @@ def _at_rate(
         tuple(float(window.of.backlog(grid).max()) for window, grid in pairs),
         labels,
         better="lower",
-        note="the most that waited at any of 100 looks a second",
+        note=f"the most that waited at any of 100 looks a second{_of_all(windows)}",
     )
     yield Measured(
         "backlog_age",
@@ -166,6 +166,11 @@ def _at_rate(
     )
 
 
+def _of_all(windows: Sequence[Paced]) -> str:
+    groups = windows[0].of.groups
+    return f"; of all {groups} groups together" if groups > 1 else ""
+
+
 class _Ends:
     """Columns in which a latency may end."""
 
@@ -178,7 +183,7 @@ def _quantiles(
     """One metric for each percentile that has enough samples beyond it, in every window."""
     parts = [latencies_ns(window.of, end, corrected=labels["from"] == "due") for window in windows]
     fewest = min(len(part) for part in parts)
-    missing = sum(len(window.of) for window in windows) - sum(len(part) for part in parts)
+    missing = sum(len(_ending(window.of, end)) for window in windows) - sum(len(part) for part in parts)
     note = f"{sum(len(part) for part in parts):,} samples; {missing:,} never came; {_drift(parts)}"
     for quantile, percent in QUANTILES.items():
         if fewest and (percent == 100.0 or fewest * (1 - percent / 100) >= _FEWEST_BEYOND):
@@ -188,12 +193,20 @@ def _quantiles(
 
 
 def latencies_ns(of: Journeys, end: str, *, corrected: bool) -> Times:
-    """From due (``corrected``) or sent until ``end`` (a column of Journeys); what never came is left out."""
+    """From due (``corrected``) or sent until ``end`` (a column of Journeys); what never came is left out.
+
+    A message is sent and settled once, and received by each group.
+    """
+    of = _ending(of, end)
     ends: Times = getattr(of, end)
     came = ends != NEVER
     begins = of.due_ns if corrected else of.sent_ns
     values: Times = np.maximum(ends[came] - begins[came], 0)
     return values
+
+
+def _ending(of: Journeys, end: str) -> Journeys:
+    return of if end == _Ends.RECEIVED else of.as_sent()
 
 
 def _end_to_end(of: Journeys) -> Times:
@@ -245,7 +258,8 @@ def _sustainable(
     yield Measured(
         "sustainable_rate",
         "msg/s",
-        tuple(window.received_rate() for window in windows if window.rate == best),
+        # A rate of messages, as it was asked for: what all groups received together is so many times that.
+        tuple(window.received_rate() / window.of.groups for window in windows if window.rate == best),
         {**labels, "limit_ms": limit_ns / 1e6},
         better="higher",
         limited_by="generator" if limited else "",
@@ -261,7 +275,7 @@ def _backlog(window: Paced, labels: Mapping[str, Any], limit_ns: float) -> Itera
     of = {**labels, "rate": round(window.rate)}
     waiting = int(window.of.backlog(np.array([begin_ns]))[0])
     caught_up = np.flatnonzero(window.of.backlog_age_ns(grid) <= limit_ns)
-    note = f"{waiting:,} messages waited; {window.rate:,.0f} more a second came meanwhile"
+    note = f"{waiting:,} messages waited; {window.rate:,.0f} more a second came meanwhile{_of_all([window])}"
     yield Measured("backlog_taken", "messages", (float(waiting),), of, note="what consumers found when they came")
     if len(caught_up):
         seconds = max(float(caught_up[0]) * _GRID_NS, float(_GRID_NS)) / 1e9

@@ -87,11 +87,10 @@ def mapped(workload: Workload, source: Path, driver: Driver | None = None, durat
         "producers": workload.producersPerTopic,
         "consumers": workload.consumerPerSubscription,
         "partitions": workload.partitionsPerTopic,
+        "groups": workload.subscriptionsPerTopic,
     }
     if workload.topics > 1:
         missing["topics"] = f"one channel instead of {workload.topics}; it gets the whole rate"
-    if workload.subscriptionsPerTopic > 1:
-        missing["subscriptionsPerTopic"] = f"one group of consumers instead of {workload.subscriptionsPerTopic}"
     common |= {**_keys(workload), **_payload(workload, source, missing)}
     timed = asked_s * scale
     warmup_s = workload.warmupDurationMinutes * MINUTE_S * scale
@@ -116,7 +115,9 @@ def mapped(workload: Workload, source: Path, driver: Driver | None = None, durat
 def _paced(
     workload: Workload, timed_s: float, warmup_s: float, scale: float, missing: dict[str, str]
 ) -> Mapping[str, Any]:
-    away_s = scale * workload.consumerBacklogSizeGB * 2**30 / (workload.messageSize * workload.producerRate)
+    # A message waits once for each subscription.
+    waiting_bytes_a_second = workload.messageSize * workload.producerRate * workload.subscriptionsPerTopic
+    away_s = scale * workload.consumerBacklogSizeGB * 2**30 / waiting_bytes_a_second
     if workload.consumerBacklogSizeGB and workload.backlogDrainRatio < 1:
         missing["backlogDrainRatio"] = "consumers have caught up when nothing older than the latency limit waits"
     return {

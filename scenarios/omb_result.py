@@ -1,7 +1,8 @@
 """Results in the shape of the OpenMessaging Benchmark's ``TestResult``, from a history, for its chart scripts.
 
-Units are its own: rates in messages a second, publish and end-to-end latency in ms *from sending on*, publish delay
-(how late it was sent) in us; one value for each period of ten seconds. What differs: a message belongs to the period in
+Units are its own: rates in messages a second (consumed by all subscriptions together, as the backlog is), publish and
+end-to-end latency in ms *from sending on*, publish delay (how late it was sent) in us; one value for each period of
+ten seconds. What differs: a message belongs to the period in
 which it was due, so that none is left out because it was late; and only a message's first delivery counts.
 """
 
@@ -64,9 +65,10 @@ def as_test_result(history: History, about: About) -> dict[str, Any]:
     found: dict[str, Any] = about.fields()
     found |= _rates(all_messages, periods)
     parts = [all_messages.due_within(*period) for period in periods]
+    sent = [part.as_sent() for part in parts]
     told = not any(mark.get("settle_resolution") == Resolution.FLUSH.value for mark in history.marks)
-    found |= _latencies("publishLatency", [_after(part, part.settled_ns) / 1e6 for part in parts] if told else [])
-    late = [np.maximum(part.sent_ns - part.due_ns, 0) // 1000 for part in parts]
+    found |= _latencies("publishLatency", [_after(part, part.settled_ns) / 1e6 for part in sent] if told else [])
+    late = [np.maximum(part.sent_ns - part.due_ns, 0) // 1000 for part in sent]
     found |= _latencies("publishDelayLatency", late)
     found |= _latencies("endToEndLatency", [_after(part, part.received_ns) / 1e6 for part in parts])
     return found
@@ -89,8 +91,9 @@ def _periods(start_ns: int, end_ns: int) -> list[tuple[int, int]]:
 
 
 def _rates(messages: Journeys, periods: Sequence[tuple[int, int]]) -> dict[str, list[float]]:
-    settled, received = np.sort(messages.settled_ns), np.sort(messages.received_ns)
-    lost = np.sort(messages.sent_ns[messages.settled_ns == NEVER])
+    sent = messages.as_sent()
+    settled, received = np.sort(sent.settled_ns), np.sort(messages.received_ns)
+    lost = np.sort(sent.sent_ns[sent.settled_ns == NEVER])
     ends = np.array([end_ns for _, end_ns in periods], np.int64)
     return {
         "publishRate": _each(settled, periods),

@@ -92,6 +92,8 @@ def _speed(
     note = f"{len(drained)} of {len(measured)} windows ended early: nothing was left" if drained else ""
     # Where messages differ in size, the mean of all of them stands for those of a window.
     size = float(labels["size"]) if "size" in labels else float(history.sends["size"].mean())
+    if side.name == "consume" and "groups" in labels:
+        note = "; ".join(filter(None, [f"of all {labels['groups']} groups together", note]))
     yield _measured(f"{side.name}_rate", "msg/s", speeds, labels, "higher", limited, note)
     in_bytes = _each(windows, lambda window: size * rates.rate(times, window))
     yield _measured(f"{side.name}_bytes", "B/s", in_bytes, labels, "higher", limited, note)

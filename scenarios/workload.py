@@ -22,11 +22,22 @@ PARAMETERS: Parameters = {
     "keyed": True,
     "key_choice": Choice.RANDOM,
     "key_skew": 0.0,
+    "groups": 1,
     "durability": Durability.DEFAULT,
     "linger_ms": 5.0,
     "batch_bytes": 1_000_000,
 }
-_BESIDE = ("sizes", "payload", "random_share", "keyed", "key_choice", "key_skew", "linger_ms", "batch_bytes")
+_BESIDE = (
+    "sizes",
+    "payload",
+    "random_share",
+    "keyed",
+    "key_choice",
+    "key_skew",
+    "groups",
+    "linger_ms",
+    "batch_bytes",
+)
 """Said beside a figure where they are not as usual."""
 
 

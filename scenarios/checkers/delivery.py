@@ -1,11 +1,14 @@
-"""What every load must keep, channel by channel: nothing lost, altered, delivered twice or made up."""
+"""What every load must keep, channel by channel: nothing lost, altered, delivered twice or made up.
+
+Where several groups read a channel, each must get everything, and is judged by itself: what came to one is missing to
+another all the same, and a message that came once to each was not delivered twice.
+"""
 
 from __future__ import annotations
 
-from typing import Any
-
 from scenarios.checkers import corruption, duplicates, loss, phantom, record
-from scenarios.checkers.findings import combined
+from scenarios.checkers.findings import combined, of_group
+from scenarios.checkers.record import Record
 from scenarios.history import History
 from scenarios.verdicts import Finding
 
@@ -13,17 +16,21 @@ PROPERTIES = ("delivery.no_loss", "delivery.intact", "delivery.no_duplicate", "d
 
 
 def findings(history: History) -> list[Finding]:
-    """One finding for each of PROPERTIES, over all channels."""
-    parts = [_of_channel(history, channel) for channel in record.channels(history)]
+    """One finding for each of PROPERTIES, over all channels and groups."""
+    parts = [
+        _judged(group)
+        for channel in record.channels(history)
+        for group in record.of_channel(history, channel).by_group()
+    ]
     return [combined(name, (part[at] for part in parts)) for at, name in enumerate(PROPERTIES)]
 
 
-def _of_channel(history: History, channel: str) -> tuple[Any, ...]:
+def _judged(of: Record) -> tuple[Finding, ...]:
     """In the order of PROPERTIES."""
-    of = record.of_channel(history, channel)
-    return (
+    found = (
         loss.lost(of, of.delivered, drained=of.drained()),
         corruption.altered(of, of.delivered),
         duplicates.delivered_again(of, of.delivered),
         phantom.phantoms(of, of.delivered),
     )
+    return tuple(of_group(finding, of.group) for finding in found)

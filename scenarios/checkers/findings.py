@@ -49,6 +49,13 @@ def added(parts: Sequence[Finding]) -> Finding:
     return replace(whole, offenders=offenders, note=_added_notes(kept))
 
 
+def of_group(finding: Finding, group: str) -> Finding:
+    """The same finding, whose offenders name their group where there are several."""
+    if not group:
+        return finding
+    return replace(finding, offenders=tuple({"group": group, **offender} for offender in finding.offenders))
+
+
 def _saw_nothing(part: Finding) -> bool:
     return not (part.observations or part.unknown)
 

@@ -134,12 +134,23 @@ class Record:
     last_sent_ns: int
     whole: Whole | None = None
     """Where the history is a shard."""
+    group: str = ""
+    """Where it is of one group among several."""
+
+    def by_group(self) -> list[Record]:
+        """A record for each group of consumers, with what was delivered to it; this one where there are not several."""
+        groups = self.history.groups(channel=self.channel)
+        if len(groups) < 2:
+            return [self]
+        return [replace(self, delivered=self.delivered.to(readers), group=group) for group, readers in groups.items()]
 
     def consumers(self, **attributes: object) -> list[int]:
         return self.history.readers(channel=self.channel, kind="consumer", **attributes)
 
     def drained(self, **attributes: object) -> bool:
         """Whether it was proven, after the last send, that nothing was left."""
+        if self.group:
+            attributes = {"group": self.group, **attributes}
         proofs = self.history.events("drained", channel=self.channel, **attributes)
         return any(int(proof["at_ns"]) > self.last_sent_ns for proof in proofs)
 

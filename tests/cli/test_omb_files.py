@@ -42,10 +42,12 @@ def test_a_workload_runs_and_its_result_is_written(call: Call, workload: Path, t
     assert "shortened: 0.5 s instead of 900 s" in ended.err
     (cell,) = json.loads((out / "result.json").read_text())["cells"]
     assert (cell["id"], cell["status"]) == ("memory.latency", "completed")
-    assert "payloadFile" in cell["parameters"]["omb"]["not_honoured"]
+    assert list(cell["parameters"]["omb"]["not_honoured"]) == ["payloadFile"]
+    assert cell["parameters"]["groups"] == 2, "subscriptionsPerTopic"
     found = json.loads(results.read_text())
     assert (found["workload"], found["driver"]) == ("1 topic / 1 partition / 1Kb", "memory")
     assert found["publishRate"][0] > 0
+    assert found["consumeRate"][0] == pytest.approx(2 * found["publishRate"][0], rel=0.2)
     again = tmp_path / "again.json"
     assert call("report", out, "--omb-json", again).code == 0
     assert again.read_text() == results.read_text()

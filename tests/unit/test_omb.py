@@ -59,6 +59,13 @@ def test_no_rate_means_as_fast_as_they_can(rate: int) -> None:
     assert any("closed loop" in note for note in found.notes)
 
 
+def test_subscriptions_become_groups_that_each_wait_for_every_message() -> None:
+    found = mapped(subscriptionsPerTopic=3, consumerBacklogSizeGB=1)
+    assert found.parameters["groups"] == 3
+    assert found.not_honoured == {}
+    assert found.parameters["away_s"] == pytest.approx(mapped(consumerBacklogSizeGB=1).parameters["away_s"] / 3)
+
+
 def test_a_shorter_test_is_shorter_in_proportion() -> None:
     found = mapped(9.0, consumerBacklogSizeGB=1, messageSize=1000)
     assert (found.parameters["window_s"], found.parameters["rate_warmup_s"]) == (9.0, pytest.approx(0.6))
@@ -70,7 +77,6 @@ def test_a_shorter_test_is_shorter_in_proportion() -> None:
     ("name", "fields"),
     [
         ("topics", {"topics": 100}),
-        ("subscriptionsPerTopic", {"subscriptionsPerTopic": 2}),
         ("payloadFile", {"useRandomizedPayloads": False, "payloadFile": "payload/nowhere.data"}),
         ("randomizedPayloadPoolSize", {"randomizedPayloadPoolSize": 0}),
         ("backlogDrainRatio", {"consumerBacklogSizeGB": 1, "backlogDrainRatio": 0.5}),
