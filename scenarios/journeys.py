@@ -49,7 +49,12 @@ class Journeys:
         """One row for each message: what befell it until the broker had it."""
         return self._rows(slice(None, None, self.groups), 1)
 
-    def _rows(self, part: slice, groups: int) -> Journeys:
+    def acknowledged(self) -> Journeys:
+        """Only what the broker is known to have taken."""
+        taken = self.settled_ns != NEVER
+        return self if taken.all() else self._rows(taken, self.groups)
+
+    def _rows(self, part: slice | npt.NDArray[np.bool_], groups: int) -> Journeys:
         return Journeys(self.due_ns[part], self.sent_ns[part], self.settled_ns[part], self.received_ns[part], groups)
 
     def backlog_age_ns(self, at_ns: Times) -> Times:

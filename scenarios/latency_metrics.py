@@ -15,7 +15,7 @@ import numpy as np
 from scipy import stats
 
 from brokers.types import Resolution
-from scenarios import clocks, engine_costs, journeys, rates, workload
+from scenarios import clocks, engine_costs, journeys, lag, rates, workload
 from scenarios.base import Measured
 from scenarios.history import History
 from scenarios.journeys import NEVER, Journeys, Times
@@ -24,7 +24,7 @@ QUANTILES: Mapping[str, float] = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p99.9"
 _FEWEST_BEYOND = 5
 """A percentile is stated when at least so many samples lie beyond it; the maximum always."""
 _LABELS = ("size", "batch", "producers", "consumers", "partitions", "keys", "shape", "arrivals", "durability")
-_GRID_NS = 10_000_000
+_GRID_NS = lag.LOOK_NS
 _STRETCHES = 10
 """A window is cut into so many stretches to see whether its latency drifts."""
 _DRIFT_P = 0.01
@@ -107,6 +107,7 @@ def metrics(history: History) -> list[Measured]:
     for window in windows:
         if window.purpose == "backlog":
             found += _backlog(window, common, limit_ns)
+    found += lag.over_time(lag.looks(history))
     return [metric for metric in found if metric.samples]
 
 
@@ -134,7 +135,7 @@ def _at_rate(
         tuple(float(window.of.backlog(grid).max()) for window, grid in pairs),
         labels,
         better="lower",
-        note=f"the most that waited at any of 100 looks a second{_of_all(windows)}",
+        note=f"{lag.MOST}{_of_all(windows)}",
     )
     yield Measured(
         "backlog_age",
@@ -142,7 +143,7 @@ def _at_rate(
         tuple(float(window.of.backlog_age_ns(grid).max()) / 1e6 for window, grid in pairs),
         labels,
         better="lower",
-        note="the oldest that waited at any of 100 looks a second",
+        note=lag.OLDEST,
     )
     usages = [(window, rates.usage(history, "producer", _plain(window))) for window in windows]
     yield Measured(

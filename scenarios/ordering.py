@@ -15,12 +15,14 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
 
 from brokers.protocols import Broker
 from brokers.types import AckGranularity, ChannelSpec, Settlements
+from scenarios import lag
 from scenarios.actors import Sender, Taken, Taker
 from scenarios.base import Context, Examination, Parameters
 from scenarios.checkers import ordering as checker
@@ -85,7 +87,8 @@ def run(context: Context) -> None:
 
 
 def examine(history: History) -> Examination:
-    return checker.examine(history)
+    examined = checker.examine(history)
+    return replace(examined, metrics=[*examined.metrics, *lag.over_time(lag.looks(history))])
 
 
 _DOING = {

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from brokers.types import Resolution
-from scenarios import clocks, engine_costs, rates, workload
+from scenarios import clocks, engine_costs, lag, rates, workload
 from scenarios.base import Measured
 from scenarios.history import History
+from scenarios.lag import Looks
 from scenarios.rates import Timeline, Times, Window
 
 _CLOSED_LOOP = "closed loop: not a latency under a given rate"
@@ -38,8 +39,8 @@ def metrics(history: History) -> list[Measured]:
     about = next(iter(history.events("throughput")), None)
     if about is None:
         return []
-    timeline, windows = rates.timeline(history), rates.windows(history)
-    found: list[Measured] = []
+    timeline, windows, looks = rates.timeline(history), rates.windows(history), lag.looks(history)
+    found: list[Measured] = list(lag.over_time(looks))
     for mode, batch in dict.fromkeys((window.mode, window.batch) for window in windows):
         ours = [window for window in windows if (window.mode, window.batch) == (mode, batch)]
         parameters = workload.labels(about["parameters"], _LABELS)
@@ -58,6 +59,7 @@ def metrics(history: History) -> list[Measured]:
             note = f"{_CLOSED_LOOP}; from sending to receiving"
             latencies = _latency("end_to_end_latency", ours, labels, timeline.received_ns, timeline.end_to_end_ns, note)
             found += clocks.stated(latencies, clocks.error_ns(history))
+            found += _waiting(looks, ours, labels)
     return [metric for metric in found if metric.samples]
 
 
@@ -110,6 +112,16 @@ def _speed(
     resident = tuple(float(rates.resident_bytes(history, side.role, window)) for window in measured)
     yield Measured("client_resident", "B", resident, of, note="the largest load process at the end of the window")
     yield Measured("client_cpu_per_message", "us", costs, of, better="lower")
+
+
+def _waiting(looks: Looks, windows: Sequence[Window], labels: Mapping[str, Any]) -> Iterable[Measured]:
+    parts = [looks.within(window.start_ns, window.end_ns) for window in windows if not window.warmup]
+    yield Measured(
+        "consumer_lag", "messages", tuple(part.most() for part in parts), labels, better="lower", note=lag.MOST
+    )
+    yield Measured(
+        "backlog_age", "ms", tuple(part.oldest_ms() for part in parts), labels, better="lower", note=lag.OLDEST
+    )
 
 
 def _cost_us(history: History, times: Times, side: _Side, window: Window) -> float:

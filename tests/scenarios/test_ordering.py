@@ -24,7 +24,11 @@ def test_the_reference_keeps_every_promise(tmp_path: Path) -> None:
     assert found["ordering.per_key.one_consumer"].observations == 380
     assert found["ordering.per_key.three_consumers"].observations == 760
     assert found["ordering.per_key.after_redelivery"].observations >= 80
-    assert [metric.name for metric in metrics] == ["redelivery_delay"]
+    assert [metric.name for metric in metrics] == [
+        "redelivery_delay",
+        "consumer_lag_over_time",
+        "backlog_age_over_time",
+    ]
     assert len(list(seen.events("drained"))) == 5
 
 

@@ -199,6 +199,10 @@ def test_a_whole_run(tmp_path: Path, profile: str) -> None:
         assert 0 < latency.samples[0] < 1000
         assert "closed loop" in of(examination, "publish_latency", mode="both", batch=batch, quantile="p99").note
         assert 0 < of(examination, "client_cpu", mode="both", batch=batch, role="consumer").samples[0] < 1.1
+        for name in ("consumer_lag", "backlog_age"):
+            assert len(of(examination, name, mode="both", batch=batch).samples) == 2
+    assert max(of(examination, "consumer_lag_over_time").samples) > 100, "nobody reads while it only publishes"
+    assert max(of(examination, "backlog_age_over_time").samples) > 50
     warm = [metric for metric in examination.metrics if metric.warmup]
     assert {metric.name for metric in warm} == {"publish_rate", "publish_bytes", "consume_rate", "consume_bytes"}
 

@@ -1,0 +1,116 @@
+"""How many messages wait, and how long the oldest has waited, over the time of a cell.
+
+Pure. Looked at 100 times a second from the first send of a cell to the last that was heard of it, channel by
+channel: what a channel holds when its cell has done with it counts no longer. Where several groups read a channel, a
+message waits once for each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from scenarios import journeys
+from scenarios.base import Measured
+from scenarios.history import Column, Columns, History
+from scenarios.journeys import NEVER, Times
+
+LOOK_NS = 10_000_000
+MOST_SAMPLES = 60
+"""A picture shows no more, and a result stays small however long its cells are."""
+MOST = "the most that waited at any of 100 looks a second"
+OLDEST = "the oldest that waited at any of 100 looks a second"
+_STRETCHES = "in each of as many equal stretches of the cell, warm-up included"
+_COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "sends": ("producer", "seq", "intended_ns", "sent_ns"),
+    "settled": ("producer", "seq", "settled_ns", "outcome"),
+    "deliveries": ("reader", "producer", "seq", "received_ns", "status"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """At each time (ascending): messages that waited, and for how long the oldest of them had."""
+
+    at_ns: Times
+    lag: Times
+    age_ns: Times
+    groups: int
+
+    def within(self, start_ns: int, end_ns: int) -> Looks:
+        first, last = np.searchsorted(self.at_ns, [start_ns, end_ns])
+        part = slice(int(first), int(last))
+        return Looks(self.at_ns[part], self.lag[part], self.age_ns[part], self.groups)
+
+    def most(self) -> float:
+        return float(self.lag.max(initial=0))
+
+    def oldest_ms(self) -> float:
+        return float(self.age_ns.max(initial=0)) / 1e6
+
+
+def looks(history: History) -> Looks:
+    """Raises ValueError for sends that are not numbered without gaps."""
+    channels = dict.fromkeys(str(mark["channel"]) for mark in history.events("producer"))
+    parts = [part for channel in channels if len((part := _on_channel(history, channel)).at_ns)]
+    if not parts:
+        nothing = np.empty(0, np.int64)
+        return Looks(nothing, nothing, nothing, 1)
+    begin_ns = min(int(part.at_ns[0]) for part in parts)
+    count = max(int(part.at_ns[-1]) - begin_ns for part in parts) // LOOK_NS + 1
+    lag, age_ns = np.zeros(count, np.int64), np.zeros(count, np.int64)
+    for part in parts:
+        first = (int(part.at_ns[0]) - begin_ns) // LOOK_NS
+        where = slice(first, first + len(part.at_ns))
+        lag[where] += part.lag
+        age_ns[where] = np.maximum(age_ns[where], part.age_ns)
+    groups = max(part.groups for part in parts)
+    return Looks(begin_ns + LOOK_NS * np.arange(count, dtype=np.int64), lag, age_ns, groups)
+
+
+def over_time(seen: Looks) -> Iterable[Measured]:
+    """Two metrics of at most ``MOST_SAMPLES`` samples each; none where nothing was sent."""
+    count = min(MOST_SAMPLES, len(seen.at_ns))
+    if not count:
+        return
+    begins = np.linspace(0, len(seen.at_ns), count, endpoint=False).astype(np.int64)
+    every_s = len(seen.at_ns) * LOOK_NS / 1e9 / count
+    labels = {"every_s": float(f"{every_s:.6g}"), **({"groups": seen.groups} if seen.groups > 1 else {})}
+    lag, age_ns = (np.maximum.reduceat(column, begins) for column in (seen.lag, seen.age_ns))
+    yield Measured("consumer_lag_over_time", "messages", tuple(map(float, lag)), labels, note=f"{MOST}, {_STRETCHES}")
+    yield Measured(
+        "backlog_age_over_time", "ms", tuple(map(float, age_ns / 1e6)), labels, note=f"{OLDEST}, {_STRETCHES}"
+    )
+
+
+def _on_channel(history: History, channel: str) -> Looks:
+    """From the channel's first send to the last that was heard of it, at whole multiples of ``LOOK_NS``."""
+    alone = _of_channel(history, channel)
+    # What the broker did not take waits for nobody.
+    of = journeys.of_history(alone).acknowledged()
+    heard_ns = [column[column != NEVER] for column in (of.sent_ns, of.settled_ns, of.received_ns)]
+    last_ns = max((int(column.max(initial=0)) for column in heard_ns), default=0)
+    first_ns = int(of.sent_ns.min(initial=last_ns)) // LOOK_NS * LOOK_NS
+    at_ns = np.arange(first_ns, last_ns + LOOK_NS if len(of) else first_ns, LOOK_NS, dtype=np.int64)
+    return Looks(at_ns, of.backlog(at_ns), of.backlog_age_ns(at_ns), of.groups)
+
+
+def _of_channel(history: History, channel: str) -> History:
+    """Only what was sent to the channel and received by consumers, and only the columns that are needed."""
+    producers = history.producers(channel=channel)
+    readers = history.readers(channel=channel, kind="consumer")
+    return History(
+        sends=_only(history, "sends", "producer", producers),
+        settled=_only(history, "settled", "producer", producers),
+        deliveries=_only(history, "deliveries", "reader", readers),
+        settles={},
+        marks=[mark for mark in history.marks if mark.get("channel") == channel],
+    )
+
+
+def _only(history: History, kind: str, by: str, numbers: list[int]) -> Columns:
+    table: Columns = getattr(history, kind)
+    ours: Column = np.isin(table[by], numbers)
+    return {name: table[name] if ours.all() else table[name][ours] for name in _COLUMNS[kind]}
