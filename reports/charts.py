@@ -8,14 +8,14 @@ from typing import Any
 import altair as alt
 from altair.utils.schemapi import debug_mode
 
-from reports import facts, latency_charts, palette, scaling_charts, speed_charts, tables, words
+from reports import facts, lag_charts, latency_charts, palette, scaling_charts, speed_charts, tables, words
 from reports.chart_parts import Data, Panel, panel_title, stack
 from reports.facts import Outcome, Seen
 from reports.svg import Spec
 from scenarios.results import RunResult
 from scenarios.verdicts import Grade
 
-NAMES = ("verdicts", "speeds", "scaling", "latency", "replay", "overshoot")
+NAMES = ("verdicts", "speeds", "scaling", "latency", "lag", "replay", "overshoot")
 _LABELS = 190
 _CELL_WIDTH, _CELL_HEIGHT = 104, 24
 
@@ -31,6 +31,7 @@ def of_run(result: RunResult, profiles: Sequence[str] | None = None) -> dict[str
             "speeds": speed_charts.speeds(result, names),
             "scaling": scaling_charts.scaling(result, names),
             "latency": latency_charts.latency(result, names),
+            "lag": lag_charts.lag(result, names),
             "replay": speed_charts.replay(result, names),
             "overshoot": speed_charts.overshoot(result, names),
         }

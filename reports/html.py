@@ -18,7 +18,7 @@ from reports.requirements import subject
 from scenarios.results import Cell, RunResult
 from scenarios.verdicts import Verdict, upper_bound_95
 
-_PICTURES = ("speeds", "scaling", "latency", "replay", "overshoot")
+_PICTURES = ("speeds", "scaling", "latency", "lag", "replay", "overshoot")
 """Drawn by Vega; the table of verdicts is HTML, so that its cells lead to their evidence."""
 
 

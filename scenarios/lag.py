@@ -14,13 +14,13 @@ import numpy as np
 
 from scenarios import journeys
 from scenarios.base import Measured
-from scenarios.history import Column, Columns, History
+from scenarios.checkers.numbering import among
+from scenarios.history import Columns, History
 from scenarios.journeys import NEVER, Times
 
 LOOK_NS = 10_000_000
 MOST_SAMPLES = 60
 """A picture shows no more, and a result stays small however long its cells are."""
-MOST = "the most that waited at any of 100 looks a second"
 OLDEST = "the oldest that waited at any of 100 looks a second"
 _STRETCHES = "in each of as many equal stretches of the cell, warm-up included"
 _COLUMNS: Mapping[str, tuple[str, ...]] = {
@@ -28,6 +28,12 @@ _COLUMNS: Mapping[str, tuple[str, ...]] = {
     "settled": ("producer", "seq", "settled_ns", "outcome"),
     "deliveries": ("reader", "producer", "seq", "received_ns", "status"),
 }
+
+
+def most_means(groups: int) -> str:
+    """What the most that waited at any look is, in words."""
+    together = f", for all {groups} groups together" if groups > 1 else ""
+    return f"the most that waited at any of 100 looks a second{together}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +85,13 @@ def over_time(seen: Looks) -> Iterable[Measured]:
     every_s = len(seen.at_ns) * LOOK_NS / 1e9 / count
     labels = {"every_s": float(f"{every_s:.6g}"), **({"groups": seen.groups} if seen.groups > 1 else {})}
     lag, age_ns = (np.maximum.reduceat(column, begins) for column in (seen.lag, seen.age_ns))
-    yield Measured("consumer_lag_over_time", "messages", tuple(map(float, lag)), labels, note=f"{MOST}, {_STRETCHES}")
+    yield Measured(
+        "consumer_lag_over_time",
+        "messages",
+        tuple(map(float, lag)),
+        labels,
+        note=f"{most_means(seen.groups)}, {_STRETCHES}",
+    )
     yield Measured(
         "backlog_age_over_time", "ms", tuple(map(float, age_ns / 1e6)), labels, note=f"{OLDEST}, {_STRETCHES}"
     )
@@ -112,5 +124,5 @@ def _of_channel(history: History, channel: str) -> History:
 
 def _only(history: History, kind: str, by: str, numbers: list[int]) -> Columns:
     table: Columns = getattr(history, kind)
-    ours: Column = np.isin(table[by], numbers)
+    ours = among(table[by], numbers)
     return {name: table[name] if ours.all() else table[name][ours] for name in _COLUMNS[kind]}

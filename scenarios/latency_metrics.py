@@ -135,7 +135,7 @@ def _at_rate(
         tuple(float(window.of.backlog(grid).max()) for window, grid in pairs),
         labels,
         better="lower",
-        note=f"{lag.MOST}{_of_all(windows)}",
+        note=lag.most_means(windows[0].of.groups),
     )
     yield Measured(
         "backlog_age",

@@ -117,7 +117,12 @@ def _speed(
 def _waiting(looks: Looks, windows: Sequence[Window], labels: Mapping[str, Any]) -> Iterable[Measured]:
     parts = [looks.within(window.start_ns, window.end_ns) for window in windows if not window.warmup]
     yield Measured(
-        "consumer_lag", "messages", tuple(part.most() for part in parts), labels, better="lower", note=lag.MOST
+        "consumer_lag",
+        "messages",
+        tuple(part.most() for part in parts),
+        labels,
+        better="lower",
+        note=lag.most_means(looks.groups),
     )
     yield Measured(
         "backlog_age", "ms", tuple(part.oldest_ms() for part in parts), labels, better="lower", note=lag.OLDEST

@@ -13,7 +13,7 @@ from tests.reports import sample
 
 def test_pictures_are_valid_vega_lite_and_deterministic() -> None:
     drawn = charts.of_run(sample.result())
-    assert tuple(drawn) == tuple(name for name in charts.NAMES if name not in ("latency", "scaling"))
+    assert tuple(drawn) == tuple(name for name in charts.NAMES if name not in ("latency", "scaling", "lag"))
     for spec in drawn.values():
         alt.Chart.from_dict(dict(spec), validate=True)
     assert {name: svg.data_hash(spec) for name, spec in drawn.items()} == {
@@ -61,6 +61,26 @@ def test_latency_is_drawn_from_open_loops_only() -> None:
         (3000, 4.5, True),
     ]
     assert panels[0][0]["lasting"] == 1995.0
+
+
+def test_lag_is_drawn_over_the_time_of_a_cell() -> None:
+    cells = [sample.cell(profile, "throughput") for profile in ("kafka", "redis-streams")]
+    waited = [
+        Metric(name=name, unit=unit, samples=[0.0, 40.0, 5.0], labels={"every_s": 0.5}, grade=cells[0].grade)
+        for name, unit in (("consumer_lag_over_time", "messages"), ("backlog_age_over_time", "ms"))
+    ]
+    cells = [cell.model_copy(update={"metrics": [*cell.metrics, *waited]}) for cell in cells]
+    again = cells[0].model_copy(update={"id": "kafka.throughput.2"})
+    spec = charts.of_run(sample.with_cells("r", [*cells, again]))["lag"]
+    alt.Chart.from_dict(dict(spec), validate=True)
+    lag, age = spec["datasets"].values()
+    assert [(row["profile"], row["second"], row["value"]) for row in lag if row["profile"] == "kafka"] == [
+        ("kafka", 0.0, 0.0),
+        ("kafka", 0.5, 40.0),
+        ("kafka", 1.0, 5.0),
+    ]
+    assert len(lag) == len(age) == 2 * 3, "a profile's first cell stands for it"
+    assert "throughput: messages that waited" in spec["vconcat"][0]["title"]["text"]
 
 
 def test_scaling_is_drawn_with_the_law_that_was_fitted() -> None:

@@ -9,9 +9,11 @@ import sys
 from pathlib import Path
 
 import jsonschema
+import numpy as np
 import pytest
 
-from scenarios import catalogue, results
+from brokers.types import Outcome
+from scenarios import catalogue, history, results
 from scenarios.verdicts import Grade
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
@@ -69,6 +71,18 @@ def test_every_speed_has_its_spread_client_cpu_and_ceiling(run: Path) -> None:
             assert {"publish_rate", "consume_rate", "noop_ceiling"} <= names, cell.id
             assert any("cpu" in name for name in names), cell.id
             assert all(metric.samples and metric.unit for metric in cell.metrics), cell.id
+
+
+def test_each_of_two_groups_got_everything(run: Path) -> None:
+    cells = [cell for cell in results.read(run / "result.json").cells if cell.parameters.get("groups") == 2]
+    assert [cell.profile for cell in cells] == ["redis-streams", "kafka-share"]
+    for cell in cells:
+        settled = sum(
+            np.count_nonzero(part["outcome"] == Outcome.ACKNOWLEDGED)
+            for part in history.stream(run / cell.history, "settled", ["outcome"])
+        )
+        (lost,) = (row for row in cell.verdicts if row.property == "delivery.no_loss")
+        assert (lost.measured.observations, lost.measured.violations) == (2 * settled, 0), cell.id
 
 
 def test_analysing_again_gives_the_same(run: Path, tmp_path: Path) -> None:
