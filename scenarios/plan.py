@@ -26,7 +26,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from scenarios import catalogue, documents, units
 from scenarios.documents import Document, DocumentError, Place
 
-
 _NUMBERS = (1.0, 2.0)
 """What a list that is empty by default holds."""
 
