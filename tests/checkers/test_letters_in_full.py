@@ -149,6 +149,18 @@ def test_only_damage_takes_a_name_from_its_stamp() -> None:
     assert letters([1] * 3, rows, acknowledged, undue).delivered.message.tolist() == [-1]
 
 
+def test_damaged_letters_are_named_in_a_shard_too() -> None:
+    """Message 0 lies in another shard: 1 and 2 are the first of this one."""
+    rows = [got(seq, 10 + seq) for seq in (1, 2)]
+    found = [letter(2, 60, place=0, status=CORRUPT), letter(1, 61, place=1, status=CORRUPT)]
+    whole = typed([1] * 3, [*rows, *found], [settle(row, RELEASE, 50) for row in rows], [reader(9, "dead")]).history
+    sent = {name: column[1:] for name, column in whole.sends.items()}
+    part = History(sent, whole.settled, whole.deliveries, whole.settles, whole.marks)
+    shard = of_channel(part, CHANNEL, Whole({}, {}))
+    of = dead_letters.of(shard, shard.delivered, "dead", 1, all_seen=True)
+    assert of.delivered.message.tolist() == [1, 0]
+
+
 def test_two_nameless_letters_of_one_missing_message_stay_nameless() -> None:
     rows = [got(0, 10)]
     strays = [letter(-1, 60 + at, place=at, status=FOREIGN) for at in range(2)]
