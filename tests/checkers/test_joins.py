@@ -67,6 +67,7 @@ def test_with_gaps_ids_go_by_producer_and_seq() -> None:
     assert numbers.ids(*pairs((2, MOST + 2), (0, MOST + 5), (0, MOST), (1, MOST))).tolist() == [-1] * 4
     zero = numbering.of(sends((0, 0)), [0], gaps=True)
     assert zero.ids(*pairs((0, 0), (-1, MOST), (0, MOST))).tolist() == [0, -1, -1]
+    assert numbering.of(sends((1, 0)), [1], gaps=True).ids(*pairs((1, 0), (0, MOST))).tolist() == [0, -1]
     sorted_already = numbering.of(sends((0, 1), (0, 3), (1, 0)), [0, 1], gaps=True)
     assert sorted_already.rows.tolist() == [0, 1, 2]
 

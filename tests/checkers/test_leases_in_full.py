@@ -147,6 +147,11 @@ def test_counts_of_several_messages_do_not_mix() -> None:
     assert (finding.observations, finding.violations) == (9, 2)
     assert [(row["seq"], row["delivery_count"], row["seen"]) for row in finding.offenders] == [(3, 2, 1), (3, 3, 2)]
     assert counts.counted(record, record.delivered, all_seen=False).violations == 0
+    rows = [got(seq, 10 * at + seq, delivery_count=number) for seq in (0, 1) for at, number in enumerate([1, 1 + seq])]
+    for second in (rows, [{**row, "seq": 1 - row["seq"]} for row in rows]):
+        record = typed([1] * 2, second)
+        finding = counts.counted(record, record.delivered, all_seen=False)
+        assert [row["seq"] for row in finding.offenders] == [second[0]["seq"]]
 
 
 def test_rejected_and_unsettled_in_full() -> None:
