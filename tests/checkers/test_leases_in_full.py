@@ -93,6 +93,14 @@ def test_what_was_decided_at_its_last_delivery_need_not_come_again() -> None:
     assert [row["seq"] for row in finding.offenders] == [2]
 
 
+@pytest.mark.parametrize(("most", "expected"), [(None, (3, 2)), (2, (2, 1)), (3, (3, 2))])
+def test_the_last_delivery_that_is_allowed_need_not_come_again(most: int | None, expected: tuple[int, int]) -> None:
+    """Message 0 was delivered once, 1 twice, and at once again; 2 never."""
+    record = typed([1, 1, 1], [got(0, 10), got(1, 20), got(1, 30)])
+    finding = leases.not_late(record, record.delivered, 1e-8, 1e-8, drained=True, max_deliveries=most)
+    assert (finding.observations, finding.violations) == expected
+
+
 def test_a_lease_is_bounded_to_the_nanosecond_over_a_second() -> None:
     rows = [got(1, 1000), got(0, 1010), got(0, 1000 + 10**9, batch=2)]
     record = typed([1, 1], rows)
@@ -204,6 +212,16 @@ def test_ten_that_were_overtaken_are_named(count: int) -> None:
     finding = waiting.in_order("p", record, record.delivered, [0])
     assert (finding.observations, finding.violations) == (count, count)
     assert [row["seq"] for row in finding.offenders] == [2 * key for key in range(min(count, 10))]
+
+
+def test_lines_of_large_numbers_do_not_blur() -> None:
+    """Floating point would not tell the last digits of these lines apart."""
+    number = 2**22
+    sent, settled = sends([0, 2**31, 0], producer=number)
+    rows = [got(seq, 10 + at, producer=number) for at, seq in enumerate((0, 1, 2, 0))]
+    record = recorded(sent, settled, rows, producers=[number])
+    finding = waiting.in_order("p", record, record.delivered, [number])
+    assert (finding.observations, finding.violations) == (1, 1)
 
 
 @pytest.mark.parametrize("seed", range(12))
