@@ -275,6 +275,8 @@ def test_pairs() -> None:
     assert (found.earlier.tolist(), found.later.tolist()) == ([1, 0, 3], [3, 5, 6])
     nothing = times.pairs(typed([1], []).delivered)
     assert (nothing.earlier.tolist(), nothing.later.tolist()) == ([], [])
+    strays = times.pairs(typed([1], [got(-1, at, place=-1, status=FOREIGN) for at in (5, 6)]).delivered)
+    assert (strays.earlier.tolist(), strays.later.tolist()) == ([], [])
     many = [got(seq % 3, 10 + seq) for seq in range(60)]
     found = times.pairs(typed([1] * 3, many).delivered)
     assert (found.earlier.tolist(), found.later.tolist()) == (list(range(57)), list(range(3, 60)))
