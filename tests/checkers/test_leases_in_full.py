@@ -270,6 +270,7 @@ def test_pairs() -> None:
         got(2, 35),
         got(0, 40),
         got(1, 50),
+        got(-1, 60, place=-1, status=FOREIGN),
     ]
     found = times.pairs(typed([1, 1, 1], rows).delivered)
     assert (found.earlier.tolist(), found.later.tolist()) == ([1, 0, 3], [3, 5, 6])

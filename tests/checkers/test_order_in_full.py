@@ -110,7 +110,7 @@ def test_lines_are_of_one_producer_and_only_of_those_asked_for() -> None:
     assert order.after_release("p", record, record.delivered, [0]).observations == 0
 
 
-@pytest.mark.parametrize("keys", [(7, 7 + 2**20), (-5, -4), (2**62, 2**62 + 1), (0, 70_000)])
+@pytest.mark.parametrize("keys", [(7, 7 + 2**20), (-5, -4), (2**62, 2**62 + 1), (0, 70_000), (-(2**63), 2**63 - 1)])
 def test_far_keys_of_two_producers_do_not_meet(keys: tuple[int, int]) -> None:
     record = two_producers([got(1, 10), got(0, 11), got(1, 12, producer=1), got(0, 13, producer=1)], keys)
     assert per_key(record, [0, 1]).observations == 0
