@@ -221,6 +221,7 @@ def test_settlements_of_what_was_never_delivered_lie_nowhere(tmp_path: Path) -> 
     with cut(tmp_path) as shards:
         (part,) = shards
         assert len(part.settles["slot"]) == 0
+        assert shards.whole.last_sent_ns == {0: 0}
         assert {reader: times.tolist() for reader, times in shards.whole.events_ns.items()} == {0: [21]}
 
 
