@@ -109,6 +109,8 @@ def test_settlements_of_batches_in_any_order() -> None:
     [
         [(0, 0, 1), (0, 0, 2)],  # the first slot lies elsewhere
         [(0, 0, 0), (0, 0, 2), (0, 0, 1)],
+        [(0, 0, 0), (0, 0, 2)],
+        [(0, 0, 0), (0, 1, 0), (0, 0, 1)],
         [(0, 0, 0), (0, 1, 0), (0, 0, 1), (0, 1, 1)],
         [(0, 0, 0), (0, 1, 1), (0, 1, 2)],
         [(1, 0, 0), (0, 0, 1), (0, 0, 0), (1, 0, 1)],
@@ -118,6 +120,12 @@ def test_settlements_of_batches_in_any_order() -> None:
 def test_settlements_of_scattered_deliveries(rows: list[tuple[int, int, int]]) -> None:
     assert of_settles(deliveries(*rows), settles(*rows)) == list(range(len(rows)))
     assert of_settles(deliveries(*rows), settles((0, 0, 9), (5, 0, 0), (0, 5, 0))) == [-1, -1, -1]
+
+
+def test_settlements_of_large_numbers() -> None:
+    """Floating point would not tell these readers' batches apart."""
+    rows = [(2**30, 2**30, 0), (2**30, 2**30 + 1, 0)]
+    assert of_settles(deliveries(*rows), settles(*reversed(rows))) == [1, 0]
 
 
 def test_nothing_delivered_or_settled() -> None:
