@@ -75,6 +75,7 @@ def test_with_gaps_ids_go_by_producer_and_seq() -> None:
 def test_found() -> None:
     codes = np.array([2, 4, 4, 9], np.int64)
     assert numbering.found(codes, np.array([2, 4, 9, 1, 3, 10], np.int64)).tolist() == [0, 1, 3, -1, -1, -1]
+    assert numbering.found(codes, codes).tolist() == [0, 1, 1, 3]
     assert numbering.found(codes[:0], np.array([2, 4], np.int64)).tolist() == [-1, -1]
     assert numbering.found(codes[:1], np.array([1, 2, 3], np.int64)).tolist() == [-1, 0, -1]
 
