@@ -50,7 +50,7 @@ def _ranks(message: Ids, number: Column, told: Mask) -> tuple[Ids, Mask]:
     """Which delivery of its message each is, by number, and whether its number came before. Few are sorted."""
     nth = np.ones(len(message), np.int64)
     same = np.zeros(len(message), bool)
-    often = np.bincount(message, minlength=1) > 1
+    often = np.bincount(message) > 1
     repeated = np.flatnonzero(told & often[message])
     order = repeated[np.lexsort([number[repeated], message[repeated]])]
     starts = np.flatnonzero(np.diff(message[order], prepend=-1))

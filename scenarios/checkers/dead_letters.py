@@ -119,7 +119,7 @@ def intact(letters: Letters) -> Finding:
 
 def _named(record: Record, delivered: Delivered, due: Mask) -> Delivered:
     """The same letters; damaged ones are of the message that they must have been, where that can be told."""
-    damaged = np.flatnonzero((delivered.message < 0) & (delivered.column("status") == CORRUPT))
+    damaged = np.flatnonzero(delivered.column("status") == CORRUPT)
     message = delivered.message.copy()
     left = due.copy()
     left[message[message >= 0]] = False

@@ -45,7 +45,7 @@ def repeats_swallowed(record: Record, delivered: Delivered, window_s: float, *, 
     """
     repeats = _repeats(record, delivered, window_s)
     bad = np.flatnonzero(repeats.surely & repeats.seen)
-    bad = bad[np.argsort(delivered.first(len(record.sent))[bad], kind="stable")]
+    bad = bad[np.argsort(delivered.first(len(record.sent))[bad])]
     swallowed = int((repeats.surely & ~repeats.seen).sum())
     return Finding(
         "deduplication.applied",
@@ -75,7 +75,7 @@ def new_kept(record: Record, delivered: Delivered, window_s: float, *, drained: 
     new = (sent.outcome == Outcome.ACKNOWLEDGED) & ~repeats.possibly
     like_a_repeat = np.where(sent.place == NO_PLACE, repeats.again, _place_was_taken(record))
     missing = new & ~repeats.seen
-    bad = np.flatnonzero(missing & like_a_repeat) if drained else np.empty(0, np.int64)
+    bad = np.flatnonzero(missing & like_a_repeat & drained)
     return Finding(
         "deduplication.only_repeats",
         observations=int((new & repeats.seen).sum()) + len(bad),

@@ -33,7 +33,7 @@ def early(record: Record, attempts: Sequence[Attempt], limit_s: float) -> Findin
     if not attempts:
         return Finding(name, not_testable=_NO_READ)
     limit_ns = times.sent_ns(record) + int(limit_s * 1e9) - TOLERANCE_NS
-    return combined(name, [_early(record, int(attempt["reader"]), limit_ns) for attempt in attempts])
+    return combined(name, [_early(name, record, int(attempt["reader"]), limit_ns) for attempt in attempts])
 
 
 def late(record: Record, attempts: Sequence[Attempt], limit_s: float, grace_s: float = 0.0) -> Finding:
@@ -42,10 +42,10 @@ def late(record: Record, attempts: Sequence[Attempt], limit_s: float, grace_s: f
     if not attempts:
         return Finding(name, not_testable=_NO_READ)
     spare_ns = int((limit_s + grace_s) * 1e9) + TOLERANCE_NS
-    return combined(name, [_late(record, attempt, spare_ns) for attempt in attempts])
+    return combined(name, [_late(name, record, attempt, spare_ns) for attempt in attempts])
 
 
-def _early(record: Record, reader: int, limit_ns: Ids) -> Finding:
+def _early(name: str, record: Record, reader: int, limit_ns: Ids) -> Finding:
     sent = record.sent
     read = record.delivered.to([reader])
     first = read.first(len(sent))
@@ -55,7 +55,7 @@ def _early(record: Record, reader: int, limit_ns: Ids) -> Finding:
     observable = (sent.outcome == Outcome.ACKNOWLEDGED) & (passed_ns >= 0) & (passed_ns < limit_ns)
     gone = np.flatnonzero(observable & ~seen)
     return Finding(
-        "retention.not_early",
+        name,
         observations=int(observable.sum()),
         violations=len(gone),
         offenders=tuple(
@@ -69,15 +69,15 @@ def _early(record: Record, reader: int, limit_ns: Ids) -> Finding:
     )
 
 
-def _late(record: Record, attempt: Attempt, spare_ns: int) -> Finding:
+def _late(name: str, record: Record, attempt: Attempt, spare_ns: int) -> Finding:
     sent = record.sent
     read = record.delivered.to([int(attempt["reader"])])
     over = (sent.outcome == Outcome.ACKNOWLEDGED) & (times.settled_ns(record) <= int(attempt["began_ns"]) - spare_ns)
     first = read.first(len(sent))
     bad = np.flatnonzero(over & (first >= 0))
-    bad = bad[np.argsort(first[bad], kind="stable")]
+    bad = bad[np.argsort(first[bad])]
     return Finding(
-        "retention.by_age",
+        name,
         observations=int(over.sum()),
         violations=len(bad),
         offenders=tuple(

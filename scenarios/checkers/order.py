@@ -30,6 +30,8 @@ from scenarios.checkers.record import MAX_OFFENDERS, NEVER, Delivered, Ids, Mask
 from scenarios.history import Action, Column
 from scenarios.verdicts import Finding
 
+_WIDE = 1 << 31
+"""Keys further apart are numbered by rank, so that a line times the number of deliveries stays within 64 bits."""
 _ENDS = (Action.ACKNOWLEDGE, Action.RELEASE, Action.REJECT)
 
 
@@ -88,7 +90,7 @@ def _in_order(
         ~overtaken & (reader[first[later]] != reader[first[earlier]]) & (received[first[later]] < ended[first[earlier]])
     )
     bad = np.flatnonzero(overtaken | overlapping)
-    bad = bad[np.argsort(first[earlier[bad]], kind="stable")]
+    bad = bad[np.argsort(first[earlier[bad]])]
     note = f"{int(overtaken.sum())} delivered before an earlier one"
     if len(record.history.readers(channel=record.channel)) > 1:
         note += f", {int(overlapping.sum())} delivered to another consumer while an earlier one was in process"
@@ -135,14 +137,14 @@ def after_release(name: str, record: Record, delivered: Delivered, producers: li
     lines = _lines(record, ours & (processed >= 0), record.sent.key)
     rank = processed[lines.message]
     # Lines ascend, so a running minimum from the end starts anew with each line.
-    apart = lines.line.astype(np.int64) * (len(delivered) + 1)
+    apart = lines.line.astype(np.int64) * len(delivered)
     best = np.minimum.accumulate((rank + apart)[::-1])[::-1] - apart
     overtaken = np.zeros(len(rank), bool)
     if len(rank):
         overtaken[:-1] = (lines.line[1:] == lines.line[:-1]) & (best[1:] < rank[:-1])
     observed = (was_released & ~unanswered)[lines.message]
     bad = np.flatnonzero(overtaken & observed)
-    bad = bad[np.argsort(rank[bad], kind="stable")]
+    bad = bad[np.argsort(rank[bad])]
     return Finding(
         name,
         observations=int(observed.sum()),
@@ -171,8 +173,11 @@ def _numbered(record: Record, message: Ids, within: Column | None) -> Column:
     line: Column = record.sent.producer[message].astype(np.int64)
     if within is not None and len(message):
         part = within[message]
-        low = int(part.min())
-        line = line * (int(part.max()) - low + 1) + (part - low)
+        low, high = int(part.min()), int(part.max())
+        if high - low > _WIDE:
+            part = np.unique(part, return_inverse=True)[1]
+            low, high = 0, int(part.max())
+        line = line * (high - low + 1) + (part - low)
     if len(line) and line.max() <= np.iinfo(np.uint16).max:
         line = line.astype(np.uint16)  # NumPy sorts 16 bits by radix
     return line

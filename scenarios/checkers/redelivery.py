@@ -57,7 +57,7 @@ def comes_back(
     delivered = delivered.known()
     back = returned(record, delivered, lease_s)
     if max_deliveries is not None:
-        spent = np.bincount(delivered.message, minlength=1)[delivered.message[back.at]] >= max_deliveries
+        spent = np.bincount(delivered.message)[delivered.message[back.at]] >= max_deliveries
         back = back.only((back.again >= 0) | ~spent)
     if not len(back.at):
         return Finding("redelivery.after_release", note="nothing was released")

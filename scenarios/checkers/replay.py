@@ -62,7 +62,7 @@ def examine(history: History) -> Examination:
         *(_capability(whole, first, mode, attempts) for mode in _MODES[:3]),
         _independent(whole, group, first, attempts),
         _or_untestable("replay.complete", none_read, [complete(whole, first, attempt) for attempt in reads]),
-        _or_untestable("replay.intact", none_read, [corruption.altered(whole, replayed, "replay.intact")]),
+        _or_untestable("replay.intact", none_read, [corruption.altered(whole, replayed)]),
         _or_untestable("replay.order", none_read, [in_first_order(whole, first, attempt) for attempt in reads]),
         _time_offset(whole, attempts, none_read),
         with_waits(loss.lost(whole, consumed, drained=whole.drained()), whole),

@@ -54,7 +54,7 @@ def _overtaking(record: Record, delivered: Delivered, pairs: Pairs) -> Ids:
     line = lines(record, delivered.message).astype(np.int64)
     at = np.flatnonzero(np.isin(line, line[pairs.later]))
     at = at[np.argsort(line[at], kind="stable")]
-    width = len(delivered) + 1
+    width = len(delivered)
     codes = line[at] * width + at
     begins = np.searchsorted(codes, line[pairs.earlier] * width + _batch_ends(delivered)[pairs.earlier], side="right")
     ends = np.searchsorted(codes, line[pairs.later] * width + pairs.later)

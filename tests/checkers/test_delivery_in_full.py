@@ -172,7 +172,7 @@ def test_damage_in_full() -> None:
             {**place_of(deliveries[3]), "size": 3},
         ),
     )
-    assert corruption.altered(record, record.delivered, "replay.intact").property == "replay.intact"
+    assert corruption.altered(record, record.delivered, "dead_letter.intact").property == "dead_letter.intact"
 
 
 def test_duplicates_in_full() -> None:

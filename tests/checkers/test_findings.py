@@ -108,6 +108,7 @@ def test_waits_that_ran_out_stand_in_the_note() -> None:
 def test_spread_keeps_few_samples_and_thins_many_evenly() -> None:
     assert findings.spread([3.0, 1.0, 2.0]) == (1.0, 2.0, 3.0)
     assert findings.spread([]) == ()
+    assert findings.spread([3.0], most=1) == (3.0,)
     assert findings.spread([4.0, 3.0, 2.0, 1.0], most=4) == (1.0, 2.0, 3.0, 4.0)
     assert findings.spread([5.0, 4.0, 3.0, 2.0, 1.0], most=3) == (1.0, 3.0, 5.0)
     assert findings.spread([float(at) for at in range(1000)], most=4) == (0.0, 333.0, 666.0, 999.0)

@@ -67,6 +67,7 @@ def test_with_gaps_ids_go_by_producer_and_seq() -> None:
     assert numbers.ids(*pairs((2, MOST + 2), (0, MOST + 5), (0, MOST), (1, MOST))).tolist() == [-1] * 4
     zero = numbering.of(sends((0, 0)), [0], gaps=True)
     assert zero.ids(*pairs((0, 0), (-1, MOST), (0, MOST))).tolist() == [0, -1, -1]
+    assert numbering.of(sends((1, 0)), [1], gaps=True).ids(*pairs((1, 0), (0, MOST))).tolist() == [0, -1]
     sorted_already = numbering.of(sends((0, 1), (0, 3), (1, 0)), [0, 1], gaps=True)
     assert sorted_already.rows.tolist() == [0, 1, 2]
 
@@ -74,6 +75,7 @@ def test_with_gaps_ids_go_by_producer_and_seq() -> None:
 def test_found() -> None:
     codes = np.array([2, 4, 4, 9], np.int64)
     assert numbering.found(codes, np.array([2, 4, 9, 1, 3, 10], np.int64)).tolist() == [0, 1, 3, -1, -1, -1]
+    assert numbering.found(codes, codes).tolist() == [0, 1, 1, 3]
     assert numbering.found(codes[:0], np.array([2, 4], np.int64)).tolist() == [-1, -1]
     assert numbering.found(codes[:1], np.array([1, 2, 3], np.int64)).tolist() == [-1, 0, -1]
 
@@ -108,6 +110,8 @@ def test_settlements_of_batches_in_any_order() -> None:
     [
         [(0, 0, 1), (0, 0, 2)],  # the first slot lies elsewhere
         [(0, 0, 0), (0, 0, 2), (0, 0, 1)],
+        [(0, 0, 0), (0, 0, 2)],
+        [(0, 0, 0), (0, 1, 0), (0, 0, 1)],
         [(0, 0, 0), (0, 1, 0), (0, 0, 1), (0, 1, 1)],
         [(0, 0, 0), (0, 1, 1), (0, 1, 2)],
         [(1, 0, 0), (0, 0, 1), (0, 0, 0), (1, 0, 1)],
@@ -117,6 +121,12 @@ def test_settlements_of_batches_in_any_order() -> None:
 def test_settlements_of_scattered_deliveries(rows: list[tuple[int, int, int]]) -> None:
     assert of_settles(deliveries(*rows), settles(*rows)) == list(range(len(rows)))
     assert of_settles(deliveries(*rows), settles((0, 0, 9), (5, 0, 0), (0, 5, 0))) == [-1, -1, -1]
+
+
+def test_settlements_of_large_numbers() -> None:
+    """Floating point would not tell these readers' batches apart."""
+    rows = [(2**30, 2**30, 0), (2**30, 2**30 + 1, 0)]
+    assert of_settles(deliveries(*rows), settles(*reversed(rows))) == [1, 0]
 
 
 def test_nothing_delivered_or_settled() -> None:

@@ -93,6 +93,14 @@ def test_what_was_decided_at_its_last_delivery_need_not_come_again() -> None:
     assert [row["seq"] for row in finding.offenders] == [2]
 
 
+@pytest.mark.parametrize(("most", "expected"), [(None, (3, 2)), (2, (2, 1)), (3, (3, 2))])
+def test_the_last_delivery_that_is_allowed_need_not_come_again(most: int | None, expected: tuple[int, int]) -> None:
+    """Message 0 was delivered once, 1 twice, and at once again; 2 never."""
+    record = typed([1, 1, 1], [got(0, 10), got(1, 20), got(1, 30)])
+    finding = leases.not_late(record, record.delivered, 1e-8, 1e-8, drained=True, max_deliveries=most)
+    assert (finding.observations, finding.violations) == expected
+
+
 def test_a_lease_is_bounded_to_the_nanosecond_over_a_second() -> None:
     rows = [got(1, 1000), got(0, 1010), got(0, 1000 + 10**9, batch=2)]
     record = typed([1, 1], rows)
@@ -147,6 +155,11 @@ def test_counts_of_several_messages_do_not_mix() -> None:
     assert (finding.observations, finding.violations) == (9, 2)
     assert [(row["seq"], row["delivery_count"], row["seen"]) for row in finding.offenders] == [(3, 2, 1), (3, 3, 2)]
     assert counts.counted(record, record.delivered, all_seen=False).violations == 0
+    rows = [got(seq, 10 * at + seq, delivery_count=number) for seq in (0, 1) for at, number in enumerate([1, 1 + seq])]
+    for second in (rows, [{**row, "seq": 1 - row["seq"]} for row in rows]):
+        record = typed([1] * 2, second)
+        finding = counts.counted(record, record.delivered, all_seen=False)
+        assert [row["seq"] for row in finding.offenders] == [second[0]["seq"]]
 
 
 def test_rejected_and_unsettled_in_full() -> None:
@@ -201,6 +214,16 @@ def test_ten_that_were_overtaken_are_named(count: int) -> None:
     assert [row["seq"] for row in finding.offenders] == [2 * key for key in range(min(count, 10))]
 
 
+def test_lines_of_large_numbers_do_not_blur() -> None:
+    """Floating point would not tell the last digits of these lines apart."""
+    number = 2**22
+    sent, settled = sends([0, 2**31, 0], producer=number)
+    rows = [got(seq, 10 + at, producer=number) for at, seq in enumerate((0, 1, 2, 0))]
+    record = recorded(sent, settled, rows, producers=[number])
+    finding = waiting.in_order("p", record, record.delivered, [number])
+    assert (finding.observations, finding.violations) == (1, 1)
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_overtaking_against_the_plain_way(seed: int) -> None:
     """Random batches to three readers: later ones of the key, between a batch's end and a return of one of its own."""
@@ -247,11 +270,14 @@ def test_pairs() -> None:
         got(2, 35),
         got(0, 40),
         got(1, 50),
+        got(-1, 60, place=-1, status=FOREIGN),
     ]
     found = times.pairs(typed([1, 1, 1], rows).delivered)
     assert (found.earlier.tolist(), found.later.tolist()) == ([1, 0, 3], [3, 5, 6])
     nothing = times.pairs(typed([1], []).delivered)
     assert (nothing.earlier.tolist(), nothing.later.tolist()) == ([], [])
+    strays = times.pairs(typed([1], [got(-1, at, place=-1, status=FOREIGN) for at in (5, 6)]).delivered)
+    assert (strays.earlier.tolist(), strays.later.tolist()) == ([], [])
     many = [got(seq % 3, 10 + seq) for seq in range(60)]
     found = times.pairs(typed([1] * 3, many).delivered)
     assert (found.earlier.tolist(), found.later.tolist()) == (list(range(57)), list(range(3, 60)))

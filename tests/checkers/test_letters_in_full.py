@@ -6,11 +6,11 @@ import pytest
 
 from brokers.types import Outcome
 from scenarios.checkers import dead_letters, deduplication
-from scenarios.checkers.record import Record
-from scenarios.history import Action
+from scenarios.checkers.record import Record, Whole, of_channel
+from scenarios.history import Action, History
 from scenarios.stamp import CORRUPT, FOREIGN
 from scenarios.verdicts import Finding
-from tests.checkers.histories import got, place_of, reader, recorded, sends, settle, typed
+from tests.checkers.histories import CHANNEL, got, place_of, reader, recorded, sends, settle, typed
 
 RELEASE, REJECT, ACK = Action.RELEASE, Action.REJECT, Action.ACKNOWLEDGE
 
@@ -149,6 +149,18 @@ def test_only_damage_takes_a_name_from_its_stamp() -> None:
     assert letters([1] * 3, rows, acknowledged, undue).delivered.message.tolist() == [-1]
 
 
+def test_damaged_letters_are_named_in_a_shard_too() -> None:
+    """Message 0 lies in another shard: 1 and 2 are the first of this one."""
+    rows = [got(seq, 10 + seq) for seq in (1, 2)]
+    found = [letter(2, 60, place=0, status=CORRUPT), letter(1, 61, place=1, status=CORRUPT)]
+    whole = typed([1] * 3, [*rows, *found], [settle(row, RELEASE, 50) for row in rows], [reader(9, "dead")]).history
+    sent = {name: column[1:] for name, column in whole.sends.items()}
+    part = History(sent, whole.settled, whole.deliveries, whole.settles, whole.marks)
+    shard = of_channel(part, CHANNEL, Whole({}, {}))
+    of = dead_letters.of(shard, shard.delivered, "dead", 1, all_seen=True)
+    assert of.delivered.message.tolist() == [1, 0]
+
+
 def test_two_nameless_letters_of_one_missing_message_stay_nameless() -> None:
     rows = [got(0, 10)]
     strays = [letter(-1, 60 + at, place=at, status=FOREIGN) for at in range(2)]
@@ -238,6 +250,22 @@ def test_a_place_is_taken_within_its_partition_by_one_that_was_sent_earlier() ->
     settled[1].update(place=0, partition=1)
     apart = recorded(sent, settled, [got(0, 10_000)])
     assert deduplication.new_kept(apart, apart.delivered, 1e-7, drained=True).violations == 0
+    sent, settled = sends([1] * 4)
+    for row, (partition, place) in zip(settled, [(0, 4), (0, 4), (1, 9), (1, 9)], strict=True):
+        row.update(partition=partition, place=place)
+    both = recorded(sent, settled)
+    finding = deduplication.new_kept(both, both.delivered, 1e-7, drained=True)
+    assert [row["seq"] for row in finding.offenders] == [1, 3]
+
+
+def test_identities_are_found_in_a_shard_too() -> None:
+    """Message 0 lies in another shard; 2 repeats 1."""
+    whole = deduplicated([(5, 1000, 1010, 0), (6, 1020, 1030, 1), (6, 1040, 1050, 2)], [1, 2]).history
+    sent = {name: column[1:] for name, column in whole.sends.items()}
+    part = History(sent, whole.settled, whole.deliveries, whole.settles, whole.marks)
+    shard = of_channel(part, CHANNEL, Whole({}, {}))
+    finding = deduplication.repeats_swallowed(shard, shard.delivered, 1e-7, drained=True)
+    assert [(row["seq"], row["identity"]) for row in finding.offenders] == [(2, 6)]
 
 
 def test_a_long_window_is_counted_to_the_nanosecond() -> None:

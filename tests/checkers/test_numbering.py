@@ -31,6 +31,14 @@ def test_codes_as_wide_as_one_number_allows(spare: int) -> None:
     assert numbering.stable_order(column).tolist() == [1, 0, 2]
 
 
+@pytest.mark.parametrize(
+    ("codes", "order"),
+    [([1 << 62, -(1 << 62), 0], [1, 2, 0]), ([15 - (1 << 60), -5 - (1 << 60)], [1, 0])],
+)
+def test_codes_on_both_sides_of_zero_and_far_below(codes: list[int], order: list[int]) -> None:
+    assert numbering.stable_order(np.array(codes)).tolist() == order
+
+
 @given(st.lists(st.integers(-3, 5)), st.lists(st.integers(0, 5)))
 def test_among_is_what_isin_says(column: list[int], numbers: list[int]) -> None:
     one = np.array(column, np.int32)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from brokers.types import Outcome
-from scenarios.checkers import order, redelivery
+from scenarios.checkers import order, redelivery, waiting
 from scenarios.checkers.record import NEVER, Record
 from scenarios.history import Action
 from scenarios.stamp import FOREIGN
@@ -110,11 +110,31 @@ def test_lines_are_of_one_producer_and_only_of_those_asked_for() -> None:
     assert order.after_release("p", record, record.delivered, [0]).observations == 0
 
 
-@pytest.mark.parametrize("keys", [(7, 7 + 2**20), (-5, -4), (2**62, 2**62 + 1), (0, 70_000)])
+@pytest.mark.parametrize("keys", [(7, 7 + 2**20), (-5, -4), (2**62, 2**62 + 1), (0, 70_000), (-(2**63), 2**63 - 1)])
 def test_far_keys_of_two_producers_do_not_meet(keys: tuple[int, int]) -> None:
     record = two_producers([got(1, 10), got(0, 11), got(1, 12, producer=1), got(0, 13, producer=1)], keys)
     assert per_key(record, [0, 1]).observations == 0
     assert order.whole_channel("p", record, record.delivered, [0, 1]).violations == 2
+
+
+@pytest.mark.parametrize("low", [-(2**63), -(2**62), 0])
+def test_however_far_apart_keys_are_each_is_a_line(low: int) -> None:
+    """Message 0 is released and comes back after 2 was processed; 1 is of another key, as far away as can be."""
+    for keys in ([low, 2**63 - 1, low, 2**63 - 1], [2**63 - 1, low, 2**63 - 1, low]):
+        rows = [got(0, 10), got(1, 20), got(2, 30), got(0, 40), got(3, 50)]
+        settles = [settle(rows[0], RELEASE, 11), *(settle(row, ACK, row["received_ns"] + 1) for row in rows[1:])]
+        record = typed(keys, rows, settles)
+        assert per_key(record).observations == 2
+        for finding in (
+            order.after_release("p", record, record.delivered, [0]),
+            waiting.in_order("p", record, record.delivered, [0]),
+        ):
+            assert (finding.observations, finding.violations) == (1, 1)
+            assert finding.offenders[0] == {
+                **finding.offenders[0],
+                **of(0, keys[0]),
+                "overtaken_by": {**of(2, keys[0]), **place_of(rows[2])},
+            }
 
 
 @pytest.mark.parametrize("width", [32_767, 32_768, 32_769])

@@ -163,6 +163,7 @@ def test_damage_is_attributed_by_what_was_delivered_intact_from_there() -> None:
     damaged = got(-1, 50, place=7, status=CORRUPT)
     intact = [got(0, 10, place=7), got(1, 11, place=7), got(2, 12, place=7, partition=3), got(2, 13, place=8)]
     assert attributed(recorded(sent, settled, [*intact, damaged])) == [0, 1, 2, 2, 1]
+    assert attributed(recorded(sent, settled, [intact[0], damaged])) == [0, 0]
     assert attributed(recorded(sent, settled, [got(9, 9, place=7), damaged])) == [-1, -1]
     no_place = [got(0, 10, place=-1), got(-1, 50, place=-1, status=CORRUPT)]
     assert attributed(recorded(sent, settled, no_place)) == [0, -1]

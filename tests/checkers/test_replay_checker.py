@@ -307,9 +307,16 @@ def test_everything_that_a_run_shows() -> None:
         measured
         for mode, (rate, first_ms) in rates.items()
         for measured in (
-            Measured("replay_rate", "msg/s", (pytest.approx(rate),), {"mode": mode}, better="higher", note=note),
             Measured(
-                "replay_first_message", "ms", (pytest.approx(first_ms),), {"mode": mode}, better="lower", note=note
+                "replay_rate", "msg/s", (pytest.approx(rate, rel=1e-12),), {"mode": mode}, better="higher", note=note
+            ),
+            Measured(
+                "replay_first_message",
+                "ms",
+                (pytest.approx(first_ms, rel=1e-12),),
+                {"mode": mode},
+                better="lower",
+                note=note,
             ),
         )
     ]
@@ -477,7 +484,7 @@ def test_time_offsets() -> None:
     asked = {"asked_epoch_ns": base, "clock": "append"}
     attempts = [
         attempt("from_time", REPLAY, **asked),
-        attempt("from_time", REPLAY + 1, **{**asked, "clock": "server"}, resolution_ns=500_000),
+        attempt("from_time", REPLAY + 1, **{**asked, "clock": "server"}, resolution_ns=123_456_600),
         attempt("from_time", REPLAY + 2, **asked),
         {"event": "attempt", "mode": "from_time", "reader": 0, "outcome": "refused", "reason": "no", **asked},
         attempt("from_beginning", REPLAY),
@@ -488,8 +495,14 @@ def test_time_offsets() -> None:
         "replay.time_offset",
         observations=3,
         samples=(3.0, -0.5, 3.0),
-        note="clock: append, resolution 2 ms; clock: server, resolution 0.5 ms",
+        note="clock: append, resolution 2 ms; clock: server, resolution 123.457 ms",
     )
+
+
+def test_a_replay_is_no_group_whose_redeliveries_are_counted() -> None:
+    rows = [got(0, at_ns, reader=number) for number in range(3) for at_ns in (10, 20)]
+    finding = findings(history([1], [*rows, again(0, 50)], [attempt()]))["delivery.no_duplicate"]
+    assert finding.note == "1 redeliveries of messages that were not acknowledged (legal)"
 
 
 def test_what_the_consumers_got_is_judged_apart_from_the_replays() -> None:

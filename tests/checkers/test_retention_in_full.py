@@ -345,6 +345,20 @@ def test_an_unproven_look_proves_nothing() -> None:
     assert finding == Finding("retention.acknowledged_kept", not_testable=why)
 
 
+def test_a_limit_is_rounded_once_from_its_nanoseconds() -> None:
+    marks = [limit("unread", 1.234565001), look("unread", S, {"0": 1})]
+    found = findings(history({"unread": [{"sent_ns": 0}]}, marks))
+    assert found["retention.by_age"].note.startswith("limit 1.23457 s;")
+    assert found["retention.overshoot"].note == "1 messages over a limit of 1.23457 s"
+
+
+def test_a_hundred_samples_stand_as_they_are() -> None:
+    ages = [at * 100_000_007 for at in range(100)]
+    marks = [limit("unread", 0.0), look("unread", 0, {"0": 100})]
+    finding = findings(history({"unread": [{"sent_ns": -age} for age in ages]}, marks))["retention.overshoot"]
+    assert finding.samples == tuple(age / 1e9 for age in ages)
+
+
 @pytest.mark.parametrize("number", [99, 100, 101])
 def test_many_samples_become_a_hundred_quantiles(number: int) -> None:
     sent = [{"sent_ns": -seq * S} for seq in range(number)]

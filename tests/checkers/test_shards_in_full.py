@@ -205,6 +205,26 @@ def test_every_answer_is_an_event_of_its_reader(tmp_path: Path) -> None:
         assert {reader: times.tolist() for reader, times in shards.whole.events_ns.items()} == {0: [10, 21, 22, 23]}
 
 
+def test_settlements_of_large_numbers_find_their_deliveries(tmp_path: Path) -> None:
+    """Floating point would not tell these readers' batches apart."""
+    sent, settled = sends(lines_apart(2))
+    rows = [got(seq, 10 + seq, reader=2**30, batch=2**30 + seq) for seq in (0, 1)]
+    settles = [settle(row, Action.ACKNOWLEDGE, 20) for row in reversed(rows)]
+    write_all(tmp_path, {"sends": sent, "settled": settled, "deliveries": rows, "settles": settles})
+    with cut(tmp_path, 1) as shards:
+        assert [part.settles["batch"].tolist() for part in shards] == [[2**30], [2**30 + 1]]
+
+
+def test_settlements_of_what_was_never_delivered_lie_nowhere(tmp_path: Path) -> None:
+    sent, settled = sends([1])
+    write_all(tmp_path, {"sends": sent, "settled": settled, "settles": [settle(got(0, 10), Action.ACKNOWLEDGE, 20)]})
+    with cut(tmp_path) as shards:
+        (part,) = shards
+        assert len(part.settles["slot"]) == 0
+        assert shards.whole.last_sent_ns == {0: 0}
+        assert {reader: times.tolist() for reader, times in shards.whole.events_ns.items()} == {0: [21]}
+
+
 def test_many_rows_keep_their_order(tmp_path: Path) -> None:
     sent, settled = sends([seq % 7 for seq in range(500)])
     write_all(tmp_path, {"sends": sent, "settled": settled, "deliveries": [got(0, 9)]})
