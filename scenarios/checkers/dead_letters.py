@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from brokers.types import NO_PLACE
-from scenarios.checkers import corruption, numbering
+from scenarios.checkers import corruption
 from scenarios.checkers.record import MAX_OFFENDERS, NEVER, Delivered, Ids, Mask, Record, elsewhere
 from scenarios.history import Action
 from scenarios.stamp import CORRUPT
@@ -135,9 +135,7 @@ def _named(record: Record, delivered: Delivered, due: Mask) -> Delivered:
 
 def _claims(record: Record, delivered: Delivered) -> Ids:
     """The messages that the stamps of these name, or -1: not to be relied on."""
-    producers = record.history.producers(channel=record.channel)
-    numbers = numbering.of(record.history.sends, producers, gaps=record.whole is not None)
-    return numbers.ids(delivered.column("producer"), delivered.column("seq"))
+    return record.numbers.ids(delivered.column("producer"), delivered.column("seq"))
 
 
 def _again_elsewhere(delivered: Delivered, count: int) -> Mask:

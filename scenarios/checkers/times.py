@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scenarios.checkers import numbering
 from scenarios.checkers.record import NEVER, Delivered, Ids, Record
 from scenarios.history import Action, Column
 
@@ -61,17 +60,14 @@ def call_began_ns(record: Record, delivered: Delivered, which: Ids) -> Ids:
 
 def sent_ns(record: Record) -> Column:
     """By message: when it was handed to ``send``."""
-    history = record.history
-    numbers = numbering.of(history.sends, history.producers(channel=record.channel), gaps=record.whole is not None)
-    sent: Column = history.sends["sent_ns"][numbers.rows]
+    sent: Column = record.history.sends["sent_ns"][record.numbers.rows]
     return sent
 
 
 def settled_ns(record: Record) -> Ids:
     """By message: when its fate was learned; NEVER where it was not."""
     history = record.history
-    numbers = numbering.of(history.sends, history.producers(channel=record.channel), gaps=record.whole is not None)
-    ids = numbers.ids(history.settled["producer"], history.settled["seq"])
+    ids = record.numbers.ids(history.settled["producer"], history.settled["seq"])
     settled = np.full(len(record.sent), NEVER, np.int64)
     settled[ids[ids >= 0]] = history.settled["settled_ns"][ids >= 0]
     return settled
