@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from brokers.types import NO_PLACE, Outcome
-from scenarios.checkers import numbering, times
+from scenarios.checkers import times
 from scenarios.checkers.record import MAX_OFFENDERS, NEVER, Delivered, Ids, Mask, Record
 from scenarios.verdicts import Finding
 
@@ -102,6 +102,18 @@ def apart(record: Record, delivered: Delivered, window_s: float) -> Record:
     return replace(record, sent=replace(record.sent, outcome=outcome))
 
 
+def entangled(record: Record, delivered: Delivered) -> Mask:
+    """Messages of a shard that others, elsewhere, have a say in: of a shared identity, or taken and not delivered.
+
+    Of any other the checks here say that it is new, and was kept if it was acknowledged.
+    """
+    given = record.identities
+    ids = record.numbers.ids(given.producer, given.seq)
+    found: Mask = (record.sent.outcome == Outcome.ACKNOWLEDGED) & (delivered.first(len(record.sent)) < 0)
+    found[ids[(ids >= 0) & given.shared]] = True
+    return found
+
+
 def _repeats(record: Record, delivered: Delivered, window_s: float) -> _Repeats:
     """Messages of one identity in order of sending; those whose identity is their own are not walked through."""
     sent = record.sent
@@ -146,15 +158,10 @@ def _walk(found: _Repeats, alike: Ids, earliest: list[int], latest: list[int], w
 
 def _identities(record: Record) -> Ids:
     """By message, ``_NONE`` where it has none."""
-    history = record.history
-    producers = history.producers(channel=record.channel)
-    numbers = numbering.of(history.sends, producers, gaps=record.whole is not None)
+    given = record.identities
+    ids = record.numbers.ids(given.producer, given.seq)
     identity = np.full(len(record.sent), _NONE, np.int64)
-    for mark in history.events("identities"):
-        given = np.array(mark["identities"], np.int64)
-        seq = int(mark["first_seq"]) + np.arange(len(given), dtype=np.int64)
-        ids = numbers.ids(np.full(len(given), int(mark["producer"]), np.int64), seq)
-        identity[ids[ids >= 0]] = given[ids >= 0]
+    identity[ids[ids >= 0]] = given.identity[ids >= 0]
     return identity
 
 

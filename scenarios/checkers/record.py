@@ -27,8 +27,9 @@ from scenarios.checkers.rows import Mask as Mask
 from scenarios.checkers.rows import Sent as Sent
 from scenarios.checkers.rows import Settled as Settled
 from scenarios.checkers.rows import never_asked
-from scenarios.checkers.whole import Reach, reach_of
+from scenarios.checkers.whole import Identities, Reach, reach_of
 from scenarios.checkers.whole import Whole as Whole
+from scenarios.checkers.whole import identities as identities_of
 from scenarios.history import Action, Column, Columns, History
 from scenarios.stamp import INTACT
 
@@ -84,17 +85,23 @@ class Record:
         read = self.delivered.to([reader])
         return reach_of({name: read.column(name) for name in ("partition", "place", "received_ns")})
 
+    @cached_property
+    def identities(self) -> Identities:
+        if self.whole is not None:
+            return self.whole.identities
+        return identities_of(list(self.history.events("identities")))
+
     def _of_all(self, action: Action) -> Settled | None:
         """For every row of the history's deliveries; None where the action was never asked for."""
         settles = self.history.settles
-        chosen = np.flatnonzero((settles["action"] == action) & (self._delivery_of >= 0))
+        chosen = np.flatnonzero((settles["action"] == action) & (self.delivery_of >= 0))
         if not len(chosen):
             return None
         asked = np.full(len(self.history.deliveries["slot"]), NEVER, np.int64)
         answered = asked.copy()
-        if len(chosen) == len(self._delivery_of):
+        if len(chosen) == len(self.delivery_of):
             chosen = slice(None)  # type: ignore[assignment]  # all: views instead of copies
-        rows, outcome = self._delivery_of[chosen], settles["outcome"][chosen]
+        rows, outcome = self.delivery_of[chosen], settles["outcome"][chosen]
         asked[rows] = settles["asked_ns"][chosen]
         fine = outcome == Outcome.ACKNOWLEDGED
         answered[rows[fine]] = settles["settled_ns"][chosen][fine]
@@ -105,7 +112,7 @@ class Record:
         return {}
 
     @cached_property
-    def _delivery_of(self) -> Ids:
+    def delivery_of(self) -> Ids:
         """For each row of the history's settles the row of its delivery, or -1."""
         return numbering.rows_of_settles(self.history.deliveries, self.history.settles)
 

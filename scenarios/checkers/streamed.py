@@ -1,21 +1,112 @@
 """Findings of a history on disk that need not fit in memory.
 
 The same checkers as for one in memory, on one shard after the other: the findings are the same, offenders included.
+A ``Tally`` says how one or several findings are made of what is seen of each shard.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Generic, TypeVar
 
-from scenarios.checkers import corruption, duplicates, loss, phantom, record
+from scenarios.checkers import corruption, duplicates, loss, order, phantom, record
+from scenarios.checkers.excerpts import together
 from scenarios.checkers.findings import added, combined
-from scenarios.checkers.record import Record
-from scenarios.checkers.shards import MESSAGES_PER_SHARD, cut
+from scenarios.checkers.firsts import Firsts, Kept, joined, keep, stretches
+from scenarios.checkers.record import Delivered, Record
+from scenarios.checkers.shards import MESSAGES_PER_SHARD, Cut, cut
+from scenarios.history import History
 from scenarios.verdicts import Finding
 
 Check = Callable[[Record], Finding]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Tally(Generic[T]):
+    """Of one channel: what is kept of each shard, in order of the shards, and the findings that follow from all."""
+
+    of_part: Callable[[Record, Cut], T]
+    of_all: Callable[[Sequence[T], Cut], Sequence[Finding]]
+
+
+def adding(check: Check) -> Tally[Finding]:
+    """A check that says of each message, or of each line of one producer and key, what it says without the others."""
+    return Tally(lambda part, _cut: check(part), lambda parts, _cut: [added(parts)])
+
+
+def adding_each(name: str, check: Callable[[Record], Sequence[Finding]]) -> Tally[Sequence[Finding]]:
+    """A check of several things one by one (attempts to read again), as many in every shard; at least one."""
+    return Tally(
+        lambda part, _cut: check(part),
+        lambda parts, _cut: [combined(name, [added(of_one) for of_one in zip(*parts, strict=True)])],
+    )
+
+
+def searching(group: Callable[[Record], Delivered]) -> Tally[tuple[bool, loss.Search]]:
+    """``delivery.no_loss``. It is weighed against the whole channel."""
+
+    def of_part(part: Record, _cut: Cut) -> tuple[bool, loss.Search]:
+        drained = part.drained()
+        return drained, loss.search(part, group(part), drained=drained)
+
+    def of_all(parts: Sequence[tuple[bool, loss.Search]], _cut: Cut) -> list[Finding]:
+        return [loss.claimed([search for _, search in parts], drained=parts[0][0])]
+
+    return Tally(of_part, of_all)
+
+
+def taking_out(excerpt: Callable[[Record], History], checks: Sequence[Check]) -> Tally[tuple[str, History]]:
+    """Checks that need little of the history, but that as a whole: an excerpt of each shard that is not large."""
+
+    def of_all(parts: Sequence[tuple[str, History]], shards: Cut) -> list[Finding]:
+        channel = parts[0][0]
+        whole = record.of_channel(together([taken for _, taken in parts]), channel, shards.whole)
+        return [check(whole) for check in checks]
+
+    return Tally(lambda part, _cut: (part.channel, excerpt(part)), of_all)
+
+
+@dataclass(frozen=True, slots=True)
+class _Along:
+    firsts: Kept
+    unknown: int
+    several: bool
+
+
+def along_producers(
+    withins: Mapping[str, str | None], group: Callable[[Record], Delivered], producers: Callable[[Record], list[int]]
+) -> Tally[_Along]:
+    """Order of each producer's messages, along lines that shards cut through.
+
+    ``withins``: by finding, the column of ``Firsts`` that divides a producer's messages into lines; None: nothing does.
+    """
+
+    def of_part(part: Record, shards: Cut) -> _Along:
+        chosen = producers(part)
+        these = order.firsts(part, group(part), chosen)
+        return _Along(keep(these, shards), order.unknown_sends(part, chosen), order.several_readers(part))
+
+    def of_all(parts: Sequence[_Along], shards: Cut) -> list[Finding]:
+        found: dict[str, list[Finding]] = defaultdict(list)
+        before: dict[str, Firsts] = {}
+        for stretch in stretches([part.firsts for part in parts], shards):
+            for name, within in withins.items():
+                these = joined([before[name], stretch]) if name in before else stretch
+                found[name].append(order.along(name, these, within, several=parts[0].several))
+                before[name] = order.last_of_lines(these, within)
+        unknown = sum(part.unknown for part in parts)
+        return [replace(added(found[name]), unknown=unknown) for name in withins]
+
+    return Tally(of_part, of_all)
+
+
+def _everybody(part: Record) -> Delivered:
+    return part.delivered
+
 
 DELIVERY: Mapping[str, Check] = {
     "delivery.intact": lambda part: corruption.altered(part, part.delivered),
@@ -33,24 +124,30 @@ def judged(
     A check must say of each message, or of each line of one producer and key, what it says without looking at others.
     Raises ValueError for a damaged history, OSError where the disk has no room for the shards.
     """
-    searches: dict[str, list[loss.Search]] = defaultdict(list)
-    found: dict[tuple[str, str], list[Finding]] = defaultdict(list)
-    drained: dict[str, bool] = {}
+    tallies: list[Tally[Any]] = [searching(_everybody), *map(adding, checks.values())]
+    found = tallied(directory, dict(zip(("delivery.no_loss", *checks), tallies, strict=True)), messages_per_shard)
+    return list(found.values())
+
+
+def tallied(
+    directory: Path,
+    tallies: Mapping[str | tuple[str, ...], Tally[Any]],
+    messages_per_shard: int = MESSAGES_PER_SHARD,
+) -> dict[str, Finding]:
+    """By name, over all channels of the history. ``tallies``: by the name, or the names, of what they find.
+
+    Raises ValueError for a damaged history, OSError where the disk has no room for the shards.
+    """
+    parts: dict[str, list[list[Any]]] = defaultdict(lambda: [[] for _ in tallies])
+    found: dict[str, list[Finding]] = {}
     with cut(directory, messages_per_shard) as shards:
         for shard in shards:
             for channel in record.channels(shard):
                 part = record.of_channel(shard, channel, shards.whole)
-                drained[channel] = part.drained()
-                searches[channel].append(loss.search(part, part.delivered, drained=part.drained()))
-                for name, check in checks.items():
-                    found[channel, name].append(check(part))
-    return [
-        combined("delivery.no_loss", [loss.claimed(parts, drained=drained[name]) for name, parts in searches.items()]),
-        *(combined(name, _of_channels(found, list(searches), name)) for name in checks),
-    ]
-
-
-def _of_channels(
-    found: Mapping[tuple[str, str], Sequence[Finding]], channels: Sequence[str], name: str
-) -> list[Finding]:
-    return [added(found[channel, name]) for channel in channels]
+                for kept, tally in zip(parts[channel], tallies.values(), strict=True):
+                    kept.append(tally.of_part(part, shards))
+        for at, (key, tally) in enumerate(tallies.items()):
+            names = (key,) if isinstance(key, str) else key
+            of_channels = [tally.of_all(kept[at], shards) for kept in parts.values()]
+            found |= {name: [of_one[which] for of_one in of_channels] for which, name in enumerate(names)}
+    return {name: combined(name, of_channels) for name, of_channels in found.items()}

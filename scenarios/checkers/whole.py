@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from scenarios.checkers.numbering import Ids, stable_order
-from scenarios.history import Column, Columns
+from scenarios.checkers.rows import Mask
+from scenarios.history import Column, Columns, Mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,17 @@ class Reach:
 
 
 @dataclass(frozen=True, slots=True)
+class Identities:
+    """Of messages that were given one, for deduplication by the broker: columns of one length."""
+
+    producer: Ids
+    seq: Ids
+    identity: Ids
+    shared: Mask
+    """Whether another message has it too."""
+
+
+@dataclass(frozen=True, slots=True)
 class Whole:
     last_sent_ns: Mapping[int, int]
     """By producer."""
@@ -28,6 +40,19 @@ class Whole:
     """By reader: every time at which one of its calls ended, ascending."""
     reach: Mapping[int, Mapping[int, Reach]] = field(default_factory=dict)
     """By reader, of those that made an attempt to read again, and by partition."""
+    identities: Identities = field(default_factory=lambda: identities([]))
+
+
+def identities(marks: Sequence[Mark]) -> Identities:
+    """From ``identities`` marks: each gives those of consecutive sends of one producer."""
+    none = np.empty(0, np.int64)
+    given = [np.array(mark["identities"], np.int64) for mark in marks]
+    counts = [len(part) for part in given]
+    identity = np.concatenate([none, *given])
+    producer = np.repeat(np.array([mark["producer"] for mark in marks], np.int64), counts)
+    seq = [int(mark["first_seq"]) + np.arange(count) for mark, count in zip(marks, counts, strict=True)]
+    _, alike, often = np.unique(identity, return_inverse=True, return_counts=True)
+    return Identities(producer, np.concatenate([none, *seq]), identity, often[alike] > 1)
 
 
 def reach(parts: Sequence[Reach]) -> Reach:
