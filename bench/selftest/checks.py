@@ -123,16 +123,20 @@ Several = Callable[[Record], list[Finding]]
 """A check of several things, one by one: a finding of each."""
 
 
-def _of_replays(check: Callable[[Record, replay.First, replay.Attempt], Finding]) -> Several:
+def _of_attempts(check: Callable[[Record, replay.Attempt], Finding]) -> Several:
     """A check of each attempt to read again what a group got before."""
 
     def checked(whole: Record) -> list[Finding]:
         if not whole.consumers() or not _attempts(whole):
             return [Finding("", not_testable=_NOT_READ_AGAIN)]
-        first = replay.first_deliveries(whole, consumed(whole))
-        return [check(whole, first, attempt) for attempt in _attempts(whole)]
+        return [check(whole, attempt) for attempt in _attempts(whole)]
 
     return checked
+
+
+def _of_replays(check: Callable[[Record, replay.First, replay.Attempt], Finding]) -> Several:
+    """The same against what came first."""
+    return _of_attempts(lambda whole, attempt: check(whole, replay.first_deliveries(whole, consumed(whole)), attempt))
 
 
 def _kept(check: Callable[[Record, list[Mapping[str, Any]], float], Finding]) -> Several:
@@ -216,8 +220,8 @@ FACTS = ("send.settled", "redelivery.none")
 
 ONE_BY_ONE: Mapping[str, Several] = {
     "replay.complete": _of_replays(replay.complete),
-    "replay.intact": _of_replays(
-        lambda whole, _first, attempt: corruption.altered(whole, _replayed(whole, attempt), "replay.intact")
+    "replay.intact": _of_attempts(
+        lambda whole, attempt: corruption.altered(whole, _replayed(whole, attempt), "replay.intact")
     ),
     "replay.order": _of_replays(replay.in_first_order),
     "retention.not_early": _kept(expiry.early),

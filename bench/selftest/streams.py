@@ -12,9 +12,10 @@ from scenarios.checkers import dead_letters, record
 from scenarios.checkers.excerpts import excerpt
 from scenarios.checkers.record import Record
 from scenarios.checkers.repeats import sorting_out
-from scenarios.checkers.streamed import Tally, adding, adding_each, along_producers, searching, taking_out
+from scenarios.checkers.streamed import Tally, adding, adding_each, in_order, searching, taking_out
 from scenarios.history import History, Mark
 
+_PER_KEY = "ordering.per_key"
 _LINES: Mapping[str, str | None] = {"ordering.per_partition": "partition", "ordering.channel": None}
 _LETTERS = ("dead_letter.complete", "dead_letter.only_failed", "dead_letter.intact")
 _REPEATS = ("delivery.no_loss", "deduplication.applied", "deduplication.only_repeats")
@@ -31,7 +32,7 @@ def tallies(marks: Sequence[Mark]) -> Mapping[str | tuple[str, ...], Tally[Any]]
     if phase.get("letters"):
         apart[_LETTERS] = taking_out(_letters, [CHECKS[name] for name in _LETTERS])
     if phase.get("alone"):
-        apart[tuple(_LINES)] = along_producers(_LINES, consumed, producers)
+        apart[(_PER_KEY, *_LINES)] = in_order(_PER_KEY, _LINES, consumed, producers)
     if consumers and phase.get("window_s") is not None:
         apart[_REPEATS] = sorting_out(consumed, float(phase["window_s"]))
     elif consumers:

@@ -18,6 +18,7 @@ import numpy as np
 from brokers.types import NO_PLACE, Outcome
 from scenarios.checkers import times
 from scenarios.checkers.record import MAX_OFFENDERS, NEVER, Delivered, Ids, Mask, Record
+from scenarios.history import Columns
 from scenarios.verdicts import Finding
 
 _NONE = -1
@@ -64,16 +65,20 @@ def repeats_swallowed(record: Record, delivered: Delivered, window_s: float, *, 
     )
 
 
-def new_kept(record: Record, delivered: Delivered, window_s: float, *, drained: bool) -> Finding:
+def new_kept(
+    record: Record, delivered: Delivered, window_s: float, *, drained: bool, others: Columns | None = None
+) -> Finding:
     """``deduplication.only_repeats``. Observations are acknowledged messages that cannot be repeats.
 
     A violation is one that was acknowledged like a repeat and not delivered, though nothing was left. One that is
     missing otherwise is a matter of ``loss``: it is unknown here.
+
+    ``others``: messages of the channel that are not in this record, and may have been told the same places.
     """
     repeats = _repeats(record, delivered, window_s)
     sent = record.sent
     new = (sent.outcome == Outcome.ACKNOWLEDGED) & ~repeats.possibly
-    like_a_repeat = np.where(sent.place == NO_PLACE, repeats.again, _place_was_taken(record))
+    like_a_repeat = np.where(sent.place == NO_PLACE, repeats.again, _place_was_taken(record, others))
     missing = new & ~repeats.seen
     bad = np.flatnonzero(missing & like_a_repeat) if drained else np.empty(0, np.int64)
     return Finding(
@@ -165,14 +170,23 @@ def _identities(record: Record) -> Ids:
     return identity
 
 
-def _place_was_taken(record: Record) -> Mask:
-    """By message: whether one that was sent earlier was acknowledged with the same place."""
+def told(record: Record) -> Columns:
+    """Which messages were told which places: columns producer, seq, sent_ns, partition, place."""
     sent = record.sent
-    found = np.zeros(len(sent), bool)
     placed = np.flatnonzero(sent.place != NO_PLACE)
-    earliest = times.sent_ns(record)[placed]
-    order = placed[np.lexsort([placed, earliest, sent.place[placed], sent.partition[placed]])]
-    same = sent.place[order[1:]] == sent.place[order[:-1]]
-    same &= sent.partition[order[1:]] == sent.partition[order[:-1]]
-    found[order[1:][same]] = True
+    columns = {name: getattr(sent, name)[placed] for name in ("producer", "seq", "partition", "place")}
+    return {**columns, "sent_ns": times.sent_ns(record)[placed]}
+
+
+def _place_was_taken(record: Record, others: Columns | None) -> Mask:
+    """By message: whether one that was sent earlier was acknowledged with the same place."""
+    ours = told(record)
+    rows = ours if others is None else {name: np.concatenate([ours[name], others[name]]) for name in ours}
+    order = np.lexsort([rows[name] for name in ("seq", "producer", "sent_ns", "place", "partition")])
+    same = rows["place"][order[1:]] == rows["place"][order[:-1]]
+    same &= rows["partition"][order[1:]] == rows["partition"][order[:-1]]
+    taken = np.zeros(len(order), bool)
+    taken[order[1:][same]] = True
+    found = np.zeros(len(record.sent), bool)
+    found[record.sent.place != NO_PLACE] = taken[: len(ours["seq"])]
     return found

@@ -19,12 +19,11 @@ def excerpt(part: Record, messages: Mask, others: Sequence[Delivered] = ()) -> H
     history, delivered = part.history, part.delivered
     ours = delivered.rows[(delivered.message >= 0) & messages[delivered.message]]
     deliveries = np.sort(np.concatenate([ours, *(some.rows for some in others)]))
-    settled = part.numbers.ids(history.settled["producer"], history.settled["seq"])
     taken = np.zeros(len(history.deliveries["slot"]), bool)
     taken[deliveries] = True
     return History(
         select(history.sends, part.numbers.rows[messages]),
-        select(history.settled, _where(settled, messages)),
+        select(history.settled, _where(part.settled_ids, messages)),
         select(history.deliveries, deliveries),
         select(history.settles, _where(part.delivery_of, taken)),
         history.marks,
@@ -40,8 +39,8 @@ def _where(indices: Ids, chosen: Mask) -> Ids:
 def together(parts: Sequence[History]) -> History:
     """Excerpts of all shards as one; there is at least one."""
     tables = (
-        {name: np.concatenate([getattr(part, kind)[name] for part in parts]) for name in schema.names}
-        for kind, schema in SCHEMAS.items()
+        {name: np.concatenate([getattr(part, kind)[name] for part in parts]) for name in getattr(parts[0], kind)}
+        for kind in SCHEMAS
     )
     sends, settled, deliveries, settles = tables
     return History(sends, settled, deliveries, settles, parts[0].marks)

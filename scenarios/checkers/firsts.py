@@ -54,8 +54,14 @@ class Firsts:
             open_ = open_[first == second]
         return sooner
 
-    def in_order_of_delivery(self, rows: Ids) -> Ids:
-        return rows[np.lexsort([self[name][rows] for name in ("slot", "batch", "reader", "received_ns")])]
+    def first_delivered(self, rows: Ids, count: int) -> Ids:
+        """Which of ``rows`` are the first ``count`` in order of delivery, as indices of it. Few are sorted."""
+        received = self["received_ns"][rows]
+        early = np.arange(len(rows))
+        if len(rows) > count:
+            early = np.flatnonzero(received <= np.partition(received, count)[count])
+        order = np.lexsort([self[name][rows[early]] for name in ("slot", "batch", "reader", "received_ns")])
+        return early[order[:count]]
 
     def describe_message(self, at: int) -> dict[str, object]:
         return {name: int(self[name][at]) for name in _MESSAGE}
@@ -90,7 +96,7 @@ class Kept:
 
 def keep(firsts: Firsts, cut: Cut) -> Kept:
     """Put those of a shard, in order of (producer, seq), on disk for as long as the shards are there."""
-    with tempfile.NamedTemporaryFile(prefix="firsts-", dir=cut.directory, delete=False) as file:
+    with tempfile.NamedTemporaryFile(prefix="firsts-", dir=cut.directory, delete=False, buffering=0) as file:
         for name, dtype in FIELDS.items():
             file.write(np.ascontiguousarray(firsts[name], dtype).data)
     return Kept(Path(file.name), np.searchsorted(_ids(firsts, cut), _begins(cut)[1:]))

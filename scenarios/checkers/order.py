@@ -24,7 +24,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from brokers.types import Outcome
-from scenarios.checkers import times
 from scenarios.checkers.firsts import Firsts
 from scenarios.checkers.numbering import stable_order
 from scenarios.checkers.record import MAX_OFFENDERS, NEVER, Delivered, Ids, Mask, Record
@@ -81,44 +80,38 @@ def unknown_sends(record: Record, producers: list[int]) -> int:
     return int((record.sent.by(producers) & (record.sent.outcome == Outcome.UNKNOWN)).sum())
 
 
-def along(name: str, these: Firsts, within: str | None, *, several: bool) -> Finding:
-    """Order of messages that stand in order of (producer, seq). ``several``: more than one reader is there."""
+def along(name: str, these: Firsts, within: str | None, *, several: bool) -> tuple[Finding, Firsts]:
+    """Order of messages that stand in order of (producer, seq), and the last of each line: what follows is after those.
+
+    ``within``: the column that divides a producer's messages into lines; None: nothing does. ``several``: more than one
+    reader is there.
+    """
     line = _numbered(these["producer"], None if within is None else these[within])
-    order = np.arange(len(line)) if within is None else stable_order(line)
-    neighbours = np.flatnonzero(line[order[1:]] == line[order[:-1]])
-    earlier, later = order[neighbours], order[neighbours + 1]
+    order = stable_order(line)
+    alike = line[order[1:]] == line[order[:-1]]
+    earlier, later = order[:-1][alike], order[1:][alike]
     overtaken = these.sooner(later, earlier)
     reader, received = these["reader"], these["received_ns"]
     overlapping = ~overtaken & (reader[later] != reader[earlier]) & (received[later] < these["ended_ns"][earlier])
-    follower = np.full(len(these), -1, np.int64)
-    follower[earlier] = later
-    is_overtaken = np.zeros(len(these), bool)
-    is_overtaken[earlier[overtaken]] = True
-    bad = these.in_order_of_delivery(earlier[overtaken | overlapping])
+    wrong = np.flatnonzero(overtaken | overlapping)
     note = f"{int(overtaken.sum())} delivered before an earlier one"
     if several:
         note += f", {int(overlapping.sum())} delivered to another consumer while an earlier one was in process"
-    return Finding(
+    found = Finding(
         name,
-        observations=len(neighbours),
-        violations=len(bad),
+        observations=len(earlier),
+        violations=len(wrong),
         offenders=tuple(
             {
-                "kind": "overtaken" if is_overtaken[at] else "overlapping",
-                **these.describe(at),
-                "overtaken_by": these.describe(int(follower[at])),
+                "kind": "overtaken" if overtaken[pair] else "overlapping",
+                **these.describe(int(earlier[pair])),
+                "overtaken_by": these.describe(int(later[pair])),
             }
-            for at in bad[:MAX_OFFENDERS].tolist()
+            for pair in wrong[these.first_delivered(earlier[wrong], MAX_OFFENDERS)].tolist()
         ),
         note=note,
     )
-
-
-def last_of_lines(these: Firsts, within: str | None) -> Firsts:
-    """The last message of each line: what those that follow are compared with."""
-    line = _numbered(these["producer"], None if within is None else these[within])
-    _, from_the_end = np.unique(line[::-1], return_index=True)
-    return these.only(np.sort(len(line) - 1 - from_the_end))
+    return found, these.only(np.sort(np.delete(order, np.flatnonzero(alike))))
 
 
 def several_readers(record: Record) -> bool:
@@ -126,9 +119,7 @@ def several_readers(record: Record) -> bool:
 
 
 def _in_order(name: str, record: Record, delivered: Delivered, producers: list[int], within: str | None) -> Finding:
-    """``within``: the column that divides a producer's messages into lines; ``None``: nothing does."""
-    these = firsts(record, delivered, producers)
-    found = along(name, these, within, several=several_readers(record))
+    found, _ = along(name, firsts(record, delivered, producers), within, several=several_readers(record))
     return replace(found, unknown=unknown_sends(record, producers))
 
 
@@ -213,7 +204,7 @@ def _processing_ended(record: Record, delivered: Delivered) -> Ids:
     ended = np.full(len(delivered), NEVER, np.int64)
     for action in _ENDS:
         np.minimum(ended, record.settled(delivered, action).asked_ns, out=ended)
-    again = times.pairs(delivered)
+    again = delivered.pairs
     ended[again.earlier] = np.minimum(ended[again.earlier], delivered.column("received_ns")[again.later])
     return ended
 

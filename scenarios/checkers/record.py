@@ -43,6 +43,8 @@ class Record:
     history: History
     channel: str
     numbers: numbering.Numbers
+    settled_ids: Ids
+    """For each row of the history's settled sends its message, or -1."""
     sent: Sent
     delivered: Delivered
     last_sent_ns: int
@@ -124,7 +126,8 @@ def of_channel(history: History, channel: str, whole: Whole | None = None) -> Re
     """
     producers = history.producers(channel=channel)
     numbers = numbering.of(history.sends, producers, gaps=whole is not None)
-    sent = _sent(history, numbers)
+    settled = numbers.ids(history.settled["producer"], history.settled["seq"])
+    sent = _sent(history, numbers, settled)
     source = history.deliveries
     rows = np.flatnonzero(numbering.among(source["reader"], history.readers(channel=channel)))
     rows = _in_order_of_delivery(source, rows)
@@ -137,7 +140,7 @@ def of_channel(history: History, channel: str, whole: Whole | None = None) -> Re
         last_sent_ns = int(history.sends["sent_ns"][numbers.rows].max(initial=0))
     else:
         last_sent_ns = max((whole.last_sent_ns.get(producer, 0) for producer in producers), default=0)
-    return Record(history, channel, numbers, sent, Delivered(source, rows, message), last_sent_ns, whole)
+    return Record(history, channel, numbers, settled, sent, Delivered(source, rows, message), last_sent_ns, whole)
 
 
 def elsewhere(of: Record, channel: str) -> Delivered:
@@ -177,9 +180,8 @@ def _in_order_of_delivery(source: Columns, rows: Ids) -> Ids:
     return rows
 
 
-def _sent(history: History, numbers: numbering.Numbers) -> Sent:
+def _sent(history: History, numbers: numbering.Numbers, settled_ids: Ids) -> Sent:
     sends, settled = history.sends, history.settled
-    settled_ids = numbers.ids(settled["producer"], settled["seq"])
     ours = settled_ids >= 0
     rows = slice(None) if ours.all() else np.flatnonzero(ours)
     settled_ids = settled_ids[rows]

@@ -6,7 +6,7 @@ place it was acknowledged with. Both are taken out, and judged together. Of all 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,7 +17,7 @@ from scenarios.checkers.excerpts import excerpt, together
 from scenarios.checkers.record import Delivered, Ids, Record
 from scenarios.checkers.shards import Cut
 from scenarios.checkers.streamed import Tally
-from scenarios.history import Column, History
+from scenarios.history import Columns, History, select
 from scenarios.verdicts import Finding
 
 
@@ -48,29 +48,19 @@ def sorting_out(group: Callable[[Record], Delivered], window_s: float) -> Tally[
         )
 
     def of_all(parts: Sequence[Sorted], shards: Cut) -> list[Finding]:
-        taken = together([part.apart for part in parts])
-        whole = record.of_channel(taken, parts[0].channel, shards.whole)
+        whole = record.of_channel(together([part.apart for part in parts]), parts[0].channel, shards.whole)
         got, drained = group(whole), whole.drained()
         required = deduplication.apart(whole, got, window_s)
-        with_places = record.of_channel(
-            together([taken, *_of_places(_open_places(whole, got), parts, shards, group)]), whole.channel, shards.whole
-        )
-        only = deduplication.new_kept(with_places, group(with_places), window_s, drained=drained)
-        counted_twice = _acknowledged(with_places) - _acknowledged(whole)
-        kept = sum(part.kept for part in parts) - counted_twice
+        others = _told_elsewhere(whole, _open_places(whole, got), shards)
+        only = deduplication.new_kept(whole, got, window_s, drained=drained, others=others)
+        searches = [*(part.rest for part in parts), loss.search(required, got, drained=drained)]
         return [
-            loss.claimed(
-                [*(part.rest for part in parts), loss.search(required, got, drained=drained)], drained=drained
-            ),
+            loss.claimed(searches, drained=drained),
             deduplication.repeats_swallowed(whole, got, window_s, drained=drained),
-            replace(only, observations=only.observations + kept),
+            replace(only, observations=only.observations + sum(part.kept for part in parts)),
         ]
 
     return Tally(of_part, of_all)
-
-
-def _acknowledged(of: Record) -> int:
-    return int((of.sent.outcome == Outcome.ACKNOWLEDGED).sum())
 
 
 def _open_places(whole: Record, got: Delivered) -> Ids:
@@ -80,17 +70,20 @@ def _open_places(whole: Record, got: Delivered) -> Ids:
     return np.unique(sent.place[missing])
 
 
-def _of_places(
-    places: Ids, parts: Sequence[Sorted], shards: Cut, group: Callable[[Record], Delivered]
-) -> Iterator[History]:
-    """Messages of the rest that were told one of these places: seldom any, so that few shards are read again."""
-    for shard, part in enumerate(parts):
-        told = _count(places, shards.spool.read("settled", shard, ["place"])["place"])
-        if told > _count(places, part.apart.settled["place"]):
-            again = record.of_channel(shards.read(shard), part.channel, shards.whole)
-            there = numbering.found(places, again.sent.place) >= 0
-            yield excerpt(again, there & ~deduplication.entangled(again, group(again)))
+def _told_elsewhere(whole: Record, places: Ids, shards: Cut) -> Columns:
+    """Messages of the channel that were told one of these places, but are not in ``whole``: as ``deduplication.told``.
 
-
-def _count(places: Ids, column: Column) -> int:
-    return int((numbering.found(places, column) >= 0).sum())
+    Of each shard only the columns are read that this needs.
+    """
+    found: list[Columns] = [select(deduplication.told(whole), places[:0])]
+    producers = whole.history.producers(channel=whole.channel)
+    for shard in range(shards.count if len(places) else 0):
+        settled = shards.spool.read("settled", shard, ["producer", "seq", "partition", "place"])
+        rows = select(settled, np.flatnonzero(numbering.found(places, settled["place"]) >= 0))
+        rows = select(
+            rows, numbering.among(rows["producer"], producers) & (whole.numbers.ids(rows["producer"], rows["seq"]) < 0)
+        )
+        sends = shards.spool.read("sends", shard, ["producer", "seq", "sent_ns"])
+        numbers = numbering.of(sends, producers, gaps=True)
+        found.append({**rows, "sent_ns": sends["sent_ns"][numbers.rows][numbers.ids(rows["producer"], rows["seq"])]})
+    return {name: np.concatenate([part[name] for part in found]) for name in found[0]}

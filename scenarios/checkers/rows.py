@@ -45,6 +45,14 @@ class Sent:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """Neighbouring deliveries of one message, as indices, in order of the later one."""
+
+    earlier: Ids
+    later: Ids
+
+
 @dataclass(frozen=True)
 class Delivered:
     """Deliveries in order of delivery. ``message`` is an id of ``Sent``, or -1."""
@@ -97,6 +105,10 @@ class Delivered:
         """What became of these by each action that a checker asked its record for."""
         return {}
 
+    @cached_property
+    def pairs(self) -> Pairs:
+        return _pairs(self.message)
+
     def describe(self, at: int) -> dict[str, object]:
         row = self.rows[at]
         names = ("reader", "batch", "slot", "partition", "place", "received_ns")
@@ -124,3 +136,14 @@ def _first(ids: Ids, count: int) -> Ids:
     known = np.flatnonzero(ids >= 0)[::-1]
     first[ids[known]] = known  # of repeated indices the last assignment stays: the earliest delivery
     return first
+
+
+def _pairs(message: Ids) -> Pairs:
+    """Every redelivery with the delivery before it. Only what was delivered more than once is sorted."""
+    often = np.bincount(message[message >= 0], minlength=1) > 1
+    repeated = np.flatnonzero((message >= 0) & often[np.maximum(message, 0)])
+    order = repeated[np.argsort(message[repeated], kind="stable")]
+    same = message[order[1:]] == message[order[:-1]]
+    earlier, later = order[:-1][same], order[1:][same]
+    by_time = np.argsort(later)
+    return Pairs(earlier[by_time], later[by_time])

@@ -34,8 +34,13 @@ from scenarios.stamp import INTACT
 MESSAGES_PER_SHARD = 250_000
 _MOST_SHARDS = 255
 _KINDS = tuple(SCHEMAS)
-_FIELDS = {kind: {entry.name: np.dtype(DTYPES[entry.type]) for entry in schema} for kind, schema in SCHEMAS.items()}
-_ROW_BYTES = {kind: sum(dtype.itemsize for dtype in fields.values()) for kind, fields in _FIELDS.items()}
+_UNREAD = {"sends": "intended_ns", "deliveries": "key"}
+"""No checker reads these: shards have not got them."""
+FIELDS = {
+    kind: {entry.name: np.dtype(DTYPES[entry.type]) for entry in schema if entry.name != _UNREAD.get(kind)}
+    for kind, schema in SCHEMAS.items()
+}
+_ROW_BYTES = {kind: sum(dtype.itemsize for dtype in fields.values()) for kind, fields in FIELDS.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +80,7 @@ def cut(directory: Path, messages_per_shard: int = MESSAGES_PER_SHARD) -> Iterat
         )
     with tempfile.TemporaryDirectory(prefix=".shards-", dir=directory) as where:
         marks = histories.marks(directory)
-        spool = Spool(Path(where), count, _FIELDS)
+        spool = Spool(Path(where), count, FIELDS)
         cutter = _Cutter(directory, spool, count, marks)
         whole = cutter.cut(rows["deliveries"])
         yield Cut(count, whole, spool, marks, Path(where), cutter.bases)
@@ -152,7 +157,7 @@ class _Cutter:
         return list(zip(channels, rows["partition"].tolist(), rows["place"].tolist(), strict=True))
 
     def _sends(self) -> None:
-        for part in histories.stream(self._directory, "sends"):
+        for part in histories.stream(self._directory, "sends", list(FIELDS["sends"])):
             ids = self._ids(part)
             if (ids < 0).any():
                 raise ValueError(GAPS)
@@ -199,7 +204,7 @@ class _Cutter:
         batches, starts = [], []
         before = np.array([-1, -1, -1], np.int64)
         row = 0
-        for part in histories.stream(self._directory, "deliveries"):
+        for part in histories.stream(self._directory, "deliveries", list(FIELDS["deliveries"])):
             ids = self._ids(part)
             ids[part["status"] != INTACT] = -1
             ours = self._owners_of(ids, 0)
@@ -263,12 +268,18 @@ class _Cutter:
             self._note_events(part["reader"][changes], part["settled_ns"][changes])
             wanted = part["reader"].astype(np.int64) * width + part["batch"]
             wanted[part["batch"] >= width] = -1
-            at = numbering.found(codes, wanted)
+            at = _found_in_runs(codes, wanted)
             rows = starts[np.maximum(at, 0)] + part["slot"] if len(starts) else at
             known = np.flatnonzero((at >= 0) & (rows < len(shards)))
             ours = np.full(len(at), NO_SHARD, np.uint8)
             ours[known] = shards[rows[known]]
             self.spool.append("settles", part, ours)
+
+
+def _found_in_runs(codes: Ids, wanted: Ids) -> Ids:
+    """As ``numbering.found``: settlements of one batch mostly stand together, and are looked for once."""
+    begins = np.flatnonzero(np.append(True, wanted[1:] != wanted[:-1]))
+    return np.repeat(numbering.found(codes, wanted[begins]), np.diff(begins, append=len(wanted)))
 
 
 def _check_batches(part: Columns, begins: npt.NDArray[np.bool_], before: Ids) -> Ids:

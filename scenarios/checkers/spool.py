@@ -38,9 +38,8 @@ class Spool:
         for shard, last in enumerate(ends.tolist()):
             if last > first:
                 self._stretches[kind, shard].append(last - first)
-                with self._path(kind, shard).open("ab") as file:
-                    for column in ordered:
-                        file.write(column[first:last].data)
+                with self._path(kind, shard).open("ab", buffering=0) as file:
+                    file.write(b"".join([column[first:last].data for column in ordered]))
             first = last
 
     def read(self, kind: str, shard: int, names: Sequence[str] = ()) -> Columns:

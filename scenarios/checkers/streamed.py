@@ -73,14 +73,18 @@ def taking_out(excerpt: Callable[[Record], History], checks: Sequence[Check]) ->
 @dataclass(frozen=True, slots=True)
 class _Along:
     firsts: Kept
+    by_key: Finding
     unknown: int
     several: bool
 
 
-def along_producers(
-    withins: Mapping[str, str | None], group: Callable[[Record], Delivered], producers: Callable[[Record], list[int]]
+def in_order(
+    per_key: str,
+    withins: Mapping[str, str | None],
+    group: Callable[[Record], Delivered],
+    producers: Callable[[Record], list[int]],
 ) -> Tally[_Along]:
-    """Order of each producer's messages, along lines that shards cut through.
+    """``per_key``: order of a key's messages, whose lines lie each in a shard; and along lines that shards cut through.
 
     ``withins``: by finding, the column of ``Firsts`` that divides a producer's messages into lines; None: nothing does.
     """
@@ -88,7 +92,9 @@ def along_producers(
     def of_part(part: Record, shards: Cut) -> _Along:
         chosen = producers(part)
         these = order.firsts(part, group(part), chosen)
-        return _Along(keep(these, shards), order.unknown_sends(part, chosen), order.several_readers(part))
+        several = order.several_readers(part)
+        by_key, _ = order.along(per_key, these, "key", several=several)
+        return _Along(keep(these, shards), by_key, order.unknown_sends(part, chosen), several)
 
     def of_all(parts: Sequence[_Along], shards: Cut) -> list[Finding]:
         found: dict[str, list[Finding]] = defaultdict(list)
@@ -96,10 +102,11 @@ def along_producers(
         for stretch in stretches([part.firsts for part in parts], shards):
             for name, within in withins.items():
                 these = joined([before[name], stretch]) if name in before else stretch
-                found[name].append(order.along(name, these, within, several=parts[0].several))
-                before[name] = order.last_of_lines(these, within)
+                said, before[name] = order.along(name, these, within, several=parts[0].several)
+                found[name].append(said)
         unknown = sum(part.unknown for part in parts)
-        return [replace(added(found[name]), unknown=unknown) for name in withins]
+        by_key = added([part.by_key for part in parts])
+        return [replace(of_all, unknown=unknown) for of_all in (by_key, *(added(found[name]) for name in withins))]
 
     return Tally(of_part, of_all)
 

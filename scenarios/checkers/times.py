@@ -2,33 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from scenarios.checkers.record import NEVER, Delivered, Ids, Record
 from scenarios.history import Action, Column
-
-
-@dataclass(frozen=True, slots=True)
-class Pairs:
-    """Neighbouring deliveries of one message, as indices, in order of the later one."""
-
-    earlier: Ids
-    later: Ids
-
-
-def pairs(delivered: Delivered) -> Pairs:
-    """Every redelivery with the delivery before it. Only what was delivered more than once is sorted."""
-    message = delivered.message
-    known = message[message >= 0]
-    often = np.bincount(known, minlength=1) > 1
-    repeated = np.flatnonzero((message >= 0) & often[np.maximum(message, 0)])
-    order = repeated[np.argsort(message[repeated], kind="stable")]
-    same = message[order[1:]] == message[order[:-1]]
-    earlier, later = order[:-1][same], order[1:][same]
-    by_time = np.argsort(later)
-    return Pairs(earlier[by_time], later[by_time])
 
 
 def done_ns(record: Record, delivered: Delivered) -> Ids:
@@ -66,8 +43,7 @@ def sent_ns(record: Record) -> Column:
 
 def settled_ns(record: Record) -> Ids:
     """By message: when its fate was learned; NEVER where it was not."""
-    history = record.history
-    ids = record.numbers.ids(history.settled["producer"], history.settled["seq"])
+    history, ids = record.history, record.settled_ids
     settled = np.full(len(record.sent), NEVER, np.int64)
     settled[ids[ids >= 0]] = history.settled["settled_ns"][ids >= 0]
     return settled

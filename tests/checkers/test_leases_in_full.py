@@ -248,12 +248,12 @@ def test_pairs() -> None:
         got(0, 40),
         got(1, 50),
     ]
-    found = times.pairs(typed([1, 1, 1], rows).delivered)
+    found = typed([1, 1, 1], rows).delivered.pairs
     assert (found.earlier.tolist(), found.later.tolist()) == ([1, 0, 3], [3, 5, 6])
-    nothing = times.pairs(typed([1], []).delivered)
+    nothing = typed([1], []).delivered.pairs
     assert (nothing.earlier.tolist(), nothing.later.tolist()) == ([], [])
     many = [got(seq % 3, 10 + seq) for seq in range(60)]
-    found = times.pairs(typed([1] * 3, many).delivered)
+    found = typed([1] * 3, many).delivered.pairs
     assert (found.earlier.tolist(), found.later.tolist()) == (list(range(57)), list(range(3, 60)))
 
 

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench import synthetic
+from bench.selftest.checks import CHECKS
 from scenarios import history as histories
-from scenarios.checkers import loss, numbering, record
+from scenarios.checkers import numbering, record
 from scenarios.checkers.record import Delivered
 from tests.checkers.histories import CHANNEL, got, typed
 
@@ -61,4 +62,4 @@ def test_a_synthetic_history_is_proven_drained_whatever_the_hosts_clock_says(
     whole = record.of_channel(histories.load(tmp_path), CHANNEL)
     assert whole.drained()
     # Two of each are lost, and a phantom could be one of them.
-    assert loss.lost(whole, whole.delivered, drained=True).violations == faults
+    assert CHECKS["delivery.no_loss"](whole).violations == faults
