@@ -149,7 +149,7 @@ def elsewhere(of: Record, channel: str) -> Delivered:
     Places are the other channel's own: a delivery whose stamp is damaged is of no message.
     """
     source = of.history.deliveries
-    rows = np.flatnonzero(np.isin(source["reader"], of.history.readers(channel=channel)))
+    rows = np.flatnonzero(numbering.among(source["reader"], of.history.readers(channel=channel)))
     rows = _in_order_of_delivery(source, rows)
     message = of.numbers.ids(source["producer"][rows], source["seq"][rows])
     message[source["status"][rows] != INTACT] = -1

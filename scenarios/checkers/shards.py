@@ -83,7 +83,8 @@ def cut(directory: Path, messages_per_shard: int = MESSAGES_PER_SHARD) -> Iterat
         spool = Spool(Path(where), count, FIELDS)
         cutter = _Cutter(directory, spool, count, marks)
         whole = cutter.cut(rows["deliveries"])
-        yield Cut(count, whole, spool, marks, Path(where), cutter.bases)
+        few = [mark for mark in marks if mark["event"] != "identities"]  # these stand in ``whole``
+        yield Cut(count, whole, spool, few, Path(where), cutter.bases)
 
 
 @dataclass(slots=True)

@@ -32,6 +32,13 @@ def test_codes_as_wide_as_one_number_allows(spare: int) -> None:
     assert numbering.stable_order(column).tolist() == [1, 0, 2]
 
 
+@pytest.mark.parametrize("runs", [1, 2, 3])
+def test_the_order_of_what_is_in_runs(runs: int) -> None:
+    """Two runs of a thousand are merged, three of fewer are sorted."""
+    column = np.arange(2000) // 3 % (2000 // (3 * runs))
+    assert numbering.stable_order(column).tolist() == np.argsort(column, kind="stable").tolist()
+
+
 @given(st.lists(st.integers(-3, 5)), st.lists(st.integers(0, 5)))
 def test_among_is_what_isin_says(column: list[int], numbers: list[int]) -> None:
     one = np.array(column, np.int32)
