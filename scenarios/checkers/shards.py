@@ -2,8 +2,9 @@
 
 All of a message, and all messages of one producer and key, lie in one shard: its sends, what became of them, its
 deliveries and their settlements. So whatever is said of messages, or of the order within a key, adds up
-(``findings.added``). Each table is read once and written once to a temporary directory beside the history, which is
-removed whatever happens.
+(``findings.added``). What is said of messages that lie apart is put together in other ways (``streamed``, ``firsts``,
+``repeats``). Each table is read once and written once to a temporary directory beside the history, which is removed
+whatever happens.
 
 What stays in memory grows with the history, but slowly: one byte a send and one a delivery (their shards),
 and about 32 bytes a *batch* (its first row and its reader's times).
@@ -45,7 +46,7 @@ _ROW_BYTES = {kind: sum(dtype.itemsize for dtype in fields.values()) for kind, f
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """A history in shards; each is a ``History`` with gaps in its numbers."""
+    """A history in shards; each a ``History`` with gaps in its numbers, and without columns that no checker reads."""
 
     count: int
     whole: Whole
