@@ -29,7 +29,7 @@ from scenarios.history import Column, Columns, Writer
 PRODUCERS = 4
 PARTITIONS = 8
 STRETCH = 400_000
-"""Deliveries, of all kinds together, between two faults of one sort in one partition. (A few hundred more.)"""
+"""Deliveries, of all kinds together, between two faults of one sort in one partition. (A thousand or so more.)"""
 SENDS = 356_000
 """Of one stretch."""
 LEASE_S = 0.05
