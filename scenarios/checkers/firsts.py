@@ -45,9 +45,9 @@ class Firsts:
 
     def sooner(self, one: Ids, other: Ids) -> Mask:
         """Of pairs: whether the one was delivered before the other, in the order of delivery."""
-        received = self["received_ns"]
-        sooner: Mask = received[one] < received[other]
-        open_ = np.flatnonzero(received[one] == received[other])
+        first_ns, second_ns = self["received_ns"][one], self["received_ns"][other]
+        sooner: Mask = first_ns < second_ns
+        open_ = np.flatnonzero(first_ns == second_ns)
         for name in ("reader", "batch", "slot"):
             first, second = self[name][one[open_]], self[name][other[open_]]
             sooner[open_[first < second]] = True

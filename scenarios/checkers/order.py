@@ -91,8 +91,9 @@ def along(name: str, these: Firsts, within: str | None, *, several: bool) -> tup
     alike = line[order[1:]] == line[order[:-1]]
     earlier, later = order[:-1][alike], order[1:][alike]
     overtaken = these.sooner(later, earlier)
-    reader, received = these["reader"], these["received_ns"]
-    overlapping = ~overtaken & (reader[later] != reader[earlier]) & (received[later] < these["ended_ns"][earlier])
+    overlapping = ~overtaken & (these["reader"][later] != these["reader"][earlier])
+    apart = np.flatnonzero(overlapping)
+    overlapping[apart] = these["received_ns"][later[apart]] < these["ended_ns"][earlier[apart]]
     wrong = np.flatnonzero(overtaken | overlapping)
     note = f"{int(overtaken.sum())} delivered before an earlier one"
     if several:

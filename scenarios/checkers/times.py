@@ -9,12 +9,17 @@ from scenarios.history import Action, Column
 
 
 def done_ns(record: Record, delivered: Delivered) -> Ids:
-    """By message: when the first acknowledgement of any of its deliveries was answered with yes; NEVER where none."""
-    answered = record.settled(delivered, Action.ACKNOWLEDGE).settled_ns
-    done = np.full(len(record.sent), NEVER, np.int64)
-    known = delivered.message >= 0
-    np.minimum.at(done, delivered.message[known], answered[known])
-    return done
+    """By message: when the first acknowledgement of any of its deliveries was answered with yes; NEVER where none.
+
+    Not to be written to.
+    """
+    if len(record.sent) not in delivered.done_ns:
+        answered = record.settled(delivered, Action.ACKNOWLEDGE).settled_ns
+        done = np.full(len(record.sent), NEVER, np.int64)
+        known = delivered.message >= 0
+        np.minimum.at(done, delivered.message[known], answered[known])
+        delivered.done_ns[len(record.sent)] = done
+    return delivered.done_ns[len(record.sent)]
 
 
 def call_began_ns(record: Record, delivered: Delivered, which: Ids) -> Ids:
