@@ -1,6 +1,6 @@
 """What judging costs: CPU time and peak memory of all checkers on histories of several lengths, and the plain ways.
 
-``python -m bench.checker_speed --messages 400000,10000000 --keys 1000`` writes each history to a temporary directory,
+``python -m bench.checker_speed --deliveries 400000,10000000 --keys 1000`` writes each history to a temporary directory,
 judges it in a process of its own on one core, and removes it.
 """
 
@@ -15,63 +15,37 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-from bench import synthetic
-from scenarios import history
-from scenarios.checkers import counts, leases, order, redelivery, rejected, streamed
-from scenarios.checkers.record import Record
-from scenarios.verdicts import Finding
+import numpy as np
 
-_LEASE_S = 30.0
-_PRODUCERS = list(range(synthetic.PRODUCERS))
-_BYTES_PER_MESSAGE = 300
+from bench import synthetic
+from bench.selftest import streams
+from scenarios import history
+from scenarios.checkers import streamed
+
+_BYTES_PER_DELIVERY = 350
 """History and shards together, generously."""
 
 
-def _per_key(part: Record) -> Finding:
-    return order.per_key("ordering.per_key.several_producers", part, part.delivered, _PRODUCERS)
-
-
-def _after_release(part: Record) -> Finding:
-    return order.after_release("ordering.per_key.after_redelivery", part, part.delivered, _PRODUCERS)
-
-
-def _comes_back(part: Record) -> Finding:
-    return redelivery.comes_back(part, part.delivered, _LEASE_S, drained=part.drained())
-
-
-def _not_early(part: Record) -> Finding:
-    return leases.not_early(part, part.delivered, _LEASE_S)
-
-
-def _in_time(part: Record) -> Finding:
-    return leases.in_time(part, part.delivered, _LEASE_S)
-
-
-def _counted(part: Record) -> Finding:
-    return counts.counted(part, part.delivered, all_seen=True)
-
-
 def judge(directory: Path) -> str:
-    checks = {
-        **streamed.DELIVERY,
-        "ordering.per_key.several_producers": _per_key,
-        "ordering.per_key.after_redelivery": _after_release,
-        "redelivery.after_release": _comes_back,
-        "redelivery.not_early": _not_early,
-        "redelivery.none": _in_time,
-        "delivery.count": _counted,
-        "delivery.no_rejected": lambda part: rejected.delivered_all_the_same(part, part.delivered),
-    }
-    return ", ".join(f"{found.property} {found.violations}" for found in streamed.judged(directory, checks))
+    found = streamed.tallied(directory, streams.tallies(history.marks(directory)))
+    return f"{len(found)} checkers: " + ", ".join(f"{name} {of.violations}" for name, of in found.items())
+
+
+def _consumed(directory: Path) -> history.History:
+    """The history in memory, without what others than the channel's consumers got."""
+    whole = history.load(directory)
+    group = np.isin(whole.deliveries["reader"], whole.readers(channel=synthetic.CHANNEL, kind="consumer"))
+    return replace(whole, deliveries=history.select(whole.deliveries, group))
 
 
 def plain_pandas(directory: Path) -> str:
     """Loss, duplicates and order per key alone, as one would write them with group-by."""
     import pandas as pd
 
-    whole = history.load(directory)
+    whole = _consumed(directory)
     sent = pd.DataFrame({name: whole.sends[name] for name in ("producer", "seq", "key")})
     got = pd.DataFrame({name: whole.deliveries[name] for name in ("producer", "seq", "received_ns", "slot")})
     got = got.sort_values(["received_ns", "slot"], kind="stable").reset_index(drop=True)
@@ -86,7 +60,7 @@ def plain_pandas(directory: Path) -> str:
 
 def plain_dict(directory: Path) -> str:
     """The same three with a dictionary and a loop."""
-    whole = history.load(directory)
+    whole = _consumed(directory)
     got = sorted(
         zip(*(whole.deliveries[name].tolist() for name in ("received_ns", "slot", "producer", "seq")), strict=True)
     )
@@ -127,7 +101,7 @@ def _measure(way: str, directory: Path) -> tuple[float, float, str]:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="bench.checker_speed", description=__doc__)
     parser.add_argument(
-        "--messages", default="400000", help=f"lengths, comma-separated multiples of {synthetic.STRETCH}"
+        "--deliveries", default="400000", help=f"lengths, comma-separated multiples of {synthetic.STRETCH}"
     )
     parser.add_argument("--keys", type=int, default=1000)
     parser.add_argument("--ways", default="checkers", help=f"comma-separated, of {', '.join(_WAYS)}")
@@ -137,25 +111,26 @@ def main() -> int:
     if not set(ways) <= set(_WAYS):
         parser.error(f"--ways knows {', '.join(_WAYS)}, not {options.ways!r}")
     if not all(
-        text.isdigit() and int(text) % synthetic.STRETCH == 0 < int(text) for text in options.messages.split(",")
+        text.isdigit() and int(text) % synthetic.STRETCH == 0 < int(text) for text in options.deliveries.split(",")
     ):
-        parser.error(f"--messages takes multiples of {synthetic.STRETCH}, not {options.messages!r}")
+        parser.error(f"--deliveries takes multiples of {synthetic.STRETCH}, not {options.deliveries!r}")
     if options.keys < 1:
         parser.error("--keys is at least 1")
-    for messages in map(int, options.messages.split(",")):
+    for deliveries in map(int, options.deliveries.split(",")):
         with tempfile.TemporaryDirectory(prefix="checker-speed-", dir=options.directory) as where:
             free = shutil.disk_usage(where).free
-            if free < messages * _BYTES_PER_MESSAGE:
+            if free < deliveries * _BYTES_PER_DELIVERY:
                 parser.error(
-                    f"{messages} messages need {messages * _BYTES_PER_MESSAGE / 1e9:.0f} GB of disk in {where}"
+                    f"{deliveries} deliveries need {deliveries * _BYTES_PER_DELIVERY / 1e9:.0f} GB of disk in {where}"
                 )
-            synthetic.write(Path(where), messages, options.keys, _progress)
+            synthetic.write(Path(where), deliveries, options.keys, _progress)
+            total = history.rows(Path(where), "deliveries")
             for way in ways:
                 with multiprocessing.get_context("spawn").Pool(1) as pool:
                     cpu_s, peak_mb, found = pool.apply(_measure, (way, Path(where)))
                 print(
-                    f"{messages:>11,} messages {options.keys:>9,} keys {way:>8}: {cpu_s:8.2f} s CPU "
-                    f"{cpu_s / messages * 1e6:6.2f} us each {peak_mb:7.0f} MB peak; {found}",
+                    f"{total:>11,} deliveries {options.keys:>9,} keys {way:>8}: {cpu_s:8.2f} s CPU "
+                    f"{cpu_s / total * 1e6:6.2f} us each {peak_mb:7.0f} MB peak; {found}",
                     flush=True,
                 )
     return 0

@@ -85,11 +85,11 @@ def _named(history: History, offender: Mapping[str, Any]) -> Identity:
     return ("never sent", 0, int(deliveries["checksum"][at]))
 
 
-def _consumed(whole: Record) -> Delivered:
+def consumed(whole: Record) -> Delivered:
     return whole.delivered.to(whole.consumers())
 
 
-def _producers(whole: Record) -> list[int]:
+def producers(whole: Record) -> list[int]:
     return whole.history.producers(channel=whole.channel)
 
 
@@ -99,7 +99,7 @@ def _of_group(check: Callable[[Record, Delivered], Finding]) -> Check:
     def checked(whole: Record) -> Finding:
         if not whole.consumers():
             return Finding("", not_testable=_NOT_CONSUMED)
-        return check(whole, _consumed(whole))
+        return check(whole, consumed(whole))
 
     return checked
 
@@ -110,7 +110,7 @@ def _alone(check: Callable[[str, Record, Delivered, list[int]], Finding]) -> Che
     def checked(whole: Record) -> Finding:
         if not list(whole.history.events("phase", channel=whole.channel, alone=True)):
             return Finding("", not_testable="several consumers, or failures, may change the order among keys")
-        return check("", whole, _consumed(whole), _producers(whole))
+        return check("", whole, consumed(whole), producers(whole))
 
     return checked
 
@@ -119,26 +119,34 @@ def _attempts(whole: Record) -> list[Mapping[str, Any]]:
     return list(whole.history.events("attempt", channel=whole.channel))
 
 
-def _of_replays(check: Callable[[Record, replay.First, replay.Attempt], Finding]) -> Check:
+Several = Callable[[Record], list[Finding]]
+"""A check of several things, one by one: a finding of each."""
+
+
+def _of_attempts(check: Callable[[Record, replay.Attempt], Finding]) -> Several:
     """A check of each attempt to read again what a group got before."""
 
-    def checked(whole: Record) -> Finding:
+    def checked(whole: Record) -> list[Finding]:
         if not whole.consumers() or not _attempts(whole):
-            return Finding("", not_testable=_NOT_READ_AGAIN)
-        first = replay.first_deliveries(whole, _consumed(whole))
-        return combined("", [check(whole, first, attempt) for attempt in _attempts(whole)])
+            return [Finding("", not_testable=_NOT_READ_AGAIN)]
+        return [check(whole, attempt) for attempt in _attempts(whole)]
 
     return checked
 
 
-def _kept(check: Callable[[Record, list[Mapping[str, Any]], float], Finding]) -> Check:
-    """A check of how long a channel keeps what nobody consumes."""
+def _of_replays(check: Callable[[Record, replay.First, replay.Attempt], Finding]) -> Several:
+    """The same against what came first."""
+    return _of_attempts(lambda whole, attempt: check(whole, replay.first_deliveries(whole, consumed(whole)), attempt))
 
-    def checked(whole: Record) -> Finding:
+
+def _kept(check: Callable[[Record, list[Mapping[str, Any]], float], Finding]) -> Several:
+    """A check, for each attempt to read it, of how long a channel keeps what nobody consumes."""
+
+    def checked(whole: Record) -> list[Finding]:
         limits = [float(mark["age_s"]) for mark in whole.history.events("kept", channel=whole.channel)]
         if not limits:
-            return Finding("", not_testable="the channel has no age limit")
-        return check(whole, _attempts(whole), limits[0])
+            return [Finding("", not_testable="the channel has no age limit")]
+        return [check(whole, [attempt], limits[0]) for attempt in _attempts(whole)] or [check(whole, [], limits[0])]
 
     return checked
 
@@ -147,15 +155,15 @@ def _lease_s(whole: Record) -> float:
     return float(next(whole.history.events("phase", channel=whole.channel))["lease_s"])
 
 
-def _window_s(whole: Record) -> float | None:
-    window_s = next(whole.history.events("phase", channel=whole.channel)).get("window_s")
-    return None if window_s is None else float(window_s)
+def window_s(whole: Record) -> float | None:
+    within_s = next(whole.history.events("phase", channel=whole.channel)).get("window_s")
+    return None if within_s is None else float(within_s)
 
 
 def _lost(whole: Record, group: Delivered) -> Finding:
     """Repeats that are swallowed are no losses."""
-    window_s = _window_s(whole)
-    required = whole if window_s is None else deduplication.apart(whole, group, window_s)
+    within_s = window_s(whole)
+    required = whole if within_s is None else deduplication.apart(whole, group, within_s)
     return loss.lost(required, group, drained=whole.drained())
 
 
@@ -163,10 +171,10 @@ def _of_repeats(check: Callable[..., Finding]) -> Check:
     """A check of deduplication; not testable where nothing has an identity."""
 
     def checked(whole: Record) -> Finding:
-        window_s = _window_s(whole) if whole.consumers() else None
-        if window_s is None:
+        within_s = window_s(whole) if whole.consumers() else None
+        if within_s is None:
             return Finding("", not_testable="the channel does not deduplicate")
-        return check(whole, _consumed(whole), window_s, drained=whole.drained())
+        return check(whole, consumed(whole), within_s, drained=whole.drained())
 
     return checked
 
@@ -189,7 +197,7 @@ def _of_letters(check: Callable[[Record, dead_letters.Letters], Finding]) -> Che
     def checked(whole: Record) -> Finding:
         if not _has_letters(whole):
             return Finding("", not_testable="the channel has no dead letters")
-        return check(whole, dead_letters.of(whole, _consumed(whole), LETTERS, MAX_DELIVERIES, all_seen=True))
+        return check(whole, dead_letters.of(whole, consumed(whole), LETTERS, MAX_DELIVERIES, all_seen=True))
 
     return checked
 
@@ -210,6 +218,22 @@ def _replayed(whole: Record, attempt: replay.Attempt) -> Delivered:
 FACTS = ("send.settled", "redelivery.none")
 """What these find is legal, and happens without any fault."""
 
+ONE_BY_ONE: Mapping[str, Several] = {
+    "replay.complete": _of_replays(replay.complete),
+    "replay.intact": _of_attempts(
+        lambda whole, attempt: corruption.altered(whole, _replayed(whole, attempt), "replay.intact")
+    ),
+    "replay.order": _of_replays(replay.in_first_order),
+    "retention.not_early": _kept(expiry.early),
+    "retention.by_age": _kept(expiry.late),
+}
+"""By the name of the finding."""
+
+
+def _all_of(check: Several) -> Check:
+    return lambda whole: combined("", check(whole))
+
+
 CHECKS: Mapping[str, Check] = {
     "delivery.no_loss": _of_group(_lost),
     "delivery.no_phantom": _of_group(phantom.phantoms),
@@ -226,15 +250,15 @@ CHECKS: Mapping[str, Check] = {
     "dead_letter.only_failed": _of_letters(lambda _whole, letters: dead_letters.only_failed(letters)),
     "dead_letter.intact": _of_letters(lambda _whole, letters: dead_letters.intact(letters)),
     "ordering.per_key": _of_group(
-        lambda whole, group: order.per_key("ordering.per_key", whole, group, _producers(whole))
+        lambda whole, group: order.per_key("ordering.per_key", whole, group, producers(whole))
     ),
     "ordering.per_partition": _alone(order.per_partition),
     "ordering.channel": _alone(order.whole_channel),
     "ordering.after_redelivery": _of_group(
-        lambda whole, group: order.after_release("ordering.after_redelivery", whole, group, _producers(whole))
+        lambda whole, group: order.after_release("ordering.after_redelivery", whole, group, producers(whole))
     ),
     "ordering.while_waiting": _of_group(
-        lambda whole, group: waiting.in_order("ordering.while_waiting", whole, group, _producers(whole))
+        lambda whole, group: waiting.in_order("ordering.while_waiting", whole, group, producers(whole))
     ),
     "redelivery.after_release": _of_group(_comes_back),
     "redelivery.not_early": _of_group(lambda whole, group: leases.not_early(whole, group, _lease_s(whole))),
@@ -249,12 +273,6 @@ CHECKS: Mapping[str, Check] = {
             max_deliveries=_max_deliveries(whole),
         )
     ),
-    "replay.complete": _of_replays(replay.complete),
-    "replay.intact": _of_replays(
-        lambda whole, _first, attempt: corruption.altered(whole, _replayed(whole, attempt), "replay.intact")
-    ),
-    "replay.order": _of_replays(replay.in_first_order),
-    "retention.not_early": _kept(expiry.early),
-    "retention.by_age": _kept(expiry.late),
+    **{name: _all_of(check) for name, check in ONE_BY_ONE.items()},
 }
 """By the name of the finding."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from brokers.types import NO_PLACE
-from scenarios.checkers import corruption, numbering
+from scenarios.checkers import corruption
 from scenarios.checkers.record import MAX_OFFENDERS, NEVER, Delivered, Ids, Mask, Record, elsewhere
 from scenarios.history import Action
 from scenarios.stamp import CORRUPT
@@ -41,6 +41,20 @@ def of(record: Record, group: Delivered, channel: str, max_deliveries: int, *, a
     ``all_seen``: no reader was lost with deliveries that it had not written down. Where one was, any message that
     was not acknowledged may be due.
     """
+    due, may = _due(record, group, max_deliveries, all_seen)
+    return Letters(record, _named(record, elsewhere(record, channel), due), due, may)
+
+
+def concerned(record: Record, group: Delivered, letters: Delivered, max_deliveries: int, *, all_seen: bool) -> Mask:
+    """Messages of a shard that anything can be said of here: those that are or may be due, and those with a letter."""
+    due, may = _due(record, group, max_deliveries, all_seen)
+    found: Mask = due | may
+    found[letters.message[letters.message >= 0]] = True
+    return found
+
+
+def _due(record: Record, group: Delivered, max_deliveries: int, all_seen: bool) -> tuple[Mask, Mask]:
+    """By message: whether it is due, and whether it may be."""
     group = group.known()
     count = len(record.sent)
     asked = {action: record.settled(group, action).asked_ns != NEVER for action in _SETTLING}
@@ -60,7 +74,7 @@ def of(record: Record, group: Delivered, channel: str, max_deliveries: int, *, a
     may = of_any(asked[Action.REJECT]) | (failed + doubtful >= max_deliveries)
     if not all_seen:
         may |= ~acknowledged
-    return Letters(record, _named(record, elsewhere(record, channel), due), due, may)
+    return due, may
 
 
 def complete(letters: Letters, *, drained: bool) -> Finding:
@@ -135,9 +149,7 @@ def _named(record: Record, delivered: Delivered, due: Mask) -> Delivered:
 
 def _claims(record: Record, delivered: Delivered) -> Ids:
     """The messages that the stamps of these name, or -1: not to be relied on."""
-    producers = record.history.producers(channel=record.channel)
-    numbers = numbering.of(record.history.sends, producers, gaps=record.whole is not None)
-    return numbers.ids(delivered.column("producer"), delivered.column("seq"))
+    return record.numbers.ids(delivered.column("producer"), delivered.column("seq"))
 
 
 def _again_elsewhere(delivered: Delivered, count: int) -> Mask:

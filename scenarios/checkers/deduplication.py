@@ -16,8 +16,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from brokers.types import NO_PLACE, Outcome
-from scenarios.checkers import numbering, times
+from scenarios.checkers import times
 from scenarios.checkers.record import MAX_OFFENDERS, NEVER, Delivered, Ids, Mask, Record
+from scenarios.history import Columns
 from scenarios.verdicts import Finding
 
 _NONE = -1
@@ -64,16 +65,20 @@ def repeats_swallowed(record: Record, delivered: Delivered, window_s: float, *, 
     )
 
 
-def new_kept(record: Record, delivered: Delivered, window_s: float, *, drained: bool) -> Finding:
+def new_kept(
+    record: Record, delivered: Delivered, window_s: float, *, drained: bool, others: Columns | None = None
+) -> Finding:
     """``deduplication.only_repeats``. Observations are acknowledged messages that cannot be repeats.
 
     A violation is one that was acknowledged like a repeat and not delivered, though nothing was left. One that is
     missing otherwise is a matter of ``loss``: it is unknown here.
+
+    ``others``: messages of the channel that are not in this record, and may have been told the same places.
     """
     repeats = _repeats(record, delivered, window_s)
     sent = record.sent
     new = (sent.outcome == Outcome.ACKNOWLEDGED) & ~repeats.possibly
-    like_a_repeat = np.where(sent.place == NO_PLACE, repeats.again, _place_was_taken(record))
+    like_a_repeat = np.where(sent.place == NO_PLACE, repeats.again, _place_was_taken(record, others))
     missing = new & ~repeats.seen
     bad = np.flatnonzero(missing & like_a_repeat & drained)
     return Finding(
@@ -100,6 +105,18 @@ def apart(record: Record, delivered: Delivered, window_s: float) -> Record:
     outcome = record.sent.outcome.copy()
     outcome[repeats.possibly & ~repeats.seen] = Outcome.UNKNOWN
     return replace(record, sent=replace(record.sent, outcome=outcome))
+
+
+def entangled(record: Record, delivered: Delivered) -> Mask:
+    """Messages of a shard that others, elsewhere, have a say in: of a shared identity, or taken and not delivered.
+
+    Of any other the checks here say that it is new, and was kept if it was acknowledged.
+    """
+    given = record.identities
+    ids = record.numbers.ids(given.producer, given.seq)
+    found: Mask = (record.sent.outcome == Outcome.ACKNOWLEDGED) & (delivered.first(len(record.sent)) < 0)
+    found[ids[(ids >= 0) & given.shared]] = True
+    return found
 
 
 def _repeats(record: Record, delivered: Delivered, window_s: float) -> _Repeats:
@@ -146,26 +163,30 @@ def _walk(found: _Repeats, alike: Ids, earliest: list[int], latest: list[int], w
 
 def _identities(record: Record) -> Ids:
     """By message, ``_NONE`` where it has none."""
-    history = record.history
-    producers = history.producers(channel=record.channel)
-    numbers = numbering.of(history.sends, producers, gaps=record.whole is not None)
+    given = record.identities
+    ids = record.numbers.ids(given.producer, given.seq)
     identity = np.full(len(record.sent), _NONE, np.int64)
-    for mark in history.events("identities"):
-        given = np.array(mark["identities"], np.int64)
-        seq = int(mark["first_seq"]) + np.arange(len(given), dtype=np.int64)
-        ids = numbers.ids(np.full(len(given), int(mark["producer"]), np.int64), seq)
-        identity[ids[ids >= 0]] = given[ids >= 0]
+    identity[ids[ids >= 0]] = given.identity[ids >= 0]
     return identity
 
 
-def _place_was_taken(record: Record) -> Mask:
-    """By message: whether one that was sent earlier was acknowledged with the same place."""
+def told(record: Record) -> Columns:
+    """Which messages were told which places: columns producer, seq, sent_ns, partition, place."""
     sent = record.sent
-    found = np.zeros(len(sent), bool)
     placed = np.flatnonzero(sent.place != NO_PLACE)
-    earliest = times.sent_ns(record)[placed]
-    order = placed[np.lexsort([placed, earliest, sent.place[placed], sent.partition[placed]])]
-    same = sent.place[order[1:]] == sent.place[order[:-1]]
-    same &= sent.partition[order[1:]] == sent.partition[order[:-1]]
-    found[order[1:][same]] = True
+    columns = {name: getattr(sent, name)[placed] for name in ("producer", "seq", "partition", "place")}
+    return {**columns, "sent_ns": times.sent_ns(record)[placed]}
+
+
+def _place_was_taken(record: Record, others: Columns | None) -> Mask:
+    """By message: whether one that was sent earlier was acknowledged with the same place."""
+    ours = told(record)
+    rows = ours if others is None else {name: np.concatenate([ours[name], others[name]]) for name in ours}
+    order = np.lexsort([rows[name] for name in ("seq", "producer", "sent_ns", "place", "partition")])
+    same = rows["place"][order[1:]] == rows["place"][order[:-1]]
+    same &= rows["partition"][order[1:]] == rows["partition"][order[:-1]]
+    taken = np.zeros(len(order), bool)
+    taken[order[1:][same]] = True
+    found = np.zeros(len(record.sent), bool)
+    found[record.sent.place != NO_PLACE] = taken[: len(ours["seq"])]
     return found

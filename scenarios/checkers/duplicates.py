@@ -11,17 +11,15 @@ from __future__ import annotations
 
 import numpy as np
 
+from scenarios.checkers import times
 from scenarios.checkers.record import MAX_OFFENDERS, NEVER, Delivered, Ids, Record
-from scenarios.history import Action
 from scenarios.verdicts import Finding
 
 
 def delivered_again(record: Record, delivered: Delivered) -> Finding:
     """``delivery.no_duplicate`` for ``delivered`` to *one* group. Observations are acknowledged messages."""
     delivered = delivered.known()
-    answered = record.settled(delivered, Action.ACKNOWLEDGE).settled_ns
-    done_ns = np.full(len(record.sent), NEVER, np.int64)
-    np.minimum.at(done_ns, delivered.message, answered)
+    done_ns = times.done_ns(record, delivered)
     limit_ns = done_ns[delivered.message]
     suspects = np.flatnonzero(delivered.column("received_ns") > limit_ns)
     surely = _call_began_after(record, delivered, suspects) >= limit_ns[suspects]

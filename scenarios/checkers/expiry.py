@@ -16,7 +16,7 @@ import numpy as np
 from brokers.types import NO_PLACE, Outcome
 from scenarios.checkers import times
 from scenarios.checkers.findings import combined
-from scenarios.checkers.record import MAX_OFFENDERS, Delivered, Ids, Record
+from scenarios.checkers.record import MAX_OFFENDERS, Ids, Record
 from scenarios.verdicts import Finding
 
 TOLERANCE_NS = 2_000_000
@@ -49,7 +49,7 @@ def _early(name: str, record: Record, reader: int, limit_ns: Ids) -> Finding:
     sent = record.sent
     read = record.delivered.to([reader])
     first = read.first(len(sent))
-    passed_ns = _passed_ns(record, read)
+    passed_ns = _passed_ns(record, reader)
     seen = first >= 0
     passed_ns[seen] = read.column("received_ns")[first[seen]]
     observable = (sent.outcome == Outcome.ACKNOWLEDGED) & (passed_ns >= 0) & (passed_ns < limit_ns)
@@ -86,16 +86,13 @@ def _late(name: str, record: Record, attempt: Attempt, spare_ns: int) -> Finding
     )
 
 
-def _passed_ns(record: Record, read: Delivered) -> Ids:
+def _passed_ns(record: Record, reader: int) -> Ids:
     """When the reader had first shown a later place of each message's partition; -1 where it never did."""
     sent = record.sent
     passed = np.full(len(sent), -1, np.int64)
-    partition, place, received = (read.column(name) for name in ("partition", "place", "received_ns"))
-    for number in np.unique(partition).tolist():
-        theirs = np.flatnonzero((partition == number) & (place != NO_PLACE))
-        highest = np.maximum.accumulate(place[theirs])
+    for number, reach in record.reach(reader).items():
         ours = np.flatnonzero((sent.partition == number) & (sent.place != NO_PLACE))
-        at = np.searchsorted(highest, sent.place[ours], side="right")
-        there = at < len(theirs)
-        passed[ours[there]] = received[theirs[at[there]]]
+        at = np.searchsorted(reach.highest, sent.place[ours], side="right")
+        there = at < len(reach.highest)
+        passed[ours[there]] = reach.received_ns[at[there]]
     return passed

@@ -61,13 +61,13 @@ def _saw_nothing(part: Finding) -> bool:
 
 
 def first_of(offenders: Iterable[Mapping[str, object]]) -> tuple[Mapping[str, object], ...]:
-    """The first by order of delivery; those that were never delivered, by producer and seq."""
+    """Those that were never delivered, by producer and seq, then others by order of delivery: the first."""
     return tuple(sorted(offenders, key=_where)[:MAX_OFFENDERS])
 
 
-def _where(offender: Mapping[str, object]) -> tuple[int, ...]:
-    names = _PLACE if "received_ns" in offender else _MESSAGE
-    return tuple(int(str(offender[name])) for name in names)
+def _where(offender: Mapping[str, object]) -> tuple[bool, *tuple[int, ...]]:
+    delivered = "received_ns" in offender
+    return (delivered, *(int(str(offender[name])) for name in (_PLACE if delivered else _MESSAGE)))
 
 
 def _added_notes(notes: Iterable[str]) -> str:

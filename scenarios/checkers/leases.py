@@ -112,7 +112,7 @@ def not_late(
 
 
 def _returns(record: Record, delivered: Delivered, buffered: bool) -> _Returns:
-    pairs = times.pairs(delivered)
+    pairs = delivered.pairs
     received = delivered.column("received_ns")
     again = received[pairs.later]
     done = times.done_ns(record, delivered)[delivered.message[pairs.earlier]]

@@ -16,6 +16,7 @@ Ids = npt.NDArray[np.int64]
 GAPS = "the sends of a history are not numbered from 0 without gaps"
 _SEQ_BITS = 40
 _MOST_SEQS = 1 << _SEQ_BITS
+_LONG_RUN = 1000
 
 
 class Numbers(Protocol):
@@ -120,13 +121,15 @@ def rows_of_settles(deliveries: Columns, settles: Columns) -> Ids:
 
 
 def stable_order(codes: Column) -> Ids:
-    """As ``np.argsort(codes, kind="stable")``; sorting code and index as one number, where both fit, takes a fifth."""
+    """As ``np.argsort(codes, kind="stable")``; in another way where that is faster."""
     bits = len(codes).bit_length()
-    if codes.dtype.itemsize <= 2 or not len(codes):
-        return np.argsort(codes, kind="stable")  # NumPy counts 16 bits instead of comparing
+    runs = 1 + np.count_nonzero(codes[1:] < codes[:-1])
+    if codes.dtype.itemsize <= 2 or runs * _LONG_RUN <= len(codes) or not len(codes):
+        return np.argsort(codes, kind="stable")  # NumPy counts 16 bits instead of comparing, and merges what is in runs
     low = int(codes.min())
     if (int(codes.max()) - low) >> (63 - bits):
         return np.argsort(codes, kind="stable")
+    # Code and index sorted as one number: half the time and less.
     joint: Ids = (codes.astype(np.int64) - low << bits) | np.arange(len(codes))
     joint.sort()
     joint &= (1 << bits) - 1

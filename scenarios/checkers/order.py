@@ -19,12 +19,12 @@ arrives.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from brokers.types import NO_PARTITION, Outcome
-from scenarios.checkers import times
+from brokers.types import Outcome
+from scenarios.checkers.firsts import Firsts
 from scenarios.checkers.numbering import stable_order
 from scenarios.checkers.record import MAX_OFFENDERS, NEVER, Delivered, Ids, Mask, Record
 from scenarios.history import Action, Column
@@ -45,7 +45,7 @@ class _Lines:
 
 def per_key(name: str, record: Record, delivered: Delivered, producers: list[int]) -> Finding:
     """Order per producer and key, by first delivery, over any number of consumers."""
-    return _in_order(name, record, delivered, producers, record.sent.key)
+    return _in_order(name, record, delivered, producers, "key")
 
 
 def whole_channel(name: str, record: Record, delivered: Delivered, producers: list[int]) -> Finding:
@@ -58,59 +58,72 @@ def per_partition(name: str, record: Record, delivered: Delivered, producers: li
 
     Partitions are those from which the messages were first delivered: not every sender is told.
     """
-    known = delivered.known()
-    first = known.first(len(record.sent))
-    partition = np.full(len(record.sent), NO_PARTITION, np.int64)
-    partition[first >= 0] = known.column("partition")[first[first >= 0]]
-    return _in_order(name, record, delivered, producers, partition)
+    return _in_order(name, record, delivered, producers, "partition")
 
 
-def _in_order(
-    name: str,
-    record: Record,
-    delivered: Delivered,
-    producers: list[int],
-    within: Column | None,
-) -> Finding:
-    """``within``: by message, what divides a producer's messages into lines; ``None``: nothing does."""
+def firsts(record: Record, delivered: Delivered, producers: list[int]) -> Firsts:
+    """What the order of these producers' messages is judged by: first deliveries of those that were acknowledged."""
     delivered = delivered.known()
     first = delivered.first(len(record.sent))
-    ours = record.sent.by(producers)
-    lines = _lines(
-        record,
-        ours & (first >= 0) & (record.sent.outcome == Outcome.ACKNOWLEDGED),
-        within,
+    sent = record.sent
+    message = np.flatnonzero(sent.by(producers) & (first >= 0) & (sent.outcome == Outcome.ACKNOWLEDGED))
+    at = first[message]
+    chosen = delivered.only(at)
+    return Firsts(
+        {
+            **{name: getattr(sent, name)[message] for name in ("producer", "seq", "key")},
+            **{name: chosen.column(name) for name in ("reader", "batch", "slot", "partition", "place", "received_ns")},
+            "ended_ns": _processing_ended(record, delivered)[at],
+        }
     )
-    neighbours = np.flatnonzero(lines.line[1:] == lines.line[:-1])
-    earlier, later = lines.message[neighbours], lines.message[neighbours + 1]
-    overtaken = first[later] < first[earlier]
-    reader, received = delivered.column("reader"), delivered.column("received_ns")
-    ended = _processing_ended(record, delivered)
-    overlapping = (
-        ~overtaken & (reader[first[later]] != reader[first[earlier]]) & (received[first[later]] < ended[first[earlier]])
-    )
-    bad = np.flatnonzero(overtaken | overlapping)
-    bad = bad[np.argsort(first[earlier[bad]])]
+
+
+def unknown_sends(record: Record, producers: list[int]) -> int:
+    return int((record.sent.by(producers) & (record.sent.outcome == Outcome.UNKNOWN)).sum())
+
+
+def along(name: str, these: Firsts, within: str | None, *, several: bool) -> tuple[Finding, Firsts]:
+    """Order of messages that stand in order of (producer, seq), and the last of each line: what follows is after those.
+
+    ``within``: the column that divides a producer's messages into lines; None: nothing does. ``several``: more than one
+    reader is there.
+    """
+    line = _numbered(these["producer"], None if within is None else these[within])
+    order = stable_order(line)
+    alike = line[order[1:]] == line[order[:-1]]
+    earlier, later = order[:-1][alike], order[1:][alike]
+    overtaken = these.sooner(later, earlier)
+    overlapping = ~overtaken & (these["reader"][later] != these["reader"][earlier])
+    apart = np.flatnonzero(overlapping)
+    overlapping[apart] = these["received_ns"][later[apart]] < these["ended_ns"][earlier[apart]]
+    wrong = np.flatnonzero(overtaken | overlapping)
     note = f"{int(overtaken.sum())} delivered before an earlier one"
-    if len(record.history.readers(channel=record.channel)) > 1:
+    if several:
         note += f", {int(overlapping.sum())} delivered to another consumer while an earlier one was in process"
-    return Finding(
+    found = Finding(
         name,
-        observations=len(neighbours),
-        violations=len(bad),
-        unknown=int((ours & (record.sent.outcome == Outcome.UNKNOWN)).sum()),
+        observations=len(earlier),
+        violations=len(wrong),
         offenders=tuple(
-            _offender(
-                record,
-                delivered,
-                "overtaken" if overtaken[at] else "overlapping",
-                (int(earlier[at]), int(first[earlier[at]])),
-                (int(later[at]), int(first[later[at]])),
-            )
-            for at in bad[:MAX_OFFENDERS].tolist()
+            {
+                "kind": "overtaken" if overtaken[pair] else "overlapping",
+                **these.describe(int(earlier[pair])),
+                "overtaken_by": these.describe(int(later[pair])),
+            }
+            for pair in wrong[these.first_delivered(earlier[wrong], MAX_OFFENDERS)].tolist()
         ),
         note=note,
     )
+    return found, these.only(np.sort(np.delete(order, np.flatnonzero(alike))))
+
+
+def several_readers(record: Record) -> bool:
+    return len(record.history.readers(channel=record.channel)) > 1
+
+
+def _in_order(name: str, record: Record, delivered: Delivered, producers: list[int], within: str | None) -> Finding:
+    found, _ = along(name, firsts(record, delivered, producers), within, several=several_readers(record))
+    return replace(found, unknown=unknown_sends(record, producers))
 
 
 def after_release(name: str, record: Record, delivered: Delivered, producers: list[int]) -> Finding:
@@ -134,7 +147,7 @@ def after_release(name: str, record: Record, delivered: Delivered, producers: li
     was_released = np.zeros(total, bool)
     was_released[delivered.message[released]] = True
     ours = record.sent.by(producers) & (record.sent.outcome == Outcome.ACKNOWLEDGED)
-    lines = _lines(record, ours & (processed >= 0), record.sent.key)
+    lines = _lines(record, ours & (processed >= 0))
     rank = processed[lines.message]
     # Lines ascend, so a running minimum from the end starts anew with each line.
     apart = lines.line.astype(np.int64) * len(delivered)
@@ -154,7 +167,6 @@ def after_release(name: str, record: Record, delivered: Delivered, producers: li
             _offender(
                 record,
                 delivered,
-                "overtaken after release",
                 (int(lines.message[at]), int(rank[at])),
                 (int(delivered.message[best[at + 1]]), int(best[at + 1])),
             )
@@ -166,13 +178,12 @@ def after_release(name: str, record: Record, delivered: Delivered, producers: li
 
 def lines(record: Record, message: Ids) -> Column:
     """The line of each message: its producer and key, as a number."""
-    return _numbered(record, message, record.sent.key)
+    return _numbered(record.sent.producer[message], record.sent.key[message])
 
 
-def _numbered(record: Record, message: Ids, within: Column | None) -> Column:
-    line: Column = record.sent.producer[message].astype(np.int64)
-    if within is not None and len(message):
-        part = within[message]
+def _numbered(producer: Column, part: Column | None) -> Column:
+    line: Column = producer.astype(np.int64)
+    if part is not None and len(line):
         low, high = int(part.min()), int(part.max())
         if high - low > _WIDE:
             part = np.unique(part, return_inverse=True)[1]
@@ -183,10 +194,10 @@ def _numbered(record: Record, message: Ids, within: Column | None) -> Column:
     return line
 
 
-def _lines(record: Record, chosen: Mask, within: Column | None) -> _Lines:
+def _lines(record: Record, chosen: Mask) -> _Lines:
     """Ids stand in order of (producer, seq) already: one stable sort by line is all that is needed."""
     message = np.flatnonzero(chosen)
-    line = _numbered(record, message, within)
+    line = lines(record, message)
     order = stable_order(line)
     return _Lines(message[order], line[order])
 
@@ -196,8 +207,10 @@ def _processing_ended(record: Record, delivered: Delivered) -> Ids:
 
     A consumer that died settles nothing: its part ends when what it had comes again, at the end of its lease.
     """
-    ended: Ids = np.minimum.reduce([record.settled(delivered, action).asked_ns for action in _ENDS])
-    again = times.pairs(delivered)
+    ended = np.full(len(delivered), NEVER, np.int64)
+    for action in _ENDS:
+        np.minimum(ended, record.settled(delivered, action).asked_ns, out=ended)
+    again = delivered.pairs
     ended[again.earlier] = np.minimum(ended[again.earlier], delivered.column("received_ns")[again.later])
     return ended
 
@@ -205,13 +218,12 @@ def _processing_ended(record: Record, delivered: Delivered) -> Ids:
 def _offender(
     record: Record,
     delivered: Delivered,
-    kind: str,
     earlier: tuple[int, int],
     later: tuple[int, int],
 ) -> dict[str, object]:
     """Each of the pair is (message, index of its delivery); the offender is the earlier one, which came too late."""
     return {
-        "kind": kind,
+        "kind": "overtaken after release",
         **record.sent.describe(earlier[0]),
         **delivered.describe(earlier[1]),
         "overtaken_by": {

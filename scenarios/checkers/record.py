@@ -12,115 +12,28 @@ channel has places, and to no message (-1) otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
 from brokers.types import NO_PLACE, Outcome
 from scenarios.checkers import numbering
 from scenarios.checkers.numbering import Ids as Ids
+from scenarios.checkers.rows import NEVER as NEVER
+from scenarios.checkers.rows import Delivered as Delivered
+from scenarios.checkers.rows import Mask as Mask
+from scenarios.checkers.rows import Sent as Sent
+from scenarios.checkers.rows import Settled as Settled
+from scenarios.checkers.rows import never_asked
+from scenarios.checkers.whole import Identities, Reach, reach_of
+from scenarios.checkers.whole import Whole as Whole
+from scenarios.checkers.whole import identities as identities_of
 from scenarios.history import Action, Column, Columns, History
 from scenarios.stamp import INTACT
 
-NEVER = np.iinfo(np.int64).max
 MAX_OFFENDERS = 10
-
-Mask = npt.NDArray[np.bool_]
-
-
-@dataclass(frozen=True, slots=True)
-class Sent:
-    """Sends of one channel by id. ``partition`` and ``place`` are NO_... where the sender was not told."""
-
-    producer: Column
-    seq: Column
-    key: Column
-    size: Column
-    checksum: Column
-    outcome: Column
-    partition: Column
-    place: Column
-
-    def __len__(self) -> int:
-        return len(self.seq)
-
-    def by(self, producers: Sequence[int]) -> Mask:
-        return numbering.among(self.producer, producers)
-
-    def describe(self, message: int) -> dict[str, object]:
-        return {
-            "producer": int(self.producer[message]),
-            "seq": int(self.seq[message]),
-            "key": int(self.key[message]),
-        }
-
-
-@dataclass(frozen=True)
-class Delivered:
-    """Deliveries in order of delivery. ``message`` is an id of ``Sent``, or -1."""
-
-    source: Columns
-    rows: Ids
-    message: Ids
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def column(self, name: str) -> Column:
-        return self.source[name][self.rows]
-
-    def only(self, rows: Mask | Ids) -> Delivered:
-        return replace(self, rows=self.rows[rows], message=self.message[rows])
-
-    def to(self, readers: Sequence[int]) -> Delivered:
-        return self.only(numbering.among(self.column("reader"), readers))
-
-    def known(self) -> Delivered:
-        """Those that are of some message. Always the same value, so that what it keeps is shared."""
-        return self if self._known is None else self._known
-
-    @cached_property
-    def _known(self) -> Delivered | None:
-        """None for all of them: a value that kept itself would be garbage, not free, after its use."""
-        known = self.message >= 0
-        return None if known.all() else self.only(known)
-
-    def first(self, messages: int) -> Ids:
-        """For each of ``messages`` ids the index of its first delivery, or -1. Not to be written to."""
-        if messages not in self._firsts:
-            self._firsts[messages] = _first(self.message, messages)
-        return self._firsts[messages]
-
-    @cached_property
-    def _firsts(self) -> dict[int, Ids]:
-        return {}
-
-    def describe(self, at: int) -> dict[str, object]:
-        row = self.rows[at]
-        names = ("reader", "batch", "slot", "partition", "place", "received_ns")
-        return {name: int(self.source[name][row]) for name in names}
-
-
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """For each delivery: when its settlement was asked for and when the answer came (NEVER where not), by action."""
-
-    asked_ns: Ids
-    settled_ns: Ids
-    """Only where the broker answered yes."""
-
-
-@dataclass(frozen=True, slots=True)
-class Whole:
-    """What a shard must know of the history that it is a part of."""
-
-    last_sent_ns: Mapping[int, int]
-    """By producer."""
-    events_ns: Mapping[int, Ids]
-    """By reader: every time at which one of its calls ended, ascending."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +42,9 @@ class Record:
 
     history: History
     channel: str
+    numbers: numbering.Numbers
+    settled_ids: Ids
+    """For each row of the history's settled sends its message, or -1."""
     sent: Sent
     delivered: Delivered
     last_sent_ns: int
@@ -156,10 +72,16 @@ class Record:
 
     def settled(self, delivered: Delivered, action: Action) -> Settled:
         """Settlements of these deliveries by one action."""
-        if action not in self._settled:
-            self._settled[action] = self._of_all(action)
-        found = self._settled[action]
-        return Settled(found.asked_ns[delivered.rows], found.settled_ns[delivered.rows])
+        if action not in delivered.settled:
+            if action not in self._settled:
+                self._settled[action] = self._of_all(action)
+            found = self._settled[action]
+            delivered.settled[action] = (
+                never_asked(len(delivered))
+                if found is None
+                else Settled(found.asked_ns[delivered.rows], found.settled_ns[delivered.rows])
+            )
+        return delivered.settled[action]
 
     def events_ns(self, reader: int) -> Ids:
         """Times at which calls of this reader ended (it received, or a settlement was answered), ascending."""
@@ -169,26 +91,41 @@ class Record:
         received = deliveries["received_ns"][deliveries["reader"] == reader]
         return np.unique(np.concatenate([received, settles["settled_ns"][settles["reader"] == reader]]))
 
-    def _of_all(self, action: Action) -> Settled:
-        """For every row of the history's deliveries."""
+    def reach(self, reader: int) -> Mapping[int, Reach]:
+        """How far this reader of the channel came, by partition."""
+        if self.whole is not None:
+            return self.whole.reach.get(reader, {})
+        read = self.delivered.to([reader])
+        return reach_of({name: read.column(name) for name in ("partition", "place", "received_ns")})
+
+    @cached_property
+    def identities(self) -> Identities:
+        if self.whole is not None:
+            return self.whole.identities
+        return identities_of(list(self.history.events("identities")))
+
+    def _of_all(self, action: Action) -> Settled | None:
+        """For every row of the history's deliveries; None where the action was never asked for."""
         settles = self.history.settles
+        chosen = np.flatnonzero((settles["action"] == action) & (self.delivery_of >= 0))
+        if not len(chosen):
+            return None
         asked = np.full(len(self.history.deliveries["slot"]), NEVER, np.int64)
         answered = asked.copy()
-        chosen = np.flatnonzero((settles["action"] == action) & (self._delivery_of >= 0))
-        if len(chosen) == len(self._delivery_of):
+        if len(chosen) == len(self.delivery_of):
             chosen = slice(None)  # type: ignore[assignment]  # all: views instead of copies
-        rows, outcome = self._delivery_of[chosen], settles["outcome"][chosen]
+        rows, outcome = self.delivery_of[chosen], settles["outcome"][chosen]
         asked[rows] = settles["asked_ns"][chosen]
         fine = outcome == Outcome.ACKNOWLEDGED
         answered[rows[fine]] = settles["settled_ns"][chosen][fine]
         return Settled(asked, answered)
 
     @cached_property
-    def _settled(self) -> dict[Action, Settled]:
+    def _settled(self) -> dict[Action, Settled | None]:
         return {}
 
     @cached_property
-    def _delivery_of(self) -> Ids:
+    def delivery_of(self) -> Ids:
         """For each row of the history's settles the row of its delivery, or -1."""
         return numbering.rows_of_settles(self.history.deliveries, self.history.settles)
 
@@ -200,7 +137,8 @@ def of_channel(history: History, channel: str, whole: Whole | None = None) -> Re
     """
     producers = history.producers(channel=channel)
     numbers = numbering.of(history.sends, producers, gaps=whole is not None)
-    sent = _sent(history, numbers)
+    settled = numbers.ids(history.settled["producer"], history.settled["seq"])
+    sent = _sent(history, numbers, settled)
     source = history.deliveries
     rows = np.flatnonzero(numbering.among(source["reader"], history.readers(channel=channel)))
     rows = _in_order_of_delivery(source, rows)
@@ -213,7 +151,7 @@ def of_channel(history: History, channel: str, whole: Whole | None = None) -> Re
         last_sent_ns = int(history.sends["sent_ns"][numbers.rows].max(initial=0))
     else:
         last_sent_ns = max((whole.last_sent_ns.get(producer, 0) for producer in producers), default=0)
-    return Record(history, channel, sent, Delivered(source, rows, message), last_sent_ns, whole)
+    return Record(history, channel, numbers, settled, sent, Delivered(source, rows, message), last_sent_ns, whole)
 
 
 def elsewhere(of: Record, channel: str) -> Delivered:
@@ -222,11 +160,9 @@ def elsewhere(of: Record, channel: str) -> Delivered:
     Places are the other channel's own: a delivery whose stamp is damaged is of no message.
     """
     source = of.history.deliveries
-    rows = np.flatnonzero(np.isin(source["reader"], of.history.readers(channel=channel)))
+    rows = np.flatnonzero(numbering.among(source["reader"], of.history.readers(channel=channel)))
     rows = _in_order_of_delivery(source, rows)
-    producers = of.history.producers(channel=of.channel)
-    numbers = numbering.of(of.history.sends, producers, gaps=of.whole is not None)
-    message = numbers.ids(source["producer"][rows], source["seq"][rows])
+    message = of.numbers.ids(source["producer"][rows], source["seq"][rows])
     message[source["status"][rows] != INTACT] = -1
     return Delivered(source, rows, message)
 
@@ -255,9 +191,8 @@ def _in_order_of_delivery(source: Columns, rows: Ids) -> Ids:
     return rows
 
 
-def _sent(history: History, numbers: numbering.Numbers) -> Sent:
+def _sent(history: History, numbers: numbering.Numbers, settled_ids: Ids) -> Sent:
     sends, settled = history.sends, history.settled
-    settled_ids = numbers.ids(settled["producer"], settled["seq"])
     ours = settled_ids >= 0
     rows = slice(None) if ours.all() else np.flatnonzero(ours)
     settled_ids = settled_ids[rows]
@@ -294,11 +229,3 @@ def _by_place(sent: Sent, source: Columns, rows: Ids, message: Ids, damaged: Ids
         known[int(sent.partition[number]), int(sent.place[number])] = number
     spots = zip(source["partition"][rows[damaged]].tolist(), wanted.tolist(), strict=True)
     return np.array([-1 if spot[1] == NO_PLACE else known.get(spot, -1) for spot in spots], np.int64)
-
-
-def _first(ids: Ids, count: int) -> Ids:
-    """For each of ``count`` ids the first index at which it stands in ``ids``, or -1."""
-    first = np.full(count, -1, np.int64)
-    known = np.flatnonzero(ids >= 0)[::-1]
-    first[ids[known]] = known  # of repeated indices the last assignment stays: the earliest delivery
-    return first

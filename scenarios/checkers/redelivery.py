@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scenarios.checkers.numbering import stable_order
 from scenarios.checkers.record import MAX_OFFENDERS, NEVER, Delivered, Ids, Mask, Record
 from scenarios.history import Action
 from scenarios.verdicts import Finding
@@ -32,10 +31,8 @@ class Returned:
 def returned(record: Record, delivered: Delivered, lease_s: float) -> Returned:
     """Releases that the broker accepted, and what came of them. ``delivered`` is what one group got."""
     delivered = delivered.known()
-    order = stable_order(delivered.message)
     following = np.full(len(delivered), -1, np.int64)
-    same = delivered.message[order[1:]] == delivered.message[order[:-1]]
-    following[order[:-1][same]] = order[1:][same]
+    following[delivered.pairs.earlier] = delivered.pairs.later
     released_ns = record.settled(delivered, Action.RELEASE).settled_ns
     at = np.flatnonzero(released_ns != NEVER)
     again = following[at]

@@ -102,7 +102,7 @@ def complete(whole: Record, first: First, attempt: Attempt) -> Finding:
     seen[message[message >= 0]] = True
     wanted, _ = _scope(attempt, first.partition, first.place, first.epoch_ns)
     wanted &= first.expected
-    observable = wanted & (seen | _reached(replayed, first))
+    observable = wanted & (seen | _reached(whole, int(attempt["reader"]), first))
     missing = np.flatnonzero(observable & ~seen)
     inside, near = _scope(attempt, *(replayed.column(name) for name in ("partition", "place", "broker_epoch_ns")))
     repeated = np.ones(len(message), bool)
@@ -154,6 +154,7 @@ def in_first_order(whole: Record, first: First, attempt: Attempt) -> Finding:
     neighbours = np.flatnonzero(line[1:] == line[:-1])
     earlier, later = message[neighbours], message[neighbours + 1]
     bad = np.flatnonzero(rank[later] < rank[earlier])
+    bad = bad[np.argsort(rank[earlier[bad]], kind="stable")]
     return Finding(
         "replay.order",
         observations=len(neighbours),
@@ -185,12 +186,11 @@ def _scope(attempt: Attempt, partition: Ids, place: Ids, epoch_ns: Ids) -> tuple
     return np.ones(len(place), bool), near
 
 
-def _reached(replayed: Delivered, first: First) -> Mask:
+def _reached(whole: Record, reader: int, first: First) -> Mask:
     """Messages that the replay must have shown by now: those up to the highest place that it read."""
     reached = np.zeros(len(first.index), bool)
-    partition, place = replayed.column("partition"), replayed.column("place")
-    for number in np.unique(partition).tolist():
-        reached |= (first.partition == number) & (first.place <= place[partition == number].max())
+    for number, reach in whole.reach(reader).items():
+        reached |= (first.partition == number) & (first.place <= reach.highest[-1])
     return reached
 
 

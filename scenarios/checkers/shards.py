@@ -2,8 +2,9 @@
 
 All of a message, and all messages of one producer and key, lie in one shard: its sends, what became of them, its
 deliveries and their settlements. So whatever is said of messages, or of the order within a key, adds up
-(``findings.added``). Each table is read once and written once to a temporary directory beside the history, which is
-removed whatever happens.
+(``findings.added``). What is said of messages that lie apart is put together in other ways (``streamed``, ``firsts``,
+``repeats``). Each table is read once and written once to a temporary directory beside the history, which is removed
+whatever happens.
 
 What stays in memory grows with the history, but slowly: one byte a send and one a delivery (their shards),
 and about 32 bytes a *batch* (its first row and its reader's times).
@@ -14,7 +15,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,30 +27,42 @@ from brokers.types import NO_PLACE
 from scenarios import history as histories
 from scenarios.checkers import numbering
 from scenarios.checkers.numbering import GAPS, Ids
-from scenarios.checkers.record import Whole
-from scenarios.history import DTYPES, SCHEMAS, Column, Columns, History, select
+from scenarios.checkers.spool import NO_SHARD, Shards, Spool
+from scenarios.checkers.whole import Reach, Whole, identities, reach, reach_of
+from scenarios.history import DTYPES, SCHEMAS, Column, Columns, History, Mark, select
 from scenarios.stamp import INTACT
 
 MESSAGES_PER_SHARD = 250_000
 _MOST_SHARDS = 255
-_NO_SHARD = 255
 _KINDS = tuple(SCHEMAS)
-_ROW_BYTES = {kind: sum(np.dtype(DTYPES[entry.type]).itemsize for entry in schema) for kind, schema in SCHEMAS.items()}
-
-Shards = npt.NDArray[np.uint8]
+_UNREAD = {"sends": "intended_ns", "deliveries": "key"}
+"""No checker reads these: shards have not got them."""
+FIELDS = {
+    kind: {entry.name: np.dtype(DTYPES[entry.type]) for entry in schema if entry.name != _UNREAD.get(kind)}
+    for kind, schema in SCHEMAS.items()
+}
+_ROW_BYTES = {kind: sum(dtype.itemsize for dtype in fields.values()) for kind, fields in FIELDS.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """A history in shards; each is a ``History`` with gaps in its numbers."""
+    """A history in shards; each a ``History`` with gaps in its numbers, and without columns that no checker reads."""
 
     count: int
     whole: Whole
     spool: Spool
+    marks: Sequence[Mark]
+    directory: Path
+    """For what else must lie on disk while the history is judged."""
+    bases: Ids
+    """By producer number, and one more, the first of its ids: messages of all producers numbered by (producer, seq)."""
 
     def __iter__(self) -> Iterator[History]:
-        for shard in range(self.count):
-            yield self.spool.read(shard)
+        return map(self.read, range(self.count))
+
+    def read(self, shard: int) -> History:
+        sends, settled, deliveries, settles = (self.spool.read(kind, shard) for kind in _KINDS)
+        return History(sends, settled, deliveries, settles, self.marks)
 
 
 @contextmanager
@@ -67,50 +80,12 @@ def cut(directory: Path, messages_per_shard: int = MESSAGES_PER_SHARD) -> Iterat
             f"judging {directory} needs {needed / 1e9:.1f} GB of disk beside it, {free / 1e9:.1f} GB are free"
         )
     with tempfile.TemporaryDirectory(prefix=".shards-", dir=directory) as where:
-        cutter = _Cutter(directory, Spool(Path(where), count, histories.marks(directory)), count)
-        yield Cut(count, cutter.cut(rows["deliveries"]), cutter.spool)
-
-
-class Spool:
-    """Rows of shards on disk, as they were appended: stretches of whole columns, one after the other."""
-
-    def __init__(self, directory: Path, count: int, marks: list[histories.Mark]) -> None:
-        self.marks = marks
-        self._directory, self._count = directory, count
-        self._stretches: dict[tuple[str, int], list[int]] = defaultdict(list)
-
-    def append(self, kind: str, columns: Columns, shards: Shards) -> None:
-        """Rows go to their shards; those of ``_NO_SHARD`` nowhere."""
-        order = np.argsort(shards, kind="stable")  # 8 bits: NumPy counts instead of sorting
-        ends = np.cumsum(np.bincount(shards, minlength=_NO_SHARD + 1))
-        ordered = [columns[name][order] for name in SCHEMAS[kind].names]
-        for shard in range(self._count):
-            first, last = int(ends[shard - 1]) if shard else 0, int(ends[shard])
-            if last > first:
-                self._stretches[kind, shard].append(last - first)
-                with self._path(kind, shard).open("ab", buffering=0) as file:
-                    file.write(b"".join([column[first:last].data for column in ordered]))
-
-    def read(self, shard: int) -> History:
-        sends, settled, deliveries, settles = (self._table(kind, shard) for kind in _KINDS)
-        return History(sends, settled, deliveries, settles, self.marks)
-
-    def _table(self, kind: str, shard: int) -> Columns:
-        counts = self._stretches.get((kind, shard), [])
-        fields = [(entry.name, np.dtype(DTYPES[entry.type])) for entry in SCHEMAS[kind]]
-        table = {name: np.empty(sum(counts), dtype) for name, dtype in fields}
-        if not counts:
-            return table
-        with self._path(kind, shard).open("rb", buffering=0) as file:
-            row = 0
-            for count in counts:
-                for name in table:
-                    file.readinto(table[name][row : row + count].data)
-                row += count
-        return table
-
-    def _path(self, kind: str, shard: int) -> Path:
-        return self._directory / f"{kind}.{shard}"
+        marks = histories.marks(directory)
+        spool = Spool(Path(where), count, FIELDS)
+        cutter = _Cutter(directory, spool, count, marks)
+        whole = cutter.cut(rows["deliveries"])
+        few = [mark for mark in marks if mark["event"] != "identities"]  # these stand in ``whole``
+        yield Cut(count, whole, spool, few, Path(where), cutter.bases)
 
 
 @dataclass(slots=True)
@@ -132,12 +107,15 @@ class _Damaged:
 
 
 class _Cutter:
-    def __init__(self, directory: Path, spool: Spool, count: int) -> None:
+    def __init__(self, directory: Path, spool: Spool, count: int, marks: Sequence[Mark] = ()) -> None:
         self.spool = spool
         self._directory, self._count = directory, count
-        marks = History({}, {}, {}, {}, spool.marks)
-        self._sent_to = {int(mark["producer"]): str(mark["channel"]) for mark in marks.events("producer")}
-        self._read_from = {int(mark["reader"]): str(mark["channel"]) for mark in marks.events("reader")}
+        said = History({}, {}, {}, {}, marks)
+        self._sent_to = {int(mark["producer"]): str(mark["channel"]) for mark in said.events("producer")}
+        self._read_from = {int(mark["reader"]): str(mark["channel"]) for mark in said.events("reader")}
+        self._identities = identities(list(said.events("identities")))
+        again = [int(mark["reader"]) for mark in said.events("attempt") if "reader" in mark]
+        self._reach: dict[int, dict[int, list[Reach]]] = {reader: defaultdict(list) for reader in again}
         self._damaged = _Damaged()
         self._last_sent_ns: dict[int, int] = {}
         self._events: dict[int, list[Ids]] = defaultdict(list)
@@ -150,7 +128,11 @@ class _Cutter:
         shards, batches, starts = self._deliveries(deliveries)
         self._settles(shards, batches, starts)
         events = {reader: np.unique(np.concatenate(parts)) for reader, parts in self._events.items()}
-        return Whole(self._last_sent_ns, events)
+        reached = {
+            reader: {number: reach(parts) for number, parts in partitions.items()}
+            for reader, partitions in self._reach.items()
+        }
+        return Whole(self._last_sent_ns, events, reached, self._identities)
 
     def _number(self) -> None:
         """Ids over all producers, so that a table of one byte a message says where it lies."""
@@ -160,11 +142,11 @@ class _Cutter:
             found[: len(counts)] += counts
             counts = found
         self._counts = np.append(counts, 0)
-        self._bases = np.cumsum(self._counts) - self._counts
-        self._owners = np.full(int(counts.sum()), _NO_SHARD, np.uint8)
+        self.bases = np.cumsum(self._counts) - self._counts
+        self._owners = np.full(int(counts.sum()), NO_SHARD, np.uint8)
 
     def _ids(self, columns: Columns) -> Ids:
-        return numbering.dense_ids(self._bases, self._counts, columns["producer"], columns["seq"])
+        return numbering.dense_ids(self.bases, self._counts, columns["producer"], columns["seq"])
 
     def _find_damaged(self) -> None:
         for part in histories.stream(self._directory, "deliveries", ["status", "reader", "partition", "place"]):
@@ -177,7 +159,7 @@ class _Cutter:
         return list(zip(channels, rows["partition"].tolist(), rows["place"].tolist(), strict=True))
 
     def _sends(self) -> None:
-        for part in histories.stream(self._directory, "sends"):
+        for part in histories.stream(self._directory, "sends", list(FIELDS["sends"])):
             ids = self._ids(part)
             if (ids < 0).any():
                 raise ValueError(GAPS)
@@ -188,7 +170,7 @@ class _Cutter:
                 last = int(part["sent_ns"][part["producer"] == producer].max())
                 self._last_sent_ns[producer] = max(last, self._last_sent_ns.get(producer, 0))
         # As many rows as ids, and every id has one: none has two.
-        if (self._owners == _NO_SHARD).any():
+        if (self._owners == NO_SHARD).any():
             raise ValueError(GAPS)
 
     def _shards_of_lines(self, producer: Column, key: Column) -> Shards:
@@ -207,7 +189,7 @@ class _Cutter:
     def _settled(self) -> None:
         for part in histories.stream(self._directory, "settled"):
             ids = self._ids(part)
-            self.spool.append("settled", part, self._owners_of(ids, _NO_SHARD))
+            self.spool.append("settled", part, self._owners_of(ids, NO_SHARD))
             rows = self._at_damaged_places(part, ids)
             for row in rows.tolist():
                 channel = self._sent_to.get(int(part["producer"][row]), "")
@@ -224,7 +206,7 @@ class _Cutter:
         batches, starts = [], []
         before = np.array([-1, -1, -1], np.int64)
         row = 0
-        for part in histories.stream(self._directory, "deliveries"):
+        for part in histories.stream(self._directory, "deliveries", list(FIELDS["deliveries"])):
             ids = self._ids(part)
             ids[part["status"] != INTACT] = -1
             ours = self._owners_of(ids, 0)
@@ -234,12 +216,13 @@ class _Cutter:
             batches.append(np.stack([part["reader"][first].astype(np.int64), part["batch"][first]]))
             starts.append(first + row)
             self._note_events(part["reader"][first], part["received_ns"][first])
+            self._note_reach(part)
             self._note_places(part, ids)
             bad = np.flatnonzero(part["status"] != INTACT)
             if len(bad):
                 late.append((row, {**select(part, bad), "row": bad}))
                 spooled = ours.copy()
-                spooled[bad] = _NO_SHARD
+                spooled[bad] = NO_SHARD
                 self.spool.append("deliveries", part, spooled)
             else:
                 self.spool.append("deliveries", part, ours)
@@ -256,6 +239,12 @@ class _Cutter:
     def _note_events(self, reader: Column, at_ns: Column) -> None:
         for number in np.unique(reader).tolist():
             self._events[number].append(np.unique(at_ns[reader == number]))
+
+    def _note_reach(self, part: Columns) -> None:
+        for reader, partitions in self._reach.items():
+            rows = np.flatnonzero(part["reader"] == reader)
+            for number, found in reach_of(select(part, rows)).items():
+                partitions[number].append(found)
 
     def _note_places(self, part: Columns, ids: Ids) -> None:
         for row in self._at_damaged_places(part, ids).tolist():
@@ -281,12 +270,18 @@ class _Cutter:
             self._note_events(part["reader"][changes], part["settled_ns"][changes])
             wanted = part["reader"].astype(np.int64) * width + part["batch"]
             wanted[part["batch"] >= width] = -1
-            at = numbering.found(codes, wanted)
+            at = _found_in_runs(codes, wanted)
             rows = starts[np.maximum(at, 0)] + part["slot"] if len(starts) else at
             known = np.flatnonzero((at >= 0) & (rows < len(shards)))
-            ours = np.full(len(at), _NO_SHARD, np.uint8)
+            ours = np.full(len(at), NO_SHARD, np.uint8)
             ours[known] = shards[rows[known]]
             self.spool.append("settles", part, ours)
+
+
+def _found_in_runs(codes: Ids, wanted: Ids) -> Ids:
+    """As ``numbering.found``: settlements of one batch mostly stand together, and are looked for once."""
+    begins = np.flatnonzero(np.append(True, wanted[1:] != wanted[:-1]))
+    return np.repeat(numbering.found(codes, wanted[begins]), np.diff(begins, append=len(wanted)))
 
 
 def _check_batches(part: Columns, begins: npt.NDArray[np.bool_], before: Ids) -> Ids:

@@ -2,43 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from scenarios.checkers import numbering
 from scenarios.checkers.record import NEVER, Delivered, Ids, Record
 from scenarios.history import Action, Column
 
 
-@dataclass(frozen=True, slots=True)
-class Pairs:
-    """Neighbouring deliveries of one message, as indices, in order of the later one."""
-
-    earlier: Ids
-    later: Ids
-
-
-def pairs(delivered: Delivered) -> Pairs:
-    """Every redelivery with the delivery before it. Only what was delivered more than once is sorted."""
-    message = delivered.message
-    known = message[message >= 0]
-    often = np.bincount(known, minlength=1) > 1
-    repeated = np.flatnonzero((message >= 0) & often[np.maximum(message, 0)])
-    order = repeated[np.argsort(message[repeated], kind="stable")]
-    same = message[order[1:]] == message[order[:-1]]
-    earlier, later = order[:-1][same], order[1:][same]
-    by_time = np.argsort(later)
-    return Pairs(earlier[by_time], later[by_time])
-
-
 def done_ns(record: Record, delivered: Delivered) -> Ids:
-    """By message: when the first acknowledgement of any of its deliveries was answered with yes; NEVER where none."""
-    answered = record.settled(delivered, Action.ACKNOWLEDGE).settled_ns
-    done = np.full(len(record.sent), NEVER, np.int64)
-    known = delivered.message >= 0
-    np.minimum.at(done, delivered.message[known], answered[known])
-    return done
+    """By message: when the first acknowledgement of any of its deliveries was answered with yes; NEVER where none.
+
+    Not to be written to.
+    """
+    if len(record.sent) not in delivered.done_ns:
+        answered = record.settled(delivered, Action.ACKNOWLEDGE).settled_ns
+        done = np.full(len(record.sent), NEVER, np.int64)
+        known = delivered.message >= 0
+        np.minimum.at(done, delivered.message[known], answered[known])
+        delivered.done_ns[len(record.sent)] = done
+    return delivered.done_ns[len(record.sent)]
 
 
 def call_began_ns(record: Record, delivered: Delivered, which: Ids) -> Ids:
@@ -61,17 +42,13 @@ def call_began_ns(record: Record, delivered: Delivered, which: Ids) -> Ids:
 
 def sent_ns(record: Record) -> Column:
     """By message: when it was handed to ``send``."""
-    history = record.history
-    numbers = numbering.of(history.sends, history.producers(channel=record.channel), gaps=record.whole is not None)
-    sent: Column = history.sends["sent_ns"][numbers.rows]
+    sent: Column = record.history.sends["sent_ns"][record.numbers.rows]
     return sent
 
 
 def settled_ns(record: Record) -> Ids:
     """By message: when its fate was learned; NEVER where it was not."""
-    history = record.history
-    numbers = numbering.of(history.sends, history.producers(channel=record.channel), gaps=record.whole is not None)
-    ids = numbers.ids(history.settled["producer"], history.settled["seq"])
+    history, ids = record.history, record.settled_ids
     settled = np.full(len(record.sent), NEVER, np.int64)
     settled[ids[ids >= 0]] = history.settled["settled_ns"][ids >= 0]
     return settled

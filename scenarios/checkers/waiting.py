@@ -12,9 +12,10 @@ import numpy as np
 
 from brokers.types import Outcome
 from scenarios.checkers import times
+from scenarios.checkers.numbering import stable_order
 from scenarios.checkers.order import lines
 from scenarios.checkers.record import MAX_OFFENDERS, Delivered, Ids, Record
-from scenarios.checkers.times import Pairs
+from scenarios.checkers.rows import Pairs
 from scenarios.verdicts import Finding
 
 
@@ -24,7 +25,7 @@ def in_order(name: str, record: Record, delivered: Delivered, producers: list[in
     delivered = delivered.known()
     open_ = times.done_ns(record, delivered)[delivered.message] >= delivered.column("received_ns")
     delivered = delivered.only(ours[delivered.message] & open_)
-    pairs = times.pairs(delivered)
+    pairs = delivered.pairs
     overtaking = _overtaking(record, delivered, pairs)
     bad = np.flatnonzero(overtaking >= 0)
     return Finding(
@@ -51,9 +52,10 @@ def _overtaking(record: Record, delivered: Delivered, pairs: Pairs) -> Ids:
     found = np.full(len(pairs.later), -1, np.int64)
     if not len(found):
         return found
-    line = lines(record, delivered.message).astype(np.int64)
+    line = lines(record, delivered.message)
     at = np.flatnonzero(np.isin(line, line[pairs.later]))
-    at = at[np.argsort(line[at], kind="stable")]
+    at = at[stable_order(line[at])]
+    line = line.astype(np.int64)
     width = len(delivered)
     codes = line[at] * width + at
     begins = np.searchsorted(codes, line[pairs.earlier] * width + _batch_ends(delivered)[pairs.earlier], side="right")

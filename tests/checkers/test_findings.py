@@ -59,6 +59,8 @@ def test_first_of_goes_by_delivery_or_by_message() -> None:
     assert [row["received_ns"] for row in findings.first_of(named)] == [1, 1, 1, 1, 2, 10]
     messages = [sent(1, 1), sent(0, 1), sent(10, 0), sent(9, 0)]
     assert findings.first_of(messages) == (sent(9, 0), sent(10, 0), sent(0, 1), sent(1, 1))
+    # What was never delivered stands before all others.
+    assert findings.first_of([rows[4], sent(7, 7), rows[3]]) == (sent(7, 7), rows[4], rows[3])
 
 
 def test_added_sorts_offenders_over_the_parts_and_adds_notes() -> None:

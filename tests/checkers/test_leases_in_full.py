@@ -272,14 +272,14 @@ def test_pairs() -> None:
         got(1, 50),
         got(-1, 60, place=-1, status=FOREIGN),
     ]
-    found = times.pairs(typed([1, 1, 1], rows).delivered)
+    found = typed([1, 1, 1], rows).delivered.pairs
     assert (found.earlier.tolist(), found.later.tolist()) == ([1, 0, 3], [3, 5, 6])
-    nothing = times.pairs(typed([1], []).delivered)
+    nothing = typed([1], []).delivered.pairs
     assert (nothing.earlier.tolist(), nothing.later.tolist()) == ([], [])
-    strays = times.pairs(typed([1], [got(-1, at, place=-1, status=FOREIGN) for at in (5, 6)]).delivered)
+    strays = typed([1], [got(-1, at, place=-1, status=FOREIGN) for at in (5, 6)]).delivered.pairs
     assert (strays.earlier.tolist(), strays.later.tolist()) == ([], [])
     many = [got(seq % 3, 10 + seq) for seq in range(60)]
-    found = times.pairs(typed([1] * 3, many).delivered)
+    found = typed([1] * 3, many).delivered.pairs
     assert (found.earlier.tolist(), found.later.tolist()) == (list(range(57)), list(range(3, 60)))
 
 

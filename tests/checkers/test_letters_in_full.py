@@ -7,6 +7,7 @@ import pytest
 from brokers.types import Outcome
 from scenarios.checkers import dead_letters, deduplication
 from scenarios.checkers.record import Record, Whole, of_channel
+from scenarios.checkers.whole import identities
 from scenarios.history import Action, History
 from scenarios.stamp import CORRUPT, FOREIGN
 from scenarios.verdicts import Finding
@@ -263,7 +264,8 @@ def test_identities_are_found_in_a_shard_too() -> None:
     whole = deduplicated([(5, 1000, 1010, 0), (6, 1020, 1030, 1), (6, 1040, 1050, 2)], [1, 2]).history
     sent = {name: column[1:] for name, column in whole.sends.items()}
     part = History(sent, whole.settled, whole.deliveries, whole.settles, whole.marks)
-    shard = of_channel(part, CHANNEL, Whole({}, {}))
+    told = Whole({}, {}, identities=identities(list(whole.events("identities"))))
+    shard = of_channel(part, CHANNEL, told)
     finding = deduplication.repeats_swallowed(shard, shard.delivered, 1e-7, drained=True)
     assert [(row["seq"], row["identity"]) for row in finding.offenders] == [(2, 6)]
 

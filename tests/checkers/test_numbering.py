@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench import synthetic
+from bench.selftest.checks import CHECKS
 from scenarios import history as histories
-from scenarios.checkers import loss, numbering, record
+from scenarios.checkers import numbering, record
 from scenarios.checkers.record import Delivered
 from tests.checkers.histories import CHANNEL, got, typed
 
@@ -37,6 +38,13 @@ def test_codes_as_wide_as_one_number_allows(spare: int) -> None:
 )
 def test_codes_on_both_sides_of_zero_and_far_below(codes: list[int], order: list[int]) -> None:
     assert numbering.stable_order(np.array(codes)).tolist() == order
+
+
+@pytest.mark.parametrize("runs", [1, 2, 3])
+def test_the_order_of_what_is_in_runs(runs: int) -> None:
+    """Two runs of a thousand are merged, three of fewer are sorted."""
+    column = np.arange(2000) // 3 % (2000 // (3 * runs))
+    assert numbering.stable_order(column).tolist() == np.argsort(column, kind="stable").tolist()
 
 
 @given(st.lists(st.integers(-3, 5)), st.lists(st.integers(0, 5)))
@@ -69,4 +77,4 @@ def test_a_synthetic_history_is_proven_drained_whatever_the_hosts_clock_says(
     whole = record.of_channel(histories.load(tmp_path), CHANNEL)
     assert whole.drained()
     # Two of each are lost, and a phantom could be one of them.
-    assert loss.lost(whole, whole.delivered, drained=True).violations == faults
+    assert CHECKS["delivery.no_loss"](whole).violations == faults

@@ -14,8 +14,8 @@ from brokers.types import Outcome
 from scenarios import history as histories
 from scenarios.checkers import loss, streamed
 from scenarios.checkers.record import Record
-from scenarios.checkers.shards import _Cutter, cut
-from scenarios.history import DTYPES, SCHEMAS, Action, History, Writer
+from scenarios.checkers.shards import FIELDS, _Cutter, cut
+from scenarios.history import SCHEMAS, Action, History, Writer
 from scenarios.stamp import CORRUPT, FOREIGN, INTACT
 from scenarios.verdicts import Finding
 from tests.checkers.histories import CHANNEL, got, sends, settle, table
@@ -76,11 +76,11 @@ def write(directory: Path, rows: dict[str, list[Row]]) -> None:
 
 def as_rows(whole: History, kind: str) -> list[tuple[int, ...]]:
     columns = getattr(whole, kind)
-    return list(zip(*(columns[name].tolist() for name in SCHEMAS[kind].names), strict=True))
+    return list(zip(*(columns[name].tolist() for name in FIELDS[kind]), strict=True))
 
 
 def named(whole: History, kind: str) -> list[Row]:
-    return [dict(zip(SCHEMAS[kind].names, row, strict=True)) for row in as_rows(whole, kind)]
+    return [dict(zip(FIELDS[kind], row, strict=True)) for row in as_rows(whole, kind)]
 
 
 def where_rows_belong(whole: History, owners: dict[tuple[int, int], int]) -> dict[str, list[int]]:
@@ -264,7 +264,7 @@ def test_an_empty_history_is_one_empty_shard(tmp_path: Path) -> None:
 
 def test_what_does_not_fit_on_the_disk_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     in_one_file(tmp_path, "sends", [{"producer": 0, "seq": seq} for seq in range(3)])
-    needed = 3 * sum(np.dtype(DTYPES[entry.type]).itemsize for entry in SCHEMAS["sends"])
+    needed = 3 * sum(dtype.itemsize for dtype in FIELDS["sends"].values())
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(0, 0, needed))
     with cut(tmp_path):

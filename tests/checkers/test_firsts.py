@@ -1,0 +1,109 @@
+"""First deliveries in order of sending, shard by shard, against sorted tuples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scenarios.checkers import firsts, order
+from scenarios.checkers.firsts import FIELDS, Firsts
+from scenarios.checkers.shards import cut
+from scenarios.checkers.spool import NO_SHARD, Spool
+from scenarios.history import Writer
+from tests.checkers.histories import CHANNEL, table, typed
+
+WHEN = ("received_ns", "reader", "batch", "slot")
+_small = st.tuples(*[st.integers(0, 2)] * 4)
+
+
+def _of(rows: list[tuple[int, ...]], names: tuple[str, ...] = WHEN) -> Firsts:
+    """What the rows do not say counts from 100 on."""
+    columns = {name: np.arange(len(rows)) + 100 for name in FIELDS}
+    for name, values in zip(names, zip(*rows, strict=True), strict=True):
+        columns[name] = np.array(values)
+    return Firsts({name: columns[name].astype(dtype) for name, dtype in FIELDS.items()})
+
+
+@given(st.lists(_small, min_size=1, max_size=9, unique=True), st.integers(0, 4))
+def test_which_came_sooner(rows: list[tuple[int, ...]], count: int) -> None:
+    these = _of(rows)
+    one = np.repeat(np.arange(len(rows)), len(rows))
+    other = np.tile(np.arange(len(rows)), len(rows))
+    expected = [rows[first] < rows[second] for first, second in zip(one.tolist(), other.tolist(), strict=True)]
+    assert these.sooner(one, other).tolist() == expected
+    some = np.arange(len(rows))[::-1][: len(rows) - 1]
+    first = some[these.first_delivered(some, count)].tolist()
+    assert first == sorted(some.tolist(), key=lambda at: rows[at])[:count]
+
+
+def test_a_message_and_its_delivery_in_words() -> None:
+    assert _of([(7, 1, 2, 3)]).describe(0) == {
+        "producer": 100,
+        "seq": 100,
+        "key": 100,
+        "received_ns": 7,
+        "reader": 1,
+        "batch": 2,
+        "slot": 3,
+        "partition": 100,
+        "place": 100,
+    }
+
+
+@pytest.mark.parametrize("per_shard", [1, 3, 100])
+def test_stretches_of_all_shards(tmp_path: Path, per_shard: int) -> None:
+    counts = {0: 4, 2: 7}
+    with Writer(tmp_path, "w", run=1) as writer:
+        sent = [{"producer": number, "seq": seq} for number, count in counts.items() for seq in range(count)]
+        writer.rows("sends", table("sends", sent))
+    messages = [(0, 0), (0, 3), (2, 0), (2, 1), (2, 2), (2, 4), (2, 6)]
+    with cut(tmp_path, per_shard) as shards:
+        kept = [
+            firsts.keep(_of(part, ("producer", "seq")), shards)
+            for part in (messages[::3], messages[1::3], messages[2::3])
+        ]
+        nothing = firsts.keep(_of([(0, 0)], ("producer", "seq")).only(np.arange(0)), shards)
+        found = list(firsts.stretches([*kept, nothing], shards))
+        assert len(found) == shards.count
+        assert all(len(part) <= -(-11 // shards.count) for part in found)
+    whole = firsts.joined(found)
+    assert list(zip(whole["producer"].tolist(), whole["seq"].tolist(), strict=True)) == messages
+    assert whole["place"].tolist() == [100, 100, 100, 101, 101, 101, 102]
+    assert {name: whole[name].dtype for name in FIELDS} == dict(FIELDS)
+
+
+@pytest.mark.parametrize(("within", "last"), [(None, [2, 4]), ("partition", [1, 2, 3, 4]), ("key", [0, 2, 3, 4])])
+def test_the_last_of_each_line(within: str | None, last: list[int]) -> None:
+    rows = [(0, 0, 5, 1), (0, 1, 6, 0), (0, 2, 6, 1), (1, 0, 5, 1), (1, 1, 6, 0)]
+    these = _of(rows, ("producer", "seq", "key", "partition"))
+    found, tail = order.along("p", these, within, several=False)
+    assert tail["place"].tolist() == [100 + at for at in last]
+    assert found.observations == len(rows) - len(last)
+
+
+def test_only_these_producers_and_what_was_acknowledged() -> None:
+    part = typed([1, 2], [])
+    assert len(order.firsts(part, part.delivered, [0])) == 0
+    assert order.several_readers(part)
+    assert part.channel == CHANNEL
+
+
+def test_named_columns_of_a_shard(tmp_path: Path) -> None:
+    fields = {"t": {"a": np.dtype(np.int64), "b": np.dtype(np.int8), "c": np.dtype(np.int32)}}
+    spool = Spool(tmp_path, 2, fields)
+    for first in (0, 10):
+        rows = {name: np.arange(first, first + 4).astype(dtype) for name, dtype in fields["t"].items()}
+        spool.append("t", rows, np.array([1, 0, NO_SHARD, 1], np.uint8))
+    assert {name: column.tolist() for name, column in spool.read("t", 1).items()} == {
+        name: [0, 3, 10, 13] for name in "abc"
+    }
+    assert {name: column.tolist() for name, column in spool.read("t", 1, ["c"]).items()} == {"c": [0, 3, 10, 13]}
+    assert {name: column.tolist() for name, column in spool.read("t", 0, ["b", "a"]).items()} == {
+        "b": [1, 11],
+        "a": [1, 11],
+    }
+    assert spool.read("t", 0)["b"].dtype == np.int8

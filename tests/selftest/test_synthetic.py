@@ -1,0 +1,35 @@
+"""What checkers are timed on holds something for each of them, and is judged in shards as it is at once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from bench import synthetic
+from bench.selftest import streams
+from bench.selftest.checks import CHECKS
+from scenarios import history
+from scenarios.checkers import record, streamed
+
+FAULTS = (
+    "delivery.no_loss",
+    "delivery.no_phantom",
+    "delivery.no_duplicate",
+    "delivery.intact",
+    "delivery.count",
+    "deduplication.applied",
+    "deduplication.only_repeats",
+    "dead_letter.complete",
+    "dead_letter.only_failed",
+    "ordering.per_key",
+)
+
+
+def test_every_checker_has_something_to_judge_and_says_of_shards_what_it_says_of_the_whole(tmp_path: Path) -> None:
+    faults = synthetic.write(tmp_path, synthetic.STRETCH, 1000, lambda share: None)
+    assert 0 <= history.rows(tmp_path, "deliveries") - synthetic.STRETCH < 2000
+    whole = record.of_channel(history.load(tmp_path), synthetic.CHANNEL)
+    expected = {name: replace(check(whole), property=name) for name, check in CHECKS.items()}
+    assert streamed.tallied(tmp_path, streams.tallies(whole.history.marks), 100_000) == expected
+    assert {name: expected[name].violations for name in FAULTS} == dict.fromkeys(FAULTS, faults)
+    assert not [name for name, finding in expected.items() if finding.not_testable or not finding.observations]
