@@ -23,6 +23,7 @@ engines: setup
 	@$(BIN)/python -m bench.engines.prepare > /dev/null
 
 # pip only brings uv, which installs the rest from the lock in seconds. Both refuse what has no matching hash.
+# All is compiled once: a run starts some fifty processes, and where PYTHONDONTWRITEBYTECODE is set each would compile anew.
 $(VENV)/.stamp: locks/main.txt locks/uv.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python >= 3.11 is needed; this is $$($(PYTHON) --version). Name another: make PYTHON=python3.12" >&2; exit 2; }
@@ -30,9 +31,10 @@ $(VENV)/.stamp: locks/main.txt locks/uv.txt pyproject.toml
 	  { echo "the venv module is missing (Debian: apt-get install python3-venv)" >&2; exit 2; }
 	@echo "installing from locks/main.txt" >&2
 	@$(BIN)/python -m pip install -qq --retries 1 --disable-pip-version-check --require-hashes -r locks/uv.txt && \
-	  VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip sync --quiet --require-hashes locks/main.txt || \
+	  VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip sync --quiet --compile-bytecode --require-hashes locks/main.txt || \
 	  { echo "the packages could not be installed (see above); the first use needs a network, once" >&2; exit 3; }
 	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m compileall -q brokers scenarios reports bench
 	@touch $@
 
 decide: engines

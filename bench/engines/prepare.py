@@ -223,12 +223,14 @@ def _environment(lock: Path, target: Path) -> None:
     if not program:
         raise EngineUnavailable("uv is missing from the environment: run `make setup` again")
     python = str(target / "bin" / "python")
+    # Compiled here, or at every start where PYTHONDONTWRITEBYTECODE is set.
+    install = [program, "pip", "install", "--quiet", "--compile-bytecode"]
     # Under a guard of its own: killed in the middle, a run leaves no download going on.
     with Guard.start(f"prepare-{os.getpid()}-{target.name}") as guard:
         log = guard.directory("log") / "uv.log"
         for command in (
             [program, "venv", "--quiet", "--python", sys.executable, str(target)],
-            [program, "pip", "install", "--quiet", "--require-hashes", "--python", python, "-r", str(lock)],
+            [*install, "--require-hashes", "--python", python, "-r", str(lock)],
         ):
             if guard.spawn(command, log_path=log).wait():
                 raise EngineUnavailable(_no_network(lock.name, tail(log, lines=2)))
