@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from brokers.types import Resolution
 from scenarios import clocks, engine_costs, journeys, lag, rates, workload
@@ -216,6 +215,8 @@ def _end_to_end(of: Journeys) -> Times:
 
 def _drift(parts: Sequence[Times]) -> str:
     """Whether latency climbs within a window, by Kendall's rank correlation of ten medians with time."""
+    from scipy import stats  # half a second that no other cell needs
+
     climbing = 0
     for part in parts:
         if len(part) < 10 * _STRETCHES:
