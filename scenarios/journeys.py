@@ -68,6 +68,20 @@ class Journeys:
         age_ns: Times = np.where(due_ns <= at_ns, at_ns - np.minimum(due_ns, at_ns), 0)
         return age_ns
 
+    def of_group(self, at: int) -> Journeys:
+        """The rows of one group, by its place among them."""
+        return self._rows(slice(at, None, self.groups), 1)
+
+    def underway(self, at_ns: Times) -> Times:
+        """At each time (ascending), the messages that were sent and not yet received; of all groups together.
+
+        Without those that the broker is not known to have taken: they wait for nobody.
+        """
+        of = self.acknowledged()
+        # Clocks of several hosts agree within their error only.
+        waiting: Times = np.maximum(_until(of.sent_ns, at_ns) - _until(of.received_ns, at_ns), 0)
+        return waiting
+
     def backlog(self, at_ns: Times) -> Times:
         """At each time (ascending), the messages that the broker had acknowledged and nobody had received.
 

@@ -1,4 +1,4 @@
-"""How many messages wait, and how long the oldest has waited, over the time of a cell.
+"""How many messages were sent and not yet received, and how long the oldest has waited, over the time of a cell.
 
 Pure. Looked at 100 times a second from the first send of a cell to the last that was heard of it, channel by
 channel: what a channel holds when its cell has done with it counts no longer. Where several groups read a channel, a
@@ -38,7 +38,7 @@ def most_means(groups: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Looks:
-    """At each time (ascending): messages that waited, and for how long the oldest of them had."""
+    """At each time (ascending): messages sent and not yet received, and for how long the oldest of them had waited."""
 
     at_ns: Times
     lag: Times
@@ -106,7 +106,7 @@ def _on_channel(history: History, channel: str) -> Looks:
     last_ns = max((int(column.max(initial=0)) for column in heard_ns), default=0)
     first_ns = int(of.sent_ns.min(initial=last_ns)) // LOOK_NS * LOOK_NS
     at_ns = np.arange(first_ns, last_ns + LOOK_NS if len(of) else first_ns, LOOK_NS, dtype=np.int64)
-    return Looks(at_ns, of.backlog(at_ns), of.backlog_age_ns(at_ns), of.groups)
+    return Looks(at_ns, of.underway(at_ns), of.backlog_age_ns(at_ns), of.groups)
 
 
 def _of_channel(history: History, channel: str) -> History:
