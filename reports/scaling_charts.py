@@ -10,7 +10,7 @@ from typing import Any
 import altair as alt
 import numpy as np
 
-from reports import palette, words
+from reports import palette, speeds, words
 from reports.chart_parts import Data, Panel, panel_title, stack
 from reports.svg import Spec
 from scenarios import scaling_law
@@ -78,6 +78,8 @@ def _series(result: RunResult, profile: str, axis: _Axis) -> Iterator[_Series]:
     for cell in result.cells:
         for metric in cell.metrics if cell.profile == profile else []:
             labels = metric.labels
+            if speeds.of_one_group(metric):
+                continue
             if metric.name == axis.metric and labels.get("mode") == axis.mode and axis.label in labels:
                 others = tuple(sorted((name, value) for name, value in labels.items() if name != axis.label))
                 found.setdefault(others, []).append((float(labels[axis.label]), metric))

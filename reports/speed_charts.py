@@ -31,7 +31,9 @@ def speeds(result: RunResult, profiles: Sequence[str]) -> Spec | None:
     rows = [
         _speed_row(speed)
         for speed in speed_rows.of_run(result, profiles)
-        if "batch" in speed.metric.labels and min(speed.metric.samples) > 0
+        if "batch" in speed.metric.labels
+        and min(speed.metric.samples) > 0
+        and not speed_rows.of_one_group(speed.metric)
     ]
     if not rows:
         return None

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from reports import words
+from scenarios import fanout
 from scenarios.results import Cell, Metric, RunResult
 from scenarios.verdicts import Grade
 
@@ -57,6 +58,11 @@ class Speed:
 
 def is_speed(metric: Metric) -> bool:
     return metric.name.endswith("_rate") and metric.unit.endswith("/s") and bool(metric.samples)
+
+
+def of_one_group(metric: Metric) -> bool:
+    """Of one group among several: pictures show what holds for all together."""
+    return metric.labels.get("group", fanout.ALL) != fanout.ALL
 
 
 def of_cell(cell: Cell) -> list[Speed]:

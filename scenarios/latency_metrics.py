@@ -8,13 +8,13 @@ too good when something stalls. What never arrived has no latency: it is counted
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from brokers.types import Resolution
-from scenarios import clocks, engine_costs, journeys, lag, rates, workload
+from scenarios import clocks, engine_costs, fanout, journeys, lag, rates, workload
 from scenarios.base import Measured
 from scenarios.history import History
 from scenarios.journeys import NEVER, Journeys, Times
@@ -107,6 +107,7 @@ def metrics(history: History) -> list[Measured]:
         if window.purpose == "backlog":
             found += _backlog(window, common, limit_ns)
     found += lag.over_time(lag.looks(history))
+    found += fanout.out_of_order(history)
     return [metric for metric in found if metric.samples]
 
 
@@ -118,7 +119,12 @@ def _at_rate(
     lasted = [window.lasts(limit_ns) for window in windows]
     note = f"lasted in {sum(lasted)} of {len(windows)} windows{_of_all(windows)}"
     received = tuple(window.received_rate() for window in windows)
-    yield Measured("goodput", "msg/s", received, labels, limited_by=limited, note=note)
+    groups = fanout.several(history)
+    in_total = {**labels, "group": fanout.ALL} if groups else labels
+    yield Measured("goodput", "msg/s", received, in_total, limited_by=limited, note=note)
+    for at, group in enumerate(groups):
+        alone = tuple(replace(window, of=window.of.of_group(at)).received_rate() for window in windows)
+        yield Measured("goodput", "msg/s", alone, {**labels, "group": group}, limited_by=limited)
     for corrected in (True, False):
         of = {**labels, "from": "due" if corrected else "sent"}
         latencies = _quantiles("end_to_end_latency", windows, of, limited, _Ends.RECEIVED)
@@ -131,7 +137,7 @@ def _at_rate(
     yield Measured(
         "consumer_lag",
         "messages",
-        tuple(float(window.of.backlog(grid).max()) for window, grid in pairs),
+        tuple(float(window.of.underway(grid).max()) for window, grid in pairs),
         labels,
         better="lower",
         note=lag.most_means(windows[0].of.groups),

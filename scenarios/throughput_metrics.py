@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from brokers.types import Resolution
-from scenarios import clocks, engine_costs, lag, rates, workload
+from scenarios import clocks, engine_costs, fanout, lag, rates, workload
 from scenarios.base import Measured
 from scenarios.history import History
 from scenarios.lag import Looks
@@ -48,6 +49,8 @@ def metrics(history: History) -> list[Measured]:
         for side in _SIDES:
             if mode in side.modes:
                 found += _speed(history, timeline, side, ours, labels)
+        if mode != "publish":
+            found += _by_group(history, ours, labels)
         busy = tuple(mark["machine_cores"] for mark in _marks(history, ours))
         found.append(Measured("machine_cpu", "cores", busy, labels, note=_SEVERAL if "hosts" in labels else _MACHINE))
         found += engine_costs.metrics(_passed(history, timeline, ours), labels)
@@ -60,6 +63,7 @@ def metrics(history: History) -> list[Measured]:
             latencies = _latency("end_to_end_latency", ours, labels, timeline.received_ns, timeline.end_to_end_ns, note)
             found += clocks.stated(latencies, clocks.error_ns(history))
             found += _waiting(looks, ours, labels)
+    found += fanout.out_of_order(history)
     return [metric for metric in found if metric.samples]
 
 
@@ -95,6 +99,7 @@ def _speed(
     # Where messages differ in size, the mean of all of them stands for those of a window.
     size = float(labels["size"]) if "size" in labels else float(history.sends["size"].mean())
     if side.name == "consume" and "groups" in labels:
+        labels = {**labels, "group": fanout.ALL}
         note = "; ".join(filter(None, [f"of all {labels['groups']} groups together", note]))
     yield _measured(f"{side.name}_rate", "msg/s", speeds, labels, "higher", limited, note)
     in_bytes = _each(windows, lambda window: size * rates.rate(times, window))
@@ -112,6 +117,13 @@ def _speed(
     resident = tuple(float(rates.resident_bytes(history, side.role, window)) for window in measured)
     yield Measured("client_resident", "B", resident, of, note="the largest load process at the end of the window")
     yield Measured("client_cpu_per_message", "us", costs, of, better="lower")
+
+
+def _by_group(history: History, windows: Sequence[Window], labels: Mapping[str, Any]) -> Iterable[Measured]:
+    """The rate of each group, where there are several."""
+    for group, readers in fanout.several(history).items():
+        speeds = _each(windows, partial(rates.rate, fanout.consumed_ns(history, readers)))
+        yield _measured("consume_rate", "msg/s", speeds, {**labels, "group": group}, "higher", "", "one of the groups")
 
 
 def _waiting(looks: Looks, windows: Sequence[Window], labels: Mapping[str, Any]) -> Iterable[Measured]:

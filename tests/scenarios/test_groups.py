@@ -83,23 +83,36 @@ def test_every_group_gets_every_message(tmp_path: Path, consumers: int) -> None:
     assert (lost.observations, lost.violations) == (3 * acknowledged(seen), 0)
     assert [finding.violations for finding in others] == [0] * 3
     assert "after a proven drain" in lost.note
-    consumed, published = of(examination, "consume_rate", mode="both"), of(examination, "publish_rate", mode="both")
+    consumed = of(examination, "consume_rate", mode="both", group="all")
+    published = of(examination, "publish_rate", mode="both")
+    each = [of(examination, "consume_rate", mode="both", group=group).samples[0] for group in seen.groups()]
+    assert sum(each) == pytest.approx(consumed.samples[0])
+    assert of(examination, "client_cpu", mode="both", role="consumer").labels["group"] == "all"
+    for group in seen.groups():
+        order = of(examination, "out_of_order", group=group)
+        assert "neighbours of one producer and key" in order.note
+        assert order.samples == (0.0,) or consumers > 1, "memory has one partition: two consumers may overtake"
     assert consumed.labels["groups"] == published.labels["groups"] == 3
     assert "of all 3 groups together" in consumed.note
     assert "groups" not in published.note
+    assert "group" not in published.labels
 
 
 def test_one_group_is_what_it_was(tmp_path: Path) -> None:
     examination, seen = run(tmp_path, throughput)
     assert list(seen.groups()) == ["brokerbench"]
-    assert all("groups" not in metric.labels for metric in examination.metrics)
+    assert not {"group", "groups"} & {label for metric in examination.metrics for label in metric.labels}
+    assert "out_of_order" not in {metric.name for metric in examination.metrics}
 
 
 def test_under_a_given_rate_each_group_keeps_up(tmp_path: Path) -> None:
     examination, seen = run(tmp_path, latency, groups=2)
     assert [finding.violations for finding in examination.findings] == [0] * 4
     assert examination.findings[0].observations == 2 * acknowledged(seen)
-    goodput = of(examination, "goodput")
+    goodput = of(examination, "goodput", group="all")
+    each = [of(examination, "goodput", group=group).samples[0] for group in seen.groups()]
+    assert sum(each) == pytest.approx(goodput.samples[0])
+    assert {of(examination, "out_of_order", group=group).samples for group in seen.groups()} == {(0.0,)}
     assert goodput.samples[0] == pytest.approx(2 * 500, rel=0.3), "what both groups received"
     assert of(examination, "sustainable_rate").samples[0] == pytest.approx(500, rel=0.3), "what was published"
     end_to_end = of(examination, "end_to_end_latency", quantile="max", **{"from": "due"})
@@ -165,6 +178,8 @@ def test_a_journey_leads_to_each_group() -> None:
     assert (latencies_ns(of, "settled_ns", corrected=True) / MS).tolist() == [2, 2, 2]
     at = np.array([4, 30, 60, 99]) * MS
     assert of.backlog(at).tolist() == [2, 3, 2, 1], "each group waits for itself"
+    assert of.underway(np.array([0, 1, 11, 99]) * MS).tolist() == [0, 2, 3, 1], "sent, whether or not acknowledged"
+    assert (of.of_group(1).received_ns[:2] / MS).tolist() == [55, 65]
     assert (of.backlog_age_ns(at) / MS).tolist() == [4, 30, 50, 79], "the oldest of any group"
     window = Paced(0, "curve", 100.0, 0, 100 * MS, 0, of.due_within(0, 20 * MS))
     assert window.lasts(60 * MS) and not window.lasts(50 * MS)

@@ -1,0 +1,49 @@
+"""Several groups on one channel: what is said of each by itself, beside what is said of all together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from brokers.types import Outcome
+from scenarios.base import Measured
+from scenarios.checkers import order, record
+from scenarios.history import Action, History
+from scenarios.rates import Times
+
+ALL = "all"
+"""The label ``group`` of a figure of all groups together, where there are several."""
+
+
+def several(history: History) -> dict[str, list[int]]:
+    """Readers of each group; none where there is only one."""
+    groups = history.groups()
+    return groups if len(groups) > 1 else {}
+
+
+def consumed_ns(history: History, readers: list[int]) -> Times:
+    """When deliveries to these readers were acknowledged, in order of time."""
+    settles = history.settles
+    fine = (settles["action"] == Action.ACKNOWLEDGE) & (settles["outcome"] == Outcome.ACKNOWLEDGED)
+    return np.sort(settles["settled_ns"][fine & np.isin(settles["reader"], readers)])
+
+
+def out_of_order(history: History) -> Iterable[Measured]:
+    """How often order per producer and key was broken in each group; nothing where messages have no key.
+
+    A figure and no verdict: what a profile promises depends on its consumers, which is what ``ordering`` varies.
+    """
+    broken = dict.fromkeys(several(history), 0)
+    if not broken or (history.sends["key"] < 0).any():
+        return
+    compared = dict(broken)
+    for channel in record.channels(history):
+        producers = history.producers(channel=channel)
+        for part in record.of_channel(history, channel).by_group():
+            found = order.per_key("ordering.per_key", part, part.delivered, producers)
+            broken[part.group] += found.violations
+            compared[part.group] += found.observations
+    for group, count in broken.items():
+        note = f"of {compared[group]:,} neighbours of one producer and key"
+        yield Measured("out_of_order", "pairs", (float(count),), {"group": group}, better="lower", note=note)
