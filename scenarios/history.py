@@ -307,11 +307,11 @@ class History:
         return [int(mark["producer"]) for mark in self.events("producer", **attributes)]
 
     def groups(self, **attributes: Any) -> dict[str, list[int]]:
-        """Readers of each group of consumers, in order of their first ``reader`` marks with these attributes."""
+        """Readers of each group of consumers with these attributes in their marks; groups in order of their first."""
         found: dict[str, list[int]] = {}
         for mark in self.events("reader", kind="consumer", **attributes):
             found.setdefault(str(mark.get("group", "")), []).append(int(mark["reader"]))
-        return found
+        return dict(sorted(found.items(), key=lambda entry: min(entry[1])))
 
     def outcomes(self) -> Column:
         """Outcome of each row of ``sends`` (int8), UNKNOWN where nothing settled it."""
