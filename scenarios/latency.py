@@ -49,7 +49,7 @@ DEFAULTS: Parameters = MappingProxyType(
         "drain_s": 30.0,
     }
 )
-OFF_AT_ZERO = frozenset({"search_steps", "confirm", "away_s"})
+OFF_AT_ZERO = frozenset({"search_steps", "confirm", "away_s", "saturate_s"})
 PROPERTIES = delivery.PROPERTIES
 
 _JOIN_S = 20.0
@@ -62,6 +62,9 @@ def alone(parameters: Parameters) -> bool:
 
 
 def run(context: Context) -> None:
+    """Raises ValueError for parameters that leave no rate to ask for."""
+    if not context.parameters["saturate_s"] and not context.parameters["rates"]:
+        raise ValueError("saturate_s: 0 needs rates: shares are of what a closed loop passes")
     with context.writer("latency") as writer:
         writer.mark(
             "latency",

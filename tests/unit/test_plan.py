@@ -120,6 +120,7 @@ def test_expansion(tmp_path: Path) -> None:
         ("search_steps", 0, 0),
         ("confirm", 0, 0),
         ("away_s", 0, 0.0),
+        ("saturate_s", 0, 0.0),
         ("rate_warmup_s", 0, 0.0),
     ],
 )
