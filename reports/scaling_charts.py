@@ -21,6 +21,8 @@ _WIDTH, _HEIGHT = 560, 150
 _FEWEST_LEVELS = 3
 """Two points are a comparison, which the picture of speeds shows."""
 _STEPS = 60
+_SI = "datum.value == 0 ? '0' : format(datum.value, '~s')"
+_BYTES = "datum.value < 1024 ? format(datum.value, 'd') + ' B' : format(datum.value / 1024, '~r') + ' KiB'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ _AXES = (
 
 @dataclass(frozen=True, slots=True)
 class _Series:
-    """All measurements of one profile along one axis, everything else being equal."""
+    """All measurements of one profile along one axis, everything else being equal; a metric for each level."""
 
     profile: str
     points: Sequence[tuple[float, Metric]]
@@ -74,7 +76,7 @@ def scaling(result: RunResult, profiles: Sequence[str]) -> Spec | None:
 
 
 def _series(result: RunResult, profile: str, axis: _Axis) -> Iterator[_Series]:
-    found: dict[tuple[tuple[str, object], ...], list[tuple[float, Metric]]] = {}
+    found: dict[tuple[tuple[str, object], ...], dict[float, Metric]] = {}
     for cell in result.cells:
         for metric in cell.metrics if cell.profile == profile else []:
             labels = metric.labels
@@ -82,10 +84,17 @@ def _series(result: RunResult, profile: str, axis: _Axis) -> Iterator[_Series]:
                 continue
             if metric.name == axis.metric and labels.get("mode") == axis.mode and axis.label in labels:
                 others = tuple(sorted((name, value) for name, value in labels.items() if name != axis.label))
-                found.setdefault(others, []).append((float(labels[axis.label]), metric))
+                points, level = found.setdefault(others, {}), float(labels[axis.label])
+                points[level] = _together(points[level], metric) if level in points else metric
     for points in found.values():
-        if len({level for level, _ in points}) >= _FEWEST_LEVELS:
-            yield _Series(profile, sorted(points, key=lambda point: point[0]))
+        if len(points) >= _FEWEST_LEVELS:
+            yield _Series(profile, sorted(points.items()))
+
+
+def _together(one: Metric, other: Metric) -> Metric:
+    """The same figure of two cells: a plan that varies several things meets itself where they cross."""
+    limited = one.limited_by or other.limited_by
+    return one.model_copy(update={"samples": [*one.samples, *other.samples], "limited_by": limited})
 
 
 def _panel(data: Data, axis: _Axis, series: Sequence[_Series], profiles: Sequence[str]) -> Panel:
@@ -99,7 +108,7 @@ def _panel(data: Data, axis: _Axis, series: Sequence[_Series], profiles: Sequenc
     x = alt.X(
         "level:Q",
         scale=alt.Scale(zero=True, nice=False) if axis.clients else alt.Scale(type="log", base=2, nice=False),
-        axis=alt.Axis(title=axis.label, values=levels, format="~s" if axis.label == "size" else "d", grid=False),
+        axis=alt.Axis(title=axis.label, values=levels, labelExpr=_BYTES if axis.label == "size" else _SI, grid=False),
     )
     base = alt.Chart(data.add([row for entry in series for row in _rows(entry)])).encode(
         x=x,
@@ -111,7 +120,7 @@ def _panel(data: Data, axis: _Axis, series: Sequence[_Series], profiles: Sequenc
             alt.Tooltip("repeats:Q"),
         ],
     )
-    y = alt.Y("median:Q", axis=alt.Axis(title="msg/s", format="~s", tickCount=5), scale=alt.Scale(zero=True))
+    y = alt.Y("median:Q", axis=alt.Axis(title="msg/s", labelExpr=_SI, tickCount=5), scale=alt.Scale(zero=True))
     bar = base.mark_rule(strokeWidth=2, opacity=0.45).encode(y="low:Q", y2="high:Q")
     dot = base.transform_filter("!datum.limited").mark_point(filled=True, size=45, opacity=1).encode(y=y)
     ring = base.transform_filter("datum.limited").mark_point(fill=palette.PAPER, size=45, opacity=1).encode(y=y)

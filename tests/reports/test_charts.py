@@ -7,7 +7,7 @@ import pytest
 
 from brokers.declarations import PROPERTIES
 from reports import charts, facts, palette, svg
-from scenarios.results import Metric
+from scenarios.results import Cell, Metric
 from tests.reports import sample
 
 
@@ -104,6 +104,26 @@ def test_scaling_is_drawn_with_the_law_that_was_fitted() -> None:
     assert "contention 0.20 (0.20 to 0.20), coherency 0.050" in panel["title"]["subtitle"][0]
     assert "most at 4.0" in panel["title"]["subtitle"][0]
     assert "scaling" not in charts.of_run(sample.with_cells("r", cells[:2]))
+
+
+def test_what_several_cells_measured_alike_is_one_point() -> None:
+    plain = sample.cell("kafka", "throughput")
+
+    def cell(number: int, partitions: int, samples: list[float], limited_by: str = "") -> Cell:
+        labels = {"mode": "both", "batch": 100, "partitions": partitions}
+        metric = Metric(
+            name="consume_rate", unit="msg/s", samples=samples, labels=labels, limited_by=limited_by, grade=plain.grade
+        )
+        return plain.model_copy(update={"id": f"kafka.throughput.{number}", "metrics": [metric]})
+
+    cells = [cell(1, 1, [10.0]), cell(2, 6, [30.0, 40.0]), cell(3, 3, [20.0]), cell(4, 6, [50.0], "generator")]
+    (points,) = charts.of_run(sample.with_cells("r", cells))["scaling"]["datasets"].values()
+    assert [(row["level"], row["median"], row["repeats"]) for row in points] == [
+        (1, 10.0, 1),
+        (3, 20.0, 1),
+        (6, 40.0, 3),
+    ]
+    assert [row["limited"] for row in points] == [False, False, True]
 
 
 def test_every_outcome_has_a_sign_of_its_own() -> None:
