@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import shutil
 import signal
+import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -41,5 +41,6 @@ def _end_with_parent(directory: str) -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
-        shutil.rmtree(directory, ignore_errors=True)
+        # Another thread of this process may be writing there: what removes it waits for the end of all of them.
+        subprocess.Popen(["/bin/sh", "-c", 'read _; rm -rf "$0"', directory], stdin=subprocess.PIPE)
         os._exit(1)
