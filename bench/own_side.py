@@ -69,28 +69,30 @@ class Verified:
     again: int
 
 
+def arguments(directory: Path, body: str, wanted: Load) -> dict[str, Any]:
+    """Of ``load_bodies.produce`` or ``consume``, which also name its part of the history in ``directory``."""
+    return {
+        "history": str(directory),
+        "name": body,
+        "run": RUN,
+        "seed": SEED,
+        "payloads": PayloadSpec(wanted.size),
+        "keys": KeySpec(KEYS),
+        "acknowledge_every": wanted.acknowledge_every,
+        "settings": ProducerSettings(),
+    }
+
+
 class OwnSide:
     """One producer and one consumer process."""
 
     def __init__(self, load: Processes, profile: str, endpoint: Endpoint, directory: Path, wanted: Load) -> None:
-        self._directory, self._wanted = directory, wanted
+        self._wanted = wanted
         self._windows, self._numbers = count(), count()
         self._producer, self._consumer = (
-            load.start(f"scenarios.load_bodies:{body}", profile, endpoint, self._arguments(body))
+            load.start(f"scenarios.load_bodies:{body}", profile, endpoint, arguments(directory, body, wanted))
             for body in ("produce", "consume")
         )
-
-    def _arguments(self, name: str) -> dict[str, Any]:
-        return {
-            "history": str(self._directory),
-            "name": name,
-            "run": RUN,
-            "seed": SEED,
-            "payloads": PayloadSpec(self._wanted.size),
-            "keys": KeySpec(KEYS),
-            "acknowledge_every": self._wanted.acknowledge_every,
-            "settings": ProducerSettings(),
-        }
 
     def describe(self, work: str) -> str:
         wanted = self._wanted

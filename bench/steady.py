@@ -26,16 +26,15 @@ from bench.engines.base import EngineChoice
 from bench.engines.start import channel_prefix, start_engines
 from bench.errors import BadInput, BenchError, CheckFailed
 from bench.guard import Guard
-from bench.own_side import Verified
+from bench.own_side import Load, Verified
 from bench.workers import Handle, Processes
 from brokers import registry
-from brokers.types import ChannelSpec, Endpoint, ProducerSettings, Retention
+from brokers.types import ChannelSpec, Endpoint, Retention
 from scenarios import history
-from scenarios.keys import KeySpec
 from scenarios.load_bodies import Close, Consume, OpenConsumer, OpenProducer, Publish
-from scenarios.payloads import PayloadSpec
 
-SIZE, BATCH, IN_FLIGHT, PARTITIONS = 1024, 1000, 10_000, 3
+LOAD = Load(size=1024, batch=1000, in_flight=10_000)
+PARTITIONS = 3
 WINDOW_S, WARMUP_S, MINUTE_S = 3.0, 60.0, 60.0
 BOUNDS = {
     # Segments end the granularity of removal: a bound of one segment would remove what is being written.
@@ -82,15 +81,9 @@ class Steady:
     memory: Sequence[Memory]
     verified: Verified
 
-    @property
-    def complete(self) -> bool:
-        """Every message acknowledged, received once and intact."""
-        found = self.verified
-        return found.sent == found.acknowledged == found.received == found.intact and not found.again
 
-
-def measure(profile: str, messages: int, scratch: Path | None = None) -> Steady:
-    """Raises BadInput (no room on the disk, unknown profile), EngineUnavailable, CheckFailed."""
+def measure(profile: str, messages: int) -> Steady:
+    """Raises BadInput (no room on the disk, unknown profile), EngineUnavailable, CheckFailed (lost, or too short)."""
     if profile not in BOUNDS:
         raise BadInput(f"--profile {profile}: a bound by size is known for {', '.join(BOUNDS)}")
     with Guard.start(store.new_run_id(datetime.now(UTC))) as guard:
@@ -110,7 +103,14 @@ def measure(profile: str, messages: int, scratch: Path | None = None) -> Steady:
         written = sum(path.stat().st_size for path in (directory / "history").iterdir())
         checked = own_side.verified(directory / "history")
         marks = history.marks(directory / "history")
+    _require_all(checked)
     return Steady(profile, version, messages, seconds, written, memory(marks), checked)
+
+
+def _require_all(found: Verified) -> None:
+    """Every message acknowledged, received once and intact: of a run that loses some, memory says nothing."""
+    if not found.sent == found.acknowledged == found.received == found.intact or found.again:
+        raise CheckFailed(f"not every message came once and intact: {_counts(found)}")
 
 
 def memory(marks: Sequence[history.Mark]) -> list[Memory]:
@@ -132,7 +132,7 @@ def memory(marks: Sequence[history.Mark]) -> list[Memory]:
 
 def _require_room(directory: Path, profile: str, messages: int) -> None:
     bound = BOUNDS[profile]
-    kept = bound.max_bytes or SIZE * (bound.max_messages or 0)
+    kept = bound.max_bytes or LOAD.size * (bound.max_messages or 0)
     # An append-only file is written anew beside the old one.
     needed = 3 * kept + _HISTORY_BYTES * messages
     free = shutil.disk_usage(directory).free
@@ -147,10 +147,10 @@ def _load(profile: str, endpoint: Endpoint, channel: str, directory: Path, messa
     broker.create_channel(ChannelSpec(channel, partitions=PARTITIONS, retention=BOUNDS[profile]))
     with Processes() as load:
         producer, consumer = (
-            load.start(f"scenarios.load_bodies:{body}", profile, endpoint, _arguments(directory, body))
+            load.start(f"scenarios.load_bodies:{body}", profile, endpoint, own_side.arguments(directory, body, LOAD))
             for body in ("produce", "consume")
         )
-        _ask(producer, OpenProducer(channel, 0, BATCH, IN_FLIGHT))
+        _ask(producer, OpenProducer(channel, 0, LOAD.batch, LOAD.in_flight))
         _ask(consumer, OpenConsumer(channel, 1))
         sent = received = 0
         began_s = time.monotonic()
@@ -158,15 +158,15 @@ def _load(profile: str, endpoint: Endpoint, channel: str, directory: Path, messa
             now_ns = time.monotonic_ns()
             end_ns = now_ns + int(WINDOW_S * 1e9)
             if sent < messages:
-                producer.order(Publish(window, BATCH, now_ns, end_ns))
+                producer.order(Publish(window, LOAD.batch, now_ns, end_ns))
             if window:  # after the first there is a backlog: it fills what a client fetches ahead, once and for all
-                received += _ask(consumer, Consume(window, BATCH, now_ns, end_ns, None, _PATIENCE_S))[0]
+                received += _ask(consumer, Consume(window, LOAD.batch, now_ns, end_ns, None, _PATIENCE_S))[0]
             if sent < messages:
                 sent = producer.report(_SLACK_S)
             behind = sent - received
             if not window or behind > _MOST_BEHIND or (sent >= messages and behind):
                 now_ns = time.monotonic_ns()
-                order = Consume(window, BATCH, now_ns, now_ns + _FOR_EVER_NS, behind, _PATIENCE_S)
+                order = Consume(window, LOAD.batch, now_ns, now_ns + _FOR_EVER_NS, behind, _PATIENCE_S)
                 received += _ask(consumer, order, 600.0)[0]
                 if received < sent:
                     break  # what is missing is found in the history
@@ -178,19 +178,6 @@ def _load(profile: str, endpoint: Endpoint, channel: str, directory: Path, messa
             process.wait(_SLACK_S)
     broker.delete_channel(channel)
     broker.close()
-
-
-def _arguments(directory: Path, name: str) -> dict[str, object]:
-    return {
-        "history": str(directory),
-        "name": name,
-        "run": own_side.RUN,
-        "seed": own_side.SEED,
-        "payloads": PayloadSpec(SIZE),
-        "keys": KeySpec(own_side.KEYS),
-        "acknowledge_every": 1,
-        "settings": ProducerSettings(),
-    }
 
 
 def _ask(process: Handle, order: object, seconds: float = 0.0) -> tuple[int, bool]:
@@ -215,12 +202,18 @@ def text(found: Steady) -> str:
     checked = found.verified
     return "\n".join(
         [
-            f"{found.profile} {found.version}: {checked.received:,} messages of {SIZE} bytes in {found.seconds:,.0f} s "
-            f"({checked.received / found.seconds:,.0f} a second)",
+            f"{found.profile} {found.version}: {checked.received:,} messages of {LOAD.size} bytes "
+            f"in {found.seconds:,.0f} s ({checked.received / found.seconds:,.0f} a second)",
             *rows,
-            f"verified: {checked.sent:,} sent, {checked.acknowledged:,} acknowledged, {checked.received:,} received, "
-            f"{checked.intact:,} intact, {checked.again:,} again; history {found.history_bytes / 1e9:.2f} GB",
+            f"verified: {_counts(checked)}; history {found.history_bytes / 1e9:.2f} GB",
         ]
+    )
+
+
+def _counts(found: Verified) -> str:
+    return (
+        f"{found.sent:,} sent, {found.acknowledged:,} acknowledged, {found.received:,} received, "
+        f"{found.intact:,} intact, {found.again:,} again"
     )
 
 
@@ -237,12 +230,8 @@ def main() -> int:
         return error.exit_code
     print(file=sys.stderr)
     rows = [{**asdict(memory), "ratio": memory.ratio, "flat": memory.flat} for memory in found.memory]
-    print(
-        json.dumps({**asdict(found), "memory": rows, "complete": found.complete}, indent=2)
-        if given.json
-        else text(found)
-    )
-    return int(not (found.complete and all(memory.flat for memory in found.memory)))
+    print(json.dumps({**asdict(found), "memory": rows}, indent=2) if given.json else text(found))
+    return int(not all(memory.flat for memory in found.memory))
 
 
 if __name__ == "__main__":

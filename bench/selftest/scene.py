@@ -1,7 +1,8 @@
 """Where an experiment without engine takes place: a faulty reference broker, a history, and a clock that jumps.
 
 Nobody waits for leases or limits to end. The broker's clock jumps, and every time that was recorded after a jump is
-moved by as much before anybody reads it. All must be done by one thread.
+moved by as much before anybody reads it. Between jumps it is slow: how long a machine takes to play a story must not
+matter. All must be done by one thread.
 """
 
 from __future__ import annotations
@@ -17,21 +18,26 @@ import numpy as np
 from brokers.faulty import Fault, FaultName, Faulty, Offender
 from brokers.memory import Memory, Space, steady_epoch_ns
 from scenarios import history
-from scenarios.history import Columns, History, Mark, Writer
+from scenarios.history import Column, Columns, History, Mark, Writer
 
 CHANNEL = "c"
 RUN = 1
 
 
+_SLOWER = 100
+"""Of two records that follow on each other the later one is later still."""
+
+
 class Clock:
-    """Epoch time of the broker: that of this host, and its jumps."""
+    """Epoch time of the broker: that of this host, slowed down, and its jumps."""
 
     def __init__(self) -> None:
+        self._begin_ns, self._begin_epoch_ns = time.monotonic_ns(), steady_epoch_ns()
         self._at_ns: list[int] = []
         self._by_ns: list[int] = [0]
 
     def __call__(self) -> int:
-        return steady_epoch_ns() + self._by_ns[-1]
+        return self._begin_epoch_ns + (time.monotonic_ns() - self._begin_ns) // _SLOWER + self._by_ns[-1]
 
     def jump(self, seconds: float) -> None:
         self._at_ns.append(time.monotonic_ns())
@@ -39,25 +45,21 @@ class Clock:
 
     def moved(self, part: History) -> History:
         """The same history, with this host's times as they were told."""
-        if not self._at_ns:
-            return part
         moved = self._columns
         marks = [self._mark(mark) for mark in part.marks]
         return History(moved(part.sends), moved(part.settled), moved(part.deliveries), moved(part.settles), marks)
 
     def _columns(self, table: Columns) -> Columns:
-        at, by = np.array(self._at_ns), np.array(self._by_ns)
-        return {
-            name: column + by[np.searchsorted(at, column, side="right")] if _is_told(name) else column
-            for name, column in table.items()
-        }
+        return {name: self._told(column) if _is_told(name) else column for name, column in table.items()}
 
     def _mark(self, mark: Mark) -> Mark:
-        at = np.array(self._at_ns)
-        return {
-            name: value + self._by_ns[int(np.searchsorted(at, value, side="right"))] if _is_told(name) else value
-            for name, value in mark.items()
-        }
+        return {name: int(self._told(np.array(value))) if _is_told(name) else value for name, value in mark.items()}
+
+    def _told(self, times_ns: Column) -> Column:
+        """This host's times as the broker's clock went."""
+        jumped = np.array(self._by_ns)[np.searchsorted(np.array(self._at_ns, np.int64), times_ns, side="right")]
+        told: Column = self._begin_ns + (times_ns - self._begin_ns) // _SLOWER + jumped
+        return told
 
 
 def _is_told(name: str) -> bool:

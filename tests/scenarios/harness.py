@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from brokers import registry
 from brokers.faulty import Fault, Faulty
 from brokers.memory import Memory, Space
 from brokers.protocols import Broker
 from brokers.types import Endpoint
 from scenarios import history
-from scenarios.base import Context, Examination, LoadProcess, Measured
+from scenarios.base import Context, Examination, Load, LoadProcess, Measured
 from scenarios.verdicts import Finding
 
 
@@ -29,6 +30,41 @@ def memory() -> Callable[[], Broker]:
 def faulty(*faults: Fault) -> Callable[[], Broker]:
     broker = Faulty(Memory(Space()), faults)
     return broker.again
+
+
+def loaded(scenario: Any, directory: Path, load: Load, profile: str = "memory", **parameters: Any) -> Context:
+    """Of a scenario that starts load processes, on a broker of this process that nobody else uses."""
+    endpoint = Endpoint(profile, f"{profile}://{directory}")
+    broker = registry.connect(profile, endpoint)
+    return Context(
+        profile=profile,
+        parameters={**scenario.DEFAULTS, "keys": 50, **parameters},
+        seed=11,
+        run=77,
+        broker=broker,
+        declaration=broker.declaration(),
+        endpoint=endpoint,
+        connect=lambda: registry.connect(profile, endpoint),
+        channel_prefix="load-",
+        history_directory=directory / "history",
+        load=load,
+        progress=lambda share, doing: None,
+    )
+
+
+def every(metrics: Iterable[Measured], name: str, **labels: object) -> list[Measured]:
+    """Those of that name that have these labels."""
+    return [
+        metric
+        for metric in metrics
+        if metric.name == name and all(metric.labels.get(key) == value for key, value in labels.items())
+    ]
+
+
+def of(examination: Examination, name: str, **labels: object) -> Measured:
+    """The only one."""
+    (found,) = every(examination.metrics, name, **labels)
+    return found
 
 
 def run(

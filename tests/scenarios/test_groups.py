@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 from bench.workers import Processes
-from brokers import registry
 from brokers.errors import Unsupported
-from brokers.types import Endpoint, Outcome
+from brokers.types import Outcome
 from scenarios import history, journeys, latency, omb_result, plan, throughput
-from scenarios.base import Context, Examination, Measured
+from scenarios.base import Examination
 from scenarios.history import History
 from scenarios.latency_metrics import Paced, latencies_ns
 from scenarios.omb_result import About
 from scenarios.stamp import INTACT
+from tests.scenarios.harness import loaded, of
 
 MS = 1_000_000
 QUICK = {
@@ -37,36 +37,10 @@ QUICK = {
 
 
 def run(directory: Path, scenario: Any, profile: str = "memory", **parameters: Any) -> tuple[Examination, History]:
-    endpoint = Endpoint(profile, f"{profile}://groups-{directory.name}")
-    broker = registry.connect(profile, endpoint)
     with Processes() as load:
-        scenario.run(
-            Context(
-                profile=profile,
-                parameters={**scenario.DEFAULTS, **QUICK[scenario], "keys": 50, **parameters},
-                seed=11,
-                run=77,
-                broker=broker,
-                declaration=broker.declaration(),
-                endpoint=endpoint,
-                connect=lambda: registry.connect(profile, endpoint),
-                channel_prefix="gr-",
-                history_directory=directory / "history",
-                load=load,
-                progress=lambda share, doing: None,
-            )
-        )
+        scenario.run(loaded(scenario, directory, load, profile, **{**QUICK[scenario], **parameters}))
     seen = history.load(directory / "history")
     return scenario.examine(seen), seen
-
-
-def of(examination: Examination, name: str, **labels: object) -> Measured:
-    (found,) = (
-        metric
-        for metric in examination.metrics
-        if metric.name == name and all(metric.labels.get(key) == value for key, value in labels.items())
-    )
-    return found
 
 
 def acknowledged(seen: History) -> int:

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from bench.workers import Processes
-from brokers import registry
-from brokers.types import Endpoint, Outcome
+from brokers.types import Outcome
 from scenarios import history, journeys, latency, latency_metrics
-from scenarios.base import Context, Measured
+from scenarios.base import Context
 from scenarios.history import History
 from scenarios.journeys import NEVER, Journeys
 from scenarios.latency_metrics import Paced
 from scenarios.stamp import INTACT
+from tests.scenarios.harness import every, loaded
 
 MS = 1_000_000
 S = 1_000_000_000
@@ -99,32 +99,11 @@ def test_a_rate_lasts_when_the_limit_is_kept(rows: list[tuple[Any, Any, Any, Any
     assert window(of).lasts(50 * MS) is lasts
 
 
+QUICK = {"window_s": 0.4, "saturate_s": 0.2, "warmup_s": 0.1, "ceiling_s": 0.05, "away_s": 0.3}
+
+
 def context(directory: Path, load: Processes, **parameters: Any) -> Context:
-    endpoint = Endpoint("memory", f"memory://latency-{directory.name}")
-    broker = registry.connect("memory", endpoint)
-    quick = {"window_s": 0.4, "saturate_s": 0.2, "warmup_s": 0.1, "ceiling_s": 0.05, "away_s": 0.3, "keys": 50}
-    return Context(
-        profile="memory",
-        parameters={**latency.DEFAULTS, **quick, **parameters},
-        seed=11,
-        run=77,
-        broker=broker,
-        declaration=broker.declaration(),
-        endpoint=endpoint,
-        connect=lambda: registry.connect("memory", endpoint),
-        channel_prefix="lt-",
-        history_directory=directory / "history",
-        load=load,
-        progress=lambda share, doing: None,
-    )
-
-
-def of(metrics: list[Measured], name: str, **labels: object) -> list[Measured]:
-    return [
-        metric
-        for metric in metrics
-        if metric.name == name and all(metric.labels.get(key) == value for key, value in labels.items())
-    ]
+    return loaded(latency, directory, load, **{**QUICK, **parameters})
 
 
 def test_a_whole_run(tmp_path: Path) -> None:
@@ -134,19 +113,19 @@ def test_a_whole_run(tmp_path: Path) -> None:
     examination = latency.examine(seen)
     assert [finding.violations for finding in examination.findings] == [0, 0, 0, 0]
     metrics = list(examination.metrics)
-    assert {metric.labels["rate"] for metric in of(metrics, "goodput")} == {200, 2000}
+    assert {metric.labels["rate"] for metric in every(metrics, "goodput")} == {200, 2000}
     for name in ("end_to_end_latency", "publish_latency"):
-        (due,) = of(metrics, name, rate=200, quantile="max", **{"from": "due"})
-        (sent,) = of(metrics, name, rate=200, quantile="max", **{"from": "sent"})
+        (due,) = every(metrics, name, rate=200, quantile="max", **{"from": "due"})
+        (sent,) = every(metrics, name, rate=200, quantile="max", **{"from": "sent"})
         assert due.samples[0] >= sent.samples[0] > 0
-    assert not of(metrics, "end_to_end_latency", rate=200, quantile="p99.99"), "80 messages cannot show 1 in 10,000"
-    (lag,) = of(metrics, "schedule_lag", rate=2000, quantile="p50")
+    assert not every(metrics, "end_to_end_latency", rate=200, quantile="p99.99"), "80 messages cannot show 1 in 10,000"
+    (lag,) = every(metrics, "schedule_lag", rate=2000, quantile="p50")
     assert lag.samples[0] >= 0
-    (sustained,) = of(metrics, "sustainable_rate")
+    (sustained,) = every(metrics, "sustainable_rate")
     assert "no higher rate failed" in sustained.note
-    (waited,) = of(metrics, "backlog_taken")
+    (waited,) = every(metrics, "backlog_taken")
     assert waited.samples[0] == pytest.approx(0.3 * 1000, rel=0.3)
-    assert of(metrics, "catch_up_time")[0].samples[0] < 0.9
+    assert every(metrics, "catch_up_time")[0].samples[0] < 0.9
 
 
 def test_without_a_closed_loop_rates_must_be_given(tmp_path: Path) -> None:

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from bench.workers import Processes
-from brokers import registry
-from brokers.types import Endpoint, Outcome
+from brokers.types import Outcome
 from scenarios import history, rates, throughput
-from scenarios.base import Context, Examination, Measured
+from scenarios.base import Context, Examination
 from scenarios.history import Action, History
 from scenarios.rates import Window
 from scenarios.stamp import INTACT
+from tests.scenarios.harness import loaded, of
 
 S = 1_000_000_000
 
@@ -137,31 +137,11 @@ def test_the_generator_is_blamed_when_busy_or_near_its_ceiling() -> None:
     assert rates.limited_by([100.0], [idle], 0.0) == ""
 
 
+QUICK: Mapping[str, Any] = {"window_s": 0.2, "warmup_s": 0.05, "repeats": 2, "batches": [10, 100], "ceiling_s": 0.05}
+
+
 def context(directory: Path, profile: str, load: Processes, **parameters: Any) -> Context:
-    endpoint = Endpoint(profile, f"{profile}://{directory}")
-    broker = registry.connect(profile, endpoint)
-    quick: Mapping[str, Any] = {
-        "window_s": 0.2,
-        "warmup_s": 0.05,
-        "repeats": 2,
-        "batches": [10, 100],
-        "ceiling_s": 0.05,
-        "keys": 50,
-    }
-    return Context(
-        profile=profile,
-        parameters={**throughput.DEFAULTS, **quick, **parameters},
-        seed=11,
-        run=77,
-        broker=broker,
-        declaration=broker.declaration(),
-        endpoint=endpoint,
-        connect=lambda: registry.connect(profile, endpoint),
-        channel_prefix="tp-",
-        history_directory=directory / "history",
-        load=load,
-        progress=lambda share, doing: None,
-    )
+    return loaded(throughput, directory, load, profile, **{**QUICK, **parameters})
 
 
 def run(directory: Path, profile: str, **parameters: Any) -> Examination:
@@ -171,19 +151,10 @@ def run(directory: Path, profile: str, **parameters: Any) -> Examination:
     return throughput.examine(history.load(directory / "history"))
 
 
-def of(examination: Examination, name: str, **labels: object) -> Measured:
-    (found,) = (
-        metric
-        for metric in examination.metrics
-        if metric.name == name and all(metric.labels.get(key) == value for key, value in labels.items())
-    )
-    return found
-
-
-@pytest.mark.parametrize("profile", ["memory", "noop"])
-def test_a_whole_run(tmp_path: Path, profile: str) -> None:
+@pytest.mark.parametrize(("profile", "window_s"), [("memory", 0.5), ("noop", 0.1)])
+def test_a_whole_run(tmp_path: Path, profile: str, window_s: float) -> None:
     # Short windows: noop keeps 262,144 messages at most, and takes a million a second.
-    examination = run(tmp_path, profile, window_s=0.1)
+    examination = run(tmp_path, profile, window_s=window_s)
     assert tuple(finding.property for finding in examination.findings) == throughput.PROPERTIES
     for finding in examination.findings:
         assert finding.observations > 1000
@@ -193,7 +164,7 @@ def test_a_whole_run(tmp_path: Path, profile: str) -> None:
         for mode, name in (("publish", "publish_rate"), ("both", "publish_rate"), ("consume", "consume_rate")):
             measured = of(examination, name, mode=mode, batch=batch)
             assert len(measured.samples) == 2
-            assert min(measured.samples) > 0
+            assert min(measured.samples) > 100
             assert of(examination, "noop_ceiling", mode=mode, batch=batch, of=name).samples[0] > 1000
         latency = of(examination, "end_to_end_latency", batch=batch, quantile="p50")
         assert 0 < latency.samples[0] < 1000
