@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import repeat
+from operator import add
 from typing import TypeVar
 
 import numpy as np
@@ -41,6 +42,8 @@ STAMP = np.dtype(
         ("checksum", "<u8"),
     ]
 )
+_PLAIN = f"V{SIZE}"
+"""A stamp as bytes: ``tolist`` makes them all at once."""
 
 INTACT, CORRUPT, FOREIGN = 0, 1, 2
 """Status of a verified payload: as sent; altered; not stamped by this run (its fields mean nothing)."""
@@ -56,7 +59,8 @@ def _multipliers(words: int) -> npt.NDArray[np.uint64]:
 def _checksums(words: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     """Checksums of payloads given as a matrix (messages, words) whose checksum word is counted as zero."""
     factors = _multipliers(words.shape[1])
-    total: npt.NDArray[np.uint64] = words @ factors  # modular: unsigned overflow wraps
+    # Modular: unsigned overflow wraps. ``words @ factors``, for which there is no BLAS, takes half as long again.
+    total: npt.NDArray[np.uint64] = np.einsum("ij,j->i", words, factors)
     sums: npt.NDArray[np.uint64] = total - words[:, _CHECKSUM_WORD] * factors[_CHECKSUM_WORD]
     return sums
 
@@ -117,12 +121,8 @@ class Stamper:
             body_sums[first : first + count] + head.view(np.uint64).reshape(count, _WORDS) @ self._factors
         )
         head["checksum"] = sums
-        heads = head.tobytes()
-        payloads = [
-            heads[at : at + SIZE] + body
-            for at, body in zip(range(0, count * SIZE, SIZE), bodies[first : first + count], strict=True)
-        ]
-        return payloads, sums
+        heads: list[bytes] = head.view(_PLAIN).tolist()
+        return list(map(add, heads, bodies[first : first + count])), sums
 
 
 @dataclass(frozen=True, slots=True)
