@@ -10,6 +10,7 @@ older ``Received`` objects are void from there on.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Self
 
@@ -36,7 +37,7 @@ from brokers.kafka_declarations import KAFKA
 from brokers.kafka_producer import KafkaProducer
 from brokers.kafka_progress import PartitionProgress
 from brokers.kafka_reader import KafkaReader, columns, take
-from brokers.kafka_settling import Fates
+from brokers.kafka_settling import Fates, by_partition
 from brokers.types import (
     ChannelSpec,
     ConsumerSettings,
@@ -100,9 +101,9 @@ class KafkaConsumer:
             if self._blocked(wait_s):
                 return Received.empty(time.monotonic_ns())
             received = columns(take(client, max_messages, wait_s), handle={})
-            for partition in np.unique(received.partitions).tolist():
+            for partition, rows in by_partition(received.partitions):
                 progress = self._progress.setdefault(partition, PartitionProgress())
-                progress.delivered(received.places[received.partitions == partition])
+                progress.delivered(received.places[rows])
                 received.handle[partition] = (progress, progress.epoch)
             return received
 
@@ -110,30 +111,49 @@ class KafkaConsumer:
         with self._alone:
             client = self._open()
             fates = Fates(received, indices)
-            if self._blocked(REQUEST_TIMEOUT_S):
-                return fates.settlements()
-            commits: dict[int, IntColumn] = {}
+            self._acknowledge(client, [(fates, received)])
+            return fates.settlements()
+
+    def acknowledge_all(self, batches: Sequence[Received]) -> list[Settlements]:
+        """All of them with one commit."""
+        with self._alone:
+            client = self._open()
+            asked = [(Fates(received, None), received) for received in batches]
+            self._acknowledge(client, asked)
+            return [fates.settlements() for fates, _ in asked]
+
+    def _acknowledge(self, client: Client, asked: Sequence[tuple[Fates, Received]]) -> None:
+        if self._blocked(REQUEST_TIMEOUT_S):
+            return
+        parts: dict[int, list[tuple[Fates, IntColumn]]] = {}
+        for fates, received in asked:
             for partition, progress, which in self._settleable(fates, received):
                 done = fates.places[which] < progress.acknowledged_to
-                fates.tell(which[done], Outcome.ACKNOWLEDGED)
-                which = which[~done]
-                if not len(which):
-                    continue
-                if not progress.covers_no_gap(np.sort(fates.places[which])):
-                    raise Unsupported(
-                        "acknowledge",
-                        f"committing up to {fates.places[which].max()} on partition {partition} would cover "
-                        "earlier deliveries that are not acknowledged",
-                    )
-                commits[partition] = which
-            for partition, error in self._commit(client, fates, commits).items():
-                which = commits[partition]
+                if done.any():
+                    fates.tell(which[done], Outcome.ACKNOWLEDGED)
+                    which = which[~done]
+                if len(which):
+                    parts.setdefault(partition, []).append((fates, which))
+        commits = {
+            partition: np.sort(np.concatenate([fates.places[which] for fates, which in theirs]))
+            for partition, theirs in parts.items()
+        }
+        for partition, places in commits.items():
+            if not self._progress[partition].covers_no_gap(places):
+                raise Unsupported(
+                    "acknowledge",
+                    f"committing up to {places[-1]} on partition {partition} would cover "
+                    "earlier deliveries that are not acknowledged",
+                )
+        ends = {partition: int(places[-1]) + 1 for partition, places in commits.items()}
+        for partition, error in self._commit(client, ends).items():
+            if error is None:
+                self._progress[partition].acknowledged(commits[partition])
+            for fates, which in parts[partition]:
                 if error is None:
-                    self._progress[partition].acknowledged(np.sort(fates.places[which]))
                     fates.tell(which, Outcome.ACKNOWLEDGED)
                 else:
                     fates.tell(which, fate(error), reason(error))
-            return fates.settlements()
 
     def release(self, received: Received, indices: Indices = None) -> Settlements:
         with self._alone:
@@ -181,29 +201,27 @@ class KafkaConsumer:
         """(partition, its progress, which of ``fates``) for what this consumer may still settle."""
         handle: Delivered = received.handle or {}
         usable = []
-        for partition in np.unique(fates.partitions).tolist():
+        for partition, which in by_partition(fates.partitions):
             if partition not in handle:
                 raise Misuse("these messages were not received by a consumer of this profile")
             progress, epoch = handle[partition]
-            which = np.flatnonzero(fates.partitions == partition)
             if self._progress.get(partition) is not progress:
                 fates.tell(which, Outcome.REJECTED, "the group gave this partition to another consumer")
                 continue
-            valid = progress.valid(fates.places[which], epoch)
-            fates.tell(which[~valid], Outcome.REJECTED, "void: the partition was rewound by a release")
-            if valid.any():
-                usable.append((partition, progress, which[valid]))
+            if progress.epoch != epoch:
+                valid = progress.valid(fates.places[which], epoch)
+                fates.tell(which[~valid], Outcome.REJECTED, "void: the partition was rewound by a release")
+                which = which[valid]
+            if len(which):
+                usable.append((partition, progress, which))
         return usable
 
-    def _commit(self, client: Client, fates: Fates, commits: dict[int, IntColumn]) -> dict[int, KafkaError | None]:
-        """{partition: what the broker answered}; a partition without an answer is left out.
+    def _commit(self, client: Client, ends: Mapping[int, int]) -> dict[int, KafkaError | None]:
+        """Commit up to these offsets. {partition: what the broker answered}; one without an answer is left out.
 
         With patience while the group moves on.
         """
-        offsets = [
-            TopicPartition(self._channel, partition, int(fates.places[which].max()) + 1)
-            for partition, which in commits.items()
-        ]
+        offsets = [TopicPartition(self._channel, partition, end) for partition, end in ends.items()]
         deadline = time.monotonic() + _GROUP_PATIENCE_S
         answers: dict[int, KafkaError | None] = {}
         while offsets:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -41,21 +42,26 @@ _PASSING = frozenset(
     }
 )
 
+_TIME = itemgetter(1)
+"""Of ``(type, milliseconds)``."""
+
 
 def take(client: Client, max_messages: int, wait_s: float) -> list[Message]:
     """At most ``max_messages``, as soon as there is one; empty after ``wait_s``.
 
     ``consume(500, 1.0)`` alone waits the whole second whenever fewer than 500 come (measured median
-    503 ms), so the first message is awaited alone (2 ms), and what the client holds joins it.
+    503 ms), so where the client holds none, the first is awaited alone (2 ms), and what it holds then joins it.
     """
     if max_messages < 1:
         raise Misuse(f"max_messages is {max_messages}")
     deadline = time.monotonic() + wait_s
     while True:
         try:
-            messages = client.consume(1, max(0.0, deadline - time.monotonic()))
-            if messages and max_messages > 1:
-                messages += client.consume(max_messages - 1, 0)
+            messages = client.consume(max_messages, 0)
+            if not messages:
+                messages = client.consume(1, max(0.0, deadline - time.monotonic()))
+                if messages and max_messages > 1:
+                    messages += client.consume(max_messages - 1, 0)
         except KafkaException as failure:
             raise translated(failure, "receive") from None
         good = without_errors(messages)
@@ -63,11 +69,13 @@ def take(client: Client, max_messages: int, wait_s: float) -> list[Message]:
             return good
 
 
-def without_errors(messages: Sequence[Message]) -> list[Message]:
+def without_errors(messages: list[Message]) -> list[Message]:
     """The messages proper; raises for an error among them, unless messages came along with it.
 
     librdkafka repeats an error that lasts, so that the next call raises it.
     """
+    if not any(map(Message.error, messages)):
+        return messages
     good = [message for message in messages if message.error() is None]
     if not good:
         for message in messages:
@@ -78,30 +86,31 @@ def without_errors(messages: Sequence[Message]) -> list[Message]:
 
 
 def columns(messages: Sequence[Message], delivery_counts: bool = False, handle: Any = None) -> Received:
-    """One call per message and column; about 0.4 us a message and no object of ours."""
+    """One call per message and column, made by ``map``; about 0.2 us a message and no object of ours."""
     received_ns = time.monotonic_ns()
     count = len(messages)
     if not count:
         return Received.empty(received_ns)
-    headers = [message.headers() for message in messages]
+    payloads: list[Any] = list(map(Message.value, messages))
     counts = np.full(count, UNKNOWN_COUNT, np.int32)
     if delivery_counts:
-        counts[:] = [message.delivery_count() or UNKNOWN_COUNT for message in messages]
+        counts[:] = [found or UNKNOWN_COUNT for found in map(Message.delivery_count, messages)]
     return Received(
-        payloads=[message.value() or b"" for message in messages],
-        keys=[message.key() for message in messages],
-        partitions=np.array([message.partition() for message in messages], np.int32),
-        places=np.array([message.offset() for message in messages], np.int64),
+        payloads=payloads if all(payloads) else [payload or b"" for payload in payloads],
+        keys=list(map(Message.key, messages)),
+        partitions=np.fromiter(map(Message.partition, messages), np.int32, count),
+        places=np.fromiter(map(Message.offset, messages), np.int64, count),
         received_ns=received_ns,
-        broker_epoch_ns=np.array([message.timestamp()[1] for message in messages], np.int64) * 1_000_000,
+        broker_epoch_ns=np.fromiter(map(_TIME, map(Message.timestamp, messages)), np.int64, count) * 1_000_000,
         delivery_counts=counts,
-        attributes=[_attributes(pairs) for pairs in headers] if any(headers) else None,
+        attributes=_attributes(messages) if any(map(Message.headers, messages)) else None,
         handle=handle,
     )
 
 
-def _attributes(headers: Any) -> Mapping[str, str]:
-    return {name: (value or b"").decode(errors="replace") for name, value in headers or ()}
+def _attributes(messages: Sequence[Message]) -> list[Mapping[str, str]]:
+    headers: list[Any] = list(map(Message.headers, messages))
+    return [{name: (value or b"").decode(errors="replace") for name, value in pairs or ()} for pairs in headers]
 
 
 class KafkaReader:

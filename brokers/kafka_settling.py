@@ -7,9 +7,22 @@ import time
 import numpy as np
 
 from brokers.errors import Misuse
-from brokers.types import Indices, IntColumn, Outcome, Received, Settlements
+from brokers.types import Indices, IntColumn, Outcome, Received, Settlements, SmallIntColumn
 
 _MAX_ERRORS = 100
+
+
+def by_partition(partitions: SmallIntColumn) -> list[tuple[int, IntColumn]]:
+    """(partition, where it stands); most deliveries are of one."""
+    if not len(partitions):
+        return []
+    first = int(partitions[0])
+    if (partitions == first).all():
+        return [(first, np.arange(len(partitions), dtype=np.int64))]
+    return [
+        (partition, np.flatnonzero(partitions == partition))
+        for partition in np.flatnonzero(np.bincount(partitions)).tolist()
+    ]
 
 
 def rows_of(received: Received, indices: Indices) -> IntColumn:
@@ -31,8 +44,8 @@ class Fates:
 
     def __init__(self, received: Received, indices: Indices) -> None:
         self.rows = rows_of(received, indices)
-        self.partitions = received.partitions[self.rows]
-        self.places = received.places[self.rows]
+        self.partitions = received.partitions if indices is None else received.partitions[self.rows]
+        self.places = received.places if indices is None else received.places[self.rows]
         self.outcomes = np.full(len(self.rows), Outcome.UNKNOWN, np.int8)
         self._errors: dict[int, str] = {}
 

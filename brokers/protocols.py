@@ -7,6 +7,7 @@ producers of one ``Broker`` may be used by different threads side by side.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol, Self, runtime_checkable
 
 from brokers.declarations import ProfileDeclaration
@@ -75,6 +76,15 @@ class Consumer(Protocol):
 
     def close(self) -> None:
         """Leave the group. Unsettled deliveries return to the channel when their lease ends."""
+        ...
+
+
+@runtime_checkable
+class Bundling(Protocol):
+    """A consumer whose broker takes the acknowledgement of several deliveries as one request."""
+
+    def acknowledge_all(self, batches: Sequence[Received]) -> list[Settlements]:
+        """``acknowledge`` for each of these, oldest first, each whole. Returns when the broker has answered."""
         ...
 
 

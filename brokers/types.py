@@ -13,7 +13,7 @@ A *place* is an adapter's own order-preserving ``int64`` encoding of a position 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum, StrEnum
 from typing import Any
 
@@ -178,7 +178,11 @@ class Received:
     handle: Any = None
 
     def __len__(self) -> int:
-        return len(self.payloads)
+        return len(self.places)
+
+    def bare(self) -> Received:
+        """What settling needs: payloads, keys and attributes are let go, so that what waits for it costs little."""
+        return replace(self, payloads=(), keys=(), attributes=None)
 
     @staticmethod
     def empty(received_ns: int) -> Received:

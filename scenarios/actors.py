@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from brokers.protocols import Broker, Releasable, Replayable
+from brokers.protocols import Broker, Bundling, Releasable, Replayable
 from brokers.types import (
     Batch,
     ConsumerSettings,
@@ -146,6 +146,10 @@ class Taken:
     def __len__(self) -> int:
         return len(self.received)
 
+    def bare(self) -> Taken:
+        """What settling needs: payloads and keys are let go."""
+        return replace(self, received=self.received.bare())
+
 
 class Taker:
     """A consumer with a reader number. ``attributes`` (phase, ...) go into its ``reader`` mark."""
@@ -176,6 +180,17 @@ class Taker:
         settlements = self.consumer.acknowledge(taken.received, indices)
         self._writer.settles(self._number, taken.batch, Action.ACKNOWLEDGE, settlements, asked_ns)
         return settlements
+
+    def acknowledge_all(self, batches: Sequence[Taken]) -> None:
+        """Oldest first; with one request where the broker takes several batches as one."""
+        if len(batches) < 2 or not isinstance(self.consumer, Bundling):
+            for taken in batches:
+                self.acknowledge(taken)
+            return
+        asked_ns = time.monotonic_ns()
+        answers = self.consumer.acknowledge_all([taken.received for taken in batches])
+        for taken, settlements in zip(batches, answers, strict=True):
+            self._writer.settles(self._number, taken.batch, Action.ACKNOWLEDGE, settlements, asked_ns)
 
     @property
     def can_release(self) -> bool:

@@ -257,7 +257,7 @@ class _Subscriber:
             if now_ns >= order.end_ns:
                 early = False
                 break
-            taken = taker.take(order.batch, min(_WAIT_S, (order.end_ns - now_ns) / 1e9))
+            taken = taker.take(order.batch, min(_WAIT_S, (order.end_ns - now_ns) / 1e9)).bare()
             if len(taken):
                 received += len(taken)
                 empty_since_ns = 0
@@ -276,8 +276,7 @@ class _Subscriber:
 
 
 def _acknowledge(taker: Taker, batches: list[Taken]) -> None:
-    for taken in batches:
-        taker.acknowledge(taken)
+    taker.acknowledge_all(batches)
     batches.clear()
 
 

@@ -17,7 +17,17 @@ from brokers.kafka import Kafka, KafkaConsumer
 from brokers.kafka_declarations import KAFKA
 from brokers.kafka_progress import PartitionProgress
 from brokers.kafka_version import kafka_version
-from brokers.protocols import Bounded, Broker, Consumer, Counting, Extendable, Producer, Rejectable, Releasable
+from brokers.protocols import (
+    Bounded,
+    Broker,
+    Bundling,
+    Consumer,
+    Counting,
+    Extendable,
+    Producer,
+    Rejectable,
+    Releasable,
+)
 from brokers.types import (
     Batch,
     ChannelSpec,
@@ -138,6 +148,7 @@ def test_powers(broker: Kafka, channel: str) -> None:
     assert isinstance(broker, Counting)
     consumer = broker.consumer(channel, ConsumerSettings())
     assert isinstance(consumer, Consumer)
+    assert isinstance(consumer, Bundling)
     assert isinstance(consumer, Releasable)
     assert not isinstance(consumer, Rejectable)
     assert not isinstance(consumer, Extendable)
@@ -370,6 +381,42 @@ def test_acknowledging_out_of_order_is_unsupported(broker: Kafka) -> None:
     assert broker.backlog(name, ConsumerSettings().group) == 0
     with pytest.raises(Misuse):
         consumer.acknowledge(second, [7])
+    broker.delete_channel(name)
+
+
+@engine
+def test_several_batches_are_acknowledged_at_once(broker: Kafka, channel: str) -> None:
+    fill(broker, channel, 500)
+    group = ConsumerSettings().group
+    consumer = broker.consumer(channel, ConsumerSettings())
+    batches = [received.bare() for received in receive(consumer, 500, most=60)]
+    with pytest.raises(Unsupported):
+        consumer.acknowledge_all(batches[1:])
+    assert broker.backlog(channel, group) == 500
+    for batches_at_once in (batches[:3], batches):  # what was acknowledged before is so again
+        settled = consumer.acknowledge_all(batches_at_once)
+        assert [len(part) for part in settled] == [len(received) for received in batches_at_once]
+        assert all((part.outcomes == Outcome.ACKNOWLEDGED).all() for part in settled)
+        assert broker.backlog(channel, group) == 500 - sum(map(len, batches_at_once))
+    assert sum(map(len, batches)) == 500
+    assert consumer.acknowledge_all([]) == []
+
+
+@engine
+def test_what_a_release_made_void_is_not_acknowledged_with_others(broker: Kafka) -> None:
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    broker.create_channel(ChannelSpec(name))
+    fill(broker, name, 6)
+    consumer = broker.consumer(name, ConsumerSettings())
+    first, second = receive(consumer, 6, most=3)
+    consumer.release(first, [2])
+    again = receive(consumer, 4)
+    settled = consumer.acknowledge_all([first, second, *again])
+    acknowledged, rejected = Outcome.ACKNOWLEDGED, Outcome.REJECTED
+    assert settled[0].outcomes.tolist() == [acknowledged, acknowledged, rejected]
+    assert settled[1].outcomes.tolist() == [rejected] * 3
+    assert all((part.outcomes == acknowledged).all() for part in settled[2:])
+    assert broker.backlog(name, ConsumerSettings().group) == 0
     broker.delete_channel(name)
 
 

@@ -61,6 +61,23 @@ def test_row_groups_are_streamed_to_disk(tmp_path: Path) -> None:
     assert len(history.load(tmp_path).sends["seq"]) == 300_000
 
 
+@pytest.mark.parametrize("batch", [1, 7, 10, 25])
+def test_batches_and_row_groups_need_not_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int) -> None:
+    monkeypatch.setattr(history, "_ROWS_PER_GROUP", 10)
+    whole = np.arange(53, dtype=np.int64)
+    with Writer(tmp_path, "w", 7) as writer:
+        for at in range(0, 53, batch):
+            seqs = whole[at : at + batch]
+            writer.sends(3, seqs, seqs % 5, 64, (seqs * 11).astype(np.uint64), seqs + 1, at)
+    sends = history.load(tmp_path).sends
+    assert sends["seq"].tolist() == whole.tolist()
+    assert sends["key"].tolist() == (whole % 5).tolist()
+    assert sends["checksum"].tolist() == (whole * 11).tolist()
+    assert sends["intended_ns"].tolist() == (whole + 1).tolist()
+    assert sends["sent_ns"].tolist() == (whole // batch * batch).tolist()
+    assert set(sends["producer"].tolist()) == {3}
+
+
 def test_an_empty_directory_is_an_empty_history(tmp_path: Path) -> None:
     loaded = history.load(tmp_path)
     assert len(loaded.sends["seq"]) == 0

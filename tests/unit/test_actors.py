@@ -1,0 +1,58 @@
+"""A taker acknowledges batches one by one, or together where the consumer can."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from brokers import registry
+from brokers.types import Batch, ChannelSpec, Endpoint, Indices, ProducerSettings, Received, Settlements
+from scenarios import history
+from scenarios.actors import Taker
+
+
+class _Bundled:
+    """A consumer that counts what is asked of it."""
+
+    def __init__(self, inner: object) -> None:
+        self.inner = inner
+        self.together: list[int] = []
+
+    def receive(self, max_messages: int, wait_s: float) -> Received:
+        return self.inner.receive(max_messages, wait_s)  # type: ignore[attr-defined, no-any-return]
+
+    def acknowledge(self, received: Received, indices: Indices = None) -> Settlements:
+        return self.inner.acknowledge(received, indices)  # type: ignore[attr-defined, no-any-return]
+
+    def acknowledge_all(self, batches: Sequence[Received]) -> list[Settlements]:
+        self.together.append(len(batches))
+        return [self.acknowledge(received) for received in batches]
+
+    def close(self) -> None: ...
+
+
+@pytest.mark.parametrize("bundled", [False, True])
+def test_every_batch_is_settled_and_written_down(tmp_path: Path, bundled: bool) -> None:
+    endpoint = Endpoint("noop", f"noop://{tmp_path}")
+    broker = registry.connect("noop", endpoint)
+    broker.create_channel(ChannelSpec("channel"))
+    broker.producer("channel", ProducerSettings()).send(Batch([b"x"] * 30))
+    with history.Writer(tmp_path, "part", 1) as writer:
+        taker = Taker(broker, "channel", writer, number=7)
+        if bundled:
+            taker.consumer = _Bundled(taker.consumer)
+        batches = [taker.take(10, 0.0).bare() for _ in range(3)]
+        assert [len(taken) for taken in batches] == [10, 10, 10]
+        assert not any(len(taken.received.payloads) for taken in batches)
+        taker.acknowledge_all(batches[:1])
+        taker.acknowledge_all(batches[1:])
+        taker.acknowledge_all([])
+        if bundled:
+            assert taker.consumer.together == [2]  # type: ignore[attr-defined]
+    settles = history.load(tmp_path).settles
+    assert settles["batch"].tolist() == np.repeat([0, 1, 2], 10).tolist()
+    assert settles["slot"].tolist() == [*range(10)] * 3
+    broker.delete_channel("channel")
