@@ -1,8 +1,6 @@
 """Sending to one topic with ``produce_batch`` and a delivery report for every message.
 
-How a report knows its message: each carries ``partial(on_delivery, ticket)`` as its callback
-(about 1 us a message more than none). Counting reports per partition would be cheaper, and wrong:
-failures are not reported in the order of sending.
+How a report knows its message: ``kafka_reports``.
 
 The partition is chosen by librdkafka, as Java's default producer does it: murmur2 of the key;
 messages without a key stick to one partition for a while (``sticky.partitioning.linger.ms``) and
@@ -11,37 +9,23 @@ then move on.
 
 from __future__ import annotations
 
-import time
-from array import array
 from collections.abc import Iterator, Sequence
-from functools import partial
 from typing import Any
 
-import numpy as np
-from confluent_kafka import KafkaError, KafkaException, Message
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka import Producer as Client
 
 from brokers.errors import Misuse, Unsupported
-from brokers.kafka_client import OneThread, client_config, fate, reason, translated
+from brokers.kafka_client import OneThread, client_config, translated
 from brokers.kafka_declarations import MAX_PAYLOAD_BYTES
-from brokers.types import (
-    NO_PARTITION,
-    NO_PLACE,
-    Batch,
-    Durability,
-    Endpoint,
-    Outcome,
-    ProducerSettings,
-    SendReceipt,
-    Settlements,
-)
+from brokers.kafka_reports import Reports
+from brokers.types import Batch, Durability, Endpoint, ProducerSettings, SendReceipt, Settlements
 
 MAX_MESSAGE_BYTES = 1_048_588
 """Kafka's default ``message.max.bytes``: one record batch, with its header of about 70 bytes."""
 
 _CHUNK = 1_000
 _REPORTS_S = 30.0
-_MAX_ERRORS = 100
 
 
 class KafkaProducer:
@@ -52,12 +36,7 @@ class KafkaProducer:
         self._client: Client | None = _client(endpoint, settings)
         self._alone = OneThread("the producer")
         self._next_ticket = 0
-        # What was acknowledged, as columns (ticket, settled_ns, partition, place): no object a message, and half the
-        # cost of one array that is extended by tuples.
-        self._acknowledged = tuple(array("q") for _ in range(4))
-        # (ticket, settled_ns, outcome)
-        self._refusals: list[tuple[int, int, int]] = []
-        self._errors: dict[int, str] = {}
+        self._reports = Reports()
 
     def send(self, batch: Batch) -> SendReceipt:
         _check(batch)
@@ -70,7 +49,7 @@ class KafkaProducer:
             too_large = _too_large(batch)
             rejected = list(too_large)
             for index in too_large:
-                self._refused(first_ticket + index, KafkaError(KafkaError.MSG_SIZE_TOO_LARGE))
+                self._reports.refused(first_ticket + index, KafkaError(KafkaError.MSG_SIZE_TOO_LARGE))
             for start, stop in _chunks(too_large, count):
                 if batch.attributes is None:
                     refused = self._send_plain(client, batch, start, stop, first_ticket)
@@ -83,12 +62,12 @@ class KafkaProducer:
     def poll(self) -> Settlements:
         with self._alone:
             self._open().poll(0)
-            return self._take()
+            return self._reports.take()
 
     def flush(self, timeout_s: float) -> Settlements:
         with self._alone:
             self._open().flush(timeout_s)
-            return self._take()
+            return self._reports.take()
 
     def close(self) -> Settlements:
         with self._alone:
@@ -99,7 +78,7 @@ class KafkaProducer:
             # What was purged is reported by the client alone: this waits for no broker, only for reports.
             client.flush(_REPORTS_S)
             client.close()
-            return self._take()
+            return self._reports.take()
 
     def _open(self) -> Client:
         if self._client is None:
@@ -108,20 +87,18 @@ class KafkaProducer:
 
     def _send_plain(self, client: Client, batch: Batch, start: int, stop: int, first_ticket: int) -> list[int]:
         """Send ``batch[start:stop]``; return the indices that the client refused."""
-        reported = self._reported
-        tickets = range(first_ticket + start, first_ticket + stop)
+        callbacks = self._reports.callbacks(first_ticket + start, stop - start)
         payloads = batch.payloads[start:stop]
         waiting: list[dict[str, Any]]
         if batch.keys is None:
             waiting = [
-                {"value": payload, "callback": partial(reported, ticket)}
-                for payload, ticket in zip(payloads, tickets, strict=True)
+                {"value": payload, "callback": callback} for payload, callback in zip(payloads, callbacks, strict=True)
             ]
         else:
             keys = batch.keys[start:stop]
             waiting = [
-                {"value": payload, "key": key, "callback": partial(reported, ticket)}
-                for payload, key, ticket in zip(payloads, keys, tickets, strict=True)
+                {"value": payload, "key": key, "callback": callback}
+                for payload, key, callback in zip(payloads, keys, callbacks, strict=True)
             ]
         rejected = []
         while client.produce_batch(self._channel, waiting) < len(waiting):
@@ -135,9 +112,8 @@ class KafkaProducer:
                 if error.code() == KafkaError._QUEUE_FULL:
                     room_needed.append(message)
                 else:
-                    ticket = message["callback"].args[0]
-                    self._refused(ticket, error)
-                    rejected.append(ticket - first_ticket)
+                    message["callback"](error, None)
+                    rejected.append(start + callbacks.index(message["callback"]))
             if not room_needed:
                 break
             waiting = room_needed
@@ -148,8 +124,8 @@ class KafkaProducer:
         """The slow path: ``produce_batch`` drops headers in silence, ``produce`` carries them."""
         assert batch.attributes is not None
         rejected = []
-        for index in range(start, stop):
-            ticket = first_ticket + index
+        callbacks = self._reports.callbacks(first_ticket + start, stop - start)
+        for index, callback in zip(range(start, stop), callbacks, strict=True):
             while True:
                 try:
                     client.produce(
@@ -157,48 +133,16 @@ class KafkaProducer:
                         value=batch.payloads[index],
                         key=None if batch.keys is None else batch.keys[index],
                         headers=dict(batch.attributes[index]),
-                        on_delivery=partial(self._reported, ticket),
+                        on_delivery=callback,
                     )
                     break
                 except BufferError:
                     client.poll(0.01)
                 except KafkaException as failure:
-                    self._refused(ticket, failure.args[0])
+                    callback(failure.args[0], None)
                     rejected.append(index)
                     break
         return rejected
-
-    def _reported(self, ticket: int, error: KafkaError | None, message: Message) -> None:
-        """Delivery report, called inside ``poll``."""
-        if error is None:
-            tickets, settled_ns, partitions, places = self._acknowledged
-            tickets.append(ticket)
-            settled_ns.append(time.monotonic_ns())
-            partitions.append(message.partition())  # type: ignore[arg-type]
-            places.append(message.offset())  # type: ignore[arg-type]
-        else:
-            self._refused(ticket, error)
-
-    def _refused(self, ticket: int, error: KafkaError) -> None:
-        self._refusals.append((ticket, time.monotonic_ns(), int(fate(error))))
-        if len(self._errors) < _MAX_ERRORS:
-            self._errors[ticket] = reason(error)
-
-    def _take(self) -> Settlements:
-        tickets, settled_ns, partitions, places = (np.array(column, np.int64) for column in self._acknowledged)
-        for column in self._acknowledged:
-            del column[:]
-        outcomes = np.full(len(tickets), Outcome.ACKNOWLEDGED, np.int8)
-        acknowledged = Settlements(tickets, outcomes, settled_ns, partitions.astype(np.int32), places)
-        if not self._refusals:
-            return acknowledged
-        (refused, refused_ns, fates), self._refusals = np.array(self._refusals, np.int64).T, []
-        errors, self._errors = self._errors, {}
-        count = len(refused)
-        nowhere = np.full(count, NO_PARTITION, np.int32), np.full(count, NO_PLACE, np.int64)
-        return Settlements.concat(
-            [acknowledged, Settlements(refused, fates.astype(np.int8), refused_ns, *nowhere, errors)]
-        )
 
 
 def _client(endpoint: Endpoint, settings: ProducerSettings) -> Client:
