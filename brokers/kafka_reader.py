@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -44,6 +44,8 @@ _PASSING = frozenset(
 
 _TIME = itemgetter(1)
 """Of ``(type, milliseconds)``."""
+_COUNT: Callable[[Message], int] = Message.delivery_count  # type: ignore[assignment]
+"""None outside of share groups alone."""
 
 
 def take(client: Client, max_messages: int, wait_s: float) -> list[Message]:
@@ -92,9 +94,10 @@ def columns(messages: Sequence[Message], delivery_counts: bool = False, handle: 
     if not count:
         return Received.empty(received_ns)
     payloads: list[Any] = list(map(Message.value, messages))
-    counts = np.full(count, UNKNOWN_COUNT, np.int32)
     if delivery_counts:
-        counts[:] = [found or UNKNOWN_COUNT for found in map(Message.delivery_count, messages)]
+        counts = np.fromiter(map(_COUNT, messages), np.int32, count)
+    else:
+        counts = np.full(count, UNKNOWN_COUNT, np.int32)
     return Received(
         payloads=payloads if all(payloads) else [payload or b"" for payload in payloads],
         keys=list(map(Message.key, messages)),

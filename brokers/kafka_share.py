@@ -29,7 +29,7 @@ from brokers.kafka_connection import KafkaConnection
 from brokers.kafka_declarations import KAFKA_SHARE, MAX_POLL_RECORDS
 from brokers.kafka_producer import KafkaProducer
 from brokers.kafka_reader import KafkaReader, columns, without_errors
-from brokers.kafka_settling import Fates
+from brokers.kafka_settling import Fates, by_partition
 from brokers.types import (
     ChannelSpec,
     ConsumerSettings,
@@ -142,15 +142,21 @@ class KafkaShareConsumer:
             client = self._open()
             fates = Fates(received, indices)
             messages: list[Message] = received.handle or []
+            if indices is not None:
+                messages = [messages[row] for row in fates.rows.tolist()]
             gone = []
-            for at, row in enumerate(fates.rows.tolist()):
+            for at, message in enumerate(messages):
                 try:
-                    client.acknowledge(messages[row], how)
+                    client.acknowledge(message, how)
                 except IllegalStateException:
                     gone.append(at)
-            self._unsettled -= len(fates.rows) - len(gone)
-            for partition, (outcome, why) in self._commit(client).items():
-                fates.tell(np.flatnonzero(fates.partitions == partition), outcome, why)
+            self._unsettled -= len(messages) - len(gone)
+            if not self._unsettled:
+                self._polled = []
+            answers = self._commit(client)
+            for partition, which in by_partition(fates.partitions):
+                if partition in answers:
+                    fates.tell(which, *answers[partition])
             fates.tell(np.array(gone, np.int64), Outcome.REJECTED, "settled before, or its lock has ended")
             return fates.settlements()
 
