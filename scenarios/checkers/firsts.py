@@ -17,6 +17,7 @@ import numpy as np
 from scenarios.checkers.numbering import Ids
 from scenarios.checkers.rows import Mask
 from scenarios.checkers.shards import Cut
+from scenarios.checkers.spool import Spool
 from scenarios.history import DTYPES, SCHEMAS, Column, Columns
 
 _MESSAGE = ("producer", "seq", "key")
@@ -26,6 +27,7 @@ FIELDS: Mapping[str, np.dtype[Any]] = {
     **{name: _TYPES[name] for name in (*_MESSAGE, *_DELIVERY)},
     "ended_ns": np.dtype(np.int64),
 }
+_TABLE = "firsts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,39 +76,18 @@ def joined(parts: Sequence[Firsts]) -> Firsts:
     return Firsts({name: np.concatenate([part[name] for part in parts]) for name in FIELDS})
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """Those of one shard on disk: whole columns, in order of (producer, seq)."""
-
-    path: Path
-    ends: Ids
-    """By stretch of ids, where its rows end."""
-
-    def read(self, stretch: int) -> Firsts:
-        first, last = int(self.ends[stretch - 1]) if stretch else 0, int(self.ends[stretch])
-        columns = {name: np.empty(last - first, dtype) for name, dtype in FIELDS.items()}
-        begins = 0
-        with self.path.open("rb", buffering=0) as file:
-            for column in columns.values():
-                file.seek(begins + first * column.itemsize)
-                file.readinto(column.data)
-                begins += int(self.ends[-1]) * column.itemsize
-        return Firsts(columns)
+def keep(firsts: Firsts, cut: Cut) -> Spool:
+    """Put those of a shard, in order of (producer, seq), on disk by stretches, for as long as the shards are there."""
+    spool = Spool(Path(tempfile.mkdtemp(prefix="firsts-", dir=cut.directory)), cut.count, {_TABLE: FIELDS})
+    spool.append_sorted(_TABLE, firsts.columns, np.searchsorted(_ids(firsts, cut), _begins(cut)[1:]))
+    return spool
 
 
-def keep(firsts: Firsts, cut: Cut) -> Kept:
-    """Put those of a shard, in order of (producer, seq), on disk for as long as the shards are there."""
-    with tempfile.NamedTemporaryFile(prefix="firsts-", dir=cut.directory, delete=False, buffering=0) as file:
-        for name, dtype in FIELDS.items():
-            file.write(np.ascontiguousarray(firsts[name], dtype).data)
-    return Kept(Path(file.name), np.searchsorted(_ids(firsts, cut), _begins(cut)[1:]))
-
-
-def stretches(parts: Sequence[Kept], cut: Cut) -> Iterator[Firsts]:
+def stretches(parts: Sequence[Spool], cut: Cut) -> Iterator[Firsts]:
     """Of all shards together, stretch by stretch in order of (producer, seq), as in each stretch."""
     begins = _begins(cut).tolist()
     for stretch in range(cut.count):
-        found = joined([part.read(stretch) for part in parts])
+        found = joined([Firsts(part.read(_TABLE, stretch)) for part in parts])
         row = np.full(begins[stretch + 1] - begins[stretch], -1, np.int64)
         row[_ids(found, cut) - begins[stretch]] = np.arange(len(found))
         yield found.only(row[row >= 0])

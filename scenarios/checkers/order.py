@@ -19,33 +19,26 @@ arrives.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from brokers.types import Outcome
+from scenarios.checkers import lines
 from scenarios.checkers.firsts import Firsts
-from scenarios.checkers.numbering import stable_order
+from scenarios.checkers.lines import Lines
 from scenarios.checkers.record import MAX_OFFENDERS, NEVER, Delivered, Ids, Mask, Record
-from scenarios.history import Action, Column
+from scenarios.history import Action
 from scenarios.verdicts import Finding
 
-_WIDE = 1 << 31
-"""Keys further apart are numbered by rank, so that a line times the number of deliveries stays within 64 bits."""
 _ENDS = (Action.ACKNOWLEDGE, Action.RELEASE, Action.REJECT)
-
-
-@dataclass(frozen=True, slots=True)
-class _Lines:
-    """Messages sorted by (line, seq): a line is what must be in order. ``line`` ascends."""
-
-    message: Ids
-    line: Column
 
 
 def per_key(name: str, record: Record, delivered: Delivered, producers: list[int]) -> Finding:
     """Order per producer and key, by first delivery, over any number of consumers."""
-    return _in_order(name, record, delivered, producers, "key")
+    chosen, these = firsts(record, delivered, producers)
+    found = along(name, these, record.by_key.renumbered(chosen), several=several_readers(record))
+    return replace(found, unknown=unknown_sends(record, producers))
 
 
 def whole_channel(name: str, record: Record, delivered: Delivered, producers: list[int]) -> Finding:
@@ -61,18 +54,20 @@ def per_partition(name: str, record: Record, delivered: Delivered, producers: li
     return _in_order(name, record, delivered, producers, "partition")
 
 
-def firsts(record: Record, delivered: Delivered, producers: list[int]) -> Firsts:
-    """What the order of these producers' messages is judged by: first deliveries of those that were acknowledged."""
+def firsts(record: Record, delivered: Delivered, producers: list[int]) -> tuple[Mask, Firsts]:
+    """Which messages of these producers the order is judged by, those acknowledged and delivered; and how they came."""
     delivered = delivered.known()
     first = delivered.first(len(record.sent))
     sent = record.sent
-    message = np.flatnonzero(sent.by(producers) & (first >= 0) & (sent.outcome == Outcome.ACKNOWLEDGED))
-    at = first[message]
-    chosen = delivered.only(at)
-    return Firsts(
+    chosen: Mask = sent.by(producers) & (first >= 0) & (sent.outcome == Outcome.ACKNOWLEDGED)
+    at = first[chosen]
+    of_these = delivered.only(at)
+    return chosen, Firsts(
         {
-            **{name: getattr(sent, name)[message] for name in ("producer", "seq", "key")},
-            **{name: chosen.column(name) for name in ("reader", "batch", "slot", "partition", "place", "received_ns")},
+            **{name: getattr(sent, name)[chosen] for name in ("producer", "seq", "key")},
+            **{
+                name: of_these.column(name) for name in ("reader", "batch", "slot", "partition", "place", "received_ns")
+            },
             "ended_ns": _processing_ended(record, delivered)[at],
         }
     )
@@ -82,16 +77,10 @@ def unknown_sends(record: Record, producers: list[int]) -> int:
     return int((record.sent.by(producers) & (record.sent.outcome == Outcome.UNKNOWN)).sum())
 
 
-def along(name: str, these: Firsts, within: str | None, *, several: bool) -> tuple[Finding, Firsts]:
-    """Order of messages that stand in order of (producer, seq), and the last of each line: what follows is after those.
-
-    ``within``: the column that divides a producer's messages into lines; None: nothing does. ``several``: more than one
-    reader is there.
-    """
-    line = _numbered(these["producer"], None if within is None else these[within])
-    order = stable_order(line)
-    alike = line[order[1:]] == line[order[:-1]]
-    earlier, later = order[:-1][alike], order[1:][alike]
+def along(name: str, these: Firsts, by_line: Lines, *, several: bool) -> Finding:
+    """Order within the lines of messages that stand in order of (producer, seq). ``several``: more than one reader."""
+    alike = by_line.follows
+    earlier, later = by_line.message[:-1][alike], by_line.message[1:][alike]
     overtaken = these.sooner(later, earlier)
     overlapping = ~overtaken & (these["reader"][later] != these["reader"][earlier])
     apart = np.flatnonzero(overlapping)
@@ -100,7 +89,7 @@ def along(name: str, these: Firsts, within: str | None, *, several: bool) -> tup
     note = f"{int(overtaken.sum())} delivered before an earlier one"
     if several:
         note += f", {int(overlapping.sum())} delivered to another consumer while an earlier one was in process"
-    found = Finding(
+    return Finding(
         name,
         observations=len(earlier),
         violations=len(wrong),
@@ -114,7 +103,16 @@ def along(name: str, these: Firsts, within: str | None, *, several: bool) -> tup
         ),
         note=note,
     )
-    return found, these.only(np.sort(np.delete(order, np.flatnonzero(alike))))
+
+
+def last(these: Firsts, by_line: Lines) -> Firsts:
+    """The last of each line: what follows is after those."""
+    return these.only(np.sort(by_line.message[np.append(~by_line.follows, True)[: len(these)]]))
+
+
+def lines_within(these: Firsts, within: str | None) -> Lines:
+    """``within``: the column that divides a producer's messages into lines; None: nothing does."""
+    return lines.of(lines.numbered(these["producer"], None if within is None else these[within]))
 
 
 def several_readers(record: Record) -> bool:
@@ -122,7 +120,8 @@ def several_readers(record: Record) -> bool:
 
 
 def _in_order(name: str, record: Record, delivered: Delivered, producers: list[int], within: str | None) -> Finding:
-    found, _ = along(name, firsts(record, delivered, producers), within, several=several_readers(record))
+    _, these = firsts(record, delivered, producers)
+    found = along(name, these, lines_within(these, within), several=several_readers(record))
     return replace(found, unknown=unknown_sends(record, producers))
 
 
@@ -147,15 +146,15 @@ def after_release(name: str, record: Record, delivered: Delivered, producers: li
     was_released = np.zeros(total, bool)
     was_released[delivered.message[released]] = True
     ours = record.sent.by(producers) & (record.sent.outcome == Outcome.ACKNOWLEDGED)
-    lines = _lines(record, ours & (processed >= 0))
-    rank = processed[lines.message]
+    by_line = record.by_key.only(ours & (processed >= 0))
+    rank = processed[by_line.message]
     # Lines ascend, so a running minimum from the end starts anew with each line.
-    apart = lines.line.astype(np.int64) * len(delivered)
+    apart = by_line.line.astype(np.int64) * len(delivered)
     best = np.minimum.accumulate((rank + apart)[::-1])[::-1] - apart
     overtaken = np.zeros(len(rank), bool)
     if len(rank):
-        overtaken[:-1] = (lines.line[1:] == lines.line[:-1]) & (best[1:] < rank[:-1])
-    observed = (was_released & ~unanswered)[lines.message]
+        overtaken[:-1] = by_line.follows & (best[1:] < rank[:-1])
+    observed = (was_released & ~unanswered)[by_line.message]
     bad = np.flatnonzero(overtaken & observed)
     bad = bad[np.argsort(rank[bad])]
     return Finding(
@@ -167,39 +166,13 @@ def after_release(name: str, record: Record, delivered: Delivered, producers: li
             _offender(
                 record,
                 delivered,
-                (int(lines.message[at]), int(rank[at])),
+                (int(by_line.message[at]), int(rank[at])),
                 (int(delivered.message[best[at + 1]]), int(best[at + 1])),
             )
             for at in bad[:MAX_OFFENDERS].tolist()
         ),
         note="an observation is a message that was released at least once",
     )
-
-
-def lines(record: Record, message: Ids) -> Column:
-    """The line of each message: its producer and key, as a number."""
-    return _numbered(record.sent.producer[message], record.sent.key[message])
-
-
-def _numbered(producer: Column, part: Column | None) -> Column:
-    line: Column = producer.astype(np.int64)
-    if part is not None and len(line):
-        low, high = int(part.min()), int(part.max())
-        if high - low > _WIDE:
-            part = np.unique(part, return_inverse=True)[1]
-            low, high = 0, int(part.max())
-        line = line * (high - low + 1) + (part - low)
-    if len(line) and line.max() <= np.iinfo(np.uint16).max:
-        line = line.astype(np.uint16)  # NumPy sorts 16 bits by radix
-    return line
-
-
-def _lines(record: Record, chosen: Mask) -> _Lines:
-    """Ids stand in order of (producer, seq) already: one stable sort by line is all that is needed."""
-    message = np.flatnonzero(chosen)
-    line = lines(record, message)
-    order = stable_order(line)
-    return _Lines(message[order], line[order])
 
 
 def _processing_ended(record: Record, delivered: Delivered) -> Ids:

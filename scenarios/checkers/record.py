@@ -19,7 +19,8 @@ from functools import cached_property
 import numpy as np
 
 from brokers.types import NO_PLACE, Outcome
-from scenarios.checkers import numbering
+from scenarios.checkers import lines, numbering
+from scenarios.checkers.lines import Lines
 from scenarios.checkers.numbering import Ids as Ids
 from scenarios.checkers.rows import NEVER as NEVER
 from scenarios.checkers.rows import Delivered as Delivered
@@ -61,7 +62,14 @@ class Record:
         return [replace(self, delivered=self.delivered.to(readers), group=group) for group, readers in groups.items()]
 
     def consumers(self, **attributes: object) -> list[int]:
-        return self.history.readers(channel=self.channel, kind="consumer", **attributes)
+        asked = tuple(attributes.items())
+        if asked not in self._consumers:
+            self._consumers[asked] = self.history.readers(channel=self.channel, kind="consumer", **attributes)
+        return self._consumers[asked]
+
+    @cached_property
+    def _consumers(self) -> dict[tuple[tuple[str, object], ...], list[int]]:
+        return {}
 
     def drained(self, **attributes: object) -> bool:
         """Whether it was proven, after the last send, that nothing was left."""
@@ -103,6 +111,16 @@ class Record:
         if self.whole is not None:
             return self.whole.identities
         return identities_of(list(self.history.events("identities")))
+
+    @cached_property
+    def line(self) -> Column:
+        """By message a number for its producer and key."""
+        return lines.numbered(self.sent.producer, self.sent.key)
+
+    @cached_property
+    def by_key(self) -> Lines:
+        """All messages, in lines of one producer and key."""
+        return lines.of(self.line)
 
     def _of_all(self, action: Action) -> Settled | None:
         """For every row of the history's deliveries; None where the action was never asked for."""
@@ -185,7 +203,7 @@ def _in_order_of_delivery(source: Columns, rows: Ids) -> Ids:
         wrong |= equal & (column[one] > column[other])
         equal &= column[one] == column[other]
     if wrong.any():
-        at = np.flatnonzero(numbering.found(np.unique(received[at_once[wrong]]), received) >= 0)
+        at = numbering.rows_with(received, received[at_once[wrong]])
         mixed = rows[at]
         rows[at] = mixed[np.lexsort([*(source[name][mixed] for name in ("slot", "batch", "reader")), received[at]])]
     return rows
@@ -216,7 +234,8 @@ def _by_place(sent: Sent, source: Columns, rows: Ids, message: Ids, damaged: Ids
     place = source["place"][rows]
     known: dict[tuple[int, int], int] = {}
     wanted = place[damaged]
-    others = np.flatnonzero((message >= 0) & np.isin(place, wanted))
+    others = numbering.rows_with(place, wanted)
+    others = others[message[others] >= 0]
     for partition, at, number in zip(
         source["partition"][rows[others]].tolist(),
         place[others].tolist(),
@@ -224,7 +243,7 @@ def _by_place(sent: Sent, source: Columns, rows: Ids, message: Ids, damaged: Ids
         strict=True,
     ):
         known[partition, at] = number
-    for number in np.flatnonzero(np.isin(sent.place, wanted)).tolist()[::-1]:
+    for number in numbering.rows_with(sent.place, wanted).tolist()[::-1]:
         # A repeat that the broker swallowed was told the place of the first: that one lies there.
         known[int(sent.partition[number]), int(sent.place[number])] = number
     spots = zip(source["partition"][rows[damaged]].tolist(), wanted.tolist(), strict=True)

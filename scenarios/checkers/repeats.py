@@ -79,7 +79,7 @@ def _told_elsewhere(whole: Record, places: Ids, shards: Cut) -> Columns:
     producers = whole.history.producers(channel=whole.channel)
     for shard in range(shards.count if len(places) else 0):
         settled = shards.spool.read("settled", shard, ["producer", "seq", "partition", "place"])
-        rows = select(settled, np.flatnonzero(numbering.found(places, settled["place"]) >= 0))
+        rows = select(settled, numbering.rows_with(settled["place"], places))
         rows = select(
             rows, numbering.among(rows["producer"], producers) & (whole.numbers.ids(rows["producer"], rows["seq"]) < 0)
         )

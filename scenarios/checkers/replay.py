@@ -17,7 +17,6 @@ from brokers.types import Outcome
 from scenarios.base import Examination, Measured
 from scenarios.checkers import corruption, duplicates, loss, phantom, record
 from scenarios.checkers.findings import combined, spread, with_waits
-from scenarios.checkers.order import lines
 from scenarios.checkers.record import MAX_OFFENDERS, Delivered, Ids, Mask, Record
 from scenarios.history import History
 from scenarios.stamp import CORRUPT
@@ -148,7 +147,7 @@ def in_first_order(whole: Record, first: First, attempt: Attempt) -> Finding:
     rank = replayed.first(len(whole.sent))
     both = np.flatnonzero(first.expected & (rank >= 0))
     message = both[np.argsort(first.index[both])]
-    line = lines(whole, message)
+    line = whole.line[message]
     by_line = np.argsort(line, kind="stable")
     message, line = message[by_line], line[by_line]
     neighbours = np.flatnonzero(line[1:] == line[:-1])

@@ -197,7 +197,8 @@ class _Cutter:
                 self._damaged.sent[spot] = min(int(ids[row]), self._damaged.sent.get(spot, int(ids[row])))
 
     def _at_damaged_places(self, part: Columns, ids: Ids) -> Ids:
-        return np.flatnonzero((ids >= 0) & (numbering.found(self._damaged.places, part["place"]) >= 0))
+        rows = numbering.rows_with(part["place"], self._damaged.places)
+        return rows[ids[rows] >= 0]
 
     def _deliveries(self, total: int) -> tuple[Shards, Ids, Ids]:
         """The shard of each row, and for each batch its reader and number (as one code) and first row."""

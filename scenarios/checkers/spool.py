@@ -1,10 +1,14 @@
-"""Rows on disk, in shards, as they were appended: stretches of whole columns, one after the other."""
+"""Rows on disk, in shards, as they were appended: a file for each table, in it stretches of whole columns.
+
+Writing costs more than all else here, so a column is written in as few bytes as hold how far its values lie apart.
+"""
 
 from __future__ import annotations
 
-import os
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from mmap import ACCESS_READ, mmap
+from os import fstat
 from pathlib import Path
 from typing import Any
 
@@ -14,51 +18,94 @@ import numpy.typing as npt
 from scenarios.history import Column, Columns
 
 NO_SHARD = 255
+_NARROW = [(np.dtype(kind), int(np.iinfo(kind).max)) for kind in (np.uint8, np.uint16, np.uint32)]
 
 Shards = npt.NDArray[np.uint8]
+DType = np.dtype[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Packed:
+    """A column of a stretch, less ``low``; where ``dtype`` is None it is ``low`` everywhere, and nothing is written."""
+
+    low: int
+    dtype: DType | None
+    begins: int
+    """In the file, in bytes."""
+
+    def read(self, file: mmap | bytes, first: int, out: Column) -> None:
+        """Fill ``out`` with the rows from ``first`` on."""
+        if self.dtype is None:
+            out[:] = self.low
+            return
+        out[:] = np.frombuffer(file, self.dtype, len(out), self.begins + first * self.dtype.itemsize)
+        if self.low:
+            out += self.low
+
+
+@dataclass(frozen=True, slots=True)
+class _Stretch:
+    ends: npt.NDArray[np.int64]
+    """By shard, where its rows end."""
+    columns: Mapping[str, _Packed]
 
 
 class Spool:
     """Tables of ``count`` shards. ``fields``: by table, the type of each of its columns."""
 
-    def __init__(self, directory: Path, count: int, fields: Mapping[str, Mapping[str, np.dtype[Any]]]) -> None:
-        self._directory, self._count, self._fields = directory, count, fields
-        self._stretches: dict[tuple[str, int], list[int]] = defaultdict(list)
+    def __init__(self, directory: Path, count: int, fields: Mapping[str, Mapping[str, DType]]) -> None:
+        self._count, self._fields = count, fields
+        self._paths = {kind: directory / kind for kind in fields}
+        self._stretches: dict[str, list[_Stretch]] = {kind: [] for kind in fields}
 
     def append(self, kind: str, columns: Columns, shards: Shards) -> None:
         """Rows go to their shards; those of ``NO_SHARD`` nowhere."""
-        order = np.argsort(shards, kind="stable")  # 8 bits: NumPy counts instead of sorting
         ends = np.cumsum(np.bincount(shards, minlength=self._count)[: self._count])
-        self.append_sorted(kind, {name: columns[name][order] for name in self._fields[kind]}, ends)
+        order = np.argsort(shards, kind="stable")[: ends[-1]]  # 8 bits: NumPy counts instead of sorting
+        self._append(kind, columns, order, ends)
 
-    def append_sorted(self, kind: str, columns: Columns, ends: Column) -> None:
+    def append_sorted(self, kind: str, columns: Columns, ends: npt.NDArray[np.int64]) -> None:
         """Rows that stand by shard already; ``ends``: by shard, where its rows end."""
-        ordered = [columns[name] for name in self._fields[kind]]
-        first = 0
-        for shard, last in enumerate(ends.tolist()):
-            if last > first:
-                self._stretches[kind, shard].append(last - first)
-                with self._path(kind, shard).open("ab", buffering=0) as file:
-                    file.write(b"".join([column[first:last].data for column in ordered]))
-            first = last
+        self._append(kind, columns, slice(None), ends)
+
+    def _append(
+        self, kind: str, columns: Columns, order: npt.NDArray[np.int64] | slice, ends: npt.NDArray[np.int64]
+    ) -> None:
+        if not ends[-1]:
+            return
+        packed = {}
+        with self._paths[kind].open("ab") as file:
+            for name, dtype in self._fields[kind].items():
+                column = columns[name].astype(dtype, copy=False)
+                low, narrow = _narrowest(column)
+                packed[name] = _Packed(low, narrow, file.tell())
+                if narrow is not None:
+                    less = column if narrow == dtype else (column - low).astype(narrow)
+                    file.write(np.ascontiguousarray(less[order]).data)
+        self._stretches[kind].append(_Stretch(ends, packed))
 
     def read(self, kind: str, shard: int, names: Sequence[str] = ()) -> Columns:
         """All rows of a shard, in the order in which they were appended; all columns unless named."""
-        counts = self._stretches.get((kind, shard), [])
-        fields = self._fields[kind]
-        table = {name: np.empty(sum(counts), fields[name]) for name in names or fields}
-        if not counts:
+        fields, stretches = self._fields[kind], self._stretches[kind]
+        begins = [int(stretch.ends[shard - 1]) if shard else 0 for stretch in stretches]
+        rows = np.cumsum([0, *(stretch.ends[shard] for stretch in stretches)] - np.array([0, *begins]))
+        table = {name: np.empty(rows[-1], fields[name]) for name in names or fields}
+        if not rows[-1]:
             return table
-        with self._path(kind, shard).open("rb", buffering=0) as file:
-            row = 0
-            for count in counts:
-                for name, dtype in fields.items():
-                    if name in table:
-                        file.readinto(table[name][row : row + count].data)
-                    else:
-                        file.seek(count * dtype.itemsize, os.SEEK_CUR)
-                row += count
+        with self._paths[kind].open("rb") as file:
+            packed = mmap(file.fileno(), 0, access=ACCESS_READ) if fstat(file.fileno()).st_size else b""
+        for stretch, begin, first, last in zip(stretches, begins, rows[:-1], rows[1:], strict=True):
+            for name, column in table.items() if last > first else ():
+                stretch.columns[name].read(packed, begin, column[first:last])
         return table
 
-    def _path(self, kind: str, shard: int) -> Path:
-        return self._directory / f"{kind}.{shard}"
+
+def _narrowest(column: Column) -> tuple[int, DType | None]:
+    """The lowest value, and the narrowest type that holds how far the others lie above it; None where none does."""
+    low, high = int(column.min()), int(column.max())
+    if low == high:
+        return low, None
+    for narrow, most in _NARROW:
+        if narrow.itemsize < column.dtype.itemsize and high - low <= most:
+            return low, narrow
+    return 0, column.dtype

@@ -15,9 +15,10 @@ from typing import Any, Generic, TypeVar
 from scenarios.checkers import corruption, duplicates, loss, order, phantom, record
 from scenarios.checkers.excerpts import together
 from scenarios.checkers.findings import added, combined, of_group
-from scenarios.checkers.firsts import Firsts, Kept, joined, keep, stretches
+from scenarios.checkers.firsts import Firsts, joined, keep, stretches
 from scenarios.checkers.record import Delivered, Record
 from scenarios.checkers.shards import MESSAGES_PER_SHARD, Cut, cut
+from scenarios.checkers.spool import Spool
 from scenarios.history import History
 from scenarios.verdicts import Finding
 
@@ -74,7 +75,7 @@ def taking_out(excerpt: Callable[[Record], History], checks: Sequence[Check]) ->
 
 @dataclass(frozen=True, slots=True)
 class _Along:
-    firsts: Kept
+    firsts: Spool
     by_key: Finding
     unknown: int
     several: bool
@@ -93,9 +94,9 @@ def in_order(
 
     def of_part(part: Record, shards: Cut) -> _Along:
         chosen = producers(part)
-        these = order.firsts(part, group(part), chosen)
+        judged, these = order.firsts(part, group(part), chosen)
         several = order.several_readers(part)
-        by_key, _ = order.along(per_key, these, "key", several=several)
+        by_key = order.along(per_key, these, part.by_key.renumbered(judged), several=several)
         return _Along(keep(these, shards), by_key, order.unknown_sends(part, chosen), several)
 
     def of_all(parts: Sequence[_Along], shards: Cut) -> list[Finding]:
@@ -104,8 +105,9 @@ def in_order(
         for stretch in stretches([part.firsts for part in parts], shards):
             for name, within in withins.items():
                 these = joined([before[name], stretch]) if name in before else stretch
-                said, before[name] = order.along(name, these, within, several=parts[0].several)
-                found[name].append(said)
+                lines = order.lines_within(these, within)
+                found[name].append(order.along(name, these, lines, several=parts[0].several))
+                before[name] = order.last(these, lines)
         unknown = sum(part.unknown for part in parts)
         by_key = added([part.by_key for part in parts])
         return [replace(of_all, unknown=unknown) for of_all in (by_key, *(added(found[name]) for name in withins))]

@@ -12,8 +12,7 @@ import numpy as np
 
 from brokers.types import Outcome
 from scenarios.checkers import times
-from scenarios.checkers.numbering import stable_order
-from scenarios.checkers.order import lines
+from scenarios.checkers.numbering import rows_with, stable_order
 from scenarios.checkers.record import MAX_OFFENDERS, Delivered, Ids, Record
 from scenarios.checkers.rows import Pairs
 from scenarios.verdicts import Finding
@@ -52,8 +51,8 @@ def _overtaking(record: Record, delivered: Delivered, pairs: Pairs) -> Ids:
     found = np.full(len(pairs.later), -1, np.int64)
     if not len(found):
         return found
-    line = lines(record, delivered.message)
-    at = np.flatnonzero(np.isin(line, line[pairs.later]))
+    line = record.line[delivered.message]
+    at = rows_with(line, line[pairs.later])
     at = at[stable_order(line[at])]
     line = line.astype(np.int64)
     width = len(delivered)

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from scenarios.checkers import firsts, order
 from scenarios.checkers.firsts import FIELDS, Firsts
 from scenarios.checkers.shards import cut
-from scenarios.checkers.spool import NO_SHARD, Spool
 from scenarios.history import Writer
 from tests.checkers.histories import CHANNEL, table, typed
 
@@ -80,30 +79,15 @@ def test_stretches_of_all_shards(tmp_path: Path, per_shard: int) -> None:
 def test_the_last_of_each_line(within: str | None, last: list[int]) -> None:
     rows = [(0, 0, 5, 1), (0, 1, 6, 0), (0, 2, 6, 1), (1, 0, 5, 1), (1, 1, 6, 0)]
     these = _of(rows, ("producer", "seq", "key", "partition"))
-    found, tail = order.along("p", these, within, several=False)
+    lines = order.lines_within(these, within)
+    found, tail = order.along("p", these, lines, several=False), order.last(these, lines)
     assert tail["place"].tolist() == [100 + at for at in last]
     assert found.observations == len(rows) - len(last)
 
 
 def test_only_these_producers_and_what_was_acknowledged() -> None:
     part = typed([1, 2], [])
-    assert len(order.firsts(part, part.delivered, [0])) == 0
+    chosen, these = order.firsts(part, part.delivered, [0])
+    assert not chosen.any() and len(these) == 0
     assert order.several_readers(part)
     assert part.channel == CHANNEL
-
-
-def test_named_columns_of_a_shard(tmp_path: Path) -> None:
-    fields = {"t": {"a": np.dtype(np.int64), "b": np.dtype(np.int8), "c": np.dtype(np.int32)}}
-    spool = Spool(tmp_path, 2, fields)
-    for first in (0, 10):
-        rows = {name: np.arange(first, first + 4).astype(dtype) for name, dtype in fields["t"].items()}
-        spool.append("t", rows, np.array([1, 0, NO_SHARD, 1], np.uint8))
-    assert {name: column.tolist() for name, column in spool.read("t", 1).items()} == {
-        name: [0, 3, 10, 13] for name in "abc"
-    }
-    assert {name: column.tolist() for name, column in spool.read("t", 1, ["c"]).items()} == {"c": [0, 3, 10, 13]}
-    assert {name: column.tolist() for name, column in spool.read("t", 0, ["b", "a"]).items()} == {
-        "b": [1, 11],
-        "a": [1, 11],
-    }
-    assert spool.read("t", 0)["b"].dtype == np.int8

@@ -53,6 +53,18 @@ def test_among_is_what_isin_says(column: list[int], numbers: list[int]) -> None:
     assert numbering.among(one, numbers).tolist() == np.isin(one, numbers).tolist()
 
 
+@given(st.lists(_WHOLE | st.integers(-3, 3)), st.lists(_WHOLE | st.integers(-3, 3)))
+def test_rows_with_are_those_that_isin_finds(column: list[int], values: list[int]) -> None:
+    one, few = np.array(column, np.int64), np.array(values, np.int64)
+    assert numbering.rows_with(one, few).tolist() == np.flatnonzero(np.isin(one, few)).tolist()
+
+
+def test_values_that_16_bits_do_not_tell_apart() -> None:
+    column = np.array([1 << 16, 1, -65_535, 2, 65_535, -1])
+    assert numbering.rows_with(column, np.array([1])).tolist() == [1]
+    assert numbering.rows_with(column, np.array([-1])).tolist() == [5]
+
+
 @given(st.sets(st.integers(0, 9)), st.lists(st.integers(-1, 11)), st.booleans())
 def test_found_is_an_index_or_none(codes: set[int], wanted: list[int], same: bool) -> None:
     ascending = sorted(codes)

@@ -147,7 +147,7 @@ def test_many_lines_do_not_meet(width: int) -> None:
         "p",
         note="0 delivered before an earlier one, 0 delivered to another consumer while an earlier one was in process",
     )
-    line = order.lines(record, record.delivered.message)
+    line = record.line[record.delivered.message]
     assert line.tolist() == [2 * width - 1, width, width - 1, 0]
     assert line.dtype.name == ("uint16" if 2 * width - 1 <= 65_535 else "int64")
 
@@ -239,8 +239,9 @@ def rows_again(rows: list[dict[str, int]]) -> list[dict[str, int]]:
 
 def test_lines_are_numbered_from_the_lowest_key() -> None:
     record = two_producers([got(0, 10), got(1, 11), got(0, 12, producer=1), got(1, 13, producer=1)], (7, 9))
-    assert order.lines(record, record.delivered.message).tolist() == [0, 2, 3, 5]
-    assert order.lines(record, record.delivered.message[:0]).tolist() == []
+    assert record.line[record.delivered.message].tolist() == [0, 2, 3, 5]
+    nothing = typed([], []).by_key
+    assert (nothing.message.tolist(), nothing.line.tolist(), nothing.follows.tolist()) == ([], [], [])
 
 
 def test_what_was_overtaken_without_a_release_is_not_counted_there() -> None:

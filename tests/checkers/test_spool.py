@@ -1,0 +1,98 @@
+"""Rows in shards on disk: what is read is what was appended, in as few bytes as hold it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scenarios.checkers.spool import NO_SHARD, Spool
+
+KINDS = (np.int8, np.int32, np.int64, np.uint64)
+
+
+def test_named_columns_of_a_shard(tmp_path: Path) -> None:
+    fields = {"t": {"a": np.dtype(np.int64), "b": np.dtype(np.int8), "c": np.dtype(np.int32)}}
+    spool = Spool(tmp_path, 2, fields)
+    for first in (0, 10):
+        rows = {name: np.arange(first, first + 4).astype(dtype) for name, dtype in fields["t"].items()}
+        spool.append("t", rows, np.array([1, 0, NO_SHARD, 1], np.uint8))
+    assert {name: column.tolist() for name, column in spool.read("t", 1).items()} == {
+        name: [0, 3, 10, 13] for name in "abc"
+    }
+    assert {name: column.tolist() for name, column in spool.read("t", 1, ["c"]).items()} == {"c": [0, 3, 10, 13]}
+    assert {name: column.tolist() for name, column in spool.read("t", 0, ["b", "a"]).items()} == {
+        "b": [1, 11],
+        "a": [1, 11],
+    }
+    assert spool.read("t", 0)["b"].dtype == np.int8
+
+
+@st.composite
+def _stretches(draw: st.DrawFn) -> list[tuple[dict[str, np.ndarray], np.ndarray]]:  # type: ignore[type-arg]
+    """Columns of each type, narrow or wide, anywhere in what the type holds."""
+    found = []
+    for count in draw(st.lists(st.integers(0, 6), max_size=4)):
+        columns = {}
+        for kind in KINDS:
+            low, high = np.iinfo(kind).min, np.iinfo(kind).max
+            begin = draw(st.sampled_from([low, 0, high]) | st.integers(low, high))
+            end = min(high, begin + draw(st.sampled_from([0, 1, 255, 256, 65_535, 65_536, 2**32 - 1, 2**32, 2**64])))
+            values = draw(
+                st.lists(st.sampled_from([begin, end]) | st.integers(begin, end), min_size=count, max_size=count)
+            )
+            columns[np.dtype(kind).name] = np.array(values, kind)
+        shards = draw(st.lists(st.sampled_from([0, 1, 2, NO_SHARD]), min_size=count, max_size=count))
+        found.append((columns, np.array(shards, np.uint8)))
+    return found
+
+
+@given(stretches=_stretches())
+def test_what_is_read_is_what_was_appended(tmp_path_factory: pytest.TempPathFactory, stretches: object) -> None:
+    assert isinstance(stretches, list)
+    fields = {np.dtype(kind).name: np.dtype(kind) for kind in KINDS}
+    spool = Spool(tmp_path_factory.mktemp("spool"), 3, {"t": fields})
+    for columns, shards in stretches:
+        spool.append("t", columns, shards)
+    for shard in range(3):
+        table = spool.read("t", shard)
+        for name, dtype in fields.items():
+            expected = [value for columns, shards in stretches for value in columns[name][shards == shard].tolist()]
+            assert (table[name].tolist(), table[name].dtype) == (expected, dtype)
+
+
+@pytest.mark.parametrize(
+    ("values", "written"),
+    [
+        ([7, 7, 7], 0),
+        ([7, 262, 7], 3),
+        ([7, 263, 7], 6),
+        ([-1, 65_534, 0], 6),
+        ([-1, 65_535, 0], 12),
+        ([5, 4 + 2**32, 5], 12),
+        ([5, 5 + 2**32, 5], 24),
+    ],
+)
+def test_a_column_takes_as_few_bytes_as_hold_it(tmp_path: Path, values: list[int], written: int) -> None:
+    spool = Spool(tmp_path, 1, {"t": {"a": np.dtype(np.int64)}})
+    spool.append("t", {"a": np.array(values)}, np.zeros(3, np.uint8))
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) == written
+    assert spool.read("t", 0)["a"].tolist() == values
+
+
+def test_a_narrow_type_is_not_widened(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, 1, {"t": {"a": np.dtype(np.int8)}})
+    spool.append("t", {"a": np.array([-128, 127], np.int8)}, np.zeros(2, np.uint8))
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) == 2
+
+
+def test_rows_that_stand_by_shard_already(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, 3, {"t": {"a": np.dtype(np.int32)}})
+    spool.append_sorted("t", {"a": np.array([5, 6, 7])}, np.array([1, 1, 3]))
+    spool.append_sorted("t", {"a": np.array([8])}, np.array([0, 1, 1]))
+    spool.append_sorted("t", {"a": np.array([], np.int64)}, np.array([0, 0, 0]))
+    assert [spool.read("t", shard)["a"].tolist() for shard in range(3)] == [[5], [8], [6, 7]]
+    assert spool.read("t", 0)["a"].dtype == np.int32
