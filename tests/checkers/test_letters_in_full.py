@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from brokers.types import Outcome
 from scenarios.checkers import dead_letters, deduplication
-from scenarios.checkers.record import Record, Whole, of_channel
+from scenarios.checkers.record import Record, Whole, elsewhere, of_channel
 from scenarios.checkers.whole import identities
 from scenarios.history import Action, History
 from scenarios.stamp import CORRUPT, FOREIGN
@@ -73,6 +74,18 @@ def test_letters_in_full() -> None:
     )
     undrained = dead_letters.complete(of, drained=False)
     assert undrained == Finding("dead_letter.complete", observations=2, unknown=2)
+
+
+@pytest.mark.parametrize(("all_seen", "concerned"), [(True, [0, 1, 3]), (False, [0, 1, 3, 4])])
+def test_what_dead_letters_have_to_do_with(all_seen: bool, concerned: list[int]) -> None:
+    """0: acknowledged, with a letter. 1: due. 2: acknowledged. 3: may be due. 4: not delivered."""
+    rows = [got(seq, 10 + seq) for seq in range(4)]
+    settles = [settle(rows[0], ACK, 20), settle(rows[1], RELEASE, 20), settle(rows[2], ACK, 20)]
+    settles.append(settle(rows[3], RELEASE, 20, outcome=int(Outcome.UNKNOWN)))
+    found = [letter(-1, 50, place=0, status=FOREIGN), letter(0, 51, place=1)]
+    record = typed([5, 6, 7, 8, 9], [*rows, *found], settles, [reader(9, "dead")])
+    group, dead = record.delivered.to([0, 1, 2, 3]), elsewhere(record, "dead")
+    assert np.flatnonzero(dead_letters.concerned(record, group, dead, 1, all_seen=all_seen)).tolist() == concerned
 
 
 @pytest.mark.parametrize("count", [9, 10, 11])

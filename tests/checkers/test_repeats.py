@@ -83,6 +83,16 @@ def test_a_new_message_that_was_told_the_place_of_another(
     assert (parts[2].observations, parts[2].unknown) == (6 + parts[2].violations, 1 - parts[2].violations)
 
 
+@pytest.mark.parametrize("per_shard", [1, 100])
+def test_the_first_message_does_not_take_its_own_place(tmp_path: Path, per_shard: int) -> None:
+    """Message 0 is missing, and nobody else was told its place."""
+    sent, settled = sends([3, 14])
+    _write(tmp_path, {"sends": sent, "settled": settled, "deliveries": [got(1, 11)]}, {0: 5}, drained=True)
+    parts, at_once = _both(tmp_path, per_shard)
+    assert parts == at_once
+    assert (parts[2].violations, parts[2].unknown) == (0, 1)
+
+
 @pytest.mark.parametrize("per_shard", [1, 2, 100])
 @pytest.mark.parametrize("drained", [True, False])
 def test_repeats_that_lie_apart(tmp_path: Path, per_shard: int, drained: bool) -> None:
