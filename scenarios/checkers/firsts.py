@@ -65,9 +65,6 @@ class Firsts:
         order = np.lexsort([self[name][rows[early]] for name in ("slot", "batch", "reader", "received_ns")])
         return early[order[:count]]
 
-    def describe_message(self, at: int) -> dict[str, object]:
-        return {name: int(self[name][at]) for name in _MESSAGE}
-
     def describe(self, at: int) -> dict[str, object]:
         return {name: int(self[name][at]) for name in (*_MESSAGE, *_DELIVERY)}
 

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from mmap import ACCESS_READ, mmap
-from os import fstat
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +32,19 @@ class _Packed:
     begins: int
     """In the file, in bytes."""
 
-    def read(self, file: mmap | bytes, first: int, out: Column) -> None:
+    def read(self, file: FileIO, first: int, out: Column) -> None:
         """Fill ``out`` with the rows from ``first`` on."""
         if self.dtype is None:
             out[:] = self.low
             return
-        out[:] = np.frombuffer(file, self.dtype, len(out), self.begins + first * self.dtype.itemsize)
-        if self.low:
-            out += self.low
+        file.seek(self.begins + first * self.dtype.itemsize)
+        if self.dtype == out.dtype:
+            file.readinto(out.data)
+            return
+        packed = np.empty(len(out), self.dtype)
+        file.readinto(packed.data)
+        out[:] = packed
+        out += self.low
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +96,11 @@ class Spool:
         table = {name: np.empty(rows[-1], fields[name]) for name in names or fields}
         if not rows[-1]:
             return table
-        with self._paths[kind].open("rb") as file:
-            packed = mmap(file.fileno(), 0, access=ACCESS_READ) if fstat(file.fileno()).st_size else b""
-        for stretch, begin, first, last in zip(stretches, begins, rows[:-1], rows[1:], strict=True):
-            for name, column in table.items() if last > first else ():
-                stretch.columns[name].read(packed, begin, column[first:last])
+        # Not mapped: the pages around each part would stay in memory.
+        with self._paths[kind].open("rb", buffering=0) as file:
+            for stretch, begin, first, last in zip(stretches, begins, rows[:-1], rows[1:], strict=True):
+                for name, column in table.items() if last > first else ():
+                    stretch.columns[name].read(file, begin, column[first:last])
         return table
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from scenarios import history
-from scenarios.checkers import delivery, streamed
+from scenarios.checkers import delivery, duplicates, streamed
 from scenarios.history import Action, History, Writer
 from scenarios.stamp import CORRUPT
 from scenarios.verdicts import Finding
@@ -73,3 +73,10 @@ def test_damage_in_one_group_is_corruption_there(tmp_path: Path) -> None:
 def test_a_group_whose_drain_was_not_proven_lost_nothing_for_certain(tmp_path: Path) -> None:
     lost = judged(tmp_path, EACH[:-1], MARKS[:-1])["delivery.no_loss"]
     assert (lost.observations, lost.violations, lost.unknown) == (3, 0, 1)
+
+
+def test_groups_together_where_they_are_not_judged_by_themselves(tmp_path: Path) -> None:
+    judged(tmp_path, EACH)
+    again = streamed.adding(lambda part: duplicates.delivered_again(part, part.delivered))
+    assert streamed.tallied(tmp_path, {"again": again})["again"].violations == 2
+    assert streamed.tallied(tmp_path, {"again": again}, each_group=True)["again"].violations == 0
