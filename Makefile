@@ -13,7 +13,7 @@ help:
 	@echo "make test         the whole test suite, with real brokers"
 	@echo "make test-docker  a cell per broker in Docker (needs a daemon)"
 	@echo "make example      install the example adapter beside the project (make test does)"
-	@echo "make mutants      weaken every checker, one expression at a time, and see the tests fail (a quarter of an hour)"
+	@echo "make mutants      weaken every checker, one expression at a time, and see the tests fail (half an hour and more)"
 	@echo "make check        formatting, lint, types, layers"
 	@echo "make clean        remove what these made, but not runs/"
 
