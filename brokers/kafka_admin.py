@@ -59,7 +59,7 @@ class KafkaAdmin:
             raise Misuse(f"a channel of {spec.partitions} partitions")
         replicas = int(self._endpoint.options.get("replication_factor", "1"))
         topic = NewTopic(spec.name, spec.partitions, replicas, config=_topic_config(spec, replicas))
-        _answer(self._client.create_topics([topic])[spec.name], f"create {spec.name}")
+        _answer(self._client.create_topics([topic], request_timeout=_WAIT_S)[spec.name], f"create {spec.name}")
         _wait_until(lambda: self._has_leaders(spec.name, spec.partitions), f"create {spec.name}")
 
     def _has_leaders(self, channel: str, partitions: int) -> bool:
@@ -77,7 +77,7 @@ class KafkaAdmin:
     def delete_topic(self, channel: str) -> None:
         """The topic and the groups that were made for it; neither need exist."""
         with suppress(ChannelMissing):
-            _answer(self._client.delete_topics([channel])[channel], f"delete {channel}")
+            _answer(self._client.delete_topics([channel], request_timeout=_WAIT_S)[channel], f"delete {channel}")
         _wait_until(lambda: channel not in self.topics(), f"delete {channel}")
         self._delete_groups(group_id(channel, ""))
 
@@ -90,7 +90,7 @@ class KafkaAdmin:
                 settings = self.configuration(ResourceType.GROUP, name, only_own=True)
                 if settings:
                     self.configure(ResourceType.GROUP, name, dict.fromkeys(settings))
-            for name, future in self._client.delete_consumer_groups(groups).items():
+            for name, future in self._client.delete_consumer_groups(groups, request_timeout=_WAIT_S).items():
                 with suppress(Refused):
                     _answer(future, f"delete group {name}")
 
@@ -147,7 +147,7 @@ class KafkaAdmin:
             for key, value in settings.items()
         ]
         resource = ConfigResource(kind, name, incremental_configs=entries)
-        _answer(_only(self._client.incremental_alter_configs([resource])), f"configure {name}")
+        _answer(_only(self._client.incremental_alter_configs([resource], request_timeout=_WAIT_S)), f"configure {name}")
         # The answer comes from the controller, some milliseconds before the brokers act on it.
         wanted = {key: value for key, value in settings.items() if value is not None}.items()
         _wait_until(lambda: wanted <= self.configuration(kind, name).items(), f"configure {name}")
