@@ -103,7 +103,10 @@ class _Table:
         self._writer: pq.ParquetWriter | None = None
 
     def append(self, count: int, columns: Mapping[str, Column | int]) -> None:
-        """A whole number stands for a column of ``count`` times that number."""
+        """A whole number stands for a column of ``count`` times that number. Raises ValueError for any other length."""
+        for name, given in columns.items():
+            if not isinstance(given, int) and len(given) != count:
+                raise ValueError(f"{len(given)} rows of {name}, {count} of the table")
         if count and not self._columns:
             self._columns = {field.name: np.empty(_ROWS_PER_GROUP, DTYPES[field.type]) for field in self._schema}
         done = 0

@@ -20,11 +20,11 @@ from scenarios.checkers.shards import Cut
 from scenarios.checkers.spool import Spool
 from scenarios.history import DTYPES, SCHEMAS, Column, Columns
 
-_MESSAGE = ("producer", "seq", "key")
-_DELIVERY = ("reader", "batch", "slot", "partition", "place", "received_ns")
+MESSAGE = ("producer", "seq", "key")
+DELIVERY = ("reader", "batch", "slot", "partition", "place", "received_ns")
 _TYPES = {entry.name: np.dtype(DTYPES[entry.type]) for entry in SCHEMAS["deliveries"]}
 FIELDS: Mapping[str, np.dtype[Any]] = {
-    **{name: _TYPES[name] for name in (*_MESSAGE, *_DELIVERY)},
+    **{name: _TYPES[name] for name in (*MESSAGE, *DELIVERY)},
     "ended_ns": np.dtype(np.int64),
 }
 _TABLE = "firsts"
@@ -66,7 +66,7 @@ class Firsts:
         return early[order[:count]]
 
     def describe(self, at: int) -> dict[str, object]:
-        return {name: int(self[name][at]) for name in (*_MESSAGE, *_DELIVERY)}
+        return {name: int(self[name][at]) for name in (*MESSAGE, *DELIVERY)}
 
 
 def joined(parts: Sequence[Firsts]) -> Firsts:

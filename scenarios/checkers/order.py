@@ -25,7 +25,7 @@ import numpy as np
 
 from brokers.types import Outcome
 from scenarios.checkers import lines
-from scenarios.checkers.firsts import Firsts
+from scenarios.checkers.firsts import DELIVERY, MESSAGE, Firsts
 from scenarios.checkers.lines import Lines
 from scenarios.checkers.record import MAX_OFFENDERS, NEVER, Delivered, Ids, Mask, Record
 from scenarios.history import Action
@@ -64,10 +64,8 @@ def firsts(record: Record, delivered: Delivered, producers: list[int]) -> tuple[
     of_these = delivered.only(at)
     return chosen, Firsts(
         {
-            **{name: getattr(sent, name)[chosen] for name in ("producer", "seq", "key")},
-            **{
-                name: of_these.column(name) for name in ("reader", "batch", "slot", "partition", "place", "received_ns")
-            },
+            **{name: getattr(sent, name)[chosen] for name in MESSAGE},
+            **{name: of_these.column(name) for name in DELIVERY},
             "ended_ns": _processing_ended(record, delivered)[at],
         }
     )

@@ -106,3 +106,14 @@ def test_a_flipped_bit_is_named(tmp_path: Path, share: float) -> None:
         history.load(tmp_path)
     with pytest.raises(ValueError, match=r"damaged history file .*sends\.w\.parquet"):
         list(history.stream(tmp_path, "sends"))
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_columns_of_unlike_length_are_refused(tmp_path: Path, rows: int) -> None:
+    """A single row would be taken for a value of all."""
+    columns = {name: np.zeros(2, np.int64) for name in history.SCHEMAS["settles"].names}
+    with history.Writer(tmp_path, "w", run=1) as writer:
+        with pytest.raises(ValueError, match=f"{rows} rows of slot, 2 of the table"):
+            writer.rows("settles", {**columns, "slot": np.zeros(rows, np.int64)})
+        writer.rows("settles", columns)
+    assert history.rows(tmp_path, "settles") == 2
