@@ -32,7 +32,7 @@ NOOP = "noop"
 NOOP_BAR = 1_000_000.0
 """Messages per CPU second that one process should stamp, record and verify."""
 _LOADS = {
-    "sqs-standard": Load(1024, 100, 200),
+    "sqs-standard": Load(1024, 400, 800),
     "kafka": Load(1024, 1000, 100_000, acknowledge_every=10),
     # A poll gives up to 1,900, and what is received in two parts is committed in two.
     "kafka-share": Load(1024, 2000, 100_000),

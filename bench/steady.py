@@ -43,6 +43,9 @@ BOUNDS = {
 }
 ALLOWED = 0.05
 """How much the last minute may differ from the first."""
+_AWAY = 2
+"""Windows before the consumer keeps up. In the first it joins, in the second it takes nothing, so that what its client
+fetches ahead fills once and for all: a consumer that keeps up does not see that until something holds it up."""
 _MOST_BEHIND = 300_000
 """Messages; a fifth of the smaller bound."""
 _HISTORY_BYTES = 60
@@ -159,16 +162,17 @@ def _load(profile: str, endpoint: Endpoint, channel: str, directory: Path, messa
             end_ns = now_ns + int(WINDOW_S * 1e9)
             if sent < messages:
                 producer.order(Publish(window, LOAD.batch, now_ns, end_ns))
-            if window:  # after the first there is a backlog: it fills what a client fetches ahead, once and for all
+            if window >= _AWAY:
                 received += _ask(consumer, Consume(window, LOAD.batch, now_ns, end_ns, None, _PATIENCE_S))[0]
             if sent < messages:
                 sent = producer.report(_SLACK_S)
             behind = sent - received
             if not window or behind > _MOST_BEHIND or (sent >= messages and behind):
                 now_ns = time.monotonic_ns()
-                order = Consume(window, LOAD.batch, now_ns, now_ns + _FOR_EVER_NS, behind, _PATIENCE_S)
+                wanted = behind if window else 1
+                order = Consume(window, LOAD.batch, now_ns, now_ns + _FOR_EVER_NS, wanted, _PATIENCE_S)
                 received += _ask(consumer, order, 600.0)[0]
-                if received < sent:
+                if window and received < sent:
                     break  # what is missing is found in the history
             _tell(sent, messages, time.monotonic() - began_s)
             if sent >= messages and received >= sent:

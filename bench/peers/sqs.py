@@ -1,6 +1,6 @@
 """Plain ``aiobotocore``: as many requests of ten at once as asked for; receive and delete in turns of each worker.
 
-Credentials are the emulators' own.
+It asks for what the adapter asks for, so that the service does the same work. Credentials are the emulators' own.
 """
 
 from __future__ import annotations
@@ -49,7 +49,13 @@ async def consume(client: Any, url: str, given: Namespace) -> Figure:
         async def work() -> int:
             count = 0
             while time.perf_counter() < end_s:
-                answer = await client.receive_message(QueueUrl=url, MaxNumberOfMessages=_ENTRIES, WaitTimeSeconds=0)
+                answer = await client.receive_message(
+                    QueueUrl=url,
+                    MaxNumberOfMessages=_ENTRIES,
+                    WaitTimeSeconds=0,
+                    MessageSystemAttributeNames=["ApproximateReceiveCount", "SentTimestamp"],
+                    MessageAttributeNames=["All"],
+                )
                 messages = answer.get("Messages", ())
                 if not messages:
                     continue
