@@ -19,13 +19,14 @@ import numpy as np
 
 from bench.engines.base import EngineChoice
 from bench.engines.start import channel_prefix, start_engines
+from bench.errors import BenchError, CheckFailed
 from bench.guard import Guard
 from bench.workers import Processes
 from brokers import registry
 from brokers.protocols import Broker
 from brokers.types import ChannelSpec, ConsumerSettings, Endpoint
 from scenarios import history, latency, latency_metrics
-from scenarios.base import Context
+from scenarios.base import Context, Parameters
 from scenarios.comparison import compare
 from scenarios.fleet import Fleet
 from scenarios.schedule import Schedule
@@ -34,30 +35,42 @@ PROFILE = "kafka"
 _QUANTILES = (50.0, 99.0, 99.9)
 _WARMUP_SHARE = 0.1
 
+Row = tuple[dict[str, float], dict[str, float]]
+
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.pacing", description=__doc__)
-    parser.add_argument("--rate", type=float, default=0.0, help="messages a second; default: half of what passes")
+    parser.add_argument(
+        "--rate", type=float, default=0.0, help="messages a second; default: half of the highest that lasts"
+    )
     parser.add_argument("--batch", type=int, default=100, help="most messages handed over at once")
     parser.add_argument("--seconds", type=float, default=5.0, help="length of a window")
     parser.add_argument("--repeats", type=int, default=5)
     given = parser.parse_args()
+    try:
+        rate, rows = _measure(given)
+    except BenchError as problem:
+        print(f"bench.pacing: {problem}", file=sys.stderr)
+        return problem.exit_code
+    _print(rate, given.batch, rows)
+    return 0
+
+
+def _measure(given: argparse.Namespace) -> tuple[float, Sequence[Row]]:
+    """The rate, and of each round the percentiles of both sides."""
     with tempfile.TemporaryDirectory() as scratch, Guard.start(f"pacing-{Path(scratch).name}") as guard:
         (Path(scratch) / "logs").mkdir()
         engine = start_engines([PROFILE], EngineChoice.NATIVE, Path(scratch) / "logs", guard)[PROFILE]
         try:
             bench = _Bench(engine.endpoint, Path(scratch), channel_prefix(guard.run_id), given.batch)
             rate = given.rate or bench.half()
-            rows = [
-                (bench.own(rate, given.seconds), bench.bare(rate, given.seconds)) for _ in range(given.repeats + 1)
-            ][1:]  # the first round warms up
+            rows = [(bench.own(rate, given.seconds), bench.bare(rate, given.seconds)) for _ in range(given.repeats + 1)]
         finally:
             engine.stop()
-    _print(rate, given.batch, rows)
-    return 0
+    return rate, rows[1:]  # the first round warms up
 
 
-def _print(rate: float, batch: int, rows: Sequence[tuple[dict[str, float], dict[str, float]]]) -> None:
+def _print(rate: float, batch: int, rows: Sequence[Row]) -> None:
     print(
         f"{rate:,.0f} messages a second of 1 KiB, at most {batch} at once; schedule lag in ms, {len(rows)} windows each"
     )
@@ -79,14 +92,16 @@ class _Bench:
         self._turns = 0
 
     def half(self) -> float:
-        """Half of what passes in a closed loop."""
+        """Half of the highest rate that lasts, as ``latency`` finds it."""
+        wanted = {**latency.DEFAULTS, "batch": self._batch, "shares": [0.5], "away_s": 0.0}
         with Processes() as load:
-            context = self._context(load)
-            with context.writer("pacing") as writer, Fleet(context, writer) as fleet:
-                fleet.open("saturated", [(self._batch, 10 * self._batch)])
-                fleet.window("both", self._batch, 1.0, warmup=True)
-                fleet.drain()
-                return fleet.window("both", self._batch, 3.0) / 3.0 / 2
+            context = self._context(load, wanted)
+            latency.run(context)
+        found = latency_metrics.metrics(history.load(context.history_directory))
+        rates = [metric.samples for metric in found if metric.name == "sustainable_rate"]
+        if not rates:
+            raise CheckFailed("no rate lasted: name one with --rate")
+        return float(np.median(rates[0])) / 2
 
     def own(self, rate: float, seconds: float) -> dict[str, float]:
         with Processes() as load:
@@ -128,11 +143,11 @@ class _Bench:
         consumer.close()
         broker.close()
 
-    def _context(self, load: Processes) -> Context:
+    def _context(self, load: Processes, parameters: Parameters = latency.DEFAULTS) -> Context:
         self._turns += 1
         return Context(
             profile=PROFILE,
-            parameters=latency.DEFAULTS,
+            parameters=parameters,
             seed=1,
             run=1,
             broker=self._broker,

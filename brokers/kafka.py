@@ -134,8 +134,9 @@ class KafkaConsumer:
                     which = which[~done]
                 if len(which):
                     parts.setdefault(partition, []).append((fates, which))
+        # Mostly ascending already, which a stable sort sees at once.
         commits = {
-            partition: np.sort(np.concatenate([fates.places[which] for fates, which in theirs]))
+            partition: np.sort(np.concatenate([fates.places[which] for fates, which in theirs]), kind="stable")
             for partition, theirs in parts.items()
         }
         for partition, places in commits.items():

@@ -56,7 +56,8 @@ class KafkaProducer:
                 else:
                     refused = self._send_with_headers(client, batch, start, stop, first_ticket)
                 rejected.extend(refused)
-                client.poll(0)
+                if stop < count:
+                    client.poll(0)
             return SendReceipt(first_ticket, count, tuple(sorted(rejected)))
 
     def poll(self) -> Settlements:

@@ -79,6 +79,8 @@ class Reports:
 
     def take(self) -> Settlements:
         """All that came since the last time."""
+        if not self._acknowledged[0] and not self._refusals:
+            return Settlements.empty()
         tickets, settled_ns, partitions, places = (np.array(column, np.int64) for column in self._acknowledged)
         for column in self._acknowledged:
             del column[:]

@@ -131,6 +131,8 @@ class Sender:
         self._settled(self._producer.close())
 
     def _settled(self, settlements: Settlements) -> None:
+        if not len(settlements):
+            return
         self.acknowledged += int(np.count_nonzero(settlements.outcomes == Outcome.ACKNOWLEDGED))
         self._writer.settled(self._number, settlements)
 

@@ -68,6 +68,11 @@ class Fleet:
     def _everyone(self) -> list[LoadProcess]:
         return [*self._producers, *self._consumers]
 
+    @property
+    def published(self) -> int:
+        """Messages that the broker is known to have taken on the current channel."""
+        return self._published
+
     def _missing(self, group: int) -> int:
         """Messages that the broker is known to have taken and this group has not received."""
         return self._published - self._received[group]

@@ -1,8 +1,10 @@
 """How long under a given rate: an open loop, latency against rate, the highest rate that lasts, and catching up.
 
-First a closed loop finds what the clients can push through at most. Then, on a fresh channel, producers follow
-a schedule while consumers take what comes: a *curve* of rates; a *search* between the highest rate that lasted and the
-lowest that did not, *confirmed* by further windows; and a *backlog*, for which consumers stay away at first.
+Producers follow a schedule while consumers take what comes. First the highest rate that lasts is sought: a closed loop
+sets the scale, the rate is *climbed* by doubling until it does not last, or halving until it does (a closed loop with
+few messages under way may find a small part of what passes), *searched* between the last two, and *confirmed* by
+further windows. Then comes the *curve*, at shares of that rate, and a *backlog*, for which consumers stay away at
+first. Rates that are asked for come before all that.
 
 A rate lasts when what is not yet received at the end of its window could be received within the latency limit. That is
 only how the search goes on: what the record says is judged from the history (``latency_metrics``), where
@@ -11,6 +13,9 @@ also the 99th percentile must keep the limit.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from itertools import count
 from types import MappingProxyType
 
 from scenarios import latency_metrics, workload
@@ -43,18 +48,24 @@ DEFAULTS: Parameters = MappingProxyType(
         "backlog_share": 0.5,
         "saturate_s": 2.0,
         "window_s": 4.0,
-        "rate_warmup_s": 0.0,
+        "rate_warmup_s": 5.0,
         "warmup_s": 0.5,
         "ceiling_s": 0.3,
         "drain_s": 30.0,
     }
 )
-OFF_AT_ZERO = frozenset({"search_steps", "confirm", "away_s", "saturate_s"})
+OFF_AT_ZERO = frozenset({"search_steps", "confirm", "away_s", "saturate_s", "rate_warmup_s"})
 PROPERTIES = delivery.PROPERTIES
 
 _JOIN_S = 20.0
 _CATCH_UP = 4
 """The backlog's window is so many times as long as consumers stay away."""
+_CLIMBS = 10
+_CLIMB_SHARE, _SEARCH_SHARE = 0.25, 0.5
+"""Of the window's length: a rate of twice what passes shows itself soon, and fills the broker."""
+_LOWERINGS, _LOWER = 4, 0.95
+_MOST_KEPT_BYTES = 2 << 30
+"""A channel that would hold more is left for a new one: some brokers keep in memory what was acknowledged."""
 
 
 def alone(parameters: Parameters) -> bool:
@@ -88,44 +99,75 @@ class _Experiment:
         self._batch = int(self._parameters["batch"])
         self._window_s = float(self._parameters["window_s"])
         self._limit_s = float(self._parameters["latency_limit_ms"]) / 1e3
-        asked = [float(rate) for rate in self._parameters["rates"]]
-        self._asked = asked
-        curve = len(asked or self._parameters["shares"])
-        self._done, self._steps = (
-            0,
-            curve + int(self._parameters["search_steps"]) + int(self._parameters["confirm"]) + 2,
-        )
+        self._asked = sorted(float(rate) for rate in self._parameters["rates"])
+        self._searches = int(self._parameters["search_steps"])
+        self._lasting, self._too_much = 0.0, math.inf
+        self._channels = count()
+        curve = len(self._asked or self._parameters["shares"])
+        # Climbing takes a few steps mostly; what progress tells need not be exact.
+        self._done, self._steps = 0, curve + 2 * self._searches + int(self._parameters["confirm"]) + 2
 
     def run(self) -> None:
         self._fleet.price([self._batch], float(self._parameters["ceiling_s"]))
         # With given rates nobody needs to know the most: a time of 0 leaves that out.
         most = self._saturate() if float(self._parameters["saturate_s"]) else max(self._asked)
-        self._open("paced", int(self._parameters["open_in_flight"]))
+        self._open()
         if float(self._parameters["rate_warmup_s"]):
             self._warm_up_at(min(self._asked or [float(self._parameters["shares"][0]) * most]))
-        lasts, too_much = 0.0, 1.2 * most
-        for rate in sorted(self._asked or [float(share) * most for share in self._parameters["shares"]]):
-            if self._lasts("curve", rate):
-                lasts = rate
-            else:
-                too_much = min(too_much, rate)
-        for _ in range(int(self._parameters["search_steps"])):
-            middle = (lasts + too_much) / 2
-            if self._lasts("search", middle):
-                lasts = middle
-            else:
-                too_much = middle
-        # A rate that lasted once may have been lucky: the confirmed one is a little lower when it does not last again.
-        for _ in range(int(self._parameters["confirm"])):
-            if lasts and not self._lasts("confirm", lasts):
-                lasts *= 0.9
-        if lasts and float(self._parameters["away_s"]):
-            self._catch_up(float(self._parameters["backlog_share"]) * lasts)
+        if self._asked or not self._searches:
+            self._curve(self._asked or self._shares_of(most))
+        if self._searches:
+            self._climb(most)
+            self._search()
+        self._confirm()
+        if self._searches and not self._asked:
+            self._curve(self._shares_of(self._lasting or most))
+        if self._lasting and float(self._parameters["away_s"]):
+            self._catch_up(float(self._parameters["backlog_share"]) * self._lasting)
         self._fleet.close()
 
-    def _open(self, name: str, in_flight: int) -> None:
+    def _shares_of(self, most: float) -> list[float]:
+        return sorted(float(share) * most for share in self._parameters["shares"])
+
+    def _curve(self, rates: Sequence[float]) -> None:
+        for rate in rates:
+            self._learn(rate, self._lasts("curve", rate, self._window_s))
+
+    def _climb(self, first: float) -> None:
+        """Twice as much until it does not last, or half as much until it does."""
+        for _ in range(_CLIMBS):
+            if self._lasting and self._too_much < math.inf:
+                return
+            rate = 2 * self._lasting or min(first, self._too_much / 2)
+            self._learn(rate, self._lasts_at_last("climb", rate, _CLIMB_SHARE * self._window_s))
+
+    def _search(self) -> None:
+        """Half-way between what lasted and what did not; nothing is there to search where everything lasted."""
+        for _ in range(self._searches if self._too_much < math.inf else 0):
+            rate = (self._lasting + self._too_much) / 2
+            self._learn(rate, self._lasts_at_last("search", rate, _SEARCH_SHARE * self._window_s))
+
+    def _confirm(self) -> None:
+        """A rate that lasted once, in a shorter window, may have been lucky: a little less when most do not last."""
+        times = int(self._parameters["confirm"])
+        for _ in range(_LOWERINGS if times and self._lasting else 0):
+            lasted = [self._lasts("confirm", self._lasting, self._window_s) for _ in range(times)]
+            if 2 * sum(lasted) > times:
+                return
+            self._lasting *= _LOWER
+
+    def _learn(self, rate: float, lasts: bool) -> None:
+        if lasts and rate < self._too_much:
+            self._lasting = max(self._lasting, rate)
+        elif not lasts and rate > self._lasting:
+            self._too_much = min(self._too_much, rate)
+
+    def _open(self) -> None:
+        self._warm_channel(f"paced-{next(self._channels)}", int(self._parameters["open_in_flight"]))
+
+    def _warm_channel(self, name: str, in_flight: int) -> None:
         """A channel on which everybody has said something: groups are joined, code paths warm."""
-        self._context.progress(self._done / self._steps, f"{name}: warming up")
+        self._context.progress(min(1.0, self._done / self._steps), f"{name}: warming up")
         self._fleet.open(name, [(self._batch, in_flight)])
         self._fleet.window("publish", self._batch, float(self._parameters["warmup_s"]) / 2, warmup=True)
         self._fleet.window("consume", self._batch, float(self._parameters["warmup_s"]), warmup=True)
@@ -134,17 +176,28 @@ class _Experiment:
     def _saturate(self) -> float:
         """Messages a second that came through a closed loop."""
         saturate_s = float(self._parameters["saturate_s"])
-        self._open("saturated", self._batch * int(self._parameters["batches_in_flight"]))
+        self._warm_channel("saturated", self._batch * int(self._parameters["batches_in_flight"]))
         self._step("as fast as they can")
         rate = self._fleet.window("both", self._batch, saturate_s) / saturate_s
         self._fleet.close()
         return max(rate, 1.0)
 
-    def _lasts(self, purpose: str, rate: float) -> bool:
+    def _lasts_at_last(self, purpose: str, rate: float, window_s: float) -> bool:
+        """With a second chance: one stall of a broker must not end a search."""
+        return self._lasts(purpose, rate, window_s) or self._lasts(purpose, rate, window_s)
+
+    def _lasts(self, purpose: str, rate: float, window_s: float) -> bool:
         self._step(f"{purpose}: {rate:,.0f} messages a second")
-        backlog = self._fleet.paced(purpose, self._batch, self._schedule(rate, self._window_s))
+        self._make_room(rate * window_s)
+        backlog = self._fleet.paced(purpose, self._batch, self._schedule(rate, window_s))
         self._fleet.drain()
         return backlog <= max(rate * self._limit_s, self._batch)
+
+    def _make_room(self, messages: float) -> None:
+        published = self._fleet.published
+        if published and (published + messages) * float(self._parameters["size"]) > _MOST_KEPT_BYTES:
+            self._fleet.close()
+            self._open()
 
     def _warm_up_at(self, rate: float) -> None:
         """For programs that grow fast with use, such as a broker in a virtual machine: the same load, not counted."""
@@ -156,6 +209,7 @@ class _Experiment:
     def _catch_up(self, rate: float) -> None:
         away_s = float(self._parameters["away_s"])
         self._step(f"a backlog of {rate * away_s:,.0f} messages")
+        self._make_room(rate * _CATCH_UP * away_s)
         self._fleet.paced("backlog", self._batch, self._schedule(rate, _CATCH_UP * away_s), consumers_away_s=away_s)
 
     def _schedule(self, rate: float, duration_s: float) -> Schedule:

@@ -98,11 +98,14 @@ def metrics(history: History) -> list[Measured]:
     limit_ns = float(parameters["latency_limit_ms"]) * 1e6
     by_flush = about["settle_resolution"] == Resolution.FLUSH.value
     found: list[Measured] = []
-    steady = [window for window in windows if window.purpose != "backlog"]
+    # Climbing is for the search alone: its windows are short, and the last of them hold far more than passes.
+    steady = [window for window in windows if window.purpose not in ("backlog", "climb")]
     for rate in dict.fromkeys(window.rate for window in steady):
         ours = [window for window in steady if window.rate == rate]
         found += _at_rate(history, ours, {**common, "rate": round(rate)}, limit_ns, by_flush=by_flush)
-    found += _sustainable(history, steady, common, limit_ns)
+    found += _sustainable(
+        history, steady, [window for window in windows if window.purpose == "climb"], common, limit_ns
+    )
     for window in windows:
         if window.purpose == "backlog":
             found += _backlog(window, common, limit_ns)
@@ -248,32 +251,51 @@ def _plain(window: Paced) -> rates.Window:
 
 
 def _sustainable(
-    history: History, windows: Sequence[Paced], labels: Mapping[str, Any], limit_ns: float
+    history: History, windows: Sequence[Paced], climbed: Sequence[Paced], labels: Mapping[str, Any], limit_ns: float
 ) -> Iterable[Measured]:
-    """The highest rate of which every window lasted, where it was tried more than once if any was."""
-    tried: dict[float, list[bool]] = {}
-    for window in windows:
-        tried.setdefault(window.rate, []).append(window.lasts(limit_ns))
-    most = max(map(len, tried.values()))
-    lasting = [rate for rate, lasted in tried.items() if all(lasted) and len(lasted) >= min(2, most)]
+    """The highest rate of which most windows lasted; of those that were tried more than once, if any of them did."""
+    tried = _tried(windows, limit_ns)
+    lasting = [rate for rate, lasted in tried.items() if 2 * sum(lasted) > len(lasted)]
     if not lasting:
         return
-    best = max(lasting)
-    above = sorted(rate for rate, lasted in tried.items() if rate > best and not all(lasted))
-    first = [window for window in windows if above and window.rate == above[0]]
+    best = max([rate for rate in lasting if len(tried[rate]) > 1] or lasting)
+    higher = _tried([window for window in (*windows, *climbed) if window.rate > best], limit_ns)
+    above = sorted(rate for rate, lasted in higher.items() if not any(lasted))
+    first = [window for window in (*windows, *climbed) if above and window.rate == above[0]]
     limited = any(limited_by_generator(history, window, limit_ns) for window in first)
-    beyond = f"{above[0]:,.0f} did not last" if above else "no higher rate failed: the true one may be higher"
+    beyond = (
+        f"{above[0]:,.0f} did not last"
+        if above
+        else "no higher rate failed in all its windows: the true one may be higher"
+    )
+    ours = [window for window in windows if window.rate == best]
     yield Measured(
         "sustainable_rate",
         "msg/s",
         # A rate of messages, as it was asked for: what all groups received together is so many times that.
-        tuple(window.received_rate() / window.of.groups for window in windows if window.rate == best),
+        tuple(window.received_rate() / window.of.groups for window in ours),
         {**labels, "limit_ms": limit_ns / 1e6},
         better="higher",
         limited_by="generator" if limited else "",
-        note=f"{best:,.0f} asked for; lasted in all of {len(tried[best])} windows of {windows[0].duration_s:g} s "
-        f"(99th percentile and backlog within {limit_ns / 1e6:g} ms); {beyond}",
+        note=f"{best:,.0f} asked for; lasted in {sum(tried[best])} of {len(ours)} windows of {ours[0].duration_s:g} s "
+        f"(99th percentile and backlog within {limit_ns / 1e6:g} ms), so with 95 % confidence in "
+        f"{_at_least(sum(tried[best]), len(ours)):.0%} of such windows or more; {beyond}",
     )
+
+
+def _tried(windows: Sequence[Paced], limit_ns: float) -> Mapping[float, Sequence[bool]]:
+    """{rate: of each of its windows whether it lasted}."""
+    tried: dict[float, list[bool]] = {}
+    for window in windows:
+        tried.setdefault(window.rate, []).append(window.lasts(limit_ns))
+    return tried
+
+
+def _at_least(lasted: int, of: int) -> float:
+    """The lower limit of Clopper and Pearson, one-sided."""
+    from scipy import stats
+
+    return float(stats.beta.ppf(0.05, lasted, of - lasted + 1))
 
 
 def _backlog(window: Paced, labels: Mapping[str, Any], limit_ns: float) -> Iterable[Measured]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from scenarios.base import Context
 from scenarios.history import History
 from scenarios.journeys import NEVER, Journeys
 from scenarios.latency_metrics import Paced
+from scenarios.schedule import Schedule
 from scenarios.stamp import INTACT
 from tests.scenarios.harness import every, loaded
 
@@ -99,7 +102,131 @@ def test_a_rate_lasts_when_the_limit_is_kept(rows: list[tuple[Any, Any, Any, Any
     assert window(of).lasts(50 * MS) is lasts
 
 
-QUICK = {"window_s": 0.4, "saturate_s": 0.2, "warmup_s": 0.1, "ceiling_s": 0.05, "away_s": 0.3}
+class _Fleet:
+    """Passes so many messages a second; a closed loop finds ``closed`` of them. ``stalls``: windows that go wrong."""
+
+    def __init__(self, capacity: float, closed: float, stalls: Sequence[int] = ()) -> None:
+        self._capacity, self._closed, self._stalls = capacity, closed, stalls
+        self.paces: list[tuple[str, float, float]] = []
+        self.opened: list[str] = []
+        self.published = 0
+
+    def price(self, batches: Sequence[int], seconds: float) -> None: ...
+
+    def open(self, name: str, in_flight: Sequence[tuple[int, int]]) -> None:
+        self.opened.append(name)
+        self.published = 0
+
+    def window(self, mode: str, batch: int, window_s: float, *, warmup: bool = False) -> int:
+        return int(self._closed * window_s)
+
+    def paced(
+        self, purpose: str, batch: int, schedule: Schedule, *, warmup: bool = False, consumers_away_s: float = 0.0
+    ) -> int:
+        if warmup:
+            return 0
+        self.paces.append((purpose, schedule.rate, schedule.duration_s))
+        self.published += int(schedule.rate * schedule.duration_s)
+        stalls = len(self.paces) - 1 in self._stalls
+        return int(max(0.0, schedule.rate - (0 if stalls else self._capacity)) * schedule.duration_s)
+
+    def drain(self, patience_s: float = 0.0) -> None: ...
+
+    def close(self) -> None: ...
+
+    def rates(self, purpose: str) -> list[float]:
+        return [rate for name, rate, _ in self.paces if name == purpose]
+
+
+def search(directory: Path, fleet: _Fleet, **parameters: Any) -> _Fleet:
+    with Processes() as load:
+        of = loaded(latency, directory, load, **parameters)
+        latency._Experiment(of, fleet).run()  # type: ignore[arg-type]
+    return fleet
+
+
+def test_the_search_finds_what_a_closed_loop_does_not(tmp_path: Path) -> None:
+    fleet = search(tmp_path, _Fleet(50_000, closed=3_000))
+    (confirmed,) = set(fleet.rates("confirm"))
+    assert len(fleet.rates("confirm")) == 3
+    assert confirmed == pytest.approx(50_000, rel=0.07)
+    assert fleet.rates("curve") == pytest.approx([share * confirmed for share in (0.1, 0.25, 0.5, 0.75, 0.9)])
+    assert fleet.rates("backlog") == pytest.approx([confirmed / 2])
+    assert max(fleet.rates("climb")) < 2.1 * 50_000, "what is far beyond is not tried"
+    assert {seconds for name, _, seconds in fleet.paces if name == "climb"} == {1.0}
+
+
+def test_the_search_goes_down_where_a_closed_loop_promised_too_much(tmp_path: Path) -> None:
+    fleet = search(tmp_path, _Fleet(9_000, closed=40_000))
+    assert fleet.rates("confirm")[-1] == pytest.approx(9_000, rel=0.07)
+
+
+@pytest.mark.parametrize("stall", range(12))
+def test_one_stall_does_not_spoil_the_search(tmp_path: Path, stall: int) -> None:
+    fleet = search(tmp_path, _Fleet(50_000, closed=3_000, stalls=[stall]))
+    assert fleet.rates("confirm")[-1] == pytest.approx(50_000, rel=0.07)
+
+
+def test_a_rate_whose_windows_mostly_fail_is_lowered(tmp_path: Path) -> None:
+    found = search(tmp_path / "a", _Fleet(50_000, closed=3_000))
+    first = [name for name, _, _ in found.paces].index("confirm")
+    fleet = search(tmp_path / "b", _Fleet(50_000, closed=3_000, stalls=[first, first + 1]))
+    assert fleet.rates("confirm") == pytest.approx(
+        [found.rates("confirm")[0] * share for share in [1.0] * 3 + [0.95] * 3]
+    )
+
+
+def test_where_everything_lasts_nothing_is_searched(tmp_path: Path) -> None:
+    fleet = search(tmp_path, _Fleet(1e12, closed=1_000), size=48)
+    assert len(fleet.rates("climb")) == 10
+    assert not fleet.rates("search")
+
+
+def test_asked_rates_come_first_and_are_the_curve(tmp_path: Path) -> None:
+    fleet = search(tmp_path, _Fleet(5_000, closed=1), rates=[4_000.0, 1_000.0], saturate_s=0.0)
+    assert fleet.rates("curve") == [1_000, 4_000]
+    assert fleet.rates("climb") == [8_000, 8_000]
+    assert fleet.rates("confirm")[-1] == pytest.approx(5_000, rel=0.07)
+
+
+def test_no_channel_holds_more_than_a_broker_may_keep_in_memory(tmp_path: Path) -> None:
+    fleet = search(tmp_path, _Fleet(3_000, closed=3_000), size=1 << 20)
+    assert fleet.opened[:2] == ["saturated", "paced-0"]
+    assert len(fleet.opened) > 5
+
+
+def at_rate(rate: float, lasted: bool, purpose: str = "confirm") -> Paced:
+    of = journey(*((at, at, at + 1, at + (5 if lasted else 90)) for at in range(0, 1000, 10)))
+    return Paced(0, purpose, rate, 0, S, 0, of)
+
+
+@pytest.mark.parametrize(
+    ("tries", "climbs", "best", "words"),
+    [
+        ([(10, True)] * 3 + [(12, False)], [], 10, "3 of 3 windows of 1 s .* in 37% .*; 12 did not last"),
+        ([(10, True), (10, False), (10, True)], [(20, False)], 10, "2 of 3 .* in 14% .*; 20 did not last"),
+        ([(10, True), (10, False), (8, True)], [], 8, "1 of 1 .* in 5% .*; no higher rate failed in all"),
+        ([(10, True), (12, True), (10, True)], [], 10, "2 of 2 .* in 22% .*; no higher rate failed in all"),
+    ],
+)
+def test_the_rate_that_lasts_is_stated_with_confidence(
+    tries: list[tuple[float, bool]], climbs: list[tuple[float, bool]], best: float, words: str
+) -> None:
+    windows = [at_rate(*each) for each in tries]
+    climbed = [at_rate(*each, purpose="climb") for each in climbs]
+    nothing = History(sends={}, settled={}, deliveries={}, settles={}, marks=[])
+    (found,) = latency_metrics._sustainable(nothing, windows, climbed, {}, 50 * MS)
+    assert found.note.startswith(f"{best} asked for")
+    assert re.search(words, found.note), found.note
+
+
+def test_no_rate_is_stated_where_none_lasted() -> None:
+    nothing = History(sends={}, settled={}, deliveries={}, settles={}, marks=[])
+    windows = [at_rate(10, True), at_rate(10, False), at_rate(20, False)]
+    assert not list(latency_metrics._sustainable(nothing, windows, [], {}, 50 * MS))
+
+
+QUICK = {"window_s": 0.4, "saturate_s": 0.2, "warmup_s": 0.1, "ceiling_s": 0.05, "away_s": 0.3, "rate_warmup_s": 0.0}
 
 
 def context(directory: Path, load: Processes, **parameters: Any) -> Context:
@@ -122,7 +249,7 @@ def test_a_whole_run(tmp_path: Path) -> None:
     (lag,) = every(metrics, "schedule_lag", rate=2000, quantile="p50")
     assert lag.samples[0] >= 0
     (sustained,) = every(metrics, "sustainable_rate")
-    assert "no higher rate failed" in sustained.note
+    assert "no higher rate failed in all" in sustained.note
     (waited,) = every(metrics, "backlog_taken")
     assert waited.samples[0] == pytest.approx(0.3 * 1000, rel=0.3)
     assert every(metrics, "catch_up_time")[0].samples[0] < 0.9

@@ -78,6 +78,23 @@ def test_batches_and_row_groups_need_not_meet(tmp_path: Path, monkeypatch: pytes
     assert set(sends["producer"].tolist()) == {3}
 
 
+def test_what_goes_wrong_in_the_background_is_heard_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history, "_ROWS_PER_GROUP", 10)
+
+    def full(*_: object) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(history.pq.ParquetWriter, "write_table", full)
+    with pytest.raises(OSError, match="no space left"), Writer(tmp_path, "w", 7) as writer:
+        send_some(writer, 0, 10)
+    writer = Writer(tmp_path, "x", 7)
+    send_some(writer, 0, 10)
+    with pytest.raises(OSError, match="no space left"):
+        send_some(writer, 0, 10)
+    with pytest.raises(OSError, match="no space left"):
+        writer.close()
+
+
 def test_an_empty_directory_is_an_empty_history(tmp_path: Path) -> None:
     loaded = history.load(tmp_path)
     assert len(loaded.sends["seq"]) == 0
