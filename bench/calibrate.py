@@ -199,7 +199,7 @@ def _noop(wish: Wish, wanted: Load, directory: Path, tell: Tell) -> Calibration:
         _require_verified(checked)
         samples.append(sample)
         checks.append(checked)
-    command = f"bench.own_side:noop size={wanted.size} batch={wanted.batch}, one process, one thread"
+    command = f"bench.own_side:noop size={wanted.size} batch={wanted.batch}, one process"
     own = _measured(Side("brokerbench", command, lambda: samples[0]), samples)
     mean = float(np.exp(np.mean(np.log(own.rates)))) / NOOP_BAR
     ratio = Ratio("the bar", mean, own.low / NOOP_BAR, own.high / NOOP_BAR, 1.0, mean >= 1.0, None, None)

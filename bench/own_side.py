@@ -212,7 +212,7 @@ def _clock(*processes: Handle) -> Iterator[_Clock]:
 
 
 def noop(directory: Path, wanted: Load, warmup_s: float, seconds: float) -> tuple[Sample, Verified]:
-    """One process, one thread: stamp, record, send, receive, verify, record, acknowledge; the history closed.
+    """One process: stamp, record, send, receive, verify, record, acknowledge; the history closed.
 
     The rate is by CPU time: nothing waits here, and what else the machine does must not lower it.
     """

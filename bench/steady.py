@@ -39,7 +39,7 @@ WINDOW_S, WARMUP_S, MINUTE_S = 3.0, 60.0, 60.0
 BOUNDS = {
     # Segments end the granularity of removal: a bound of one segment would remove what is being written.
     "kafka": Retention(max_bytes=6 << 30, segment_bytes=128 << 20),
-    "redis-streams": Retention(max_messages=1_500_000),
+    "redis-streams": Retention(max_messages=2_500_000),
 }
 ALLOWED = 0.05
 """How much the last minute may differ from the first."""
@@ -47,7 +47,7 @@ _AWAY = 2
 """Windows before the consumer keeps up. In the first it joins, in the second it takes nothing, so that what its client
 fetches ahead fills once and for all: a consumer that keeps up does not see that until something holds it up."""
 _MOST_BEHIND = 300_000
-"""Messages; a fifth of the smaller bound."""
+"""Messages; an eighth of the smaller bound."""
 _HISTORY_BYTES = 60
 """A message, both sides: 22 where measured."""
 _PATIENCE_S, _SLACK_S = 20.0, 90.0

@@ -71,9 +71,10 @@ class _Ceiling:
             count += sent
             timed_ns += between_ns - begin_ns if sending else time.thread_time_ns() - between_ns
         # What is still in memory has to be written too, by either side.
+        writer = self._sent if sending else self._taken
         begin_ns = time.thread_time_ns()
-        (self._sent if sending else self._taken).close()
-        timed_ns += time.thread_time_ns() - begin_ns
+        writer.close()
+        timed_ns += time.thread_time_ns() - begin_ns + writer.background_cpu_ns
         return count / max(1, timed_ns) * 1e9
 
     def close(self) -> None:

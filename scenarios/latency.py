@@ -7,8 +7,8 @@ further windows. Then comes the *curve*, at shares of that rate, and a *backlog*
 first. Rates that are asked for come before all that.
 
 A rate lasts when what is not yet received at the end of its window could be received within the latency limit. That is
-only how the search goes on: what the record says is judged from the history (``latency_metrics``), where
-also the 99th percentile must keep the limit.
+only how the search goes on, and of a bursty schedule it sees the mean alone: what the record says is judged from the
+history (``latency_metrics``), where also the 99th percentile must keep the limit.
 """
 
 from __future__ import annotations
@@ -61,8 +61,12 @@ _JOIN_S = 20.0
 _CATCH_UP = 4
 """The backlog's window is so many times as long as consumers stay away."""
 _CLIMBS = 10
-_CLIMB_SHARE, _SEARCH_SHARE = 0.25, 0.5
-"""Of the window's length: a rate of twice what passes shows itself soon, and fills the broker."""
+_SEARCH_SHARE, _LIMITS = 0.5, 10
+"""Windows of the search are this share of a full window, and so many latency limits at least: in a window no longer
+than the limit nothing could be seen to fail. They are shorter than those that confirm, as twice what passes fills a
+broker."""
+_FEW = 10
+"""Messages that may be under way at any rate."""
 _LOWERINGS, _LOWER = 4, 0.95
 _MOST_KEPT_BYTES = 2 << 30
 """A channel that would hold more is left for a new one: some brokers keep in memory what was acknowledged."""
@@ -101,8 +105,10 @@ class _Experiment:
         self._limit_s = float(self._parameters["latency_limit_ms"]) / 1e3
         self._asked = sorted(float(rate) for rate in self._parameters["rates"])
         self._searches = int(self._parameters["search_steps"])
-        self._lasting, self._too_much = 0.0, math.inf
-        self._channels = count()
+        self._search_s = max(_SEARCH_SHARE * self._window_s, _LIMITS * self._limit_s)
+        self._lasted: list[float] = []
+        self._failed: list[float] = []
+        self._channels, self._warm = count(), 0
         curve = len(self._asked or self._parameters["shares"])
         # Climbing takes a few steps mostly; what progress tells need not be exact.
         self._done, self._steps = 0, curve + 2 * self._searches + int(self._parameters["confirm"]) + 2
@@ -113,18 +119,28 @@ class _Experiment:
         most = self._saturate() if float(self._parameters["saturate_s"]) else max(self._asked)
         self._open()
         if float(self._parameters["rate_warmup_s"]):
-            self._warm_up_at(min(self._asked or [float(self._parameters["shares"][0]) * most]))
+            self._warm_up_at(min(self._asked, default=most))
         if self._asked or not self._searches:
             self._curve(self._asked or self._shares_of(most))
         if self._searches:
             self._climb(most)
             self._search()
-        self._confirm()
+        lasting = self._confirmed()
         if self._searches and not self._asked:
-            self._curve(self._shares_of(self._lasting or most))
-        if self._lasting and float(self._parameters["away_s"]):
-            self._catch_up(float(self._parameters["backlog_share"]) * self._lasting)
+            self._curve(self._shares_of(lasting or most))
+        if lasting and float(self._parameters["away_s"]):
+            self._catch_up(float(self._parameters["backlog_share"]) * lasting)
         self._fleet.close()
+
+    @property
+    def _lasting(self) -> float:
+        """The highest rate that lasted; 0 before any did."""
+        return max(self._lasted, default=0.0)
+
+    @property
+    def _too_much(self) -> float:
+        """The lowest above it that did not."""
+        return min((rate for rate in self._failed if rate > self._lasting), default=math.inf)
 
     def _shares_of(self, most: float) -> list[float]:
         return sorted(float(share) * most for share in self._parameters["shares"])
@@ -136,34 +152,33 @@ class _Experiment:
     def _climb(self, first: float) -> None:
         """Twice as much until it does not last, or half as much until it does."""
         for _ in range(_CLIMBS):
-            if self._lasting and self._too_much < math.inf:
+            if self._lasted and self._too_much < math.inf:
                 return
             rate = 2 * self._lasting or min(first, self._too_much / 2)
-            self._learn(rate, self._lasts_at_last("climb", rate, _CLIMB_SHARE * self._window_s))
+            self._learn(rate, self._lasts_at_last("climb", rate))
 
     def _search(self) -> None:
         """Half-way between what lasted and what did not; nothing is there to search where everything lasted."""
         for _ in range(self._searches if self._too_much < math.inf else 0):
             rate = (self._lasting + self._too_much) / 2
-            self._learn(rate, self._lasts_at_last("search", rate, _SEARCH_SHARE * self._window_s))
+            self._learn(rate, self._lasts_at_last("search", rate))
 
-    def _confirm(self) -> None:
-        """A rate that lasted once, in a shorter window, may have been lucky: a little less when most do not last."""
-        times = int(self._parameters["confirm"])
-        for _ in range(_LOWERINGS if times and self._lasting else 0):
-            lasted = [self._lasts("confirm", self._lasting, self._window_s) for _ in range(times)]
+    def _confirmed(self) -> float:
+        """What lasted once, in a shorter window, may have been lucky: a little less when most do not last."""
+        rate, times = self._lasting, int(self._parameters["confirm"])
+        for _ in range(_LOWERINGS if times and rate else 0):
+            lasted = [self._lasts("confirm", rate, self._window_s) for _ in range(times)]
             if 2 * sum(lasted) > times:
-                return
-            self._lasting *= _LOWER
+                break
+            rate *= _LOWER
+        return rate
 
     def _learn(self, rate: float, lasts: bool) -> None:
-        if lasts and rate < self._too_much:
-            self._lasting = max(self._lasting, rate)
-        elif not lasts and rate > self._lasting:
-            self._too_much = min(self._too_much, rate)
+        (self._lasted if lasts else self._failed).append(rate)
 
     def _open(self) -> None:
         self._warm_channel(f"paced-{next(self._channels)}", int(self._parameters["open_in_flight"]))
+        self._warm = self._fleet.published
 
     def _warm_channel(self, name: str, in_flight: int) -> None:
         """A channel on which everybody has said something: groups are joined, code paths warm."""
@@ -182,20 +197,22 @@ class _Experiment:
         self._fleet.close()
         return max(rate, 1.0)
 
-    def _lasts_at_last(self, purpose: str, rate: float, window_s: float) -> bool:
+    def _lasts_at_last(self, purpose: str, rate: float) -> bool:
         """With a second chance: one stall of a broker must not end a search."""
-        return self._lasts(purpose, rate, window_s) or self._lasts(purpose, rate, window_s)
+        return any(self._lasts(purpose, rate, self._search_s) for _ in range(2))
 
     def _lasts(self, purpose: str, rate: float, window_s: float) -> bool:
         self._step(f"{purpose}: {rate:,.0f} messages a second")
         self._make_room(rate * window_s)
         backlog = self._fleet.paced(purpose, self._batch, self._schedule(rate, window_s))
         self._fleet.drain()
-        return backlog <= max(rate * self._limit_s, self._batch)
+        return backlog <= max(rate * self._limit_s, _FEW)
 
     def _make_room(self, messages: float) -> None:
+        """Rates that somebody named stay on one channel, as they were asked for."""
         published = self._fleet.published
-        if published and (published + messages) * float(self._parameters["size"]) > _MOST_KEPT_BYTES:
+        full = (published + messages) * float(self._parameters["size"]) > _MOST_KEPT_BYTES
+        if self._searches and full and published > self._warm:
             self._fleet.close()
             self._open()
 

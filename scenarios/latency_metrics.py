@@ -254,6 +254,9 @@ def _sustainable(
     history: History, windows: Sequence[Paced], climbed: Sequence[Paced], labels: Mapping[str, Any], limit_ns: float
 ) -> Iterable[Measured]:
     """The highest rate of which most windows lasted; of those that were tried more than once, if any of them did."""
+    # A rate was chosen because it lasted in the search: where it was confirmed, only that tells how sure it is.
+    confirmed = {window.rate for window in windows if window.purpose == "confirm"}
+    windows = [window for window in windows if window.purpose == "confirm" or window.rate not in confirmed]
     tried = _tried(windows, limit_ns)
     lasting = [rate for rate, lasted in tried.items() if 2 * sum(lasted) > len(lasted)]
     if not lasting:

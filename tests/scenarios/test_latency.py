@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +154,7 @@ def test_the_search_finds_what_a_closed_loop_does_not(tmp_path: Path) -> None:
     assert fleet.rates("curve") == pytest.approx([share * confirmed for share in (0.1, 0.25, 0.5, 0.75, 0.9)])
     assert fleet.rates("backlog") == pytest.approx([confirmed / 2])
     assert max(fleet.rates("climb")) < 2.1 * 50_000, "what is far beyond is not tried"
-    assert {seconds for name, _, seconds in fleet.paces if name == "climb"} == {1.0}
+    assert {seconds for name, _, seconds in fleet.paces if name in ("climb", "search")} == {2.0}
 
 
 def test_the_search_goes_down_where_a_closed_loop_promised_too_much(tmp_path: Path) -> None:
@@ -189,6 +190,27 @@ def test_asked_rates_come_first_and_are_the_curve(tmp_path: Path) -> None:
     assert fleet.rates("confirm")[-1] == pytest.approx(5_000, rel=0.07)
 
 
+def test_a_failed_rate_does_not_hide_a_higher_one_that_lasted(tmp_path: Path) -> None:
+    fleet = search(
+        tmp_path, _Fleet(5_000, closed=1, stalls=[0]), rates=[200.0, 2_000.0], saturate_s=0.0, search_steps=0
+    )
+    assert fleet.rates("confirm") == [2_000] * 3
+    assert fleet.rates("backlog") == [1_000]
+
+
+@pytest.mark.parametrize(("limit_ms", "window_s"), [(1_000.0, 4.0), (100.0, 0.4), (500.0, 1.0)])
+def test_windows_of_the_search_are_long_enough_to_fail(tmp_path: Path, limit_ms: float, window_s: float) -> None:
+    fleet = search(tmp_path, _Fleet(50_000, closed=3_000), latency_limit_ms=limit_ms, window_s=window_s)
+    assert max(fleet.rates("climb")) < 2.3 * 50_000
+    assert fleet.rates("search")[-1] == pytest.approx(50_000, rel=0.2)
+
+
+def test_named_rates_stay_on_one_channel(tmp_path: Path) -> None:
+    rates = [50_000.0, 60_000.0]
+    fleet = search(tmp_path, _Fleet(90_000, closed=1), rates=rates, saturate_s=0.0, search_steps=0, window_s=60.0)
+    assert fleet.opened == ["paced-0"]
+
+
 def test_no_channel_holds_more_than_a_broker_may_keep_in_memory(tmp_path: Path) -> None:
     fleet = search(tmp_path, _Fleet(3_000, closed=3_000), size=1 << 20)
     assert fleet.opened[:2] == ["saturated", "paced-0"]
@@ -218,6 +240,14 @@ def test_the_rate_that_lasts_is_stated_with_confidence(
     (found,) = latency_metrics._sustainable(nothing, windows, climbed, {}, 50 * MS)
     assert found.note.startswith(f"{best} asked for")
     assert re.search(words, found.note), found.note
+
+
+def test_what_the_search_chose_does_not_add_to_the_confidence() -> None:
+    nothing = History(sends={}, settled={}, deliveries={}, settles={}, marks=[])
+    searched = replace(at_rate(10, True, "search"), end_ns=S // 2)
+    (found,) = latency_metrics._sustainable(nothing, [searched, *[at_rate(10, True)] * 3], [], {}, 50 * MS)
+    assert "3 of 3 windows of 1 s" in found.note
+    assert len(found.samples) == 3
 
 
 def test_no_rate_is_stated_where_none_lasted() -> None:
