@@ -15,11 +15,13 @@ from confluent_kafka import KafkaError, KafkaException, Message, TopicPartition
 from brokers.errors import ChannelMissing, Misuse
 from brokers.kafka_client import REQUEST_TIMEOUT_S, OneThread, client_config, close_quietly, error_of, translated
 from brokers.types import (
+    NO_TIME,
     UNKNOWN_COUNT,
     Endpoint,
     FromBeginning,
     FromPosition,
     FromTime,
+    IntColumn,
     Position,
     Received,
     ReplayStart,
@@ -87,8 +89,13 @@ def without_errors(messages: list[Message]) -> list[Message]:
     return good
 
 
-def columns(messages: Sequence[Message], delivery_counts: bool = False, handle: Any = None) -> Received:
-    """One call per message and column, made by ``map``; about 0.2 us a message and no object of ours."""
+def columns(
+    messages: Sequence[Message], *, delivery_counts: bool = False, times: bool = True, handle: Any = None
+) -> Received:
+    """One call per message and column, made by ``map``; about 0.2 us a message and no object of ours.
+
+    Times are the dearest column, 0.08 us, because the client makes a tuple for each.
+    """
     received_ns = time.monotonic_ns()
     count = len(messages)
     if not count:
@@ -104,11 +111,15 @@ def columns(messages: Sequence[Message], delivery_counts: bool = False, handle: 
         partitions=np.fromiter(map(Message.partition, messages), np.int32, count),
         places=np.fromiter(map(Message.offset, messages), np.int64, count),
         received_ns=received_ns,
-        broker_epoch_ns=np.fromiter(map(_TIME, map(Message.timestamp, messages)), np.int64, count) * 1_000_000,
+        broker_epoch_ns=_times_ns(messages) if times else np.full(count, NO_TIME, np.int64),
         delivery_counts=counts,
         attributes=_attributes(messages) if any(map(Message.headers, messages)) else None,
         handle=handle,
     )
+
+
+def _times_ns(messages: Sequence[Message]) -> IntColumn:
+    return np.fromiter(map(_TIME, map(Message.timestamp, messages)), np.int64, len(messages)) * 1_000_000
 
 
 def _attributes(messages: Sequence[Message]) -> list[Mapping[str, str]]:

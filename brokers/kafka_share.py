@@ -58,7 +58,7 @@ class KafkaShareConsumer:
 
     def __init__(self, endpoint: Endpoint, channel: str, settings: ConsumerSettings, lease_s: float) -> None:
         self._alone = OneThread("the consumer")
-        self._lease_s = lease_s
+        self._lease_s, self._times = lease_s, settings.broker_times
         # All of the last poll; those of it not handed out yet; how many the client still waits for.
         self._polled: list[Message] = []
         self._ahead: list[Message] = []
@@ -90,7 +90,7 @@ class KafkaShareConsumer:
                     raise Misuse(f"{self._unsettled} messages are unsettled; a share consumer takes no more until then")
                 self._poll(client, wait_s)
             messages, self._ahead = (self._ahead[:max_messages], self._ahead[max_messages:])
-            return columns(messages, delivery_counts=True, handle=messages)
+            return columns(messages, delivery_counts=True, times=self._times, handle=messages)
 
     def acknowledge(self, received: Received, indices: Indices = None) -> Settlements:
         return self._settle(received, indices, _ACCEPT)

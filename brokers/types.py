@@ -28,7 +28,7 @@ NO_PLACE = -1
 """Place of a message in a channel without positions (SQS)."""
 NO_PARTITION = -1
 NO_TIME = -1
-"""In ``broker_epoch_ns``: the broker keeps no time of its own for this message."""
+"""In ``broker_epoch_ns``: the broker keeps no time of its own for this message, or nobody asked for it."""
 UNKNOWN_COUNT = 0
 """In ``delivery_counts``: the broker does not count deliveries. Real counts start at 1."""
 
@@ -296,13 +296,15 @@ class ProducerSettings:
 class ConsumerSettings:
     """``group``: consumers of one group share a channel's messages. New groups start at the beginning.
 
-    ``concurrency``: requests in flight at once; ``prefetch_bytes`` bounds what a client buffers unseen.
+    ``concurrency``: requests in flight at once; ``prefetch_bytes`` bounds what a client buffers unseen. Without
+    ``broker_times`` nobody needs ``Received.broker_epoch_ns``, and an adapter may leave it at NO_TIME.
     """
 
     group: str = "brokerbench"
     name: str = "consumer-0"
     concurrency: int = 8
     prefetch_bytes: int = 64 << 20
+    broker_times: bool = True
 
 
 @dataclass(frozen=True, slots=True)

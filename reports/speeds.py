@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from reports import words
 from scenarios import fanout
@@ -16,18 +16,22 @@ _RANKING_GRADES = (Grade.SERVICE, Grade.SOFTWARE)
 _ROLE = {"publish_rate": "producer", "consume_rate": "consumer"}
 _BESIDE_OTHERS = "not a benchmark figure"
 _SETTINGS = ("size", "producers", "consumers", "partitions", "keys", "acknowledge_every", "durability")
-"""Labels that tell how a speed was measured, not what: said once, beside the figures."""
+"""Labels that tell how a speed was measured, not what: said once, beside the figures, unless a plan varied them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """One speed of one profile. ``cpu`` and ``ceiling`` are None where the run did not measure them beside it."""
+    """One speed of one profile. ``cpu`` and ``ceiling`` are None where the run did not measure them beside it.
+
+    ``varied``: settings in which the run's speeds of this profile differ.
+    """
 
     profile: str
     cell: str
     metric: Metric
     cpu: Metric | None
     ceiling: Metric | None
+    varied: Sequence[str] = ()
 
     @property
     def median(self) -> float:
@@ -44,7 +48,7 @@ class Speed:
 
     @property
     def what(self) -> str:
-        """``publish, batch 100`` or ``consume while publishing, batch 100``: what was done, in words."""
+        """``publish, batch 100`` or ``consume while publishing, batch 100, partitions 3``: what was done, in words."""
         labels = self.metric.labels
         mode = str(labels.get("mode", "")).replace("_", " ")
         first = action = self.metric.name.removesuffix("_rate").replace("_", " ")
@@ -53,7 +57,8 @@ class Speed:
         elif mode not in ("", action):
             first = f"{action} {mode}"
         more = [f"{name} {value}" for name, value in sorted(labels.items()) if name not in ("mode", *_SETTINGS)]
-        return ", ".join([first, *more])
+        varied = [f"{name.replace('_', ' ')} {labels[name]}" for name in self.varied if name in labels]
+        return ", ".join([first, *more, *varied])
 
 
 def is_speed(metric: Metric) -> bool:
@@ -75,16 +80,24 @@ def of_cell(cell: Cell) -> list[Speed]:
 
 def of_run(result: RunResult, profiles: Sequence[str]) -> list[Speed]:
     """Speeds in the order of ``profiles``, within a profile in the order of the result."""
-    return [
-        speed for profile in profiles for cell in result.cells if cell.profile == profile for speed in of_cell(cell)
-    ]
+    return [speed for profile in profiles for speed in _of_profile(result, profile)]
+
+
+def _of_profile(result: RunResult, profile: str) -> list[Speed]:
+    found = [speed for cell in result.cells if cell.profile == profile for speed in of_cell(cell)]
+    varied = tuple(name for name in _SETTINGS if len(_values(found, name)) > 1)
+    return [replace(speed, varied=varied) for speed in found]
+
+
+def _values(found: Sequence[Speed], name: str) -> set[str | int | float]:
+    return {speed.metric.labels[name] for speed in found if name in speed.metric.labels}
 
 
 def conditions(found: Sequence[Speed]) -> str:
     """How the speeds were measured: ``size 1,024, producers 1``; all values of a setting that was varied."""
     texts = []
     for name in _SETTINGS:
-        values = sorted({speed.metric.labels[name] for speed in found if name in speed.metric.labels}, key=str)
+        values = sorted(_values(found, name), key=str)
         if values:
             texts.append(f"{name.replace('_', ' ')} {words.listed([_plain(value) for value in values])}")
     return ", ".join(texts)

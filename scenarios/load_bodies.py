@@ -217,7 +217,8 @@ class _Subscriber:
     def __init__(self, worker: Worker, broker: Broker, writer: Writer, arguments: Mapping[str, Any]) -> None:
         self._worker, self._broker, self._writer, self._arguments = worker, broker, writer, arguments
         self._every = int(arguments["acknowledge_every"])
-        self._settings = ConsumerSettings(name=arguments["name"])
+        # What a load measures it measures by its own clock.
+        self._settings = ConsumerSettings(name=arguments["name"], broker_times=False)
         self._taker: Taker | None = None
         self._channel = ""
 

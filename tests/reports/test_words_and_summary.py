@@ -49,6 +49,16 @@ def test_the_summary_has_a_line_for_each_cell_and_says_what_failed() -> None:
     assert "cut short" in text
 
 
+def test_speeds_name_the_settings_in_which_they_differ() -> None:
+    one = sample.cell("kafka", "throughput")
+    more = [metric.model_copy(update={"labels": {**metric.labels, "producers": 2}}) for metric in one.metrics]
+    two = one.model_copy(update={"id": "kafka.throughput.2", "metrics": more})
+    assert "producers" not in summary.text(sample.with_cells("r", [one]))
+    text = summary.text(sample.with_cells("r", [one, two]))
+    assert "publish while consuming, batch 1000, producers 1 " in text
+    assert "publish while consuming, batch 1000, producers 2 " in text
+
+
 def test_what_is_not_as_declared_is_named() -> None:
     assert "Not as declared:\n  sqs-standard.replay: replay.intact" in summary.text(sample.result())
 
