@@ -98,7 +98,12 @@ class NativeEngine:
             self._process.wait()
 
     def pause(self) -> None:
+        """Returns when it stands still: on a busy machine threads may go on for some milliseconds after the signal."""
         self._signal(signal.SIGSTOP)
+        deadline = time.monotonic() + _STOP_S
+        stopped = os.WSTOPPED | os.WNOHANG | os.WNOWAIT
+        while self.alive() and os.waitid(os.P_PID, self.pid(), stopped) is None and time.monotonic() < deadline:
+            time.sleep(0.001)
 
     def resume(self) -> None:
         self._signal(signal.SIGCONT)

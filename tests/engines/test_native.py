@@ -93,12 +93,19 @@ def soon(holds: Callable[[], bool], within_s: float = 5.0) -> bool:
     return held
 
 
+def states(pid: int) -> set[str]:
+    """Of all threads, as the kernel writes them after the program's name in brackets."""
+    tasks = Path(f"/proc/{pid}/task").glob("*/stat")
+    return {task.read_text().rpartition(")")[2].split()[0] for task in tasks}
+
+
 @pytest.mark.parametrize("name", sorted(catalogue.ENGINES))
 def test_what_may_be_done_to_an_engine(engines: dict[str, native.NativeEngine], guard: Guard, name: str) -> None:
     """Paused it answers nothing, resumed it goes on; killed it is gone, restarted it is back on its port."""
     engine = engines[name]
-    engine.pause()
-    assert soon(lambda: psutil.Process(engine.pid()).status() == psutil.STATUS_STOPPED)
+    for _ in range(2):  # whoever is paused may be paused again
+        engine.pause()
+        assert states(engine.pid()) == {"T"}, "every thread stands still, at once"
     assert engine.alive()
     engine.resume()
     assert soon(lambda: psutil.Process(engine.pid()).status() != psutil.STATUS_STOPPED)
