@@ -39,7 +39,8 @@ _REPORT, _FAILED, _DONE, _LATE = "report", "failed", "done", "late"
 _NO_MORE = None
 _HERE = str(Path(__file__).resolve().parents[1])
 GC_THRESHOLDS = (200_000, 20, 100)
-"""The usual ones look through all messages that wait for their answer again and again: a sixth of a producer's CPU."""
+"""The usual ones look through all messages that wait for their answer again and again: a sixth of a producer's CPU.
+With 50,000 a paced producer's callbacks, which are kept, still cost it pauses of 2 to 6 ms."""
 _LAST_WORDS_S = 10.0
 """How long a process whose socket has ended may take to be gone."""
 

@@ -15,20 +15,18 @@ so that writers never meet; ``load`` puts them together. Four tables and one lis
 
 ``seq`` counts a producer's sends from 0 without gaps and equals its ticket. ``reader`` numbers consumers *and*
 replay readers over the cell; what a reader is (kind, group, phase) stands in its ``reader`` mark. ``*_ns`` are
-this host's monotonic clock. A send without a settled row is UNKNOWN.
+this host's monotonic clock. A send without a settled row is UNKNOWN. ``broker_epoch_ns`` is NO_TIME where the broker
+keeps none, or nobody asked for it (load processes do not).
 """
 
 from __future__ import annotations
 
 import json
-import os
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -40,6 +38,7 @@ import pyarrow.parquet as pq
 
 from brokers.types import Outcome, Received, Settlements
 from scenarios import stamp
+from scenarios.table import DTYPES, Table, background
 
 Column = npt.NDArray[Any]
 Columns = Mapping[str, Column]
@@ -60,7 +59,6 @@ def _schema(**columns: pa.DataType) -> pa.Schema:
 
 
 _I8, _I32, _I64, _U64 = pa.int8(), pa.int32(), pa.int64(), pa.uint64()
-DTYPES: Mapping[pa.DataType, npt.DTypeLike] = {_I8: np.int8, _I32: np.int32, _I64: np.int64, _U64: np.uint64}
 
 SCHEMAS: Mapping[str, pa.Schema] = {
     "sends": _schema(producer=_I32, seq=_I64, key=_I64, size=_I32, checksum=_U64, intended_ns=_I64, sent_ns=_I64),
@@ -84,95 +82,10 @@ SCHEMAS: Mapping[str, pa.Schema] = {
     "settles": _schema(reader=_I32, batch=_I64, slot=_I32, action=_I8, outcome=_I8, asked_ns=_I64, settled_ns=_I64),
 }
 
-_ROWS_PER_GROUP = 131_072
 _ROWS_PER_STRETCH = 262_144
-_NICE = 10
-_RANDOM_COLUMNS = frozenset({"checksum"})
-"""Nothing shortens these: trying costs as much as all other columns of a row together."""
-_COUNTING_COLUMNS = frozenset({"seq", "key", "place", "settled_ns"})
-"""Differences shorten these. All others mostly repeat what stands before: LZ4 alone takes a third of the time there."""
 
 
-class _Table:
-    """Streams one table to one Parquet file, a row group at a time. The file appears with its first row.
-
-    Rows are copied at once, while they are at hand, into columns that are made with the first row and kept: memory that
-    is new for each row group costs as much as all the copying. A full row group is written by ``background``, while the
-    next one fills: whoever is measured would stand still for 10 to 20 ms.
-    """
-
-    def __init__(self, path: Path, schema: pa.Schema, background: Executor) -> None:
-        self._path, self._schema, self._background = path, schema, background
-        self._columns: dict[str, Column] = {}
-        self._other_columns: dict[str, Column] = {}
-        self._rows = 0
-        self._writing: Future[None] | None = None
-        self.background_cpu_ns = 0
-        self._writer: pq.ParquetWriter | None = None
-
-    def append(self, count: int, columns: Mapping[str, Column | int]) -> None:
-        """A whole number stands for a column of ``count`` times that number. Raises ValueError for any other length."""
-        for name, given in columns.items():
-            if not isinstance(given, int) and len(given) != count:
-                raise ValueError(f"{len(given)} rows of {name}, {count} of the table")
-        done = 0
-        while done < count:
-            if not self._columns:
-                self._columns = {field.name: np.empty(_ROWS_PER_GROUP, DTYPES[field.type]) for field in self._schema}
-            begin, rows = self._rows, min(count - done, _ROWS_PER_GROUP - self._rows)
-            end = self._rows = begin + rows
-            for name, column in self._columns.items():
-                given = columns[name]
-                column[begin:end] = given if isinstance(given, int) else given[done : done + rows]
-            done += rows
-            if end == _ROWS_PER_GROUP:
-                self._written()
-                self._writing = self._background.submit(self._timed, self._ready(end))
-                self._columns, self._other_columns = self._other_columns, self._columns
-                self._rows = 0
-
-    def _written(self) -> None:
-        """Wait for the row group before; raises what went wrong with it."""
-        if self._writing is not None:
-            writing, self._writing = self._writing, None
-            writing.result()
-
-    def _ready(self, rows: int) -> Callable[[], None]:
-        """What is left to do for so many rows: all of it outside of the interpreter's lock."""
-        if self._writer is None:
-            names = self._schema.names
-            self._writer = pq.ParquetWriter(
-                self._path,
-                self._schema,
-                compression={name: "none" if name in _RANDOM_COLUMNS else "lz4" for name in names},
-                use_dictionary=False,
-                column_encoding={name: "DELTA_BINARY_PACKED" for name in names if name in _COUNTING_COLUMNS},
-                write_statistics=False,
-                write_page_checksum=True,
-            )
-        arrays = [_arrow(self._columns[field.name][:rows], field.type) for field in self._schema]
-        return partial(self._writer.write_table, pa.Table.from_arrays(arrays, schema=self._schema))
-
-    def _timed(self, write: Callable[[], None]) -> None:
-        begin_ns = time.thread_time_ns()
-        write()
-        self.background_cpu_ns += time.thread_time_ns() - begin_ns
-
-    def close(self) -> None:
-        self._written()
-        if self._rows:
-            rows, self._rows = self._rows, 0
-            self._ready(rows)()
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
-
-
-# pyarrow's own conversions from and to NumPy import pandas first: seconds that a load process has not.
-def _arrow(column: Column, kind: pa.DataType) -> pa.Array[Any]:
-    return pa.Array.from_buffers(kind, len(column), [None, pa.py_buffer(column.data)])
-
-
+# pyarrow's own conversions to NumPy import pandas first: seconds that a load process has not.
 def _numpy(column: pa.ChunkedArray[Any], kind: pa.DataType) -> Column:
     """Without a copy where there is only one chunk. No column of a history has nulls."""
     dtype = np.dtype(DTYPES[kind])
@@ -182,12 +95,6 @@ def _numpy(column: pa.ChunkedArray[Any], kind: pa.DataType) -> Column:
         if values is not None and len(chunk):
             parts.append(np.frombuffer(memoryview(values), dtype, len(chunk), chunk.offset * dtype.itemsize))
     return parts[1] if len(parts) == 2 else np.concatenate(parts)
-
-
-def _yield_to_others() -> None:
-    """This thread works when nobody who is measured wants the core."""
-    if sys.platform == "linux":  # elsewhere priorities belong to processes
-        os.nice(_NICE)
 
 
 @lru_cache(maxsize=64)
@@ -201,9 +108,9 @@ class Writer:
     def __init__(self, directory: Path, name: str, run: int) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self._run = run
-        self._background = ThreadPoolExecutor(1, "history", _yield_to_others)
+        self._background = background()
         self._tables = {
-            kind: _Table(directory / f"{kind}.{name}.parquet", schema, self._background)
+            kind: Table(directory / f"{kind}.{name}.parquet", schema, self._background)
             for kind, schema in SCHEMAS.items()
         }
         self._marks = (directory / f"marks.{name}.jsonl").open("a", encoding="utf-8")

@@ -98,11 +98,17 @@ class NativeEngine:
             self._process.wait()
 
     def pause(self) -> None:
-        """Returns when it stands still: on a busy machine threads may go on for some milliseconds after the signal."""
+        """Returns when it stands still: on a busy machine threads may go on for some milliseconds after the signal.
+
+        Raises EngineUnavailable when it does not.
+        """
         self._signal(signal.SIGSTOP)
         deadline = time.monotonic() + _STOP_S
         stopped = os.WSTOPPED | os.WNOHANG | os.WNOWAIT
-        while self.alive() and os.waitid(os.P_PID, self.pid(), stopped) is None and time.monotonic() < deadline:
+        while self.alive() and os.waitid(os.P_PID, self.pid(), stopped) is None:
+            if time.monotonic() > deadline:
+                self.resume()
+                raise EngineUnavailable(f"{self.spec.product} still runs {_STOP_S:g} s after it was told to pause")
             time.sleep(0.001)
 
     def resume(self) -> None:

@@ -18,7 +18,8 @@ from scenarios.checkers.numbering import Ids
 from scenarios.checkers.rows import Mask
 from scenarios.checkers.shards import Cut
 from scenarios.checkers.spool import Spool
-from scenarios.history import DTYPES, SCHEMAS, Column, Columns
+from scenarios.history import SCHEMAS, Column, Columns
+from scenarios.table import DTYPES
 
 MESSAGE = ("producer", "seq", "key")
 DELIVERY = ("reader", "batch", "slot", "partition", "place", "received_ns")

@@ -29,8 +29,9 @@ from scenarios.checkers import numbering
 from scenarios.checkers.numbering import GAPS, Ids
 from scenarios.checkers.spool import NO_SHARD, Shards, Spool
 from scenarios.checkers.whole import Reach, Whole, identities, reach, reach_of
-from scenarios.history import DTYPES, SCHEMAS, Column, Columns, History, Mark, select
+from scenarios.history import SCHEMAS, Column, Columns, History, Mark, select
 from scenarios.stamp import INTACT
+from scenarios.table import DTYPES
 
 MESSAGES_PER_SHARD = 250_000
 _MOST_SHARDS = 255

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scenarios import clocks, history
+from scenarios import clocks, history, table
 from scenarios.base import Measured
 from scenarios.clocks import Clock, Reading
 from scenarios.history import History, Writer
@@ -78,7 +78,7 @@ def a_part(directory: Path, base_ns: int) -> None:
                 name: np.full(
                     2,
                     base_ns if name == "received_ns" else 4,
-                    history.DTYPES[history.SCHEMAS["deliveries"].field(name).type],
+                    table.DTYPES[history.SCHEMAS["deliveries"].field(name).type],
                 )
                 for name in history.SCHEMAS["deliveries"].names
             },

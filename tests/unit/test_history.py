@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from brokers.types import Outcome, Received, Settlements
-from scenarios import history, stamp
+from scenarios import history, stamp, table
 from scenarios.history import Action, Writer
 
 
@@ -63,7 +63,7 @@ def test_row_groups_are_streamed_to_disk(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("batch", [1, 7, 10, 25])
 def test_batches_and_row_groups_need_not_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int) -> None:
-    monkeypatch.setattr(history, "_ROWS_PER_GROUP", 10)
+    monkeypatch.setattr(table, "_ROWS_PER_GROUP", 10)
     whole = np.arange(53, dtype=np.int64)
     with Writer(tmp_path, "w", 7) as writer:
         for at in range(0, 53, batch):
@@ -79,12 +79,12 @@ def test_batches_and_row_groups_need_not_meet(tmp_path: Path, monkeypatch: pytes
 
 
 def test_what_goes_wrong_in_the_background_is_heard_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(history, "_ROWS_PER_GROUP", 10)
+    monkeypatch.setattr(table, "_ROWS_PER_GROUP", 10)
 
     def full(*_: object) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(history.pq.ParquetWriter, "write_table", full)
+    monkeypatch.setattr(table.pq.ParquetWriter, "write_table", full)
     with pytest.raises(OSError, match="no space left"), Writer(tmp_path, "w", 7) as writer:
         send_some(writer, 0, 10)
     writer = Writer(tmp_path, "x", 7)
