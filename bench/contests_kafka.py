@@ -23,7 +23,7 @@ _KAFKA = {
     "compression": "none",
 }
 _BACKLOG_RATE = 500_000
-_SHARE_RATE = 60_000
+_SHARE_RATE = 200_000
 
 
 def publish(ground: Ground) -> Iterator[Contest]:

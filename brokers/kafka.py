@@ -71,7 +71,7 @@ class KafkaConsumer:
     """A member of the group ``<channel>:<group>``. See ``brokers.protocols.Consumer``, ``Releasable``."""
 
     def __init__(self, endpoint: Endpoint, channel: str, settings: ConsumerSettings) -> None:
-        self._channel, self._times = channel, settings.broker_times
+        self._channel, self._details = channel, settings.details
         self._alone = OneThread("the consumer")
         self._progress: dict[int, PartitionProgress] = {}
         # Until it ends, the client answers nothing else; UNKNOWN was told to who waited for it.
@@ -100,7 +100,7 @@ class KafkaConsumer:
             client = self._open()
             if self._blocked(wait_s):
                 return Received.empty(time.monotonic_ns())
-            received = columns(take(client, max_messages, wait_s), times=self._times, handle={})
+            received = columns(take(client, max_messages, wait_s), details=self._details, handle={})
             for partition, rows in by_partition(received.partitions):
                 progress = self._progress.setdefault(partition, PartitionProgress())
                 progress.delivered(received.places[rows])

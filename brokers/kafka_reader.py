@@ -90,13 +90,19 @@ def without_errors(messages: list[Message]) -> list[Message]:
 
 
 def columns(
-    messages: Sequence[Message], *, delivery_counts: bool = False, times: bool = True, handle: Any = None
+    messages: Sequence[Message],
+    *,
+    received_ns: int | None = None,
+    delivery_counts: bool = False,
+    details: bool = True,
+    handle: Any = None,
 ) -> Received:
     """One call per message and column, made by ``map``; about 0.2 us a message and no object of ours.
 
-    Times are the dearest column, 0.08 us, because the client makes a tuple for each.
+    Of the ``details`` times are the dearest column, 0.08 us, because the client makes a tuple for each; keys and
+    headers are 0.02 each. ``received_ns``: now, if not given.
     """
-    received_ns = time.monotonic_ns()
+    received_ns = received_ns or time.monotonic_ns()
     count = len(messages)
     if not count:
         return Received.empty(received_ns)
@@ -107,13 +113,13 @@ def columns(
         counts = np.full(count, UNKNOWN_COUNT, np.int32)
     return Received(
         payloads=payloads if all(payloads) else [payload or b"" for payload in payloads],
-        keys=list(map(Message.key, messages)),
+        keys=list(map(Message.key, messages)) if details else (),
         partitions=np.fromiter(map(Message.partition, messages), np.int32, count),
         places=np.fromiter(map(Message.offset, messages), np.int64, count),
         received_ns=received_ns,
-        broker_epoch_ns=_times_ns(messages) if times else np.full(count, NO_TIME, np.int64),
+        broker_epoch_ns=_times_ns(messages) if details else np.full(count, NO_TIME, np.int64),
         delivery_counts=counts,
-        attributes=_attributes(messages) if any(map(Message.headers, messages)) else None,
+        attributes=_attributes(messages) if details and any(map(Message.headers, messages)) else None,
         handle=handle,
     )
 

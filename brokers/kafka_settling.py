@@ -56,12 +56,13 @@ class Fates:
             for row in self.rows[which[: _MAX_ERRORS - len(self._errors)]]:
                 self._errors[int(row)] = why
 
-    def settlements(self) -> Settlements:
+    def settlements(self, settled_ns: int | None = None) -> Settlements:
+        """``settled_ns``: when the broker answered, if not now."""
         count = len(self.rows)
         return Settlements(
             self.rows,
             self.outcomes,
-            np.full(count, time.monotonic_ns(), np.int64),
+            np.full(count, settled_ns or time.monotonic_ns(), np.int64),
             self.partitions,
             self.places,
             self._errors,

@@ -89,6 +89,26 @@ class Bundling(Protocol):
 
 
 @runtime_checkable
+class Pipelining(Protocol):
+    """A consumer that need not stand still while its broker works: where client and broker take turns otherwise."""
+
+    def receive_and_acknowledge(self, max_messages: int, wait_s: float) -> Received:
+        """``receive``, acknowledge all of it and ask for the next messages, waiting for neither of those answers.
+
+        What is asked for so may be held for this consumer from now on, like anything that it received.
+        """
+        ...
+
+    def answers(self, timeout_s: float | None = None) -> list[Settlements]:
+        """What became of those acknowledgements: one for each batch, in that order, as ``acknowledge`` says it.
+
+        Without a time-out those that came so far. With one, waits until all have come; what is still open then is
+        UNKNOWN, and no later answer changes that.
+        """
+        ...
+
+
+@runtime_checkable
 class Releasable(Protocol):
     """A consumer that can give deliveries back at once ("failed, try again")."""
 

@@ -297,14 +297,15 @@ class ConsumerSettings:
     """``group``: consumers of one group share a channel's messages. New groups start at the beginning.
 
     ``concurrency``: requests in flight at once; ``prefetch_bytes`` bounds what a client buffers unseen. Without
-    ``broker_times`` nobody needs ``Received.broker_epoch_ns``, and an adapter may leave it at NO_TIME.
+    ``details`` nobody needs ``keys``, ``attributes`` and ``broker_epoch_ns``: an adapter may leave the first two empty,
+    and the last at NO_TIME.
     """
 
     group: str = "brokerbench"
     name: str = "consumer-0"
     concurrency: int = 8
     prefetch_bytes: int = 64 << 20
-    broker_times: bool = True
+    details: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,14 @@ nothing else. One actor belongs to one thread.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from brokers.protocols import Broker, Bundling, Releasable, Replayable
+from brokers.protocols import Broker, Bundling, Pipelining, Releasable, Replayable
 from brokers.types import (
     Batch,
     ConsumerSettings,
@@ -169,13 +170,46 @@ class Taker:
         settings = settings or ConsumerSettings()
         self.consumer = broker.consumer(channel, settings)
         self._writer, self._number, self._batches = writer, number, 0
+        # (batch, asked_ns) of acknowledgements whose answer is still to come, oldest first.
+        self._asked: deque[tuple[int, int]] = deque()
         writer.mark("reader", reader=number, kind="consumer", channel=channel, group=settings.group, **attributes)
 
     def take(self, max_messages: int, wait_s: float) -> Taken:
-        received = self.consumer.receive(max_messages, wait_s)
+        return self._written(self.consumer.receive(max_messages, wait_s))
+
+    def take_ahead(self, max_messages: int, wait_s: float) -> Taken:
+        """Take a batch and acknowledge it before it is verified, so that the broker works meanwhile.
+
+        Only for those who acknowledge in any case, with a consumer that is Pipelining (TypeError otherwise: ask
+        before). Its answer is written down with a later batch, at the latest by ``settle``.
+        """
+        if not isinstance(self.consumer, Pipelining):
+            raise TypeError("this profile waits for each acknowledgement")
+        received = self.consumer.receive_and_acknowledge(max_messages, wait_s)
+        if len(received):
+            self._asked.append((self._batches, received.received_ns))
+        taken = self._written(received)
+        self._answered(self.consumer.answers())
+        return taken
+
+    def settle(self, timeout_s: float) -> None:
+        """Wait for what ``take_ahead`` has left open."""
+        if isinstance(self.consumer, Pipelining):
+            self._answered(self.consumer.answers(timeout_s))
+
+    def _answered(self, answers: Sequence[Settlements]) -> None:
+        for settlements in answers:
+            batch, asked_ns = self._asked.popleft()
+            self._writer.settles(self._number, batch, Action.ACKNOWLEDGE, settlements, asked_ns)
+
+    def _written(self, received: Received) -> Taken:
         batch = self._batches
         self._batches += 1
         return Taken(batch, received, self._writer.deliveries(self._number, batch, received))
+
+    @property
+    def can_pipeline(self) -> bool:
+        return isinstance(self.consumer, Pipelining)
 
     def acknowledge(self, taken: Taken, indices: Indices = None) -> Settlements:
         asked_ns = time.monotonic_ns()

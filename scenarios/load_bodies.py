@@ -217,8 +217,8 @@ class _Subscriber:
     def __init__(self, worker: Worker, broker: Broker, writer: Writer, arguments: Mapping[str, Any]) -> None:
         self._worker, self._broker, self._writer, self._arguments = worker, broker, writer, arguments
         self._every = int(arguments["acknowledge_every"])
-        # What a load measures it measures by its own clock.
-        self._settings = ConsumerSettings(name=arguments["name"], broker_times=False)
+        # A load measures by its own clock, and payloads say all else that it wants to know.
+        self._settings = ConsumerSettings(name=arguments["name"], details=False)
         self._taker: Taker | None = None
         self._channel = ""
 
@@ -248,6 +248,7 @@ class _Subscriber:
     def _consume(self, order: Consume) -> tuple[int, bool]:
         assert self._taker is not None
         taker, open_batches = self._taker, list[Taken]()
+        take = taker.take_ahead if taker.can_pipeline else taker.take
         received, empty_since_ns = 0, 0
         idle_ns = int(order.idle_s * 1e9)
         _sleep_until(order.start_ns)
@@ -258,10 +259,13 @@ class _Subscriber:
             if now_ns >= order.end_ns:
                 early = False
                 break
-            taken = taker.take(order.batch, min(_WAIT_S, (order.end_ns - now_ns) / 1e9)).bare()
+            wait_s = min(_WAIT_S, (order.end_ns - now_ns) / 1e9)
+            taken = take(order.batch, wait_s).bare()
             if len(taken):
                 received += len(taken)
                 empty_since_ns = 0
+                if taker.can_pipeline:
+                    continue
                 open_batches.append(taken)
                 if len(open_batches) >= self._every:
                     _acknowledge(taker, open_batches)
@@ -272,6 +276,7 @@ class _Subscriber:
                 if time.monotonic_ns() - empty_since_ns >= idle_ns:
                     break
         _acknowledge(taker, open_batches)
+        taker.settle(_FLUSH_S)
         usage.end(received=received)
         return received, early
 

@@ -346,13 +346,14 @@ def test_receive_returns_at_the_first_message(broker: Kafka, channel: str) -> No
 
 @engine
 @pytest.mark.parametrize("wanted", [True, False])
-def test_broker_times_are_made_for_who_asks(broker: Kafka, channel: str, wanted: bool) -> None:
+def test_details_are_made_for_who_asks(broker: Kafka, channel: str, wanted: bool) -> None:
     before_ns = time.time_ns() - 1_000_000
     fill(broker, channel, 10)
-    received = broker.consumer(channel, ConsumerSettings(broker_times=wanted)).receive(10, 10)
+    received = broker.consumer(channel, ConsumerSettings(details=wanted)).receive(10, 10)
     times = received.broker_epoch_ns
     assert len(times) == len(received) > 0
     assert (times > before_ns).all() if wanted else (times == NO_TIME).all()
+    assert len(received.keys) == (len(received) if wanted else 0)
 
 
 @engine
