@@ -25,6 +25,7 @@ from brokers.types import (
     Position,
     Received,
     ReplayStart,
+    constant,
 )
 
 # Conditions that librdkafka mends by itself and only tells of.
@@ -110,14 +111,14 @@ def columns(
     if delivery_counts:
         counts = np.fromiter(map(_COUNT, messages), np.int32, count)
     else:
-        counts = np.full(count, UNKNOWN_COUNT, np.int32)
+        counts = constant(UNKNOWN_COUNT, count, np.int32)
     return Received(
         payloads=payloads if all(payloads) else [payload or b"" for payload in payloads],
         keys=list(map(Message.key, messages)) if details else (),
         partitions=np.fromiter(map(Message.partition, messages), np.int32, count),
         places=np.fromiter(map(Message.offset, messages), np.int64, count),
         received_ns=received_ns,
-        broker_epoch_ns=_times_ns(messages) if details else np.full(count, NO_TIME, np.int64),
+        broker_epoch_ns=_times_ns(messages) if details else constant(NO_TIME, count, np.int64),
         delivery_counts=counts,
         attributes=_attributes(messages) if details and any(map(Message.headers, messages)) else None,
         handle=handle,

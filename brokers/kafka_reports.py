@@ -16,7 +16,7 @@ import numpy as np
 from confluent_kafka import KafkaError, Message
 
 from brokers.kafka_client import fate, reason
-from brokers.types import NO_PARTITION, NO_PLACE, Outcome, Settlements
+from brokers.types import NO_PARTITION, NO_PLACE, Outcome, Settlements, constant
 
 _MAX_ERRORS = 100
 
@@ -84,14 +84,14 @@ class Reports:
         tickets, settled_ns, partitions, places = (np.array(column, np.int64) for column in self._acknowledged)
         for column in self._acknowledged:
             del column[:]
-        outcomes = np.full(len(tickets), Outcome.ACKNOWLEDGED, np.int8)
+        outcomes = constant(Outcome.ACKNOWLEDGED, len(tickets), np.int8)
         acknowledged = Settlements(tickets, outcomes, settled_ns, partitions.astype(np.int32), places)
         if not self._refusals:
             return acknowledged
         (refused, refused_ns, fates), self._refusals = np.array(self._refusals, np.int64).T, []
         errors, self._errors = self._errors, {}
         count = len(refused)
-        nowhere = np.full(count, NO_PARTITION, np.int32), np.full(count, NO_PLACE, np.int64)
+        nowhere = constant(NO_PARTITION, count, np.int32), constant(NO_PLACE, count, np.int64)
         return Settlements.concat(
             [acknowledged, Settlements(refused, fates.astype(np.int8), refused_ns, *nowhere, errors)]
         )

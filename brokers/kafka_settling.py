@@ -7,7 +7,7 @@ import time
 import numpy as np
 
 from brokers.errors import Misuse
-from brokers.types import Indices, IntColumn, Outcome, Received, Settlements, SmallIntColumn
+from brokers.types import Indices, IntColumn, Outcome, Received, Settlements, SmallIntColumn, constant
 
 _MAX_ERRORS = 100
 
@@ -17,7 +17,8 @@ def by_partition(partitions: SmallIntColumn) -> list[tuple[int, IntColumn]]:
     if not len(partitions):
         return []
     first = int(partitions[0])
-    if (partitions == first).all():
+    # ``count_nonzero``: a third of what ``all`` takes for a short column.
+    if np.count_nonzero(partitions == first) == len(partitions):
         return [(first, np.arange(len(partitions), dtype=np.int64))]
     return [
         (partition, np.flatnonzero(partitions == partition))
@@ -46,7 +47,7 @@ class Fates:
         self.rows = rows_of(received, indices)
         self.partitions = received.partitions if indices is None else received.partitions[self.rows]
         self.places = received.places if indices is None else received.places[self.rows]
-        self.outcomes = np.full(len(self.rows), Outcome.UNKNOWN, np.int8)
+        self.outcomes = constant(Outcome.UNKNOWN, len(self.rows), np.int8)
         self._errors: dict[int, str] = {}
 
     def tell(self, which: IntColumn, outcome: Outcome, why: str = "") -> None:
@@ -62,7 +63,7 @@ class Fates:
         return Settlements(
             self.rows,
             self.outcomes,
-            np.full(count, settled_ns or time.monotonic_ns(), np.int64),
+            constant(settled_ns or time.monotonic_ns(), count, np.int64),
             self.partitions,
             self.places,
             self._errors,

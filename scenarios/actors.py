@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -151,7 +151,7 @@ class Taken:
 
     def bare(self) -> Taken:
         """What settling needs: payloads and keys are let go."""
-        return replace(self, received=self.received.bare())
+        return Taken(self.batch, self.received.bare(), self.stamps)
 
 
 class Taker:

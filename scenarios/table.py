@@ -61,9 +61,10 @@ class Table:
                 self._columns = {field.name: np.empty(_ROWS_PER_GROUP, DTYPES[field.type]) for field in self._schema}
             begin, rows = self._rows, min(count - done, _ROWS_PER_GROUP - self._rows)
             end = self._rows = begin + rows
+            part = columns if rows == count else _cut(columns, slice(done, done + rows))
+            place = slice(begin, end)
             for name, column in self._columns.items():
-                given = columns[name]
-                column[begin:end] = given if isinstance(given, int) else given[done : done + rows]
+                column[place] = part[name]
             done += rows
             if end == _ROWS_PER_GROUP:
                 self._written()
@@ -106,6 +107,10 @@ class Table:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+
+
+def _cut(columns: Mapping[str, Column | int], rows: slice) -> Mapping[str, Column | int]:
+    return {name: given if isinstance(given, int) else given[rows] for name, given in columns.items()}
 
 
 # pyarrow's own conversions from NumPy import pandas first: seconds that a load process has not.
