@@ -99,18 +99,16 @@ class Stamper:
                 for at in range(0, len(records), _AT_ONCE)
             ]
         )
-        self._next = 0
+        self._pool, self._next = len(records), 0
 
     def stamp(
         self, seqs: npt.NDArray[np.int64], keys: npt.NDArray[np.int64], created_epoch_ns: int
     ) -> tuple[list[bytes], npt.NDArray[np.uint64]]:
         """Payloads for these sequence numbers and keys, and their checksums."""
         count, first = len(seqs), self._next
-        rounds = -(-(first + count) // len(self._bodies))
+        self._reach(first + count)
         bodies, body_sums, sizes = self._bodies, self._body_sums, self._sizes
-        if rounds > 1:
-            bodies, body_sums, sizes = bodies * rounds, np.tile(body_sums, rounds), np.tile(sizes, rounds)
-        self._next = (first + count) % len(self._bodies)
+        self._next = (first + count) % self._pool
         head = np.zeros(count, STAMP)
         head["magic"] = MAGIC
         head["producer"], head["run"] = self._run_of
@@ -125,6 +123,14 @@ class Stamper:
         head["checksum"] = sums
         heads: list[bytes] = head.view(_PLAIN).tolist()
         return list(map(add, heads, bodies[first : first + count])), sums
+
+    def _reach(self, end: int) -> None:
+        """Have the pool repeated as often as it takes, for this batch and those that follow."""
+        if end > len(self._bodies):
+            rounds = -(-end // self._pool)
+            self._bodies = self._bodies[: self._pool] * rounds
+            self._body_sums = np.tile(self._body_sums[: self._pool], rounds)
+            self._sizes = np.tile(self._sizes[: self._pool], rounds)
 
 
 @dataclass(frozen=True, slots=True)
