@@ -23,6 +23,8 @@ _KAFKA = {
     "compression": "none",
 }
 _BACKLOG_RATE = 500_000
+_COMMIT_EVERY = 100
+"""Batches, where a backlog is consumed: some nine times a second, as ``kafka-consumer-perf-test`` commits every 5 s."""
 _SHARE_RATE = 200_000
 
 
@@ -86,23 +88,23 @@ def consume(ground: Ground) -> Iterator[Contest]:
             return _perf_rate(ground.printed(ground.start(perf_command(f"perf-{ground.number()}"))), warmup)
 
         def loop_command(group: str) -> list[str]:
-            load = {"batch": ground.wanted.batch, "commit_every": ground.wanted.acknowledge_every}
+            load = {"batch": ground.wanted.batch, "commit_every": _COMMIT_EVERY}
             return ground.module("kafka", "consume", channel, group=group, **load, warmup=warmup, messages=messages)
 
         def loop() -> Sample:
             return ground.loop(loop_command(f"loop-{ground.number()}"))
 
         def own() -> Sample:
-            return ground.own.consume(channel, f"own-{ground.number()}", warmup, messages)
+            return ground.own.consume(channel, f"own-{ground.number()}", warmup, messages, _COMMIT_EVERY)
 
         yield Contest(
             "consume",
             {
                 "partitions": str(_PARTITIONS),
                 "messages": f"{messages} after {warmup}",
-                "commit": f"each {ground.wanted.acknowledge_every * ground.wanted.batch} messages (loops)",
+                "commit": f"each {_COMMIT_EVERY * ground.wanted.batch} messages (perf-test: every 5 s)",
             },
-            Side("brokerbench", ground.own.describe("consume"), own),
+            Side("brokerbench", ground.own.describe("consume", _COMMIT_EVERY), own),
             (
                 Side("kafka-consumer-perf-test", shlex.join(perf_command("GROUP")), perf),
                 Side("consume loop", shlex.join(loop_command("GROUP")), loop),

@@ -41,7 +41,7 @@ _NOOP_SLICE = 10
 class Load:
     """What one client is asked to do: sizes in bytes, ``batch`` and ``in_flight`` in messages.
 
-    ``acknowledge_every``: batches that one acknowledgement covers.
+    ``acknowledge_every``: batches that one acknowledgement covers, unless a work has a number of its own.
     """
 
     size: int
@@ -78,7 +78,6 @@ def arguments(directory: Path, body: str, wanted: Load) -> dict[str, Any]:
         "seed": SEED,
         "payloads": PayloadSpec(wanted.size),
         "keys": KeySpec(KEYS),
-        "acknowledge_every": wanted.acknowledge_every,
         "settings": ProducerSettings(),
     }
 
@@ -94,12 +93,12 @@ class OwnSide:
             for body in ("produce", "consume")
         )
 
-    def describe(self, work: str) -> str:
+    def describe(self, work: str, acknowledge_every: int | None = None) -> str:
         wanted = self._wanted
+        every = acknowledge_every or wanted.acknowledge_every
         return (
             f"scenarios.load_bodies:{work} in a process of its own: size={wanted.size} batch={wanted.batch} "
-            f"in_flight={wanted.in_flight} keys={KEYS} acknowledge_every={wanted.acknowledge_every}, "
-            "stamped, verified, recorded"
+            f"in_flight={wanted.in_flight} keys={KEYS} acknowledge_every={every}, stamped, verified, recorded"
         )
 
     def publish(self, channel: str, warmup_s: float, seconds: float) -> Sample:
@@ -115,9 +114,11 @@ class OwnSide:
             while self._publish(0.5) < messages:
                 pass
 
-    def consume(self, channel: str, group: str, warmup: int, messages: int) -> Sample:
+    def consume(
+        self, channel: str, group: str, warmup: int, messages: int, acknowledge_every: int | None = None
+    ) -> Sample:
         """So many messages after the first ``warmup``. Raises CheckFailed when they do not come."""
-        with self._consuming(channel, group):
+        with self._consuming(channel, group, acknowledge_every):
             self._take(warmup, _LATER_NS)
             with _clock(self._consumer) as clock:
                 received = self._take(messages, _LATER_NS)
@@ -157,8 +158,9 @@ class OwnSide:
         self._ask(self._producer, Close())
 
     @contextmanager
-    def _consuming(self, channel: str, group: str) -> Iterator[None]:
-        self._ask(self._consumer, OpenConsumer(channel, next(self._numbers), group))
+    def _consuming(self, channel: str, group: str, acknowledge_every: int | None = None) -> Iterator[None]:
+        every = acknowledge_every or self._wanted.acknowledge_every
+        self._ask(self._consumer, OpenConsumer(channel, next(self._numbers), group, every))
         yield
         self._ask(self._consumer, Close())
 

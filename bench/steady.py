@@ -154,7 +154,7 @@ def _load(profile: str, endpoint: Endpoint, channel: str, directory: Path, messa
             for body in ("produce", "consume")
         )
         _ask(producer, OpenProducer(channel, 0, LOAD.batch, LOAD.in_flight))
-        _ask(consumer, OpenConsumer(channel, 1))
+        _ask(consumer, OpenConsumer(channel, 1, acknowledge_every=LOAD.acknowledge_every))
         sent = received = 0
         began_s = time.monotonic()
         for window in count():

@@ -95,7 +95,6 @@ class Fleet:
                     "payloads": workload.payload_spec(parameters),
                     "keys": workload.key_spec(parameters),
                     "settings": workload.producer_settings(parameters),
-                    "acknowledge_every": self._acknowledge_every(),
                 },
             )
             for at in range(number)
@@ -128,7 +127,8 @@ class Fleet:
         )
         for at, process in enumerate(self._consumers):
             number = opening * len(self._consumers) + at
-            process.order(OpenConsumer(self._channel, number, self._groups[at // self._members]))
+            group = self._groups[at // self._members]
+            process.order(OpenConsumer(self._channel, number, group, self._acknowledge_every()))
         _reports(self._consumers, START_S)
         for batch, most in in_flight:
             for process in self._producers:

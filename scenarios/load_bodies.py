@@ -49,11 +49,12 @@ class OpenProducer:
 
 @dataclass(frozen=True, slots=True)
 class OpenConsumer:
-    """Open the consumer. Reports True."""
+    """Open the consumer. ``acknowledge_every``: batches that one acknowledgement covers. Reports True."""
 
     channel: str
     number: int
     group: str = "brokerbench"
+    acknowledge_every: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +141,7 @@ def produce(worker: Worker, arguments: Mapping[str, Any]) -> None:
 
 
 def consume(worker: Worker, arguments: Mapping[str, Any]) -> None:
-    """Body of a consumer. Arguments: those of ``produce``, and acknowledge_every."""
+    """Body of a consumer. Arguments: those of ``produce``."""
     broker = worker.connect()
     with _writer(arguments) as writer:
         subscriber = _Subscriber(worker, broker, writer, arguments)
@@ -216,16 +217,15 @@ class _Publisher:
 class _Subscriber:
     def __init__(self, worker: Worker, broker: Broker, writer: Writer, arguments: Mapping[str, Any]) -> None:
         self._worker, self._broker, self._writer, self._arguments = worker, broker, writer, arguments
-        self._every = int(arguments["acknowledge_every"])
         # A load measures by its own clock, and payloads say all else that it wants to know.
         self._settings = ConsumerSettings(name=arguments["name"], details=False)
         self._taker: Taker | None = None
-        self._channel = ""
+        self._channel, self._every = "", 1
 
     def obey(self, order: Order) -> Any:
         match order:
             case OpenConsumer():
-                self._channel = order.channel
+                self._channel, self._every = order.channel, order.acknowledge_every
                 self._settings = replace(self._settings, group=order.group)
                 self._taker = Taker(
                     self._broker, order.channel, self._writer, number=order.number, settings=self._settings
