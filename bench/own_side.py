@@ -24,7 +24,7 @@ from brokers.types import ChannelSpec, Endpoint, Outcome, ProducerSettings
 from scenarios import history, stamp
 from scenarios.actors import Sender, Taker
 from scenarios.keys import KeySpec
-from scenarios.load_bodies import Close, Consume, OpenConsumer, OpenProducer, Publish
+from scenarios.load_bodies import Close, Consume, Consumed, OpenConsumer, OpenProducer, Publish
 from scenarios.payloads import PayloadSpec
 
 RUN = 1
@@ -142,7 +142,7 @@ class OwnSide:
             self._producer.order(Publish(next(self._windows), self._wanted.batch, start_ns, end_ns))
             self._ask(self._consumer, self._consume_order(start_ns, middle_ns, None))
             with _clock(self._producer, self._consumer) as clock:
-                received, _ = self._ask(self._consumer, self._consume_order(middle_ns, end_ns, None))
+                received = self._ask(self._consumer, self._consume_order(middle_ns, end_ns, None)).received
             self._producer.report(_SLACK_S)
         return clock.sample(received)
 
@@ -175,9 +175,8 @@ class OwnSide:
 
     def _take(self, messages: int | None, for_ns: int) -> int:
         now_ns = time.monotonic_ns()
-        received: int
-        received, _ = self._ask(self._consumer, self._consume_order(now_ns, now_ns + for_ns, messages), 600.0)
-        return received
+        consumed: Consumed = self._ask(self._consumer, self._consume_order(now_ns, now_ns + for_ns, messages), 600.0)
+        return consumed.received
 
     def _consume_order(self, start_ns: int, end_ns: int, messages: int | None) -> Consume:
         return Consume(next(self._windows), self._wanted.batch, start_ns, end_ns, messages, _PATIENCE_S)

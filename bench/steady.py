@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -163,7 +164,7 @@ def _load(profile: str, endpoint: Endpoint, channel: str, directory: Path, messa
             if sent < messages:
                 producer.order(Publish(window, LOAD.batch, now_ns, end_ns))
             if window >= _AWAY:
-                received += _ask(consumer, Consume(window, LOAD.batch, now_ns, end_ns, None, _PATIENCE_S))[0]
+                received += _ask(consumer, Consume(window, LOAD.batch, now_ns, end_ns, None, _PATIENCE_S)).received
             if sent < messages:
                 sent = producer.report(_SLACK_S)
             behind = sent - received
@@ -171,7 +172,7 @@ def _load(profile: str, endpoint: Endpoint, channel: str, directory: Path, messa
                 now_ns = time.monotonic_ns()
                 wanted = behind if window else 1
                 order = Consume(window, LOAD.batch, now_ns, now_ns + _FOR_EVER_NS, wanted, _PATIENCE_S)
-                received += _ask(consumer, order, 600.0)[0]
+                received += _ask(consumer, order, 600.0).received
                 if window and received < sent:
                     break  # what is missing is found in the history
             _tell(sent, messages, time.monotonic() - began_s)
@@ -184,10 +185,9 @@ def _load(profile: str, endpoint: Endpoint, channel: str, directory: Path, messa
     broker.close()
 
 
-def _ask(process: Handle, order: object, seconds: float = 0.0) -> tuple[int, bool]:
+def _ask(process: Handle, order: object, seconds: float = 0.0) -> Any:
     process.order(order)
-    answer: tuple[int, bool] = process.report(seconds + _SLACK_S)
-    return answer
+    return process.report(seconds + _SLACK_S)
 
 
 def _tell(sent: int, messages: int, seconds: float) -> None:

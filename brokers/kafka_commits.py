@@ -82,6 +82,7 @@ class Commits:
 
     def give_up(self) -> None:
         """What is not answered yet stays UNKNOWN, whatever comes later."""
+        self._sort()
         now_ns = time.monotonic_ns()
         for delivery in self._waiting:
             if delivery.missing:

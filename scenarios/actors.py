@@ -76,6 +76,8 @@ class Sender:
         self._key_names = _KeyNames()
         self.acknowledged = 0
         """Sends that the broker is known to have taken."""
+        self.clock_ahead_ns = 0
+        """Of this host's monotonic clock, compared with that of the cell: what stamps say is the cell's time."""
         writer.mark("producer", producer=number, channel=channel, size=size, **attributes)
 
     def send(
@@ -90,7 +92,8 @@ class Sender:
         """
         key_column = np.asarray(keys, np.int64)
         seqs = np.arange(self._next_seq, self._next_seq + len(key_column), dtype=np.int64)
-        payloads, checksums = self._stamper.stamp(seqs, key_column, time.time_ns())
+        due_ns = time.monotonic_ns() if intended_ns is None else intended_ns
+        payloads, checksums = self._stamper.stamp(seqs, key_column, due_ns - self.clock_ahead_ns)
         names = None if self._unkeyed(key_column) else list(map(self._key_names.__getitem__, key_column.tolist()))
         batch = Batch(payloads, names, None if identities is None else list(map(identity_name, identities)))
         if identities is not None:

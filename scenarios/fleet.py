@@ -17,7 +17,18 @@ from brokers.types import ChannelSpec, ConsumerSettings, Durability
 from scenarios import workload
 from scenarios.base import Context, LoadProcess
 from scenarios.history import Writer
-from scenarios.load_bodies import Backlog, Close, Consume, OpenConsumer, OpenProducer, Order, Pace, Price, Publish
+from scenarios.load_bodies import (
+    Backlog,
+    Close,
+    Consume,
+    Consumed,
+    OpenConsumer,
+    OpenProducer,
+    Order,
+    Pace,
+    Price,
+    Publish,
+)
 from scenarios.machine import Machine
 from scenarios.schedule import Schedule
 
@@ -45,6 +56,9 @@ class Fleet:
         self._members = int(self._parameters["consumers"])
         # Messages of the current channel: known to be taken by the broker, received again by each group.
         self._published, self._received = 0, [0] * len(self._groups)
+        self._late_after_ns: int | None = None
+        self.late = 0
+        """Messages of the last paced window that came later than its limit so far, to all groups together."""
         self._producers: list[LoadProcess] = []
         self._consumers: list[LoadProcess] = []
 
@@ -161,6 +175,7 @@ class Fleet:
             left = self._missing(at) if knows else None
             process.order(Consume(number, batch, start_ns, end_ns, left, patience_s))
         machine = Machine(start_ns, self._context.engine_use)
+        self._late_after_ns = None
         drained = self._consumed(_reports(consuming, window_s + _SLACK_S))
         if publishing:
             self._published = sum(_reports(publishing, window_s + _SLACK_S))
@@ -178,13 +193,23 @@ class Fleet:
         return min(after - earlier for after, earlier in zip(self._received, before, strict=True))
 
     def paced(
-        self, purpose: str, batch: int, schedule: Schedule, *, warmup: bool = False, consumers_away_s: float = 0.0
+        self,
+        purpose: str,
+        batch: int,
+        schedule: Schedule,
+        *,
+        warmup: bool = False,
+        consumers_away_s: float = 0.0,
+        late_after_s: float | None = None,
     ) -> int:
         """Open loop: producers follow the schedule; consumers take what comes, from ``consumers_away_s`` on.
 
-        Returns the backlog at the schedule's end, of the group with the largest. Late messages are sent nevertheless,
-        and none is left out.
+        Returns the backlog at the schedule's end, of the group with the largest. Messages that are late to be sent are
+        sent nevertheless, and none is left out. What is received ``late_after_s`` after it was due, in this window
+        or when it is drained, is counted as ``late``.
         """
+        self._late_after_ns = None if late_after_s is None else int(late_after_s * 1e9)
+        self.late = 0
         start_ns = _soon_ns()
         end_ns = start_ns + int(schedule.duration_s * 1e9)
         number = next(self._windows)
@@ -192,7 +217,7 @@ class Fleet:
             process.order(Pace(number, batch, start_ns, schedule, at, len(self._producers), self._context.seed))
         begin_ns = start_ns + int(consumers_away_s * 1e9)
         for process in self._consumers:
-            process.order(Consume(number, batch, begin_ns, end_ns, None, schedule.duration_s))
+            process.order(Consume(number, batch, begin_ns, end_ns, None, schedule.duration_s, self._late_after_ns))
         machine = Machine(start_ns, self._context.engine_use)
         self._consumed(_reports(self._consumers, schedule.duration_s + _SLACK_S))
         # Everything is sent, however late: a broker at a tenth of the asked rate needs ten times as long.
@@ -213,11 +238,12 @@ class Fleet:
         )
         return max(map(self._missing, range(len(self._groups))))
 
-    def _consumed(self, reports: Sequence[tuple[int, bool]]) -> bool:
+    def _consumed(self, reports: Sequence[Consumed]) -> bool:
         """Count what came to each consumer; True when all ended before their time, having nothing left to take."""
-        for at, (received, _) in enumerate(reports):
-            self._received[at // self._members] += received
-        return all(early for _, early in reports)
+        for at, report in enumerate(reports):
+            self._received[at // self._members] += report.received
+            self.late += report.late
+        return all(report.early for report in reports)
 
     def drain(self, patience_s: float = _SURELY_EMPTY_S) -> None:
         """Take what is left, outside of any window; give up when nothing comes for ``patience_s``."""
@@ -239,14 +265,16 @@ class Fleet:
         for group in groups:
             missing = self._missing(group)
             count = missing if self._members == 1 and missing > 0 else None
-            order = Consume(_NO_WINDOW, _DRAIN_BATCH, int(now * 1e9), int(deadline * 1e9), count, idle_s)
+            until_ns = int(deadline * 1e9)
+            order = Consume(_NO_WINDOW, _DRAIN_BATCH, int(now * 1e9), until_ns, count, idle_s, self._late_after_ns)
             for process in self._of_group(group):
                 process.order(order)
         came = 0
         for group in groups:
             reports = _reports(self._of_group(group), deadline - now + _SLACK_S)
-            received = sum(each for each, _ in reports)
+            received = sum(report.received for report in reports)
             self._received[group] += received
+            self.late += sum(report.late for report in reports)
             came += received
         return came
 

@@ -72,6 +72,7 @@ class Pace:
     """Publish when messages are due, in batches of at most ``batch``, then flush. Reports like Publish.
 
     What is late is sent at once, and nothing is left out: the schedule does not wait for the broker.
+    ``clock_ahead_ns``: of the process' monotonic clock, compared with that of the cell.
     """
 
     window: int
@@ -81,13 +82,15 @@ class Pace:
     producer: int
     producers: int
     seed: int
+    clock_ahead_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Consume:
     """Receive and acknowledge until ``end_ns``, or ``count`` messages, or nothing for ``idle_s``.
 
-    Reports (messages received, whether it ended before ``end_ns``).
+    Reports Consumed. ``late_after_ns``: what is received so long after it was due counts as late (None: nothing does).
+    ``clock_ahead_ns`` as in Pace.
     """
 
     window: int
@@ -96,6 +99,17 @@ class Consume:
     end_ns: int
     count: int | None
     idle_s: float
+    late_after_ns: int | None = None
+    clock_ahead_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Consumed:
+    """What came, how much of it late, and whether the consumer ended before its time, having nothing left to take."""
+
+    received: int
+    late: int
+    early: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +136,13 @@ Order = OpenProducer | OpenConsumer | Publish | Pace | Consume | Backlog | Price
 def on_clock(order: Any, ahead_ns: int) -> Any:
     """The order for a host whose monotonic clock is ``ahead_ns`` ahead of that of its times."""
     match order:
-        case Publish() | Consume():
+        case Publish():
             return replace(order, start_ns=order.start_ns + ahead_ns, end_ns=order.end_ns + ahead_ns)
+        case Consume():
+            start_ns, end_ns = order.start_ns + ahead_ns, order.end_ns + ahead_ns
+            return replace(order, start_ns=start_ns, end_ns=end_ns, clock_ahead_ns=ahead_ns)
         case Pace():
-            return replace(order, start_ns=order.start_ns + ahead_ns)
+            return replace(order, start_ns=order.start_ns + ahead_ns, clock_ahead_ns=ahead_ns)
         case _:
             return order
 
@@ -191,6 +208,7 @@ class _Publisher:
     def _pace(self, order: Pace) -> int:
         """Whoever is late catches up in full batches; whoever is early sleeps, but not longer than answers may wait."""
         sender, keys = self._senders[order.batch], self._keys
+        sender.clock_ahead_ns = order.clock_ahead_ns
         _sleep_until(order.start_ns)
         usage = Usage(self._worker, self._writer, "producer", order.window)
         for due_ns in schedule.due_ns(
@@ -245,11 +263,11 @@ class _Subscriber:
                 return True
         raise ValueError(f"a consumer cannot {order}")
 
-    def _consume(self, order: Consume) -> tuple[int, bool]:
+    def _consume(self, order: Consume) -> Consumed:
         assert self._taker is not None
         taker, open_batches = self._taker, list[Taken]()
         take = taker.take_ahead if taker.can_pipeline else taker.take
-        received, empty_since_ns = 0, 0
+        received = late = empty_since_ns = 0
         idle_ns = int(order.idle_s * 1e9)
         _sleep_until(order.start_ns)
         usage = Usage(self._worker, self._writer, "consumer", order.window)
@@ -263,6 +281,7 @@ class _Subscriber:
             taken = take(order.batch, wait_s).bare()
             if len(taken):
                 received += len(taken)
+                late += _late(taken, order)
                 empty_since_ns = 0
                 if taker.can_pipeline:
                     continue
@@ -278,7 +297,14 @@ class _Subscriber:
         _acknowledge(taker, open_batches)
         taker.settle(_FLUSH_S)
         usage.end(received=received)
-        return received, early
+        return Consumed(received, late, early)
+
+
+def _late(taken: Taken, order: Consume) -> int:
+    if order.late_after_ns is None:
+        return 0
+    in_time_ns = taken.received.received_ns - order.clock_ahead_ns - order.late_after_ns
+    return int(np.count_nonzero(taken.stamps.due_ns < in_time_ns))
 
 
 def _acknowledge(taker: Taker, batches: list[Taken]) -> None:

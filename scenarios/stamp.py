@@ -1,7 +1,8 @@
 """The measuring stamp: 48 bytes at the head of every payload, written and verified a batch at a time.
 
-Layout, little-endian: magic u32, producer u32, seq u64, key u64, created_epoch_ns i64, size u32,
-run u32, checksum u64. The stamp lives inside the payload because not every path carries headers
+Layout, little-endian: magic u32, producer u32, seq u64, key u64, due_ns i64, size u32,
+run u32, checksum u64. ``due_ns`` is when the message was due (in a closed loop: when it was made), by the monotonic
+clock of the cell's host. The stamp lives inside the payload because not every path carries headers
 (``produce_batch`` drops them).
 
 The checksum is the sum over all 64-bit words of the payload but the checksum itself (zero-padded to a
@@ -38,7 +39,7 @@ STAMP = np.dtype(
         ("producer", "<u4"),
         ("seq", "<u8"),
         ("key", "<u8"),
-        ("created_epoch_ns", "<i8"),
+        ("due_ns", "<i8"),
         ("size", "<u4"),
         ("run", "<u4"),
         ("checksum", "<u8"),
@@ -102,7 +103,7 @@ class Stamper:
         self._pool, self._next = len(records), 0
 
     def stamp(
-        self, seqs: npt.NDArray[np.int64], keys: npt.NDArray[np.int64], created_epoch_ns: int
+        self, seqs: npt.NDArray[np.int64], keys: npt.NDArray[np.int64], due_ns: int | npt.NDArray[np.int64]
     ) -> tuple[list[bytes], npt.NDArray[np.uint64]]:
         """Payloads for these sequence numbers and keys, and their checksums."""
         count, first = len(seqs), self._next
@@ -115,7 +116,7 @@ class Stamper:
         head["size"] = sizes[first : first + count]
         head["seq"] = seqs
         head["key"] = keys
-        head["created_epoch_ns"] = created_epoch_ns
+        head["due_ns"] = due_ns
         # The body's share of the sum is known from the pool: only the head is summed anew.
         sums: npt.NDArray[np.uint64] = (
             body_sums[first : first + count] + head.view(np.uint64).reshape(count, _WORDS) @ self._factors
@@ -140,7 +141,7 @@ class Stamps:
     producer: npt.NDArray[np.int32]
     seq: npt.NDArray[np.int64]
     key: npt.NDArray[np.int64]
-    created_epoch_ns: npt.NDArray[np.int64]
+    due_ns: npt.NDArray[np.int64]
     size: npt.NDArray[np.int32]
     checksum: npt.NDArray[np.uint64]
     """Computed from what was received, whatever the stamp says."""
@@ -210,7 +211,7 @@ def _judged(head: npt.NDArray[np.void], sums: npt.NDArray[np.uint64], sizes: npt
             head["producer"].astype(np.int32),
             head["seq"].astype(np.int64),
             head["key"].astype(np.int64),
-            head["created_epoch_ns"].astype(np.int64),
+            head["due_ns"].astype(np.int64),
             sizes,
             sums,
             constant(INTACT, len(sizes), np.int8),
@@ -222,7 +223,7 @@ def _judged(head: npt.NDArray[np.void], sums: npt.NDArray[np.uint64], sizes: npt
         np.where(known, head["producer"].astype(np.int64), -1).astype(np.int32),
         np.where(known, head["seq"].astype(np.int64), -1),
         np.where(known, head["key"].astype(np.int64), -1),
-        np.where(known, head["created_epoch_ns"], -1),
+        np.where(known, head["due_ns"], -1),
         sizes,
         sums,
         status,
@@ -256,7 +257,7 @@ def _scattered(found: Stamps, places: npt.NDArray[np.int64], sizes: npt.NDArray[
         spread(found.producer, none.producer),
         spread(found.seq, none.seq),
         spread(found.key, none.key),
-        spread(found.created_epoch_ns, none.created_epoch_ns),
+        spread(found.due_ns, none.due_ns),
         sizes,
         spread(found.checksum, none.checksum),
         spread(found.status, none.status),

@@ -18,8 +18,8 @@ from bench.conformance.room import (
 )
 from brokers.declarations import Support
 from brokers.errors import Misuse, Unsupported
-from brokers.protocols import Consumer, Extendable, Rejectable, Releasable
-from brokers.types import AckGranularity, Batch, ProducerSettings, Received
+from brokers.protocols import Consumer, Extendable, Pipelining, Rejectable, Releasable
+from brokers.types import AckGranularity, Batch, ProducerSettings, Received, Settlements
 
 _EARLY = 0.95
 """Of a lease: brokers count in ticks."""
@@ -71,6 +71,35 @@ def final(context: Context) -> Skipped | None:
         consumer.close()
         again = here.consumer(channel, name="consumer-1").receive(20, context.lease_s + 1.0)
         expect(len(again) == 0, f"{len(again)} acknowledged messages came again to the next consumer")
+    return None
+
+
+def ahead(context: Context) -> Skipped | None:
+    with room(context) as here:
+        channel = here.channel(lease_s=context.lease_s)
+        consumer = here.consumer(channel)
+        if not isinstance(consumer, Pipelining):
+            return Skipped("the consumer waits for each acknowledgement")
+        here.send(channel, numbers(20), [b"key"] * 20)
+        got: list[bytes] = []
+        sizes: list[int] = []
+        answers: list[Settlements] = []
+        deadline = time.monotonic() + context.patience_s
+        while len(set(got)) < 20 and time.monotonic() < deadline:
+            received = consumer.receive_and_acknowledge(7, 1.0)
+            if len(received):
+                got += received.payloads
+                sizes.append(len(received))
+            answers += consumer.answers()
+        same(context, numbers(20), got)
+        answers += consumer.answers(context.patience_s)
+        told = [settled.tickets.tolist() for settled in answers]
+        expect(told == [list(range(size)) for size in sizes], f"{sizes} messages came, and answers were about {told}")
+        expect(sum(map(acknowledged, answers)) == len(got), f"not acknowledged: {list(map(errors_of, answers))}")
+        expect(not consumer.answers(0.0), "an answer came twice")
+        consumer.close()
+        again = here.consumer(channel, name="consumer-1").receive(20, context.lease_s + 1.0)
+        expect(len(again) == 0 or not context.once, f"{len(again)} acknowledged messages came again")
     return None
 
 
@@ -196,6 +225,11 @@ CHECKS = (
         "acknowledge.granularity", "one alone can be acknowledged, or Unsupported is raised, as declared", granularity
     ),
     Check("acknowledge.final", "what is acknowledged never comes again to its group", final),
+    Check(
+        "acknowledge.ahead",
+        "where a consumer need not wait for answers, each comes once, in order, and what it says lasts",
+        ahead,
+    ),
     Check("redelivery.release", "a released delivery comes back before its lease ends, and is counted", released),
     Check("redelivery.reject", "a rejected delivery does not come back", rejected),
     Check("redelivery.extend", "an extended lease lasts as long as asked, from then on", extended),

@@ -12,7 +12,17 @@ from brokers.declarations import PROPERTIES
 from brokers.errors import BrokerError, ChannelMissing, Misuse, Unsupported
 from brokers.kafka_declarations import KAFKA_SHARE
 from brokers.kafka_share import KafkaShare, KafkaShareConsumer
-from brokers.protocols import Bounded, Broker, Consumer, Counting, Extendable, Rejectable, Releasable, Replayable
+from brokers.protocols import (
+    Bounded,
+    Broker,
+    Consumer,
+    Counting,
+    Extendable,
+    Pipelining,
+    Rejectable,
+    Releasable,
+    Replayable,
+)
 from brokers.types import (
     Batch,
     ChannelSpec,
@@ -94,6 +104,7 @@ def test_powers(broker: KafkaShare, channel: str) -> None:
     assert not isinstance(broker, Counting)
     consumer = broker.consumer(channel, ConsumerSettings())
     assert isinstance(consumer, Consumer)
+    assert isinstance(consumer, Pipelining)
     assert isinstance(consumer, Releasable)
     assert isinstance(consumer, Rejectable)
     assert not isinstance(consumer, Extendable)
@@ -207,6 +218,55 @@ def test_a_consumer_outlives_its_lease(broker: KafkaShare, channel: str) -> None
     first(consumer, 5)
     time.sleep(2.5)
     assert sorted(drain(consumer, 20)) == list(range(20))
+
+
+@engine
+def test_answers_come_for_each_delivery_that_was_acknowledged_ahead(broker: KafkaShare, channel: str) -> None:
+    fill(broker, channel, 2500)
+    consumer = broker.consumer(channel, ConsumerSettings())
+    values: list[int] = []
+    sizes: list[int] = []
+    answers = []
+    deadline = time.monotonic() + 20
+    while len(values) < 2500 and time.monotonic() < deadline:
+        received = consumer.receive_and_acknowledge(100, 1.0)
+        if len(received):
+            values.extend(int(payload) for payload in received.payloads)
+            sizes.append(len(received))
+        answers += consumer.answers()
+    assert sorted(values) == list(range(2500))
+    answers += consumer.answers(10.0)
+    assert [settled.tickets.tolist() for settled in answers] == [list(range(size)) for size in sizes]
+    assert all((settled.outcomes == Outcome.ACKNOWLEDGED).all() for settled in answers)
+    assert consumer.answers(0.0) == []
+    # The two ways of acknowledging take turns.
+    fill(broker, channel, 10)
+    assert len(drain(consumer, 10)) == 10
+    consumer.close()
+    assert len(broker.consumer(channel, ConsumerSettings(name="next")).receive(10, 3.0)) == 0
+
+
+@engine
+def test_what_was_fetched_ahead_and_kept_too_long_is_refused_and_comes_again(broker: KafkaShare, channel: str) -> None:
+    fill(broker, channel, 3000)
+    consumer = broker.consumer(channel, ConsumerSettings())
+    settled, values = 0, set[int]()
+    deadline = time.monotonic() + 40
+    taken: list[Received] = []
+    for _ in range(3):
+        taken.append(consumer.receive_and_acknowledge(5000, 5.0))
+        # What was asked for behind it has come by now, and its lease of 2 s ends.
+        time.sleep(3.0)
+    while len(values) < 3000 and time.monotonic() < deadline:
+        taken.append(consumer.receive_and_acknowledge(5000, 1.0))
+        for answer in consumer.answers():
+            received = next(entry for entry in taken if len(entry))
+            del taken[: taken.index(received) + 1]
+            good = answer.outcomes == Outcome.ACKNOWLEDGED
+            settled += int(good.sum())
+            values |= {int(received.payloads[at]) for at in answer.tickets[good].tolist()}
+    assert sorted(values) == list(range(3000))
+    assert settled == 3000
 
 
 @engine

@@ -79,9 +79,9 @@ def sent(scenario: Any, seed: int, directory: Path, monkeypatch: pytest.MonkeyPa
     whole = stamp.Stamper.stamp
 
     def watched(
-        self: stamp.Stamper, seqs: npt.NDArray[np.int64], keys: npt.NDArray[np.int64], created_epoch_ns: int
+        self: stamp.Stamper, seqs: npt.NDArray[np.int64], keys: npt.NDArray[np.int64], due_ns: int
     ) -> tuple[list[bytes], npt.NDArray[np.uint64]]:
-        payloads, sums = whole(self, seqs, keys, created_epoch_ns)
+        payloads, sums = whole(self, seqs, keys, due_ns)
         producers = stamp.read(payloads, 77).producer
         for producer, seq, key, payload in zip(producers.tolist(), seqs.tolist(), keys.tolist(), payloads, strict=True):
             seen.setdefault(producer, []).append((seq, key, payload[stamp.SIZE :]))

@@ -15,6 +15,7 @@ from bench.workers import Processes
 from brokers.types import Outcome
 from scenarios import history, journeys, latency, latency_metrics
 from scenarios.base import Context
+from scenarios.fleet import Fleet
 from scenarios.history import History
 from scenarios.journeys import NEVER, Journeys
 from scenarios.latency_metrics import Paced
@@ -104,10 +105,16 @@ def test_a_rate_lasts_when_the_limit_is_kept(rows: list[tuple[Any, Any, Any, Any
 
 
 class _Fleet:
-    """Passes so many messages a second; a closed loop finds ``closed`` of them. ``stalls``: windows that go wrong."""
+    """Passes so many messages a second; a closed loop finds ``closed`` of them. ``stalls``: windows that go wrong.
 
-    def __init__(self, capacity: float, closed: float, stalls: Sequence[int] = ()) -> None:
-        self._capacity, self._closed, self._stalls = capacity, closed, stalls
+    Above ``prompt`` messages a second two of a hundred come late, though all come.
+    """
+
+    def __init__(
+        self, capacity: float, closed: float, stalls: Sequence[int] = (), prompt: float = float("inf")
+    ) -> None:
+        self._capacity, self._closed, self._stalls, self._prompt = capacity, closed, stalls, prompt
+        self.late = 0
         self.paces: list[tuple[str, float, float]] = []
         self.opened: list[str] = []
         self.published = 0
@@ -122,10 +129,20 @@ class _Fleet:
         return int(self._closed * window_s)
 
     def paced(
-        self, purpose: str, batch: int, schedule: Schedule, *, warmup: bool = False, consumers_away_s: float = 0.0
+        self,
+        purpose: str,
+        batch: int,
+        schedule: Schedule,
+        *,
+        warmup: bool = False,
+        consumers_away_s: float = 0.0,
+        late_after_s: float | None = None,
     ) -> int:
+        self.late = 0
         if warmup:
             return 0
+        if late_after_s is not None and schedule.rate > self._prompt:
+            self.late = int(0.02 * schedule.rate * schedule.duration_s)
         self.paces.append((purpose, schedule.rate, schedule.duration_s))
         self.published += int(schedule.rate * schedule.duration_s)
         stalls = len(self.paces) - 1 in self._stalls
@@ -175,6 +192,11 @@ def test_a_rate_whose_windows_mostly_fail_is_lowered(tmp_path: Path) -> None:
     assert fleet.rates("confirm") == pytest.approx(
         [found.rates("confirm")[0] * share for share in [1.0] * 3 + [0.95] * 3]
     )
+
+
+def test_the_search_sees_messages_that_come_late_though_no_backlog_grows(tmp_path: Path) -> None:
+    fleet = search(tmp_path, _Fleet(50_000, closed=3_000, prompt=20_000))
+    assert fleet.rates("confirm")[-1] == pytest.approx(20_000, rel=0.07)
 
 
 def test_where_everything_lasts_nothing_is_searched(tmp_path: Path) -> None:
@@ -261,6 +283,27 @@ QUICK = {"window_s": 0.4, "saturate_s": 0.2, "warmup_s": 0.1, "ceiling_s": 0.05,
 
 def context(directory: Path, load: Processes, **parameters: Any) -> Context:
     return loaded(latency, directory, load, **{**QUICK, **parameters})
+
+
+def test_messages_that_come_late_are_counted_wherever_they_are_received(tmp_path: Path) -> None:
+    with Processes() as load:
+        about = context(tmp_path, load)
+        with about.writer("late") as writer, Fleet(about, writer) as fleet:
+            fleet.open("late", [(100, 10_000)])
+            steady = Schedule(1000.0, 1.0, "constant", "regular")
+            fleet.paced("prompt", 100, steady, late_after_s=0.5)
+            fleet.drain()
+            prompt = fleet.late
+            # Who comes 0.6 s late and looks for 0.4 s finds those of the first 0.4 s late.
+            fleet.paced("away", 100, steady, consumers_away_s=0.6, late_after_s=0.2)
+            fleet.drain()
+            late = fleet.late
+            fleet.paced("nobody asks", 100, steady, consumers_away_s=0.6)
+            fleet.drain()
+            assert fleet.late == 0
+            fleet.close()
+    assert prompt == 0
+    assert 400 <= late < 1000
 
 
 def test_a_whole_run(tmp_path: Path) -> None:

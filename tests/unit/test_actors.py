@@ -1,4 +1,4 @@
-"""A taker acknowledges batches one by one, or together where the consumer can."""
+"""A taker acknowledges batches one by one, together where the consumer can, or ahead of their verification."""
 
 from __future__ import annotations
 
@@ -55,4 +55,51 @@ def test_every_batch_is_settled_and_written_down(tmp_path: Path, bundled: bool) 
     settles = history.load(tmp_path).settles
     assert settles["batch"].tolist() == np.repeat([0, 1, 2], 10).tolist()
     assert settles["slot"].tolist() == [*range(10)] * 3
+    broker.delete_channel("channel")
+
+
+class _Pipelined:
+    """A consumer whose answers come one call late."""
+
+    def __init__(self, inner: object) -> None:
+        self.inner = inner
+        self.late: list[Settlements] = []
+
+    def receive(self, max_messages: int, wait_s: float) -> Received:
+        return self.inner.receive(max_messages, wait_s)  # type: ignore[attr-defined, no-any-return]
+
+    def receive_and_acknowledge(self, max_messages: int, wait_s: float) -> Received:
+        received = self.receive(max_messages, wait_s)
+        if len(received):
+            self.late.append(self.inner.acknowledge(received))  # type: ignore[attr-defined]
+        return received
+
+    def answers(self, timeout_s: float | None = None) -> list[Settlements]:
+        kept = 1 if timeout_s is None else 0
+        told, self.late = self.late[: len(self.late) - kept], self.late[len(self.late) - kept :]
+        return told
+
+    def acknowledge(self, received: Received, indices: Indices = None) -> Settlements:
+        raise AssertionError("it is acknowledged already")
+
+    def close(self) -> None: ...
+
+
+def test_late_answers_are_written_down_for_the_batch_that_they_are_about(tmp_path: Path) -> None:
+    broker = registry.connect("noop", Endpoint("noop", f"noop://{tmp_path}"))
+    broker.create_channel(ChannelSpec("channel"))
+    broker.producer("channel", ProducerSettings()).send(Batch([b"x"] * 25))
+    with history.Writer(tmp_path, "part", 1) as writer:
+        taker = Taker(broker, "channel", writer, number=7)
+        assert not taker.can_pipeline
+        with pytest.raises(TypeError):
+            taker.take_ahead(10, 0.0)
+        taker.settle(1.0)
+        taker.consumer = _Pipelined(taker.consumer)
+        assert taker.can_pipeline
+        assert [len(taker.take_ahead(10, 0.0)) for _ in range(4)] == [10, 10, 5, 0]
+        taker.settle(1.0)
+    written = history.load(tmp_path)
+    assert written.deliveries["batch"].tolist() == written.settles["batch"].tolist() == [0] * 10 + [1] * 10 + [2] * 5
+    assert (written.settles["asked_ns"] == written.deliveries["received_ns"]).all()
     broker.delete_channel("channel")

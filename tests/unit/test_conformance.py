@@ -112,6 +112,29 @@ def sleepy(receive: Any) -> Any:
     return receive_late
 
 
+def pipelining(answer: Callable[[Any, Any], Any]) -> Callable[[Any], Any]:
+    """Gives a consumer the power ``Pipelining``; ``answer`` tells of (the consumer, what it received)."""
+
+    def make(receive: Any) -> Any:
+        consumer, told = receive.__self__, list[Any]()
+
+        def receive_and_acknowledge(count: int, wait_s: float) -> Any:
+            received = receive(count, wait_s)
+            if len(received):
+                told.append(answer(consumer, received))
+            return received
+
+        def answers(timeout_s: float | None = None) -> list[Any]:
+            now = told.copy()
+            told.clear()
+            return now
+
+        consumer.receive_and_acknowledge, consumer.answers = receive_and_acknowledge, answers
+        return receive
+
+    return make
+
+
 def cached(reader: Any) -> Any:
     readers: dict[str, Any] = {}
 
@@ -195,6 +218,8 @@ BREAKS = (
     Break("acknowledge.granularity", limits={"ack_granularity": AckGranularity.UP_TO_POSITION}),
     Break("acknowledge.granularity", consumer={"acknowledge": lambda all_: lambda received, _=None: all_(received)}),
     Break("acknowledge.final", consumer={"acknowledge": instead("release")}),
+    Break("acknowledge.ahead", consumer={"receive": pipelining(lambda its, got: its.release(got))}),
+    Break("acknowledge.ahead", consumer={"receive": pipelining(lambda its, got: its.acknowledge(got, [0]))}),
     Break("redelivery.release", consumer={"release": instead("acknowledge")}),
     Break("redelivery.release", properties={"redelivery.after_release": NEVER}),
     Break("redelivery.reject", consumer={"reject": instead("release")}),
@@ -267,6 +292,12 @@ def test_an_adapter_that_is_whole_passes() -> None:
     results = run(replace(Break("", restart=lambda: None).context(), patience_s=10.0), CHECKS)
     assert [result for result in results if result.status is Status.FAILED] == []
     assert [result.name for result in results] == [check.name for check in CHECKS]
+
+
+def test_a_consumer_that_waits_for_no_answer_passes() -> None:
+    whole = Break("", consumer={"receive": pipelining(lambda its, got: its.acknowledge(got))})
+    (result,) = run(replace(whole.context(), patience_s=10.0), [BY_NAME["acknowledge.ahead"]])
+    assert result.status is Status.PASSED, result
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ def test_what_was_stamped_is_read_back(size: int) -> None:
     assert stamps.seq.tolist() == seqs.tolist()
     assert stamps.key.tolist() == [0, 10, 20, 30]
     assert stamps.producer.tolist() == [5] * 4
-    assert stamps.created_epoch_ns.tolist() == [123] * 4
+    assert stamps.due_ns.tolist() == [123] * 4
     assert (stamps.checksum == checksums).all()
 
 
@@ -39,7 +39,7 @@ def test_payloads_of_any_sizes_are_read_as_one_by_one(sizes: list[int], data: st
         payloads[at] = payloads[at][:-1] + bytes([payloads[at][-1] ^ 1])
     together = stamp.read(payloads, RUN)
     alone = [stamp.read([payload], RUN) for payload in payloads]
-    for name in ("producer", "seq", "key", "created_epoch_ns", "size", "checksum", "status"):
+    for name in ("producer", "seq", "key", "due_ns", "size", "checksum", "status"):
         column = getattr(together, name)
         assert column.tolist() == [getattr(one, name)[0] for one in alone]
         assert column.dtype == getattr(alone[0], name).dtype

@@ -1,0 +1,123 @@
+"""Answers of the broker find the deliveries that they are about, whole, in parts, early or late."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Set
+
+import numpy as np
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+
+from brokers.kafka_commits import Commits
+from brokers.kafka_settling import Fates
+from brokers.types import NO_TIME, Outcome, Received, constant
+
+NONE = np.empty(0, np.int64)
+ACKNOWLEDGED, REJECTED, UNKNOWN = Outcome.ACKNOWLEDGED, Outcome.REJECTED, Outcome.UNKNOWN
+
+
+def delivery(*places: tuple[int, int]) -> Fates:
+    """Of (partition, offset)."""
+    count = len(places)
+    partitions, offsets = np.array(places).T
+    received = Received(
+        (),
+        (),
+        partitions.astype(np.int32),
+        offsets.astype(np.int64),
+        0,
+        constant(NO_TIME, count, np.int64),
+        constant(1, count, np.int32),
+    )
+    return Fates(received, None)
+
+
+def offsets(**partitions: Set[int]) -> dict[TopicPartition, Set[int]]:
+    """``p0={1, 2}``."""
+    return {TopicPartition("topic", int(name[1:])): which for name, which in partitions.items()}
+
+
+def failure(code: int) -> KafkaException:
+    return KafkaException(KafkaError(code))
+
+
+def test_a_delivery_has_its_answer_when_all_of_its_partitions_have() -> None:
+    commits = Commits()
+    commits.add(delivery((0, 5), (0, 6), (1, 9)), NONE)
+    assert commits.open
+    commits.answered(offsets(p0={5, 6}), None)
+    assert commits.take() == []
+    before_ns = time.monotonic_ns()
+    commits.answered(offsets(p1={9}), None)
+    heard_ns = time.monotonic_ns()
+    time.sleep(0.002)
+    (settled,) = commits.take()
+    assert settled.tickets.tolist() == [0, 1, 2]
+    assert settled.outcomes.tolist() == [ACKNOWLEDGED] * 3
+    assert before_ns <= settled.settled_ns[0] <= heard_ns, "the time is that of the answer, not of asking for it"
+    assert not commits.open
+    assert commits.take() == []
+
+
+def test_an_answer_may_come_before_its_delivery_is_known() -> None:
+    commits = Commits()
+    commits.answered(offsets(p0={5}), None)
+    commits.add(delivery((0, 5)), NONE)
+    assert [settled.outcomes.tolist() for settled in commits.take()] == [[ACKNOWLEDGED]]
+
+
+def test_answers_are_told_in_the_order_of_the_deliveries() -> None:
+    commits = Commits()
+    commits.add(delivery((0, 5)), NONE)
+    commits.add(delivery((1, 5)), NONE)
+    commits.answered(offsets(p1={5}), None)
+    assert commits.take() == []
+    commits.answered(offsets(p0={5}), failure(KafkaError.INVALID_RECORD_STATE))
+    first, second = commits.take()
+    assert (first.outcomes.tolist(), second.outcomes.tolist()) == ([REJECTED], [ACKNOWLEDGED])
+    assert "INVALID_RECORD_STATE" in first.errors[0]
+
+
+def test_one_answer_may_be_about_several_deliveries_and_about_parts_of_them() -> None:
+    commits = Commits()
+    commits.add(delivery((0, 5), (0, 6), (0, 8)), NONE)
+    commits.add(delivery((0, 9), (0, 10)), NONE)
+    commits.answered(offsets(p0={6, 8, 9}), None)
+    assert commits.take() == []
+    commits.answered(offsets(p0={5, 10}), failure(KafkaError._TIMED_OUT))
+    first, second = commits.take()
+    assert first.outcomes.tolist() == [UNKNOWN, ACKNOWLEDGED, ACKNOWLEDGED]
+    assert second.outcomes.tolist() == [ACKNOWLEDGED, UNKNOWN]
+
+
+def test_as_many_offsets_within_the_same_ends_are_not_the_same() -> None:
+    commits = Commits()
+    commits.add(delivery((0, 5), (0, 7), (0, 8)), NONE)
+    commits.answered(offsets(p0={5, 6, 8}), None)
+    assert commits.open
+    commits.answered(offsets(p0={7}), failure(KafkaError.INVALID_RECORD_STATE))
+    (settled,) = commits.take()
+    assert settled.outcomes.tolist() == [ACKNOWLEDGED, REJECTED, ACKNOWLEDGED]
+
+
+def test_nothing_is_awaited_for_what_the_client_refused() -> None:
+    commits = Commits()
+    fates = delivery((0, 5), (0, 6), (1, 7))
+    gone = np.array([1, 2])
+    fates.tell(gone, REJECTED, "gone")
+    commits.add(fates, gone)
+    commits.answered(offsets(p0={5}), None)
+    (settled,) = commits.take()
+    assert settled.outcomes.tolist() == [ACKNOWLEDGED, REJECTED, REJECTED]
+
+
+def test_what_nobody_answers_is_unknown_and_stays_so() -> None:
+    commits = Commits()
+    commits.add(delivery((0, 5), (1, 6)), NONE)
+    commits.answered(offsets(p1={6}), None)
+    commits.give_up()
+    (settled,) = commits.take()
+    assert settled.outcomes.tolist() == [UNKNOWN, ACKNOWLEDGED]
+    commits.answered(offsets(p0={5}), None)
+    assert commits.take() == []
+    assert not commits.open
