@@ -2,9 +2,9 @@
 
 Producers follow a schedule while consumers take what comes. First the highest rate that lasts is sought: a closed loop
 sets the scale, the rate is *climbed* by doubling until it does not last, or halving until it does (a closed loop with
-few messages under way may find a small part of what passes), *searched* between the last two, and *confirmed* by
-further windows. Then comes the *curve*, at shares of that rate, and a *backlog*, for which consumers stay away at
-first. Rates that are asked for come before all that.
+few messages under way may find a small part of what passes), *searched* between the last two, where at the end the
+lowest that failed is tried once more, and *confirmed* by further windows. Then comes the *curve*, at shares of that
+rate, and a *backlog*, for which consumers stay away at first. Rates that are asked for come before all that.
 
 A rate lasts when what is not yet received at the end of its window could be received within the latency limit, and 99
 of 100 messages were. That is only how the search goes on, and of a bursty schedule's backlog it sees the mean alone:
@@ -68,6 +68,7 @@ broker."""
 _LATE_SHARE = 0.01
 _FEW = 10
 """Messages that may be under way at any rate."""
+_LOOKS = 3
 _LOWERINGS, _LOWER = 4, 0.95
 _MOST_KEPT_BYTES = 2 << 30
 """A channel that would hold more is left for a new one: some brokers keep in memory what was acknowledged."""
@@ -126,6 +127,7 @@ class _Experiment:
         if self._searches:
             self._climb(most)
             self._search()
+            self._look_again()
         lasting = self._confirmed()
         if self._searches and not self._asked:
             self._curve(self._shares_of(lasting or most))
@@ -163,6 +165,16 @@ class _Experiment:
         for _ in range(self._searches if self._too_much < math.inf else 0):
             rate = (self._lasting + self._too_much) / 2
             self._learn(rate, self._lasts_at_last("search", rate))
+
+    def _look_again(self) -> None:
+        """What failed while the broker's program was young may last by now; then the search goes on from there."""
+        for _ in range(_LOOKS):
+            rate = self._too_much
+            if rate == math.inf or not self._lasts_at_last("search", rate):
+                return
+            self._learn(rate, True)
+            self._climb(rate)
+            self._search()
 
     def _confirmed(self) -> float:
         """What lasted once, in a shorter window, may have been lucky: a little less when most do not last."""
