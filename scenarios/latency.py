@@ -68,7 +68,7 @@ broker."""
 _LATE_SHARE = 0.01
 _FEW = 10
 """Messages that may be under way at any rate."""
-_LOOKS = 3
+_LOOKS, _NARROW = 3, 1.05
 _LOWERINGS, _LOWER = 4, 0.95
 _MOST_KEPT_BYTES = 2 << 30
 """A channel that would hold more is left for a new one: some brokers keep in memory what was acknowledged."""
@@ -161,19 +161,22 @@ class _Experiment:
             self._learn(rate, self._lasts_at_last("climb", rate))
 
     def _search(self) -> None:
-        """Half-way between what lasted and what did not; nothing is there to search where everything lasted."""
-        for _ in range(self._searches if self._too_much < math.inf else 0):
+        """Half-way between what lasted and what did not, until they are close; nothing where everything lasted."""
+        for _ in range(self._searches):
+            if not _NARROW * self._lasting < self._too_much < math.inf:
+                return
             rate = (self._lasting + self._too_much) / 2
             self._learn(rate, self._lasts_at_last("search", rate))
 
     def _look_again(self) -> None:
         """What failed while the broker's program was young may last by now; then the search goes on from there."""
         for _ in range(_LOOKS):
-            rate = self._too_much
-            if rate == math.inf or not self._lasts_at_last("search", rate):
+            before = self._lasting
+            while (rate := self._too_much) < math.inf and self._lasts_at_last("search", rate):
+                self._learn(rate, True)
+            if self._lasting == before:
                 return
-            self._learn(rate, True)
-            self._climb(rate)
+            self._climb(before)
             self._search()
 
     def _confirmed(self) -> float:
