@@ -153,11 +153,13 @@ def share(ground: Ground) -> Iterator[Contest]:
     with ground.channel(_PARTITIONS) as channel:
         ground.own.fill(channel, messages + warmup)
 
-        def command(group: str) -> list[str]:
-            batch = min(ground.wanted.batch, share_loop.MAX_POLL_RECORDS)
-            return ground.module(
-                "kafka_share", "consume", channel, group=group, batch=batch, warmup=warmup, messages=messages
-            )
+        def loop(name: str, *how: str) -> Side:
+            def command(group: str) -> list[str]:
+                batch = min(ground.wanted.batch, share_loop.MAX_POLL_RECORDS)
+                options = {"group": group, "batch": batch, "warmup": warmup, "messages": messages}
+                return [*ground.module("kafka_share", "consume", channel, **options), *how]
+
+            return Side(name, shlex.join(command("GROUP")), lambda: ground.loop(command(f"loop-{ground.number()}")))
 
         yield Contest(
             "consume and acknowledge",
@@ -167,13 +169,7 @@ def share(ground: Ground) -> Iterator[Contest]:
                 ground.own.describe("consume"),
                 lambda: ground.own.consume(channel, f"own-{ground.number()}", warmup, messages),
             ),
-            (
-                Side(
-                    "ShareConsumer loop",
-                    shlex.join(command("GROUP")),
-                    lambda: ground.loop(command(f"loop-{ground.number()}")),
-                ),
-            ),
+            (loop("ShareConsumer loop"), loop("the same, waiting for no answer", "--ahead")),
             {"ShareConsumer loop": 0.9},
         )
 

@@ -10,8 +10,8 @@ Two traits of the client shape ``receive``: ``poll`` may return more than was as
 hands out whole record batches), so the rest waits here with its lock running; and ``poll`` is
 refused until all of the previous one is settled, so ``receive`` raises Misuse until then.
 
-So broker and client take turns, each waiting for the other. ``acknowledge_soon`` lets both work: it waits for no
-answer, and a ``poll`` that does not wait either has the client fetch in the background.
+So broker and client take turns, each waiting for the other. ``receive_and_acknowledge`` lets both work: it waits for
+no answer, and a ``poll`` that does not wait either has the client fetch in the background.
 """
 
 from __future__ import annotations
@@ -107,12 +107,12 @@ class KafkaShareConsumer:
                 # Not before: the client makes an integer object for each message whose answer it tells.
                 client.set_acknowledgement_commit_callback(self._commits.answered)
             gone = self._tell(client, messages, _ACCEPT)
-            try:
+            # Whoever asked must learn what came, whatever goes wrong behind it: an error that lasts is raised by the
+            # next call, and an acknowledgement that was not sent goes with the next one.
+            with suppress(KafkaException, BrokerError):
                 client.commit_async()
                 if not self._unsettled:
                     self._keep(client.poll(0).records())
-            except KafkaException as failure:
-                raise translated(failure, "acknowledge") from None
             # The broker is at work now: so all that is not needed before comes after.
             received = self._received(messages, received_ns)
             fates = Fates(received, None)

@@ -266,7 +266,8 @@ class _Subscriber:
     def _consume(self, order: Consume) -> Consumed:
         assert self._taker is not None
         taker, open_batches = self._taker, list[Taken]()
-        take = taker.take_ahead if taker.can_pipeline else taker.take
+        ahead = taker.can_pipeline
+        take = taker.take_ahead if ahead else taker.take
         received = late = empty_since_ns = 0
         idle_ns = int(order.idle_s * 1e9)
         _sleep_until(order.start_ns)
@@ -283,9 +284,8 @@ class _Subscriber:
                 received += len(taken)
                 late += _late(taken, order)
                 empty_since_ns = 0
-                if taker.can_pipeline:
-                    continue
-                open_batches.append(taken)
+                if not ahead:
+                    open_batches.append(taken)
                 if len(open_batches) >= self._every:
                     _acknowledge(taker, open_batches)
             else:

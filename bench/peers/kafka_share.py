@@ -1,10 +1,13 @@
-"""A plain ``ShareConsumer``: poll, acknowledge each message, commit. The group must begin at the earliest message."""
+"""A plain ``ShareConsumer``: poll, acknowledge each message, commit; with ``--ahead`` without waiting for the answer.
+
+The group must begin at the earliest message.
+"""
 
 from __future__ import annotations
 
 from argparse import Namespace
 
-from confluent_kafka import ShareConsumer
+from confluent_kafka import Message, ShareConsumer
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package re-exports without __all__
     AdminClient,
     AlterConfigOpType,
@@ -32,13 +35,21 @@ def consume(given: Namespace) -> Figure:
     )
     consumer.subscribe([given.channel])
 
+    asked: list[Message] = []
+
     def take() -> int:
-        messages = [message for message in consumer.poll(10.0).records() if message.error() is None]
+        nonlocal asked
+        messages = [message for message in asked or consumer.poll(10.0).records() if message.error() is None]
         for message in messages:
             consumer.acknowledge(message)
         if not messages:
             raise RuntimeError("no message for 10 s")
-        consumer.commit_sync(_COMMIT_S)
+        if given.ahead:
+            consumer.commit_async()
+            # The client fetches from now on, while these messages are looked at.
+            asked = list(consumer.poll(0).records())
+        else:
+            consumer.commit_sync(_COMMIT_S)
         return sum(bool(message.value()) for message in messages)
 
     count = 0
