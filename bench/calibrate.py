@@ -29,6 +29,8 @@ from brokers.errors import AdapterUnavailable
 from scenarios.comparison import compare, interval
 
 NOOP = "noop"
+_FEWEST = 3
+"""Repeats that an interval needs."""
 NOOP_BAR = 1_000_000.0
 """Messages per CPU second that one process should stamp, record and verify."""
 _LOADS = {
@@ -55,14 +57,18 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One side: its samples, and where their geometric mean lies."""
+    """One side: its samples, and where their geometric mean lies (None with fewer than three of them).
+
+    ``failures``: why windows of it have no sample.
+    """
 
     name: str
     command: str
     rates: Sequence[float]
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     cpu_us: float | None
+    failures: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +87,7 @@ class Ratio:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """``ratios`` compare the first of ``sides``, this harness, with each other."""
+    """``ratios`` compare the first of ``sides``, this harness, with each other that has samples enough."""
 
     work: str
     settings: Mapping[str, str]
@@ -98,15 +104,25 @@ class Calibration:
     works: Sequence[Work]
     verified: Verified
 
+    @property
+    def failures(self) -> list[str]:
+        """Of all peers."""
+        return [
+            f"{work.work}: {side.name}: {why}" for work in self.works for side in work.sides for why in side.failures
+        ]
+
 
 def calibrate(wish: Wish, tell: Tell) -> Calibration:
-    """Raises BadInput, EngineUnavailable, and CheckFailed when this side's own messages do not verify."""
+    """A peer that fails has ``failures``, and what others showed is kept.
+
+    Raises BadInput, EngineUnavailable, and CheckFailed when this side fails or its messages do not verify.
+    """
     if wish.profile not in contests.PROFILES and wish.profile != NOOP:
         raise BadInput(
             f"no peer is known for {wish.profile}; there are some for {', '.join(contests.PROFILES)}, {NOOP}"
         )
-    if wish.repeats < 3 or wish.seconds <= 0 or wish.warmup_s <= 0:
-        raise BadInput("3 repeats and windows above 0 s are the least")
+    if wish.repeats < _FEWEST or wish.seconds <= 0 or wish.warmup_s <= 0:
+        raise BadInput(f"{_FEWEST} repeats and windows above 0 s are the least")
     wanted = _LOADS.get(wish.profile, _USUAL)
     with Guard.start(store.new_run_id(datetime.now(UTC))) as guard:
         directory = guard.directory("calibrate")
@@ -162,22 +178,31 @@ def _ground(wish: Wish, wanted: Load, guard: Guard, directory: Path) -> Iterator
 def _contest(contest: Contest, wish: Wish, tell: Tell) -> Work:
     sides = [contest.own, *contest.peers]
     samples: dict[str, list[Sample]] = {side.name: [] for side in sides}
+    failures: dict[str, list[str]] = {side.name: [] for side in sides}
     for at in range(wish.repeats + 1):
         for side in sides[at % len(sides) :] + sides[: at % len(sides)]:
-            sample = side.measure()
-            tell(f"{contest.work}, {'warm-up' if not at else f'round {at}'}: {side.name} {sample.rate:,.0f} messages/s")
+            doing = f"{contest.work}, {'warm-up' if not at else f'round {at}'}: {side.name}"
+            try:
+                sample = side.measure()
+            except CheckFailed as problem:
+                if side is contest.own:
+                    raise
+                failures[side.name].append(str(problem))
+                tell(f"{doing} failed: {problem}")
+                continue
+            tell(f"{doing} {sample.rate:,.0f} messages/s")
             if at:
                 samples[side.name].append(sample)
-    measured = [_measured(side, samples[side.name]) for side in sides]
-    ratios = [_ratio(contest, measured[0], peer) for peer in measured[1:]]
+    measured = [_measured(side, samples[side.name], failures[side.name]) for side in sides]
+    ratios = [_ratio(contest, measured[0], peer) for peer in measured[1:] if len(peer.rates) >= _FEWEST]
     return Work(contest.work, contest.settings, measured, ratios)
 
 
-def _measured(side: Side, samples: Sequence[Sample]) -> Measured:
+def _measured(side: Side, samples: Sequence[Sample], failures: Sequence[str] = ()) -> Measured:
     rates = [sample.rate for sample in samples]
     cpu = [sample.cpu_us for sample in samples if sample.cpu_us is not None]
-    low, high = interval(rates)
-    return Measured(side.name, side.command, rates, low, high, sum(cpu) / len(cpu) if cpu else None)
+    low, high = interval(rates) if len(rates) >= _FEWEST else (None, None)
+    return Measured(side.name, side.command, rates, low, high, sum(cpu) / len(cpu) if cpu else None, failures)
 
 
 def _ratio(contest: Contest, own: Measured, peer: Measured) -> Ratio:
@@ -201,6 +226,7 @@ def _noop(wish: Wish, wanted: Load, directory: Path, tell: Tell) -> Calibration:
         checks.append(checked)
     command = f"bench.own_side:noop size={wanted.size} batch={wanted.batch}, one process"
     own = _measured(Side("brokerbench", command, lambda: samples[0]), samples)
+    assert own.low is not None and own.high is not None, "there are repeats enough"
     mean = float(np.exp(np.mean(np.log(own.rates)))) / NOOP_BAR
     ratio = Ratio("the bar", mean, own.low / NOOP_BAR, own.high / NOOP_BAR, 1.0, mean >= 1.0, None, None)
     work = Work("stamp, record, verify", {"bar": f"{NOOP_BAR:,.0f} messages per CPU second"}, [own], [ratio])
@@ -237,6 +263,8 @@ def text(found: Calibration) -> str:
 
 
 def _side_line(side: Measured) -> str:
+    if side.low is None or side.high is None:
+        return f"  {side.name:<26} {len(side.rates)} of its windows worked; {side.failures[-1]}"
     mean = float(np.exp(np.mean(np.log(side.rates))))
     cpu = f", {side.cpu_us:.2f} us of client CPU a message" if side.cpu_us is not None else ""
     return f"  {side.name:<26} {mean:>11,.0f} messages/s ({side.low:,.0f} to {side.high:,.0f}){cpu}"

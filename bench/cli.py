@@ -212,11 +212,13 @@ def calibrate(
     from bench import calibrate as calibration
 
     def say(line: str) -> None:
-        if not (quiet or as_json):
+        if not quiet:
             typer.echo(line, err=True)
 
     found = calibration.calibrate(calibration.Wish(profile, engine, repeats, seconds, warmup), say)
     typer.echo(json.dumps(calibration.as_json(found), indent=1) if as_json else calibration.text(found))
+    if found.failures:
+        raise errors.CheckFailed(f"peers failed, the rest is as measured: {'; '.join(found.failures)}")
 
 
 @app.command()

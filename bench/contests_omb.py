@@ -1,7 +1,7 @@
 """OpenMessaging Benchmark as a peer, where somebody has built it: ``BROKERBENCH_OMB`` names the directory of its jars.
 
 Nobody publishes its jars, so nothing is fetched here. It runs for whole minutes: one a sample. Its first reports
-(every 10 s) are its warm-up and are left out.
+(every 10 s) are its warm-up and are left out. It leaves its topics behind, some 20 GB each: they are deleted here.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import time
 from pathlib import Path
 
@@ -22,6 +23,9 @@ from bench.peers import kafka as kafka_loop
 JARS = "BROKERBENCH_OMB"
 NAME = "OpenMessaging Benchmark"
 _LONGEST_S = 180.0
+_TOPICS = "test-topic-"
+_NEEDED_BYTES = 32 << 30
+"""A minute at 400,000 messages of 1 KiB a second, and somewhat more."""
 _WARMUP_REPORTS = 2
 _DRIVER = """\
 name: Kafka
@@ -66,6 +70,11 @@ def side(ground: Ground, partitions: int) -> Side | None:
     jars = Path(named).absolute()
     if not any(jars.glob("benchmark-framework*.jar")):
         raise BadInput(f"{JARS}={named}: no jar of benchmark-framework there")
+    if (free := shutil.disk_usage(ground.logs).free) < _NEEDED_BYTES:
+        raise BadInput(
+            f"{ground.logs}: {free / 1e9:.0f} GB are free, a minute of {NAME} needs {_NEEDED_BYTES / 1e9:.0f} GB "
+            f"(TMPDIR names another; without {JARS} it is left out)"
+        )
     driver, workload, payload = (ground.logs / f"omb-{name}" for name in ("driver.yaml", "workload.yaml", "payload"))
     payload.write_bytes(os.urandom(ground.wanted.size))
     buffer_bytes = max(32 << 20, ground.wanted.in_flight * ground.wanted.size)
@@ -85,6 +94,7 @@ def side(ground: Ground, partitions: int) -> Side | None:
 
     def measure() -> Sample:
         result = ground.logs / f"omb-{ground.number()}.json"
+        before = set(ground.broker.list_channels(_TOPICS))
         process, log = ground.start(command(result))
         deadline = time.monotonic() + _LONGEST_S
         try:
@@ -94,11 +104,18 @@ def side(ground: Ground, partitions: int) -> Side | None:
         finally:
             ground.guard.kill(process)
             process.wait()
+            for topic in set(ground.broker.list_channels(_TOPICS)) - before:
+                ground.broker.delete_channel(topic)
         if not _written(result):
-            raise CheckFailed(f"{NAME} left no result: {tail(log)}")
+            raise CheckFailed(f"{NAME} left no result: {_first_error(log) or tail(log)}")
         return _rate(result)
 
     return Side(NAME, shlex.join(command(Path("RESULT.json"))), measure)
+
+
+def _first_error(log: Path) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    return next((line.strip() for line in lines if "ERROR" in line or "Exception" in line), "")
 
 
 def _written(result: Path) -> bool:

@@ -17,8 +17,11 @@ no answer, and a ``poll`` that does not wait either has the client fetch in the 
 from __future__ import annotations
 
 import time
+from collections import deque
 from contextlib import suppress
-from typing import Self, cast
+from functools import partial
+from operator import length_hint
+from typing import Self
 
 import numpy as np
 from confluent_kafka import AcknowledgeType, IllegalStateException, KafkaException, Message, ShareConsumer
@@ -164,7 +167,9 @@ class KafkaShareConsumer:
         return messages
 
     def _received(self, messages: list[Message], received_ns: int) -> Received:
-        return columns(messages, received_ns=received_ns, delivery_counts=True, details=self._details, handle=messages)
+        return columns(
+            messages, received_ns=received_ns, delivery_counts=self._details, details=self._details, handle=messages
+        )
 
     def _poll(self, client: ShareConsumer, wait_s: float) -> None:
         deadline = time.monotonic() + wait_s
@@ -210,13 +215,14 @@ class KafkaShareConsumer:
     def _tell(self, client: ShareConsumer, messages: list[Message], how: AcknowledgeType) -> IntColumn:
         """Tell the client, not yet the broker; returns which of them it did not take."""
         gone = []
-        # An enum costs the client 0.04 us a message.
-        tell, kind = client.acknowledge, cast("AcknowledgeType", int(how))
-        for at, message in enumerate(messages):
+        # A number of the client's own enum costs it 0.04 us a message, and a loop of ours 0.05.
+        tell = client.acknowledge if how is _ACCEPT else partial(client.acknowledge, ack_type=how)
+        rest = iter(messages)
+        while length_hint(rest):
             try:
-                tell(message, kind)
+                deque(map(tell, rest), maxlen=0)
             except IllegalStateException:
-                gone.append(at)
+                gone.append(len(messages) - length_hint(rest) - 1)
         self._unsettled -= len(messages) - len(gone)
         if not self._unsettled:
             self._polled = []

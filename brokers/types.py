@@ -316,8 +316,8 @@ class ConsumerSettings:
     """``group``: consumers of one group share a channel's messages. New groups start at the beginning.
 
     ``concurrency``: requests in flight at once; ``prefetch_bytes`` bounds what a client buffers unseen. Without
-    ``details`` nobody needs ``keys``, ``attributes`` and ``broker_epoch_ns``: an adapter may leave the first two empty,
-    and the last at NO_TIME.
+    ``details`` nobody needs ``keys``, ``attributes``, ``broker_epoch_ns`` and ``delivery_counts``: an adapter may leave
+    the first two empty, and the others at NO_TIME and UNKNOWN_COUNT.
     """
 
     group: str = "brokerbench"

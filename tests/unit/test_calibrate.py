@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -44,6 +46,44 @@ def test_below_its_bar_a_ratio_is_missed_and_without_one_it_is_neither() -> None
 def test_cpu_has_a_bar_of_its_own(own_cpu_us: float | None, met: bool) -> None:
     own, peer = _side("brokerbench", 1000.0, own_cpu_us), _side("loop", 1000.0, 100.0)
     assert calibrate._ratio(_contest({"loop": 0.97}, 1.1), own, peer).met is met
+
+
+def _failing(times: int) -> Callable[[], Sample]:
+    tries = count()
+
+    def measure() -> Sample:
+        if next(tries) < times:
+            raise CheckFailed("no disk is left")
+        return Sample(1000.0)
+
+    return measure
+
+
+def test_a_peer_that_fails_leaves_what_the_others_showed() -> None:
+    own = Side("brokerbench", "", lambda: Sample(1300.0))
+    peers = [Side("tool", "", lambda: Sample(1000.0)), Side("bad", "", _failing(2)), Side("worse", "", _failing(99))]
+    told: list[str] = []
+    wish = Wish("kafka", EngineChoice.NATIVE, 4, 1.0, 1.0)
+    found = calibrate._contest(Contest("publish", {}, own, peers, {"tool": 1.2, "worse": 1.2}), wish, told.append)
+    assert [ratio.peer for ratio in found.ratios] == ["tool", "bad"]
+    assert found.ratios[0].met
+    by_name = {side.name: side for side in found.sides}
+    assert (len(by_name["bad"].rates), len(by_name["bad"].failures)) == (3, 2)
+    assert (by_name["worse"].rates, by_name["worse"].low) == ([], None)
+    assert sum("no disk is left" in line for line in told) == 7
+    whole = calibrate.Calibration("kafka", "Kafka", "4", 2, [found], Verified(1, 1, 1, 1, 0))
+    assert len(whole.failures) == 7
+    assert whole.failures[0] == "publish: bad: no disk is left"
+    json.dumps(calibrate.as_json(whole), allow_nan=False)
+    assert "0 of its windows worked; no disk is left" in calibrate.text(whole)
+
+
+def test_nothing_is_compared_when_this_side_fails() -> None:
+    own = Side("brokerbench", "", _failing(1))
+    with pytest.raises(CheckFailed, match="no disk"):
+        calibrate._contest(
+            Contest("publish", {}, own, (), {}), Wish("kafka", EngineChoice.NATIVE, 3, 1.0, 1.0), lambda line: None
+        )
 
 
 @pytest.mark.parametrize(
@@ -90,7 +130,7 @@ def test_redis_is_measured_against_plain_clients() -> None:
     arguments = ["calibrate", "--profile", "redis-streams", "--engine", "native", "--seconds", "0.1", "--warmup", "0.1"]
     done = CliRunner().invoke(app, [*arguments, "--json"])
     assert done.exit_code == 0, done.output
-    found = json.loads(done.output)
+    found = json.loads(done.stdout)
     (work,) = found["works"]
     assert {"redis-py pipeline", "pack_commands loop"} <= {ratio["peer"] for ratio in work["ratios"]}
     assert all(ratio["low"] <= ratio["ratio"] <= ratio["high"] for ratio in work["ratios"])
