@@ -113,7 +113,10 @@ class KafkaShareConsumer:
             # Whoever asked must learn what came, whatever goes wrong behind it: an error that lasts is raised by the
             # next call, and an acknowledgement that was not sent goes with the next one.
             with suppress(KafkaException, BrokerError):
-                client.commit_async()
+                # Where more is waiting, they go with the request for it, and half the requests are saved. Where nothing
+                # is, that request, and with it the answer, waits for the next message.
+                if self._unsettled or len(messages) < MAX_POLL_RECORDS:
+                    client.commit_async()
                 if not self._unsettled:
                     self._keep(client.poll(0).records())
             # The broker is at work now: so all that is not needed before comes after.
