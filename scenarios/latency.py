@@ -69,7 +69,7 @@ _LATE_SHARE = 0.01
 _FEW = 10
 """Messages that may be under way at any rate."""
 _LOOKS, _NARROW = 3, 1.05
-_LOWERINGS, _LOWER = 4, 0.95
+_LOWERINGS, _LOWER, _MUCH_LOWER = 4, 0.95, 0.85
 _MOST_KEPT_BYTES = 2 << 30
 """A channel that would hold more is left for a new one: some brokers keep in memory what was acknowledged."""
 
@@ -180,13 +180,17 @@ class _Experiment:
             self._search()
 
     def _confirmed(self) -> float:
-        """What lasted once, in a shorter window, may have been lucky: a little less when most do not last."""
-        rate, times = self._lasting, int(self._parameters["confirm"])
+        """What lasted once, in a shorter window, may have been lucky: a little less when most do not last.
+
+        A good deal less when none does twice running.
+        """
+        rate, times, none = self._lasting, int(self._parameters["confirm"]), False
         for _ in range(_LOWERINGS if times and rate else 0):
             lasted = [self._lasts("confirm", rate, self._window_s) for _ in range(times)]
             if 2 * sum(lasted) > times:
                 break
-            rate *= _LOWER
+            rate *= _MUCH_LOWER if none and not any(lasted) else _LOWER
+            none = not any(lasted)
         return rate
 
     def _learn(self, rate: float, lasts: bool) -> None:

@@ -206,6 +206,15 @@ def test_the_search_sees_messages_that_come_late_though_no_backlog_grows(tmp_pat
     assert fleet.rates("confirm")[-1] == pytest.approx(20_000, rel=0.07)
 
 
+def test_a_rate_of_which_no_window_lasts_is_lowered_by_more(tmp_path: Path) -> None:
+    found = search(tmp_path / "a", _Fleet(50_000, closed=3_000))
+    first = [name for name, _, _ in found.paces].index("confirm")
+    fleet = search(tmp_path / "b", _Fleet(50_000, closed=3_000, stalls=range(first, first + 6)))
+    assert fleet.rates("confirm") == pytest.approx(
+        [found.rates("confirm")[0] * share for share in [1.0] * 3 + [0.95] * 3 + [0.95 * 0.85] * 3]
+    )
+
+
 @pytest.mark.parametrize("young", [2, 4, 6, 8])
 def test_what_failed_while_the_broker_was_young_is_tried_again(tmp_path: Path, young: int) -> None:
     fleet = search(tmp_path, _Fleet(50_000, closed=10_000, young=young))
