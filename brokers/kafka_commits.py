@@ -22,17 +22,22 @@ _Offsets = Mapping[TopicPartition, Set[int]]
 
 @dataclass(slots=True)
 class _Delivery:
-    """``missing``: {partition: those of its rows whose answer is still to come}; ``heard_ns``: when the last came."""
+    """``missing``: {partition: those of its rows whose answer is still to come}; ``heard_ns``: when the last came;
+    ``wanted``: is somebody still to be told?"""
 
     fates: Fates
     missing: dict[int, IntColumn]
     heard_ns: int
+    wanted: bool
 
 
 class Commits:
     """Fates of deliveries, oldest first."""
 
     def __init__(self) -> None:
+        # Whose answers are to come, and whose are to be told. What comes again has the offsets that it had, and only
+        # the order says which answer is whose: so an answer that nobody wants must be expected, too.
+        self._asked: list[_Delivery] = []
         self._waiting: deque[_Delivery] = deque()
         # Answers as they came (monotonic_ns): one may come before its delivery is added.
         self._heard: list[tuple[int, _Offsets, KafkaException | None]] = []
@@ -43,13 +48,16 @@ class Commits:
         self._sort()
         return any(delivery.missing for delivery in self._waiting)
 
-    def add(self, fates: Fates, known: IntColumn) -> None:
-        """Answers will come for all of its rows but the ``known``."""
+    def add(self, fates: Fates, known: IntColumn, *, wanted: bool = True) -> None:
+        """Answers will come for all of its rows but the ``known``. If not ``wanted``, ``fates`` learns nothing."""
         missing = dict(by_partition(fates.partitions))
         if len(known):
             missing = {partition: np.setdiff1d(rows, known) for partition, rows in missing.items()}
             missing = {partition: rows for partition, rows in missing.items() if len(rows)}
-        self._waiting.append(_Delivery(fates, missing, time.monotonic_ns()))
+        delivery = _Delivery(fates, missing, time.monotonic_ns(), wanted)
+        self._asked.append(delivery)
+        if wanted:
+            self._waiting.append(delivery)
 
     def answered(self, offsets: _Offsets, failure: KafkaException | None) -> None:
         """The client's callback."""
@@ -61,41 +69,38 @@ class Commits:
             outcome, why = _fate(failure)
             for place, told in offsets.items():
                 self._tell(place.partition, told, outcome, why, heard_ns)
+        self._asked = [delivery for delivery in self._asked if delivery.missing]
 
     def _tell(self, partition: int, told: Set[int], outcome: Outcome, why: str, heard_ns: int) -> None:
-        for delivery in self._waiting:
+        for delivery in self._asked:
             rows = delivery.missing.pop(partition, None)
             if rows is None:
                 continue
             delivery.heard_ns = heard_ns
             places = delivery.fates.places[rows]
-            if _are(places, told):
-                delivery.fates.tell(rows, outcome, why)
+            whole = _are(places, told)
+            inside = np.full(len(rows), True) if whole else np.isin(places, np.fromiter(told, np.int64, len(told)))
+            if delivery.wanted:
+                delivery.fates.tell(rows[inside], outcome, why)
+            if whole:
                 return
-            inside = np.isin(places, np.fromiter(told, np.int64, len(told)))
-            delivery.fates.tell(rows[inside], outcome, why)
             if not inside.all():
                 delivery.missing[partition] = rows[~inside]
             told = told - set(places[inside].tolist())
             if not told:
                 return
 
-    def give_up(self) -> None:
-        """What is not answered yet stays UNKNOWN, whatever comes later."""
-        self._sort()
-        now_ns = time.monotonic_ns()
-        for delivery in self._waiting:
-            if delivery.missing:
-                delivery.missing.clear()
-                delivery.heard_ns = now_ns
+    def take(self, *, unanswered: bool = False) -> list[Settlements]:
+        """Of the oldest deliveries, as far as all of their answers have come.
 
-    def take(self) -> list[Settlements]:
-        """Of the oldest deliveries, as far as all of their answers have come."""
+        ``unanswered``: of all; what has no answer is UNKNOWN, and stays so whatever comes later.
+        """
         self._sort()
         done = []
-        while self._waiting and not self._waiting[0].missing:
+        while self._waiting and (unanswered or not self._waiting[0].missing):
             delivery = self._waiting.popleft()
-            done.append(delivery.fates.settlements(delivery.heard_ns))
+            delivery.wanted = False
+            done.append(delivery.fates.settlements(None if delivery.missing else delivery.heard_ns))
         return done
 
 

@@ -136,8 +136,7 @@ class KafkaShareConsumer:
                 while self._commits.open and time.monotonic() < deadline:
                     client.commit_async()  # with nothing to commit it only looks for answers
                     time.sleep(_LOOK_S)
-                self._commits.give_up()
-            return self._commits.take()
+            return self._commits.take(unanswered=timeout_s is not None)
 
     def release(self, received: Received, indices: Indices = None) -> Settlements:
         return self._settle(received, indices, _RELEASE)
@@ -194,10 +193,12 @@ class KafkaShareConsumer:
 
     def _forget_expired(self, client: ShareConsumer) -> None:
         """The broker has taken these back; only the client still waits for an answer about them."""
-        for message in self._polled:
-            with suppress(IllegalStateException):  # settled before
-                client.acknowledge(message, _RELEASE)
-        client.commit_sync(_COMMIT_TIMEOUT_S)
+        messages = self._polled
+        gone = self._tell(client, messages, _RELEASE)  # gone: settled before
+        if self._commits is not None:
+            places = columns(messages, details=False)
+            self._commits.add(Fates(places, None), gone, wanted=False)
+        self._commit(client)
         self._polled, self._ahead, self._unsettled = [], [], 0
 
     def _settle(self, received: Received, indices: Indices, how: AcknowledgeType) -> Settlements:
@@ -208,6 +209,9 @@ class KafkaShareConsumer:
             if indices is not None:
                 messages = [messages[row] for row in fates.rows.tolist()]
             gone = self._tell(client, messages, how)
+            if self._commits is not None:
+                # The client tells its callback, too.
+                self._commits.add(fates, gone, wanted=False)
             answers = self._commit(client)
             for partition, which in by_partition(fates.partitions):
                 if partition in answers:

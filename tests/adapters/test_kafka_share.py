@@ -270,6 +270,27 @@ def test_what_was_fetched_ahead_and_kept_too_long_is_refused_and_comes_again(bro
 
 
 @engine
+def test_an_answer_about_what_was_forgotten_is_not_taken_for_that_of_what_came_again(
+    broker: KafkaShare, channel: str
+) -> None:
+    fill(broker, channel, 1)
+    consumer = broker.consumer(channel, ConsumerSettings())
+    deadline = time.monotonic() + 40
+    while not len(consumer.receive_and_acknowledge(1, 1.0)):
+        assert time.monotonic() < deadline
+    fill(broker, channel, 20)
+    first(consumer, 5)
+    time.sleep(2.5)
+    count = 0
+    while count < 20 and time.monotonic() < deadline:
+        count += len(consumer.receive_and_acknowledge(100, 1.0))
+    assert count == 20
+    outcomes = [outcome for settled in consumer.answers(10.0) for outcome in settled.outcomes.tolist()]
+    assert outcomes == [Outcome.ACKNOWLEDGED] * 21
+    assert len(consumer.receive(10, 3.0)) == 0
+
+
+@engine
 def test_what_a_leaver_held_goes_to_the_next(broker: KafkaShare, channel: str) -> None:
     fill(broker, channel, 10)
     consumer = broker.consumer(channel, ConsumerSettings(name="first"))

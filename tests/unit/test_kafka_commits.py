@@ -115,9 +115,25 @@ def test_what_nobody_answers_is_unknown_and_stays_so() -> None:
     commits = Commits()
     commits.add(delivery((0, 5), (1, 6)), NONE)
     commits.answered(offsets(p1={6}), None)
-    commits.give_up()
-    (settled,) = commits.take()
+    (settled,) = commits.take(unanswered=True)
+    assert settled.outcomes.tolist() == [UNKNOWN, ACKNOWLEDGED]
+    assert not commits.open
+    # Its late answer is not taken for that of what came again.
+    commits.add(delivery((0, 5)), NONE)
+    commits.answered(offsets(p0={5}), failure(KafkaError.INVALID_RECORD_STATE))
+    assert commits.take() == []
     assert settled.outcomes.tolist() == [UNKNOWN, ACKNOWLEDGED]
     commits.answered(offsets(p0={5}), None)
+    assert [settled.outcomes.tolist() for settled in commits.take()] == [[ACKNOWLEDGED]]
+
+
+def test_an_answer_that_nobody_wants_is_not_taken_for_that_of_a_later_delivery() -> None:
+    commits = Commits()
+    forgotten = delivery((0, 5), (0, 6))
+    commits.add(forgotten, NONE, wanted=False)
+    commits.add(delivery((0, 5), (0, 6)), NONE)
+    commits.answered(offsets(p0={5, 6}), failure(KafkaError.INVALID_RECORD_STATE))
     assert commits.take() == []
-    assert not commits.open
+    assert forgotten.outcomes.tolist() == [UNKNOWN, UNKNOWN], "the caller's, who has its answer from elsewhere"
+    commits.answered(offsets(p0={5, 6}), None)
+    assert [settled.outcomes.tolist() for settled in commits.take()] == [[ACKNOWLEDGED] * 2]
