@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bench import hlog, store
 from bench.errors import BadInput
-from scenarios import catalogue, history
+from scenarios import catalogue, saved
 from scenarios.judgement import metric_rows, verdict_rows
 from scenarios.results import Cell, RunResult
 
@@ -24,7 +24,7 @@ def _again(run: Path, cell: Cell) -> Cell:
     try:
         store.check_history(store.cell_directory(run, cell.id))
         scenario = catalogue.scenario(cell.scenario)
-        loaded = history.load(run / cell.history)
+        loaded = saved.load(run / cell.history)
         examination = scenario.examine(loaded)
         hlog.write(store.cell_directory(run, cell.id), loaded)
         declaration = store.load_declaration(store.cell_directory(run, cell.id))

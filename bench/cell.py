@@ -26,7 +26,7 @@ from brokers import registry
 from brokers.errors import BrokerError
 from brokers.protocols import Broker
 from brokers.types import Endpoint
-from scenarios import catalogue, history
+from scenarios import catalogue, saved
 from scenarios.base import Context, LoadFailed
 from scenarios.judgement import metric_rows, verdict_rows
 from scenarios.results import Cell
@@ -146,7 +146,7 @@ def remove_channels(broker: Broker, prefix: str) -> None:
 def examine(order: Order, started: datetime) -> Cell:
     """Judge a cell from what is on disk: the same function serves a fresh run and ``analyse``."""
     scenario = catalogue.scenario(order.scenario)
-    loaded = history.load(order.directory / "history")
+    loaded = saved.load(order.directory / "history")
     examination = scenario.examine(loaded)
     hlog.write(order.directory, loaded)
     declaration = store.load_declaration(order.directory)

@@ -22,7 +22,7 @@ import numpy as np
 
 from bench import synthetic
 from bench.selftest import streams
-from scenarios import history
+from scenarios import history, saved
 from scenarios.checkers import streamed
 
 _BYTES_PER_DELIVERY = 350
@@ -30,13 +30,13 @@ _BYTES_PER_DELIVERY = 350
 
 
 def judge(directory: Path) -> str:
-    found = streamed.tallied(directory, streams.tallies(history.marks(directory)))
+    found = streamed.tallied(directory, streams.tallies(saved.marks(directory)))
     return f"{len(found)} checkers: " + ", ".join(f"{name} {of.violations}" for name, of in found.items())
 
 
 def _consumed(directory: Path) -> history.History:
     """The history in memory, without what others than the channel's consumers got."""
-    whole = history.load(directory)
+    whole = saved.load(directory)
     group = np.isin(whole.deliveries["reader"], whole.readers(channel=synthetic.CHANNEL, kind="consumer"))
     return replace(whole, deliveries=history.select(whole.deliveries, group))
 
@@ -124,7 +124,7 @@ def main() -> int:
                     f"{deliveries} deliveries need {deliveries * _BYTES_PER_DELIVERY / 1e9:.0f} GB of disk in {where}"
                 )
             synthetic.write(Path(where), deliveries, options.keys, _progress)
-            total = history.rows(Path(where), "deliveries")
+            total = saved.rows(Path(where), "deliveries")
             for way in ways:
                 with multiprocessing.get_context("spawn").Pool(1) as pool:
                     cpu_s, peak_mb, found = pool.apply(_measure, (way, Path(where)))

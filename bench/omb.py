@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench import store
 from bench.errors import BadInput
-from scenarios import documents, history, omb, omb_driver, omb_result, units
+from scenarios import documents, omb, omb_driver, omb_result, saved, units
 from scenarios.omb_result import About
 from scenarios.plan import CellPlan, cell_seed
 from scenarios.results import Cell, RunResult
@@ -77,7 +77,7 @@ def write(result: RunResult, directory: Path, path: Path, option: str) -> list[P
     for cell in cells:
         target = path if len(cells) == 1 else path.with_name(f"{path.stem}-{cell.id}{path.suffix}")
         try:
-            content = omb_result.as_test_result(history.load(directory / cell.history), _about(cell))
+            content = omb_result.as_test_result(saved.load(directory / cell.history), _about(cell))
         except ValueError as problem:
             reasons.append(f"{cell.id}: {problem}")
             continue

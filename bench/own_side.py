@@ -21,7 +21,7 @@ from bench.errors import CheckFailed
 from bench.workers import Handle, Processes
 from brokers import registry
 from brokers.types import ChannelSpec, Endpoint, Outcome, ProducerSettings
-from scenarios import history, stamp
+from scenarios import history, saved, stamp
 from scenarios.actors import Sender, Taker
 from scenarios.keys import KeySpec
 from scenarios.load_bodies import Close, Consume, Consumed, OpenConsumer, OpenProducer, Publish
@@ -251,14 +251,14 @@ def _noop(directory: Path, wanted: Load, seconds: float) -> Sample:
 
 def verified(directory: Path) -> Verified:
     """Count what a closed history holds, a stretch at a time."""
-    sent = sum(len(part["seq"]) for part in history.stream(directory, "sends", ["seq"]))
+    sent = sum(len(part["seq"]) for part in saved.stream(directory, "sends", ["seq"]))
     acknowledged = sum(
         int(np.count_nonzero(part["outcome"] == Outcome.ACKNOWLEDGED))
-        for part in history.stream(directory, "settled", ["outcome"])
+        for part in saved.stream(directory, "settled", ["outcome"])
     )
     received = intact = 0
     seen: dict[int, list[Any]] = {}
-    for part in history.stream(directory, "deliveries", ["reader", "producer", "seq", "status"]):
+    for part in saved.stream(directory, "deliveries", ["reader", "producer", "seq", "status"]):
         received += len(part["seq"])
         intact += int(np.count_nonzero(part["status"] == stamp.INTACT))
         for reader in np.unique(part["reader"]).tolist():

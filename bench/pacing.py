@@ -25,7 +25,7 @@ from bench.workers import Processes
 from brokers import registry
 from brokers.protocols import Broker
 from brokers.types import ChannelSpec, ConsumerSettings, Endpoint
-from scenarios import history, latency, latency_metrics
+from scenarios import latency, latency_metrics, saved
 from scenarios.base import Context, Parameters
 from scenarios.comparison import compare
 from scenarios.fleet import Fleet
@@ -97,7 +97,7 @@ class _Bench:
         with Processes() as load:
             context = self._context(load, wanted)
             latency.run(context)
-        found = latency_metrics.metrics(history.load(context.history_directory))
+        found = latency_metrics.metrics(saved.load(context.history_directory))
         rates = [metric.samples for metric in found if metric.name == "sustainable_rate"]
         if not rates:
             raise CheckFailed("no rate lasted: name one with --rate")
@@ -112,7 +112,7 @@ class _Bench:
                 fleet.drain()
                 fleet.paced("curve", self._batch, Schedule(rate, seconds))
                 fleet.close()
-        (window,) = latency_metrics.paced_windows(history.load(context.history_directory))
+        (window,) = latency_metrics.paced_windows(saved.load(context.history_directory))
         late_ns = latency_metrics.latencies_ns(window.of, "sent_ns", corrected=True)
         return {f"p{at:g}": float(np.percentile(late_ns, at)) / 1e6 for at in _QUANTILES}
 

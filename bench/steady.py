@@ -31,7 +31,7 @@ from bench.own_side import Load, Verified
 from bench.workers import Handle, Processes
 from brokers import registry
 from brokers.types import ChannelSpec, Endpoint, Retention
-from scenarios import history
+from scenarios import history, saved
 from scenarios.load_bodies import Close, Consume, OpenConsumer, OpenProducer, Publish
 
 LOAD = Load(size=1024, batch=1000, in_flight=10_000)
@@ -106,7 +106,7 @@ def measure(profile: str, messages: int) -> Steady:
             engine.stop()
         written = sum(path.stat().st_size for path in (directory / "history").iterdir())
         checked = own_side.verified(directory / "history")
-        marks = history.marks(directory / "history")
+        marks = saved.marks(directory / "history")
     _require_all(checked)
     return Steady(profile, version, messages, seconds, written, memory(marks), checked)
 

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from scenarios import history
+from scenarios import saved
 from scenarios.base import Measured
 from scenarios.history import History, Mark, Writer
 
@@ -89,10 +89,10 @@ def bring_home(source: Path, directory: Path, name: str, clock: Clock, host: str
     """
     with Writer(directory, name, run=0) as writer:
         for kind, names in _TIMES.items():
-            for columns in history.stream(source, kind):
+            for columns in saved.stream(source, kind):
                 writer.rows(kind, {**columns, **{name: clock.to_cell(columns[name]) for name in names}})
     with (directory / f"marks.{name}.jsonl").open("a", encoding="utf-8") as marks:
-        for mark in history.marks(source):
+        for mark in saved.marks(source):
             at_ns = int(clock.to_cell(np.array([mark["at_ns"]]))[0])
             marks.write(json.dumps({**mark, "at_ns": at_ns, "host": host}) + "\n")
 

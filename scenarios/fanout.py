@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import numpy as np
-
-from brokers.types import Outcome
 from scenarios.base import Measured
 from scenarios.checkers import order, record
-from scenarios.history import Action, History
-from scenarios.rates import Times
+from scenarios.history import History
 
 ALL = "all"
 """The label ``group`` of a figure of all groups together, where there are several."""
@@ -20,13 +16,6 @@ def several(history: History) -> dict[str, list[int]]:
     """Readers of each group; none where there is only one."""
     groups = history.groups()
     return groups if len(groups) > 1 else {}
-
-
-def consumed_ns(history: History, readers: list[int]) -> Times:
-    """When deliveries to these readers were acknowledged, in order of time."""
-    settles = history.settles
-    fine = (settles["action"] == Action.ACKNOWLEDGE) & (settles["outcome"] == Outcome.ACKNOWLEDGED)
-    return np.sort(settles["settled_ns"][fine & np.isin(settles["reader"], readers)])
 
 
 def out_of_order(history: History) -> Iterable[Measured]:

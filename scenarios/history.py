@@ -1,7 +1,7 @@
 """The record of a cell: columns on disk, written as things happen, read back only to be judged.
 
 A history is a directory. Every writer (one producer or one consumer, in any process) has its own files,
-so that writers never meet; ``load`` puts them together. Four tables and one list:
+so that writers never meet; ``saved.load`` puts them together. Four tables and one list:
 
 ======================  =====================================================================================
 ``sends.*.parquet``     one row a message handed to ``send``: producer, seq, key, size, checksum, intended_ns, sent_ns
@@ -34,11 +34,10 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from brokers.types import Outcome, Received, Settlements
 from scenarios import stamp
-from scenarios.table import DTYPES, Table, background
+from scenarios.table import Table, background
 
 Column = npt.NDArray[Any]
 Columns = Mapping[str, Column]
@@ -81,20 +80,6 @@ SCHEMAS: Mapping[str, pa.Schema] = {
     ),
     "settles": _schema(reader=_I32, batch=_I64, slot=_I32, action=_I8, outcome=_I8, asked_ns=_I64, settled_ns=_I64),
 }
-
-_ROWS_PER_STRETCH = 262_144
-
-
-# pyarrow's own conversions to NumPy import pandas first: seconds that a load process has not.
-def _numpy(column: pa.ChunkedArray[Any], kind: pa.DataType) -> Column:
-    """Without a copy where there is only one chunk. No column of a history has nulls."""
-    dtype = np.dtype(DTYPES[kind])
-    parts = [np.empty(0, dtype)]
-    for chunk in column.chunks:
-        values = chunk.buffers()[1]
-        if values is not None and len(chunk):
-            parts.append(np.frombuffer(memoryview(values), dtype, len(chunk), chunk.offset * dtype.itemsize))
-    return parts[1] if len(parts) == 2 else np.concatenate(parts)
 
 
 @lru_cache(maxsize=64)
@@ -280,63 +265,3 @@ class History:
 def select(columns: Columns, rows: Column) -> Columns:
     """The same columns, only these rows (mask or indices)."""
     return {name: column[rows] for name, column in columns.items()}
-
-
-def load(directory: Path) -> History:
-    """Read a history back. Raises ValueError, naming the file, for one that is damaged."""
-
-    def table(kind: str) -> Columns:
-        schema = SCHEMAS[kind]
-        parts = []
-        for path in sorted(directory.glob(f"{kind}.*.parquet")):
-            try:
-                with _opened(path) as file:
-                    part = file.read(use_threads=False)
-                parts.append(part.select(schema.names).cast(schema))
-            except (pa.ArrowException, OSError) as error:
-                raise ValueError(f"damaged history file {path}: {error}") from error
-        if not parts:
-            return {field.name: np.empty(0, DTYPES[field.type]) for field in schema}
-        whole = pa.concat_tables(parts)
-        return {field.name: _numpy(whole.column(field.name), field.type) for field in schema}
-
-    return History(table("sends"), table("settled"), table("deliveries"), table("settles"), marks(directory))
-
-
-def marks(directory: Path) -> list[Mark]:
-    """Marks alone, in order of time. Raises ValueError, naming the file and line, for one that is damaged."""
-    found = []
-    for path in sorted(directory.glob("marks.*.jsonl")):
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-            try:
-                found.append(json.loads(line))
-            except ValueError as error:
-                raise ValueError(f"damaged history file {path}, line {number}: {error}") from error
-    found.sort(key=lambda mark: mark["at_ns"])
-    return found
-
-
-def rows(directory: Path, kind: str) -> int:
-    """Number of rows of one table. Raises ValueError, naming the file, for one that is damaged."""
-    return sum(_opened(path).metadata.num_rows for path in sorted(directory.glob(f"{kind}.*.parquet")))
-
-
-def stream(directory: Path, kind: str, names: Sequence[str] = ()) -> Iterator[Columns]:
-    """One table in stretches of at most ``_ROWS_PER_STRETCH`` rows, file by file; all columns unless named."""
-    schema = SCHEMAS[kind]
-    chosen = list(names) or schema.names
-    for path in sorted(directory.glob(f"{kind}.*.parquet")):
-        with _opened(path) as file:
-            try:
-                for part in file.iter_batches(_ROWS_PER_STRETCH, columns=chosen, use_threads=False):
-                    table = pa.Table.from_batches([part])
-                    yield {name: _numpy(table.column(name), schema.field(name).type) for name in chosen}
-            except (pa.ArrowException, OSError) as error:
-                raise ValueError(f"damaged history file {path}: {error}") from error
-
-
-def _opened(path: Path) -> pq.ParquetFile:
-    try:
-        return pq.ParquetFile(path, page_checksum_verification=True)
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"damaged history file {path}: {error}") from error

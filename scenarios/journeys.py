@@ -2,19 +2,21 @@
 
 Where several groups each get every message, it has one way to each: a row for every message and group.
 
-Pure. All times are one host's monotonic clock.
+Pure. All times are one host's monotonic clock. A saved history is read in stretches: 32 bytes a message stay.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from brokers.types import Outcome
-from scenarios.history import Column, History
-from scenarios.rates import SendIndex
+from scenarios import saved
+from scenarios.history import Column, Columns, History
+from scenarios.sends import Sends
 from scenarios.stamp import INTACT
 
 Times = npt.NDArray[np.int64]
@@ -95,50 +97,96 @@ class Journeys:
 
 
 def of_history(history: History) -> Journeys:
-    """Raises ValueError for sends that are not numbered without gaps."""
-    index, sends = SendIndex(history.sends), history.sends
-    fine = np.flatnonzero(history.settled["outcome"] == Outcome.ACKNOWLEDGED)
-    settled_ns = _earliest(
-        len(sends["seq"]),
-        index.rows(history.settled["producer"][fine], history.settled["seq"][fine]),
-        history.settled["settled_ns"][fine],
-    )
-    received_ns = [_received_ns(history, index, readers) for readers in _readers(history)]
-    order = np.argsort(sends["intended_ns"], kind="stable")
+    """Of all channels together. Raises ValueError for sends that are not numbered without gaps."""
+    sends, groups = Sends(history), list(history.groups().values())
+    if len(groups) < 2:
+        return _in_order(*_ways(history, sends, 1, lambda part: np.zeros(len(part["seq"]), np.int64)))
+    places = _ByNumber({reader: at for at, readers in enumerate(groups) for reader in readers})
+    return _in_order(*_ways(history, sends, len(groups), lambda part: places.of(part["reader"])))
+
+
+def of_channels(history: History) -> Iterator[tuple[str, Journeys]]:
+    """Of each channel that was sent to, with what its own consumers received.
+
+    Raises ValueError for sends that are not numbered without gaps.
+    """
+    channels = list(dict.fromkeys(str(mark["channel"]) for mark in history.events("producer")))
+    if not channels:
+        return
+    groups = [list(history.groups(channel=channel).values()) for channel in channels]
+    group_of, read_from, sent_to = dict[int, int](), dict[int, int](), dict[int, int]()
+    for at, channel in enumerate(channels):
+        sent_to |= dict.fromkeys(history.producers(channel=channel), at)
+        for group, readers in enumerate(groups[at]):
+            group_of |= dict.fromkeys(readers, group)
+            read_from |= dict.fromkeys(readers, at)
+    sources, targets, places = _ByNumber(read_from), _ByNumber(sent_to), _ByNumber(group_of)
+
+    def whose(part: Columns) -> Column:
+        own = sources.of(part["reader"]) == targets.of(part["producer"])
+        return np.where(own, places.of(part["reader"]), -1)
+
+    sends = Sends(history)
+    due_ns, sent_ns, settled_ns, received_ns = _ways(history, sends, max(1, *map(len, groups)), whose)
+    for at, channel in enumerate(channels):
+        ours = sends.of(history.producers(channel=channel))
+        theirs = [times[ours] for times in received_ns[: len(groups[at]) or 1]]
+        yield channel, _in_order(due_ns[ours], sent_ns[ours], settled_ns[ours], theirs)
+
+
+class _ByNumber:
+    """Looks up what belongs to producers or readers by their numbers; -1 for others."""
+
+    def __init__(self, of: Mapping[int, int]) -> None:
+        self._of = np.full(max(of, default=-1) + 2, -1, np.int64)
+        self._of[list(of.keys())] = list(of.values())
+
+    def of(self, numbers: Column) -> Column:
+        unknown = len(self._of) - 1
+        return self._of[np.where((numbers >= 0) & (numbers < unknown), numbers, unknown)]
+
+
+def _ways(
+    history: History, sends: Sends, groups: int, whose: Callable[[Columns], Column]
+) -> tuple[Times, Times, Times, list[Times]]:
+    """By the messages' numbers: due, sent, settled, and received by each group.
+
+    ``whose`` says which group each delivery came to, -1 for none that is meant, from ``reader`` and ``producer``.
+    """
+    due_ns, sent_ns = sends.columns("intended_ns", "sent_ns")
+    settled_ns = np.full(len(sends), NEVER, np.int64)
+    for part in saved.stretches(history.settled, ("producer", "seq", "settled_ns", "outcome")):
+        fine = part["outcome"] == Outcome.ACKNOWLEDGED
+        _earliest(settled_ns, sends, part, fine, "settled_ns")
+    received_ns = [np.full(len(sends), NEVER, np.int64) for _ in range(groups)]
+    for part in saved.stretches(history.deliveries, ("reader", "producer", "seq", "received_ns", "status")):
+        group = whose(part)
+        for at, times in enumerate(received_ns):
+            _earliest(times, sends, part, (part["status"] == INTACT) & (group == at), "received_ns")
+    return due_ns, sent_ns, settled_ns, received_ns
+
+
+def _earliest(times: Times, sends: Sends, part: Columns, fine: npt.NDArray[np.bool_], name: str) -> None:
+    """Into ``times``: for each message the earliest in column ``name`` of the rows that are ``fine``."""
+    numbers = sends.numbers(part["producer"], part["seq"])
+    rows = np.flatnonzero(fine & (numbers >= 0))
+    np.minimum.at(times, numbers[rows], part[name][rows])
+
+
+def _in_order(due_ns: Times, sent_ns: Times, settled_ns: Times, received_ns: Sequence[Times]) -> Journeys:
+    """Rows in order of ``due_ns``, one for each group."""
     groups = len(received_ns)
-
-    due_ns, sent_ns, settled_ns = (
-        np.repeat(column[order], groups) for column in (sends["intended_ns"], sends["sent_ns"], settled_ns)
-    )
-    return Journeys(due_ns, sent_ns, settled_ns, np.stack(received_ns, axis=1)[order].ravel(), groups)
-
-
-def _readers(history: History) -> list[list[int] | None]:
-    """Of each group; None, for all that read, where there are not several."""
-    groups = history.groups()
-    return list(groups.values()) if len(groups) > 1 else [None]
-
-
-def _received_ns(history: History, index: SendIndex, readers: list[int] | None) -> Times:
-    """When each message first came to one of these readers."""
-    deliveries = history.deliveries
-    fine = deliveries["status"] == INTACT
-    if readers is not None:
-        fine &= np.isin(deliveries["reader"], readers)
-    ours = np.flatnonzero(fine)
-    rows = index.rows(deliveries["producer"][ours], deliveries["seq"][ours])
-    return _earliest(len(history.sends["seq"]), rows, deliveries["received_ns"][ours])
+    if (due_ns[1:] < due_ns[:-1]).any():
+        order = np.argsort(due_ns, kind="stable")
+        due_ns, sent_ns, settled_ns = due_ns[order], sent_ns[order], settled_ns[order]
+        received_ns = [times[order] for times in received_ns]
+    if groups == 1:
+        return Journeys(due_ns, sent_ns, settled_ns, received_ns[0])
+    due_ns, sent_ns, settled_ns = (np.repeat(times, groups) for times in (due_ns, sent_ns, settled_ns))
+    return Journeys(due_ns, sent_ns, settled_ns, np.stack(received_ns, axis=1).ravel(), groups)
 
 
 def _until(times: Times, at_ns: Times) -> Times:
     """How many of ``times`` are not later than each of ``at_ns`` (ascending). Looks are few: nothing is sorted."""
     counts: Times = np.cumsum(np.bincount(np.searchsorted(at_ns, times), minlength=len(at_ns) + 1)[:-1])
     return counts
-
-
-def _earliest(count: int, rows: Column, times: Column) -> Times:
-    """The earliest of the times that belong to each row."""
-    earliest = np.full(count, NEVER, np.int64)
-    known = rows >= 0
-    np.minimum.at(earliest, rows[known], times[known])
-    return earliest

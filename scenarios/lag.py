@@ -7,27 +7,21 @@ message waits once for each.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from scenarios import journeys
 from scenarios.base import Measured
-from scenarios.checkers.numbering import among
-from scenarios.history import Columns, History
-from scenarios.journeys import NEVER, Times
+from scenarios.history import History
+from scenarios.journeys import NEVER, Journeys, Times
 
 LOOK_NS = 10_000_000
 MOST_SAMPLES = 60
 """A picture shows no more, and a result stays small however long its cells are."""
 OLDEST = "the oldest that waited at any of 100 looks a second"
 _STRETCHES = "in each of as many equal stretches of the cell, warm-up included"
-_COLUMNS: Mapping[str, tuple[str, ...]] = {
-    "sends": ("producer", "seq", "intended_ns", "sent_ns"),
-    "settled": ("producer", "seq", "settled_ns", "outcome"),
-    "deliveries": ("reader", "producer", "seq", "received_ns", "status"),
-}
 
 
 def most_means(groups: int) -> str:
@@ -59,8 +53,7 @@ class Looks:
 
 def looks(history: History) -> Looks:
     """Raises ValueError for sends that are not numbered without gaps."""
-    channels = dict.fromkeys(str(mark["channel"]) for mark in history.events("producer"))
-    parts = [part for channel in channels if len((part := _on_channel(history, channel)).at_ns)]
+    parts = [part for _, of in journeys.of_channels(history) if len((part := _on_channel(of)).at_ns)]
     if not parts:
         nothing = np.empty(0, np.int64)
         return Looks(nothing, nothing, nothing, 1)
@@ -97,32 +90,12 @@ def over_time(seen: Looks) -> Iterable[Measured]:
     )
 
 
-def _on_channel(history: History, channel: str) -> Looks:
+def _on_channel(of: Journeys) -> Looks:
     """From the channel's first send to the last that was heard of it, at whole multiples of ``LOOK_NS``."""
-    alone = _of_channel(history, channel)
     # What the broker did not take waits for nobody.
-    of = journeys.of_history(alone).acknowledged()
-    heard_ns = [column[column != NEVER] for column in (of.sent_ns, of.settled_ns, of.received_ns)]
-    last_ns = max((int(column.max(initial=0)) for column in heard_ns), default=0)
+    of = of.acknowledged()
+    columns = (of.sent_ns, of.settled_ns, of.received_ns)
+    last_ns = max(int(column.max(initial=0, where=column != NEVER)) for column in columns)
     first_ns = int(of.sent_ns.min(initial=last_ns)) // LOOK_NS * LOOK_NS
     at_ns = np.arange(first_ns, last_ns + LOOK_NS if len(of) else first_ns, LOOK_NS, dtype=np.int64)
     return Looks(at_ns, of.underway(at_ns), of.backlog_age_ns(at_ns), of.groups)
-
-
-def _of_channel(history: History, channel: str) -> History:
-    """Only what was sent to the channel and received by consumers, and only the columns that are needed."""
-    producers = history.producers(channel=channel)
-    readers = history.readers(channel=channel, kind="consumer")
-    return History(
-        sends=_only(history, "sends", "producer", producers),
-        settled=_only(history, "settled", "producer", producers),
-        deliveries=_only(history, "deliveries", "reader", readers),
-        settles={},
-        marks=[mark for mark in history.marks if mark.get("channel") == channel],
-    )
-
-
-def _only(history: History, kind: str, by: str, numbers: list[int]) -> Columns:
-    table: Columns = getattr(history, kind)
-    ours = among(table[by], numbers)
-    return {name: table[name] if ours.all() else table[name][ours] for name in _COLUMNS[kind]}

@@ -90,8 +90,12 @@ def paced_windows(history: History, *, warmup: bool = False) -> list[Paced]:
 def metrics(history: History) -> list[Measured]:
     """Empty where the history holds no experiment of this sort."""
     about = next(iter(history.events("latency")), None)
+    if about is None:
+        return []
+    # Before all windows are in memory.
+    over_time = list(lag.over_time(lag.looks(history)))
     windows = paced_windows(history)
-    if about is None or not windows:
+    if not windows:
         return []
     parameters = about["parameters"]
     common = {**workload.labels(parameters, _LABELS), **clocks.labels(history)}
@@ -109,7 +113,7 @@ def metrics(history: History) -> list[Measured]:
     for window in windows:
         if window.purpose == "backlog":
             found += _backlog(window, common, limit_ns)
-    found += lag.over_time(lag.looks(history))
+    found += over_time
     found += fanout.out_of_order(history)
     return [metric for metric in found if metric.samples]
 
@@ -194,9 +198,15 @@ def _quantiles(
     fewest = min(len(part) for part in parts)
     missing = sum(len(_ending(window.of, end)) for window in windows) - sum(len(part) for part in parts)
     note = f"{sum(len(part) for part in parts):,} samples; {missing:,} never came; {_drift(parts)}"
-    for quantile, percent in QUANTILES.items():
-        if fewest and (percent == 100.0 or fewest * (1 - percent / 100) >= _FEWEST_BEYOND):
-            values = tuple(float(np.percentile(part, percent)) / 1e6 for part in parts)
+    told = [
+        (quantile, percent)
+        for quantile, percent in QUANTILES.items()
+        if fewest and (percent == 100.0 or fewest * (1 - percent / 100) >= _FEWEST_BEYOND)
+    ]
+    if told:
+        found = [np.percentile(part, [percent for _, percent in told]) / 1e6 for part in parts]
+        for at, (quantile, _) in enumerate(told):
+            values = tuple(float(of_window[at]) for of_window in found)
             of = {**labels, "quantile": quantile}
             yield Measured(name, "ms", values, of, better="lower", limited_by=limited, note=note)
 

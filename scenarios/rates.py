@@ -14,7 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from brokers.types import Outcome
-from scenarios.history import Action, Column, Columns, History
+from scenarios import saved
+from scenarios.history import Action, History
+from scenarios.sends import Sends
 from scenarios.stamp import INTACT
 
 Times = npt.NDArray[np.int64]
@@ -23,7 +25,6 @@ SATURATED = 0.90
 """A load process whose loop uses this share of a core could not have done much more."""
 NEAR_CEILING = 0.70
 """A rate beyond this share of what the body reaches against ``noop`` is the body's as much as the broker's."""
-_GAPS = "the sends of a history are not numbered from 0 without gaps"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,59 +82,42 @@ def windows(history: History) -> list[Window]:
 
 def timeline(history: History) -> Timeline:
     """Raises ValueError for sends that are not numbered without gaps."""
-    settled, deliveries, settles = history.settled, history.deliveries, history.settles
-    fine = np.flatnonzero(settled["outcome"] == Outcome.ACKNOWLEDGED)
-    index = SendIndex(history.sends)
-    rows = index.rows(settled["producer"][fine], settled["seq"][fine])
-    settled_ns = settled["settled_ns"][fine]
-    published_ns, publish_latency_ns = _in_order(settled_ns, settled_ns - history.sends["intended_ns"][rows])
-    consumed = (settles["action"] == Action.ACKNOWLEDGE) & (settles["outcome"] == Outcome.ACKNOWLEDGED)
-    ours = np.flatnonzero(deliveries["status"] == INTACT)
-    rows = index.rows(deliveries["producer"][ours], deliveries["seq"][ours])
-    received_ns = deliveries["received_ns"][ours]
-    known = rows >= 0
-    received_ns, end_to_end_ns = _in_order(
-        received_ns[known], received_ns[known] - history.sends["sent_ns"][rows[known]]
-    )
-    return Timeline(
-        published_ns, publish_latency_ns, np.sort(settles["settled_ns"][consumed]), received_ns, end_to_end_ns
-    )
+    sends = Sends(history)
+    intended_ns, sent_ns = sends.columns("intended_ns", "sent_ns")
+    published: list[tuple[Times, Times]] = []
+    for part in saved.stretches(history.settled, ("producer", "seq", "settled_ns", "outcome")):
+        fine = np.flatnonzero(part["outcome"] == Outcome.ACKNOWLEDGED)
+        numbers, settled_ns = sends.numbers(part["producer"][fine], part["seq"][fine]), part["settled_ns"][fine]
+        published.append((settled_ns, settled_ns - intended_ns[numbers]))
+    received: list[tuple[Times, Times]] = []
+    for part in saved.stretches(history.deliveries, ("producer", "seq", "received_ns", "status")):
+        numbers = sends.numbers(part["producer"], part["seq"])
+        ours = np.flatnonzero((part["status"] == INTACT) & (numbers >= 0))
+        received_ns = part["received_ns"][ours]
+        received.append((received_ns, received_ns - sent_ns[numbers[ours]]))
+    return Timeline(*_in_order(published), consumed_ns(history), *_in_order(received))
 
 
-def _in_order(times: Column, values: Column) -> tuple[Times, Times]:
-    if len(times) > 1 and (np.diff(times) < 0).any():
+def consumed_ns(history: History, readers: Sequence[int] | None = None) -> Times:
+    """When deliveries (to these readers) were acknowledged, in order of time."""
+    parts = [np.empty(0, np.int64)]
+    for part in saved.stretches(history.settles, ("reader", "action", "outcome", "settled_ns")):
+        fine = (part["action"] == Action.ACKNOWLEDGE) & (part["outcome"] == Outcome.ACKNOWLEDGED)
+        if readers is not None:
+            fine &= np.isin(part["reader"], readers)
+        parts.append(part["settled_ns"][fine])
+    return np.sort(np.concatenate(parts))
+
+
+def _in_order(parts: Sequence[tuple[Times, Times]]) -> tuple[Times, Times]:
+    """Times and values, in order of time."""
+    nothing = np.empty(0, np.int64)
+    times = np.concatenate([nothing, *(times for times, _ in parts)])
+    values = np.concatenate([nothing, *(values for _, values in parts)])
+    if (times[1:] < times[:-1]).any():
         order = np.argsort(times, kind="stable")
         return times[order], values[order]
     return times, values
-
-
-class SendIndex:
-    """Finds the rows of ``sends`` by producer and sequence number.
-
-    Sequence numbers have no gaps, so a message's number over all producers is a sum and finding it one gather.
-    """
-
-    def __init__(self, sends: Columns) -> None:
-        owners, seqs = sends["producer"], sends["seq"]
-        # One producer more, who sent nothing: where numbers that no producer has are looked for.
-        self._counts = np.bincount(owners, minlength=int(owners.max(initial=-1)) + 2)
-        self._bases = np.cumsum(self._counts) - self._counts
-        if (seqs < 0).any() or (seqs >= self._counts[owners]).any():
-            raise ValueError(_GAPS)
-        numbers = self._bases[owners] + seqs
-        if (np.bincount(numbers, minlength=len(seqs)) != 1).any():
-            raise ValueError(_GAPS)
-        self._rows = np.empty(len(seqs), np.int64)
-        self._rows[numbers] = np.arange(len(seqs))
-
-    def rows(self, producers: Column, seqs: Column) -> Column:
-        """-1 where there is no such send."""
-        nobody = len(self._counts) - 1
-        owners = np.where((producers >= 0) & (producers < nobody), producers, nobody)
-        known = (seqs >= 0) & (seqs < self._counts[owners])
-        rows = np.full(len(seqs), -1, np.int64)
-        rows[known] = self._rows[self._bases[owners[known]] + seqs[known]]
-        return rows
 
 
 def within(times: Times, window: Window) -> slice:

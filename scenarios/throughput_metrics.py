@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from brokers.types import Resolution
-from scenarios import clocks, engine_costs, fanout, lag, rates, workload
+from scenarios import clocks, engine_costs, fanout, lag, rates, saved, workload
 from scenarios.base import Measured
 from scenarios.history import History
 from scenarios.lag import Looks
@@ -97,7 +97,7 @@ def _speed(
     drained = [window for window in measured if window.drained]
     note = f"{len(drained)} of {len(measured)} windows ended early: nothing was left" if drained else ""
     # Where messages differ in size, the mean of all of them stands for those of a window.
-    size = float(labels["size"]) if "size" in labels else float(history.sends["size"].mean())
+    size = float(labels["size"]) if "size" in labels else _mean_size(history)
     if side.name == "consume" and "groups" in labels:
         labels = {**labels, "group": fanout.ALL}
         note = "; ".join(filter(None, [f"of all {labels['groups']} groups together", note]))
@@ -119,10 +119,15 @@ def _speed(
     yield Measured("client_cpu_per_message", "us", costs, of, better="lower")
 
 
+def _mean_size(history: History) -> float:
+    parts = [part["size"] for part in saved.stretches(history.sends, ("size",))]
+    return float(sum(part.sum() for part in parts) / max(1, sum(map(len, parts))))
+
+
 def _by_group(history: History, windows: Sequence[Window], labels: Mapping[str, Any]) -> Iterable[Measured]:
     """The rate of each group, where there are several."""
     for group, readers in fanout.several(history).items():
-        speeds = _each(windows, partial(rates.rate, fanout.consumed_ns(history, readers)))
+        speeds = _each(windows, partial(rates.rate, rates.consumed_ns(history, readers)))
         yield _measured("consume_rate", "msg/s", speeds, {**labels, "group": group}, "higher", "", "one of the groups")
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from brokers.faulty import Fault, FaultName, Faulty, Offender
 from brokers.memory import Memory, Space, steady_epoch_ns
-from scenarios import history
+from scenarios import saved
 from scenarios.history import Column, Columns, History, Mark, Writer
 
 CHANNEL = "c"
@@ -87,4 +87,4 @@ def record(act: Callable[[Scene], None], faults: Sequence[Fault]) -> Played:
     with tempfile.TemporaryDirectory(prefix="brokerbench-selftest-") as directory:
         with Writer(Path(directory), "selftest", RUN) as writer:
             act(Scene(broker, clock, writer))
-        return Played(clock.moved(history.load(Path(directory))), broker.offenders)
+        return Played(clock.moved(saved.load(Path(directory))), broker.offenders)

@@ -6,7 +6,8 @@ another all the same, and a message that came once to each was not delivered twi
 
 from __future__ import annotations
 
-from scenarios.checkers import corruption, duplicates, loss, phantom, record
+from scenarios import saved
+from scenarios.checkers import corruption, duplicates, loss, phantom, record, streamed
 from scenarios.checkers.findings import combined, of_group
 from scenarios.checkers.record import Record
 from scenarios.history import History
@@ -16,7 +17,12 @@ PROPERTIES = ("delivery.no_loss", "delivery.intact", "delivery.no_duplicate", "d
 
 
 def findings(history: History) -> list[Finding]:
-    """One finding for each of PROPERTIES, over all channels and groups."""
+    """One finding for each of PROPERTIES, over all channels and groups; of a saved history in little memory.
+
+    Raises ValueError for a damaged history, OSError where the disk has no room to cut it into shards.
+    """
+    if (directory := saved.place(history)) is not None:
+        return streamed.judged(directory)
     parts = [
         _judged(group)
         for channel in record.channels(history)

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from brokers.types import NO_PLACE
-from scenarios import history as histories
+from scenarios import saved
 from scenarios.checkers import numbering
 from scenarios.checkers.numbering import GAPS, Ids
 from scenarios.checkers.spool import NO_SHARD, Shards, Spool
@@ -72,7 +72,7 @@ def cut(directory: Path, messages_per_shard: int = MESSAGES_PER_SHARD) -> Iterat
 
     Raises ValueError for a damaged history, OSError where the disk has no room.
     """
-    rows = {kind: histories.rows(directory, kind) for kind in _KINDS}
+    rows = {kind: saved.rows(directory, kind) for kind in _KINDS}
     count = min(max(1, -(-max(rows["sends"], rows["deliveries"]) // messages_per_shard)), _MOST_SHARDS)
     needed = sum(rows[kind] * _ROW_BYTES[kind] for kind in _KINDS)
     free = shutil.disk_usage(directory).free
@@ -81,7 +81,7 @@ def cut(directory: Path, messages_per_shard: int = MESSAGES_PER_SHARD) -> Iterat
             f"judging {directory} needs {needed / 1e9:.1f} GB of disk beside it, {free / 1e9:.1f} GB are free"
         )
     with tempfile.TemporaryDirectory(prefix=".shards-", dir=directory) as where:
-        marks = histories.marks(directory)
+        marks = saved.marks(directory)
         spool = Spool(Path(where), count, FIELDS)
         cutter = _Cutter(directory, spool, count, marks)
         whole = cutter.cut(rows["deliveries"])
@@ -138,7 +138,7 @@ class _Cutter:
     def _number(self) -> None:
         """Ids over all producers, so that a table of one byte a message says where it lies."""
         counts = np.zeros(0, np.int64)
-        for part in histories.stream(self._directory, "sends", ["producer"]):
+        for part in saved.stream(self._directory, "sends", ["producer"]):
             found = np.bincount(part["producer"], minlength=len(counts))
             found[: len(counts)] += counts
             counts = found
@@ -150,7 +150,7 @@ class _Cutter:
         return numbering.dense_ids(self.bases, self._counts, columns["producer"], columns["seq"])
 
     def _find_damaged(self) -> None:
-        for part in histories.stream(self._directory, "deliveries", ["status", "reader", "partition", "place"]):
+        for part in saved.stream(self._directory, "deliveries", ["status", "reader", "partition", "place"]):
             bad = np.flatnonzero((part["status"] != INTACT) & (part["place"] != NO_PLACE))
             self._damaged.spots.update(self._spots_of_deliveries(select(part, bad)) if len(bad) else ())
         self._damaged.places = np.array(sorted({spot[2] for spot in self._damaged.spots}), np.int64)
@@ -160,7 +160,7 @@ class _Cutter:
         return list(zip(channels, rows["partition"].tolist(), rows["place"].tolist(), strict=True))
 
     def _sends(self) -> None:
-        for part in histories.stream(self._directory, "sends", list(FIELDS["sends"])):
+        for part in saved.stream(self._directory, "sends", list(FIELDS["sends"])):
             ids = self._ids(part)
             if (ids < 0).any():
                 raise ValueError(GAPS)
@@ -188,7 +188,7 @@ class _Cutter:
         return shards
 
     def _settled(self) -> None:
-        for part in histories.stream(self._directory, "settled"):
+        for part in saved.stream(self._directory, "settled"):
             ids = self._ids(part)
             self.spool.append("settled", part, self._owners_of(ids, NO_SHARD))
             rows = self._at_damaged_places(part, ids)
@@ -208,7 +208,7 @@ class _Cutter:
         batches, starts = [], []
         before = np.array([-1, -1, -1], np.int64)
         row = 0
-        for part in histories.stream(self._directory, "deliveries", list(FIELDS["deliveries"])):
+        for part in saved.stream(self._directory, "deliveries", list(FIELDS["deliveries"])):
             ids = self._ids(part)
             ids[part["status"] != INTACT] = -1
             ours = self._owners_of(ids, 0)
@@ -263,7 +263,7 @@ class _Cutter:
         codes = batches[0] * width + batches[1]
         order = np.argsort(codes, kind="stable")
         codes, starts = codes[order], starts[order]
-        for part in histories.stream(self._directory, "settles"):
+        for part in saved.stream(self._directory, "settles"):
             changes = np.flatnonzero(
                 np.concatenate(
                     [[True], (part["reader"][1:] != part["reader"][:-1]) | (np.diff(part["settled_ns"]) != 0)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from scenarios import history
+from scenarios import saved
 from scenarios.checkers import delivery, duplicates, streamed
 from scenarios.history import Action, History, Writer
 from scenarios.stamp import CORRUPT
@@ -36,7 +36,7 @@ def judged(
             writer.mark(**mark)
     by_name = {finding.property: finding for finding in found}
     assert {finding.property: finding for finding in streamed.judged(directory, messages_per_shard=1)} == by_name
-    assert delivery.findings(history.load(directory)) == found
+    assert delivery.findings(saved.load(directory)) == found
     return by_name
 
 

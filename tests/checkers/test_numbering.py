@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bench import synthetic
 from bench.selftest.checks import CHECKS
-from scenarios import history as histories
+from scenarios import saved
 from scenarios.checkers import numbering, record
 from scenarios.checkers.record import Delivered
 from tests.checkers.histories import CHANNEL, got, typed
@@ -86,7 +86,7 @@ def test_a_synthetic_history_is_proven_drained_whatever_the_hosts_clock_says(
 ) -> None:
     monkeypatch.setattr("time.monotonic_ns", lambda: 1)
     faults = synthetic.write(tmp_path, synthetic.STRETCH, 1000, lambda share: None)
-    whole = record.of_channel(histories.load(tmp_path), CHANNEL)
+    whole = record.of_channel(saved.load(tmp_path), CHANNEL)
     assert whole.drained()
     # Two of each are lost, and a phantom could be one of them.
     assert CHECKS["delivery.no_loss"](whole).violations == faults

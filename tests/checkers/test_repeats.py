@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from brokers.types import Outcome
-from scenarios import history as histories
+from scenarios import saved
 from scenarios.checkers import deduplication, loss, record, streamed
 from scenarios.checkers.findings import combined
 from scenarios.checkers.record import Record
@@ -39,7 +39,7 @@ def _both(directory: Path, per_shard: int) -> tuple[list[Finding], list[Finding]
     parts = streamed.tallied(
         directory, {NAMES: sorting_out(lambda part: part.delivered.to(part.consumers()), WINDOW_S)}, per_shard
     )
-    history = histories.load(directory)
+    history = saved.load(directory)
     of_channels = [_at_once(record.of_channel(history, channel)) for channel in record.channels(history)]
     return list(parts.values()), [
         combined(name, found) for name, found in zip(NAMES, zip(*of_channels, strict=True), strict=True)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from brokers.types import Outcome
-from scenarios import history as histories
+from scenarios import saved
 from scenarios.checkers import counts, leases, loss, order, record, redelivery, rejected, streamed, waiting
 from scenarios.checkers.record import Record
 from scenarios.checkers.shards import cut
@@ -100,7 +100,7 @@ def _write(directory: Path, rows: dict[str, list[dict[str, int]]], seed: int) ->
 
 
 def _in_memory(directory: Path) -> list[Finding]:
-    return _findings(record.of_channel(histories.load(directory), CHANNEL))
+    return _findings(record.of_channel(saved.load(directory), CHANNEL))
 
 
 def _findings(whole: Record) -> list[Finding]:
@@ -167,7 +167,7 @@ def test_a_shard_is_free_as_soon_as_it_is_judged(tmp_path: Path) -> None:
     sent, settled = sends([0, 1])
     rows = {"sends": sent, "settled": settled, "deliveries": [got(0, 10), got(1, 20)], "settles": []}
     _write(tmp_path, rows, 1)
-    whole = record.of_channel(histories.load(tmp_path), CHANNEL)
+    whole = record.of_channel(saved.load(tmp_path), CHANNEL)
     kept = weakref.ref(whole.delivered)
     gc.disable()
     try:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from brokers.types import Outcome
-from scenarios import history as histories
+from scenarios import saved
 from scenarios.checkers import loss, streamed
 from scenarios.checkers.record import Record
 from scenarios.checkers.shards import FIELDS, _Cutter, cut
@@ -124,9 +124,9 @@ def where_rows_belong(whole: History, owners: dict[tuple[int, int], int]) -> dic
 
 @pytest.mark.parametrize("seed", range(24))
 def test_every_row_goes_where_it_belongs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
-    monkeypatch.setattr(histories, "_ROWS_PER_STRETCH", 1000 if seed % 3 == 0 else 4)
+    monkeypatch.setattr(saved, "_ROWS_PER_STRETCH", 1000 if seed % 3 == 0 else 4)
     write(tmp_path, drawn(seed))
-    whole = histories.load(tmp_path)
+    whole = saved.load(tmp_path)
     with cut(tmp_path, 6) as shards:
         parts = list(shards)
         everything = shards.whole
@@ -302,12 +302,12 @@ def test_numbers_with_gaps_are_an_error(tmp_path: Path, messages: list[tuple[int
 def test_batches_stand_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: list[tuple[int, int, int]], right: bool, stretch: int
 ) -> None:
-    monkeypatch.setattr(histories, "_ROWS_PER_STRETCH", stretch)
+    monkeypatch.setattr(saved, "_ROWS_PER_STRETCH", stretch)
     names = ("reader", "batch", "slot")
     in_one_file(tmp_path, "deliveries", [dict(zip(names, row, strict=True)) for row in rows])
     if right:
         with cut(tmp_path) as shards:
-            assert as_rows(next(iter(shards)), "deliveries") == as_rows(histories.load(tmp_path), "deliveries")
+            assert as_rows(next(iter(shards)), "deliveries") == as_rows(saved.load(tmp_path), "deliveries")
         return
     wrong = r"^the deliveries of a history do not stand in batches, slot 0 first$"
     with pytest.raises(ValueError, match=wrong), cut(tmp_path):

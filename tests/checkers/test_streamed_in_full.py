@@ -15,7 +15,7 @@ from bench.selftest.checks import CHECKS
 from bench.selftest.scene import CHANNEL
 from bench.selftest.story import Size, Story, play
 from brokers.faulty import Fault, FaultName
-from scenarios import history as histories
+from scenarios import saved
 from scenarios.checkers import record, streamed
 from scenarios.history import SCHEMAS, Columns, History, Writer, select
 from scenarios.verdicts import Finding
@@ -48,7 +48,7 @@ def _write(directory: Path, whole: History, seed: int) -> None:
 def _streamed(whole: History, seed: int, per_shard: int) -> dict[str, Finding]:
     with tempfile.TemporaryDirectory() as directory:
         _write(Path(directory), whole, seed)
-        marks = histories.marks(Path(directory))
+        marks = saved.marks(Path(directory))
         return streamed.tallied(Path(directory), streams.tallies(marks), per_shard)
 
 

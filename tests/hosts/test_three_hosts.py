@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from bench import store
-from scenarios import clocks, history
+from scenarios import clocks, saved
 from scenarios.stamp import INTACT
 from tests.hosts.three_hosts import ADDRESSES, AHEAD_S, SCHEDULER, NotAllowed, ThreeHosts, brokerbench, three_hosts
 
@@ -59,7 +59,7 @@ def test_two_hosts_load_the_broker_of_a_third(hosts: ThreeHosts, tmp_path: Path)
 
     directory = tmp_path / "run" / "cells" / cell.id
     store.check_history(directory)
-    record = history.load(directory / "history")
+    record = saved.load(directory / "history")
     # The truth about the clocks is known: the namespaces were made with it.
     assert clocks.hosts(record) == [LEFT, RIGHT]
     for host, name in ((LEFT, "left"), (RIGHT, "right")):

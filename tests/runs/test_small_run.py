@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from brokers.types import Outcome
-from scenarios import catalogue, history, results
+from scenarios import catalogue, results, saved
 from scenarios.verdicts import Grade
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
@@ -79,7 +79,7 @@ def test_each_of_two_groups_got_everything(run: Path) -> None:
     for cell in cells:
         settled = sum(
             np.count_nonzero(part["outcome"] == Outcome.ACKNOWLEDGED)
-            for part in history.stream(run / cell.history, "settled", ["outcome"])
+            for part in saved.stream(run / cell.history, "settled", ["outcome"])
         )
         (lost,) = (row for row in cell.verdicts if row.property == "delivery.no_loss")
         assert (lost.measured.observations, lost.measured.violations) == (2 * settled, 0), cell.id

@@ -12,7 +12,7 @@ from brokers.faulty import Fault, Faulty
 from brokers.memory import Memory, Space
 from brokers.protocols import Broker
 from brokers.types import Endpoint
-from scenarios import history
+from scenarios import history, saved
 from scenarios.base import Context, Examination, Load, LoadProcess, Measured
 from scenarios.verdicts import Finding
 
@@ -100,7 +100,7 @@ def run(
         broker.close()
     assert steps == sorted(steps)
     assert steps[-1] <= 1
-    seen = history.load(directory)
+    seen = saved.load(directory)
     examination: Examination = scenario.examine(seen)
     found = {finding.property: finding for finding in examination.findings}
     assert set(found) == set(scenario.PROPERTIES), "a property is missing, or too many"

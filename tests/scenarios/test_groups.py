@@ -11,7 +11,7 @@ import pytest
 from bench.workers import Processes
 from brokers.errors import Unsupported
 from brokers.types import Outcome
-from scenarios import history, journeys, latency, omb_result, plan, throughput
+from scenarios import journeys, latency, omb_result, plan, saved, throughput
 from scenarios.base import Examination
 from scenarios.history import History
 from scenarios.latency_metrics import Paced, latencies_ns
@@ -39,7 +39,7 @@ QUICK = {
 def run(directory: Path, scenario: Any, profile: str = "memory", **parameters: Any) -> tuple[Examination, History]:
     with Processes() as load:
         scenario.run(loaded(scenario, directory, load, profile, **{**QUICK[scenario], **parameters}))
-    seen = history.load(directory / "history")
+    seen = saved.load(directory / "history")
     return scenario.examine(seen), seen
 
 

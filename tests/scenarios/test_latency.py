@@ -13,7 +13,7 @@ import pytest
 
 from bench.workers import Processes
 from brokers.types import Outcome
-from scenarios import history, journeys, latency, latency_metrics
+from scenarios import journeys, latency, latency_metrics, saved
 from scenarios.base import Context
 from scenarios.fleet import Fleet
 from scenarios.history import History
@@ -56,6 +56,7 @@ def test_journeys_join_what_happened_to_each_message() -> None:
             "outcome": column([Outcome.ACKNOWLEDGED, Outcome.ACKNOWLEDGED, Outcome.UNKNOWN]),
         },
         deliveries={
+            "reader": column([0, 0, 0, 0]),
             "producer": column([0, 0, 1, 7]),
             "seq": column([0, 0, 0, 0]),
             "received_ns": column([90, 80, 85, 1]),
@@ -331,7 +332,7 @@ def test_messages_that_come_late_are_counted_wherever_they_are_received(tmp_path
 def test_a_whole_run(tmp_path: Path) -> None:
     with Processes() as load:
         latency.run(context(tmp_path, load, rates=[200, 2000], search_steps=0, confirm=1, latency_limit_ms=250.0))
-    seen = history.load(tmp_path / "history")
+    seen = saved.load(tmp_path / "history")
     examination = latency.examine(seen)
     assert [finding.violations for finding in examination.findings] == [0, 0, 0, 0]
     metrics = list(examination.metrics)
@@ -356,5 +357,5 @@ def test_without_a_closed_loop_rates_must_be_given(tmp_path: Path) -> None:
 
 
 def test_other_histories_have_no_latency_metrics(tmp_path: Path) -> None:
-    empty = history.load(tmp_path)
+    empty = saved.load(tmp_path)
     assert latency_metrics.metrics(empty) == []

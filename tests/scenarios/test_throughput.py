@@ -11,7 +11,7 @@ import pytest
 
 from bench.workers import Processes
 from brokers.types import Outcome
-from scenarios import history, rates, throughput
+from scenarios import rates, saved, throughput
 from scenarios.base import Context, Examination
 from scenarios.history import Action, History
 from scenarios.rates import Window
@@ -60,6 +60,7 @@ def typed(
             "status": column([INTACT] * len(deliveries)),
         },
         settles={
+            "reader": column([0] * len(settles)),
             "settled_ns": times([row[0] for row in settles]),
             "outcome": column([row[1] for row in settles]),
             "action": column([Action.ACKNOWLEDGE] * len(settles)),
@@ -148,7 +149,7 @@ def run(directory: Path, profile: str, **parameters: Any) -> Examination:
     with Processes() as load:
         throughput.run(context(directory, profile, load, **parameters))
     assert sorted(path.name for path in (directory / "history").iterdir() if path.is_dir()) == []
-    return throughput.examine(history.load(directory / "history"))
+    return throughput.examine(saved.load(directory / "history"))
 
 
 @pytest.mark.parametrize(("profile", "window_s"), [("memory", 0.5), ("noop", 0.1)])
@@ -199,7 +200,7 @@ def test_the_seed_decides_the_order(tmp_path: Path) -> None:
     orders = []
     for attempt in "ab":
         run(tmp_path / attempt, "noop", repeats=3, batches=[1, 10, 100], modes=["publish"], window_s=0.02)
-        orders.append([mark["batch"] for mark in history.load(tmp_path / attempt / "history").events("window")])
+        orders.append([mark["batch"] for mark in saved.load(tmp_path / attempt / "history").events("window")])
     assert orders[0] == orders[1]
 
 

@@ -13,7 +13,7 @@ from bench.workers import Processes
 from brokers import registry
 from brokers.protocols import Broker
 from brokers.types import ChannelSpec, Durability, Endpoint
-from scenarios import history, latency, plan, throughput
+from scenarios import latency, plan, saved, throughput
 from scenarios.base import Context, LoadProcess
 from scenarios.fleet import Fleet
 from scenarios.stamp import INTACT
@@ -126,7 +126,7 @@ def test_every_message_of_such_a_load_is_verified(tmp_path: Path, parameters: di
         given, _, _ = context(tmp_path, throughput, **quick, **parameters)
         broker = registry.connect("memory", endpoint)
         throughput.run(replace(given, broker=broker, endpoint=endpoint, load=load))
-    seen = history.load(tmp_path / "history")
+    seen = saved.load(tmp_path / "history")
     examination = throughput.examine(seen)
     assert [finding.violations for finding in examination.findings] == [0, 0, 0, 0]
     assert examination.findings[0].observations > 200

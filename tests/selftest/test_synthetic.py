@@ -8,7 +8,7 @@ from pathlib import Path
 from bench import synthetic
 from bench.selftest import streams
 from bench.selftest.checks import CHECKS
-from scenarios import history
+from scenarios import saved
 from scenarios.checkers import record, streamed
 
 FAULTS = (
@@ -27,8 +27,8 @@ FAULTS = (
 
 def test_every_checker_has_something_to_judge_and_says_of_shards_what_it_says_of_the_whole(tmp_path: Path) -> None:
     faults = synthetic.write(tmp_path, synthetic.STRETCH, 1000, lambda share: None)
-    assert 0 <= history.rows(tmp_path, "deliveries") - synthetic.STRETCH < 2000
-    whole = record.of_channel(history.load(tmp_path), synthetic.CHANNEL)
+    assert 0 <= saved.rows(tmp_path, "deliveries") - synthetic.STRETCH < 2000
+    whole = record.of_channel(saved.load(tmp_path), synthetic.CHANNEL)
     expected = {name: replace(check(whole), property=name) for name, check in CHECKS.items()}
     assert streamed.tallied(tmp_path, streams.tallies(whole.history.marks), 100_000) == expected
     assert {name: expected[name].violations for name in FAULTS} == dict.fromkeys(FAULTS, faults)

@@ -10,7 +10,7 @@ import pytest
 
 from brokers import registry
 from brokers.types import Batch, ChannelSpec, Endpoint, Indices, ProducerSettings, Received, Settlements
-from scenarios import history
+from scenarios import history, saved
 from scenarios.actors import Taker
 
 
@@ -52,7 +52,7 @@ def test_every_batch_is_settled_and_written_down(tmp_path: Path, bundled: bool) 
         taker.acknowledge_all([])
         if bundled:
             assert taker.consumer.together == [2]  # type: ignore[attr-defined]
-    settles = history.load(tmp_path).settles
+    settles = saved.load(tmp_path).settles
     assert settles["batch"].tolist() == np.repeat([0, 1, 2], 10).tolist()
     assert settles["slot"].tolist() == [*range(10)] * 3
     broker.delete_channel("channel")
@@ -99,7 +99,7 @@ def test_late_answers_are_written_down_for_the_batch_that_they_are_about(tmp_pat
         assert taker.can_pipeline
         assert [len(taker.take_ahead(10, 0.0)) for _ in range(4)] == [10, 10, 5, 0]
         taker.settle(1.0)
-    written = history.load(tmp_path)
+    written = saved.load(tmp_path)
     assert written.deliveries["batch"].tolist() == written.settles["batch"].tolist() == [0] * 10 + [1] * 10 + [2] * 5
     assert (written.settles["asked_ns"] == written.deliveries["received_ns"]).all()
     broker.delete_channel("channel")

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scenarios import clocks, history, table
+from scenarios import clocks, history, saved, table
 from scenarios.base import Measured
 from scenarios.clocks import Clock, Reading
 from scenarios.history import History, Writer
@@ -90,7 +90,7 @@ def test_a_part_comes_home_on_the_cells_clock(tmp_path: Path) -> None:
     clock = Clock(Reading(0, AHEAD_NS, 10), Reading(10**9, AHEAD_NS, 10))
     (tmp_path / "here").mkdir()
     clocks.bring_home(tmp_path / "there", tmp_path / "here", "producer-0", clock, "left (10.0.0.1)")
-    there, here = history.load(tmp_path / "there"), history.load(tmp_path / "here")
+    there, here = saved.load(tmp_path / "there"), saved.load(tmp_path / "here")
     assert here.sends["intended_ns"].tolist() == [0, 1, 2]
     assert here.sends["sent_ns"].tolist() == [5, 5, 5]
     assert here.deliveries["received_ns"].tolist() == [0, 0]
@@ -110,7 +110,7 @@ def over(tmp_path: Path, producers: list[str], readers: list[str], errors: dict[
         for name, values in errors.items():
             for value in values:
                 writer.mark("clock", host=name, offset_ns=0, error_ns=value)
-    return history.load(tmp_path)
+    return saved.load(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,7 @@ def test_the_file_is_read_by_hdrhistogram(tmp_path: Path) -> None:
             "outcome": np.full(count, Outcome.ACKNOWLEDGED),
         },
         deliveries={
+            "reader": zeros,
             "producer": zeros,
             "seq": seqs,
             "received_ns": due + 5_000_000,

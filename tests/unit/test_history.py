@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from brokers.types import Outcome, Received, Settlements
-from scenarios import history, stamp, table
+from scenarios import history, saved, stamp, table
 from scenarios.history import Action, Writer
 
 
@@ -39,7 +39,7 @@ def test_round_trip_over_two_writers(tmp_path: Path) -> None:
             writer.settled(number, Settlements.uniform(0, 2, Outcome.ACKNOWLEDGED, 200))
             writer.deliveries(number, 0, received(payloads[:2]))
             writer.settles(number, 0, Action.ACKNOWLEDGE, Settlements.uniform(0, 2, Outcome.ACKNOWLEDGED, 600), 550)
-    loaded = history.load(tmp_path)
+    loaded = saved.load(tmp_path)
     assert loaded.sends["seq"].tolist() == [0, 1, 2] * 2
     assert loaded.outcomes().tolist() == [1, 1, 0] * 2, "what nothing settled is unknown"
     assert loaded.settled_column("settled_ns", -1).tolist() == [200, 200, -1] * 2
@@ -58,7 +58,7 @@ def test_row_groups_are_streamed_to_disk(tmp_path: Path) -> None:
             _, checksums = stamper.stamp(seqs, seqs % 7, 5)
             writer.sends(0, seqs, seqs % 7, 64, checksums, 100, 101)
         assert (tmp_path / "sends.w.parquet").stat().st_size > 100_000, "written before it is closed"
-    assert len(history.load(tmp_path).sends["seq"]) == 300_000
+    assert len(saved.load(tmp_path).sends["seq"]) == 300_000
 
 
 @pytest.mark.parametrize("batch", [1, 7, 10, 25])
@@ -69,7 +69,7 @@ def test_batches_and_row_groups_need_not_meet(tmp_path: Path, monkeypatch: pytes
         for at in range(0, 53, batch):
             seqs = whole[at : at + batch]
             writer.sends(3, seqs, seqs % 5, 64, (seqs * 11).astype(np.uint64), seqs + 1, at)
-    sends = history.load(tmp_path).sends
+    sends = saved.load(tmp_path).sends
     assert sends["seq"].tolist() == whole.tolist()
     assert sends["key"].tolist() == (whole % 5).tolist()
     assert sends["checksum"].tolist() == (whole * 11).tolist()
@@ -96,7 +96,7 @@ def test_what_goes_wrong_in_the_background_is_heard_of(tmp_path: Path, monkeypat
 
 
 def test_an_empty_directory_is_an_empty_history(tmp_path: Path) -> None:
-    loaded = history.load(tmp_path)
+    loaded = saved.load(tmp_path)
     assert len(loaded.sends["seq"]) == 0
     assert len(loaded.outcomes()) == 0
 
@@ -104,11 +104,11 @@ def test_an_empty_directory_is_an_empty_history(tmp_path: Path) -> None:
 def test_damage_is_named(tmp_path: Path) -> None:
     (tmp_path / "sends.x.parquet").write_bytes(b"PAR1 nonsense")
     with pytest.raises(ValueError, match=r"damaged history file .*sends\.x\.parquet"):
-        history.load(tmp_path)
+        saved.load(tmp_path)
     (tmp_path / "sends.x.parquet").unlink()
     (tmp_path / "marks.x.jsonl").write_text('{"event": "a", "at_ns": 1}\n{"even\n')
     with pytest.raises(ValueError, match=r"marks\.x\.jsonl, line 2"):
-        history.load(tmp_path)
+        saved.load(tmp_path)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.8])
@@ -120,9 +120,9 @@ def test_a_flipped_bit_is_named(tmp_path: Path, share: float) -> None:
     content[int(len(content) * share)] ^= 1
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"damaged history file .*sends\.w\.parquet"):
-        history.load(tmp_path)
+        saved.load(tmp_path).outcomes()
     with pytest.raises(ValueError, match=r"damaged history file .*sends\.w\.parquet"):
-        list(history.stream(tmp_path, "sends"))
+        list(saved.stream(tmp_path, "sends"))
 
 
 @pytest.mark.parametrize("rows", [1, 3])
@@ -133,4 +133,4 @@ def test_columns_of_unlike_length_are_refused(tmp_path: Path, rows: int) -> None
         with pytest.raises(ValueError, match=f"{rows} rows of slot, 2 of the table"):
             writer.rows("settles", {**columns, "slot": np.zeros(rows, np.int64)})
         writer.rows("settles", columns)
-    assert history.rows(tmp_path, "settles") == 2
+    assert saved.rows(tmp_path, "settles") == 2

@@ -192,6 +192,7 @@ def paced(seconds: int, rate: int = 100) -> History:
             "outcome": np.array([Outcome.ACKNOWLEDGED] * (count - 1) + [Outcome.UNKNOWN]),
         },
         deliveries={
+            "reader": nobody,
             "producer": nobody,
             "seq": number,
             "received_ns": due + 7 * MS,
