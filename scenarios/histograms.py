@@ -24,10 +24,9 @@ def histogram(values_ns: Values) -> HdrHistogram:
     if not len(values_ns):
         return counted
     kept = np.clip(values_ns, 0, HIGHEST_NS)
-    numbers, first, counts = np.unique(_indices(counted, kept), return_index=True, return_counts=True)
-    for number, value, count in zip(numbers.tolist(), kept[first].tolist(), counts.tolist(), strict=True):
-        counted.record_value(value, count)
-        assert counted.get_count_at_index(number) >= count, "not the layout of HdrHistogram"
+    found = np.bincount(_indices(counted, kept), minlength=counted.counts_len)
+    np.ctypeslib.as_array(counted.counts)[:] = found
+    counted.min_value, counted.max_value, counted.total_count = int(kept.min()), int(kept.max()), len(kept)
     return counted
 
 
