@@ -57,27 +57,45 @@ class Quiet:
 
 
 class Plain:
-    """One line an event, on standard error, without colour or movement: for logs and CI."""
+    """One line an event, on standard error, without colour or movement: for logs and CI.
 
-    def __init__(self) -> None:
-        self._begin = time.monotonic()
+    After ``silence_s`` without one, what every running cell is at.
+    """
+
+    def __init__(self, silence_s: float = 60.0) -> None:
+        self._begin = self._said = time.monotonic()
+        self._silence_s = silence_s
         self._left: set[str] = set()
+        self._doing: dict[str, str] = {}
 
     def say(self, text: str) -> None:
-        print(f"[{time.monotonic() - self._begin:6.1f} s] {text}", file=sys.stderr, flush=True)
+        self._said = time.monotonic()
+        print(f"[{self._said - self._begin:6.1f} s] {text}", file=sys.stderr, flush=True)
 
     def planned(self, cells: Sequence[Expected]) -> None:
         self._left = {cell.id for cell in cells}
         self.say(f"{_cells(len(cells))} to run")
+        threading.Thread(target=self._remind, name="progress", daemon=True).start()
 
     def began(self, cell_id: str) -> None:
+        self._doing[cell_id] = "starting"
         self.say(f"{cell_id}: begins")
 
-    def moved(self, cell_id: str, share: float, doing: str) -> None: ...
+    def moved(self, cell_id: str, share: float, doing: str) -> None:
+        if cell_id in self._doing:
+            self._doing[cell_id] = f"{share:.0%}, {doing}"
 
     def ended(self, cell: Cell) -> None:
         self._left.discard(cell.id)
+        self._doing.pop(cell.id, None)
         self.say(f"{cell.id}: {summary(cell)}; {_cells(len(self._left))} left")
+
+    def _remind(self) -> None:
+        while self._left:
+            time.sleep(max(self._silence_s / 10, self._said + self._silence_s - time.monotonic()))
+            if time.monotonic() >= self._said + self._silence_s:
+                for cell_id, doing in list(self._doing.items()):
+                    self.say(f"{cell_id}: {doing}")
 
 
 class Bars:

@@ -7,11 +7,12 @@ import pty
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from bench.progress import Expected, estimate
+from bench.progress import Expected, Plain, estimate
 
 CELLS = [Expected("a", 10.0, False), Expected("b", 30.0, False), Expected("c", 20.0, True), Expected("d", 20.0, True)]
 
@@ -29,6 +30,19 @@ def test_the_own_pace_counts_more_and_more() -> None:
     _, late_s = estimate(CELLS, dict.fromkeys("abc", 1.0), 100.0)
     assert 67.0 < early_s < 75.0
     assert 30.0 < late_s < 40.0, "half as fast as expected so far"
+
+
+def test_a_log_shows_what_runs_when_nothing_happens(capsys: pytest.CaptureFixture[str]) -> None:
+    watcher = Plain(silence_s=0.1)
+    watcher.planned([Expected("a", 900.0, True)])
+    watcher.began("a")
+    watcher.moved("a", 0.4, "curve: 50,000 messages a second")
+    shown, deadline = "", time.monotonic() + 10
+    while shown.count("40%") < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+        shown += capsys.readouterr().err
+    watcher.planned([])  # nothing is left: it falls silent
+    assert shown.count("a: 40%, curve: 50,000 messages a second\n") >= 2
 
 
 def test_on_a_terminal_it_ends_with_a_full_bar_and_the_cursor_back(plan: Path, tmp_path: Path) -> None:
