@@ -66,27 +66,25 @@ def _redis_benchmark(ground: Ground, program: str) -> Side:
 
 
 _SQS = {"requests at once": "8", "entries a request": "10"}
+_PLAIN_SQS = "aiobotocore loop"
+_SQS_BARS = {_PLAIN_SQS: 0.97}
+_Command = Callable[[str], list[str]]
+"""Channel -> what to run."""
 
 
 def _sqs_publish(ground: Ground) -> Iterator[Contest]:
-    def command(channel: str) -> list[str]:
-        return ground.module("sqs", "publish", channel, warmup=ground.warmup_s, seconds=ground.seconds)
-
-    def measure() -> Sample:
+    def measure(command: _Command) -> Sample:
         with ground.channel(1) as channel:
             return ground.loop(command(channel))
 
-    peer = Side("aiobotocore loop", shlex.join(command("QUEUE")), measure)
-    yield Contest("publish", _SQS, own_publish(ground, 1), (peer,), {"aiobotocore loop": 0.97}, most_cpu=1.1)
+    peers = _aiobotocore(ground, "publish", measure)
+    yield Contest("publish", _SQS, own_publish(ground, 1), peers, _SQS_BARS, most_cpu=1.1)
 
 
 def _sqs_consume(ground: Ground) -> Iterator[Contest]:
     enough = int((ground.warmup_s + ground.seconds) * 4000)
 
-    def command(channel: str) -> list[str]:
-        return ground.module("sqs", "consume", channel, warmup=ground.warmup_s, seconds=ground.seconds)
-
-    def measure() -> Sample:
+    def measure(command: _Command) -> Sample:
         with ground.channel(1) as channel:
             ground.own.fill(channel, enough)
             return ground.loop(command(channel))
@@ -96,9 +94,21 @@ def _sqs_consume(ground: Ground) -> Iterator[Contest]:
             ground.own.fill(channel, enough)
             return ground.own.consume_for(channel, ground.warmup_s, ground.seconds)
 
-    peer = Side("aiobotocore loop", shlex.join(command("QUEUE")), measure)
+    peers = _aiobotocore(ground, "consume", measure)
     own_side = Side("brokerbench", ground.own.describe("consume"), own)
-    yield Contest("receive and delete", _SQS, own_side, (peer,), {"aiobotocore loop": 0.97}, most_cpu=1.1)
+    yield Contest("receive and delete", _SQS, own_side, peers, _SQS_BARS, most_cpu=1.1)
+
+
+def _aiobotocore(ground: Ground, work: str, measure: Callable[[_Command], Sample]) -> Sequence[Side]:
+    """The plain loop as one writes it, and one that asks to keep connections as the adapter does."""
+
+    def loop(name: str, *how: str) -> Side:
+        def command(channel: str) -> list[str]:
+            return [*ground.module("sqs", work, channel, warmup=ground.warmup_s, seconds=ground.seconds), *how]
+
+        return Side(name, shlex.join(command("QUEUE")), lambda: measure(command))
+
+    return loop(_PLAIN_SQS), loop("the same, keeping connections", "--keep-alive")
 
 
 PROFILES: Mapping[str, Sequence[Callable[[Ground], Iterator[Contest]]]] = {

@@ -13,7 +13,8 @@ from scenarios.history import History
 from scenarios.latency_metrics import Paced
 
 FILE = "latency.hlog"
-_ENDS = {"end-to-end": "received_ns", "publish": "settled_ns", "schedule-lag": "sent_ns"}
+_END_TO_END = "end-to-end"
+_ENDS = {_END_TO_END: "received_ns", "publish": "settled_ns", "schedule-lag": "sent_ns"}
 _SECOND_NS = 1_000_000_000
 
 
@@ -41,12 +42,11 @@ def write(directory: Path, history: History) -> Path | None:
 
 def _lines(window: Paced, origin_ns: int) -> Iterator[str]:
     """What ``HistogramLogWriter`` writes for an interval, with the tag that it leaves out."""
+    names = _ENDS if window.tells_end_to_end() else {name: end for name, end in _ENDS.items() if name != _END_TO_END}
     for start_ns in range(window.start_ns, window.end_ns, _SECOND_NS):
         end_ns = min(start_ns + _SECOND_NS, window.end_ns)
         part = window.of.due_within(start_ns, end_ns)
-        for name, end in _ENDS.items():
-            if name == "end-to-end" and not window.tells_end_to_end():
-                continue
+        for name, end in names.items():
             for beginning in ("due",) if name == "schedule-lag" else ("due", "sent"):
                 values = latency_metrics.latencies_ns(part, end, corrected=beginning == "due")
                 counted = histograms.histogram(values)

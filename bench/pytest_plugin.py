@@ -114,8 +114,10 @@ def conformance(request: pytest.FixtureRequest, engine_of: Callable[[str], Runni
 
 def _verify(profile: str, engine: RunningEngine | None, names: Sequence[str]) -> Mapping[str, Result]:
     from bench import conformance, verify
+    from bench.engines.start import channel_prefix
 
-    context = verify.context(profile, f"test-{os.getpid()}-", engine)
+    # Named as the session's guard knows them, which removes what a killed session leaves on an external endpoint.
+    context = verify.context(profile, channel_prefix(f"test-{os.getpid()}"), engine)
     checks = [check for check in conformance.CHECKS if check.name in names]
     return {result.name: result for result in conformance.run(context, checks)}
 

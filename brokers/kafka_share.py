@@ -198,8 +198,8 @@ class KafkaShareConsumer:
         if self._commits is not None:
             places = columns(messages, details=False)
             self._commits.add(Fates(places, None), gone, wanted=False)
-        self._commit(client)
         self._polled, self._ahead, self._unsettled = [], [], 0
+        self._commit(client)
 
     def _settle(self, received: Received, indices: Indices, how: AcknowledgeType) -> Settlements:
         with self._alone:

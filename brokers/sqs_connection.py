@@ -137,13 +137,15 @@ class Clients:
             **self._settings.config(),
         )
         client = await self._session.create_client("sqs", config=config, **self._settings.client()).__aenter__()
-        client.meta.events.register("before-send.sqs.SendMessageBatch", _stream_large_body)
+        client.meta.events.register("before-send.sqs", _before_send)
         return client
 
 
-def _stream_large_body(request: Any, **_: Any) -> None:
-    """aiohttp warns of larger bodies that come in one piece."""
+def _before_send(request: Any, **_: Any) -> None:
+    # What HTTP/1.1 means anyway; LocalStack under hypercorn closes the connection after each answer unless it is said.
+    request.headers["Connection"] = "keep-alive"
     if len(request.body) > _ONE_PIECE_BYTES:
+        # aiohttp warns of larger bodies that come in one piece.
         request.body = io.BytesIO(request.body)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from scenarios import saved
 from scenarios.base import Measured
 from scenarios.checkers import order, record
 from scenarios.history import History
@@ -24,7 +25,7 @@ def out_of_order(history: History) -> Iterable[Measured]:
     A figure and no verdict: what a profile promises depends on its consumers, which is what ``ordering`` varies.
     """
     broken = dict.fromkeys(several(history), 0)
-    if not broken or (history.sends["key"] < 0).any():
+    if not broken or any((part["key"] < 0).any() for part in saved.stretches(history.sends, ("key",))):
         return
     compared = dict(broken)
     for channel in record.channels(history):

@@ -86,9 +86,10 @@ def timeline(history: History) -> Timeline:
     intended_ns, sent_ns = sends.columns("intended_ns", "sent_ns")
     published: list[tuple[Times, Times]] = []
     for part in saved.stretches(history.settled, ("producer", "seq", "settled_ns", "outcome")):
-        fine = np.flatnonzero(part["outcome"] == Outcome.ACKNOWLEDGED)
-        numbers, settled_ns = sends.numbers(part["producer"][fine], part["seq"][fine]), part["settled_ns"][fine]
-        published.append((settled_ns, settled_ns - intended_ns[numbers]))
+        numbers = sends.numbers(part["producer"], part["seq"])
+        ours = np.flatnonzero((part["outcome"] == Outcome.ACKNOWLEDGED) & (numbers >= 0))
+        settled_ns = part["settled_ns"][ours]
+        published.append((settled_ns, settled_ns - intended_ns[numbers[ours]]))
     received: list[tuple[Times, Times]] = []
     for part in saved.stretches(history.deliveries, ("producer", "seq", "received_ns", "status")):
         numbers = sends.numbers(part["producer"], part["seq"])

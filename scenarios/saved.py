@@ -24,11 +24,13 @@ class Saved(Mapping[str, Column]):
 
     def __init__(self, directory: Path, kind: str) -> None:
         self.directory, self.kind = directory, kind
+        # What is gone later must be missed: without any file a table is empty.
+        self._paths = _files(directory, kind)
 
     @cached_property
     def _whole(self) -> Columns:
         schema, parts = SCHEMAS[self.kind], []
-        for path in _files(self.directory, self.kind):
+        for path in self._paths:
             with _opened(path) as file, _naming(path):
                 part = file.read(use_threads=False)
                 parts.append(part.select(schema.names).cast(schema))
@@ -41,6 +43,12 @@ class Saved(Mapping[str, Column]):
     def in_memory(self) -> bool:
         """Has it been read?"""
         return "_whole" in vars(self)
+
+    def stretches(self, names: Sequence[str]) -> Iterator[Columns]:
+        """Some columns, a stretch of rows after the other; all of them at once where they are in memory."""
+        if self.in_memory:
+            return iter([{name: self[name] for name in names}])
+        return _streamed(self._paths, self.kind, names)
 
     def __getitem__(self, name: str) -> Column:
         return self._whole[name]
@@ -64,7 +72,10 @@ def load(directory: Path) -> History:
 
 
 def place(history: History) -> Path | None:
-    """The directory in which all of a history is saved; None where a table of it exists in memory alone."""
+    """The directory in which all of a history is saved; None where a table of it exists in memory alone.
+
+    Its marks are taken to be those of the directory.
+    """
     tables = (history.sends, history.settled, history.deliveries, history.settles)
     found = {table.directory if isinstance(table, Saved) else None for table in tables}
     return found.pop() if len(found) == 1 else None
@@ -72,8 +83,8 @@ def place(history: History) -> Path | None:
 
 def stretches(table: Columns, names: Sequence[str]) -> Iterator[Columns]:
     """Some columns of a history's table, a stretch of rows after the other; what is in memory is one."""
-    if isinstance(table, Saved) and not table.in_memory:
-        return stream(table.directory, table.kind, names)
+    if isinstance(table, Saved):
+        return table.stretches(names)
     return iter([{name: table[name] for name in names}])
 
 
@@ -97,13 +108,15 @@ def rows(directory: Path, kind: str) -> int:
 
 def stream(directory: Path, kind: str, names: Sequence[str] = ()) -> Iterator[Columns]:
     """One table in stretches of at most ``_ROWS_PER_STRETCH`` rows, file by file; all columns unless named."""
-    schema = SCHEMAS[kind]
-    chosen = list(names) or schema.names
-    for path in _files(directory, kind):
+    return _streamed(_files(directory, kind), kind, list(names) or SCHEMAS[kind].names)
+
+
+def _streamed(paths: Sequence[Path], kind: str, names: Sequence[str]) -> Iterator[Columns]:
+    for path in paths:
         with _opened(path) as file, _naming(path):
-            for part in file.iter_batches(_ROWS_PER_STRETCH, columns=chosen, use_threads=False):
+            for part in file.iter_batches(_ROWS_PER_STRETCH, columns=list(names), use_threads=False):
                 table = pa.Table.from_batches([part])
-                yield {name: _numpy(table.column(name), schema.field(name).type) for name in chosen}
+                yield {name: _numpy(table.column(name), SCHEMAS[kind].field(name).type) for name in names}
 
 
 def _files(directory: Path, kind: str) -> list[Path]:

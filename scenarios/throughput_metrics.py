@@ -41,6 +41,7 @@ def metrics(history: History) -> list[Measured]:
     if about is None:
         return []
     timeline, windows, looks = rates.timeline(history), rates.windows(history), lag.looks(history)
+    by_group = {group: rates.consumed_ns(history, readers) for group, readers in fanout.several(history).items()}
     found: list[Measured] = list(lag.over_time(looks))
     for mode, batch in dict.fromkeys((window.mode, window.batch) for window in windows):
         ours = [window for window in windows if (window.mode, window.batch) == (mode, batch)]
@@ -50,7 +51,7 @@ def metrics(history: History) -> list[Measured]:
             if mode in side.modes:
                 found += _speed(history, timeline, side, ours, labels)
         if mode != "publish":
-            found += _by_group(history, ours, labels)
+            found += _by_group(by_group, ours, labels)
         busy = tuple(mark["machine_cores"] for mark in _marks(history, ours))
         found.append(Measured("machine_cpu", "cores", busy, labels, note=_SEVERAL if "hosts" in labels else _MACHINE))
         found += engine_costs.metrics(_passed(history, timeline, ours), labels)
@@ -124,10 +125,12 @@ def _mean_size(history: History) -> float:
     return float(sum(part.sum() for part in parts) / max(1, sum(map(len, parts))))
 
 
-def _by_group(history: History, windows: Sequence[Window], labels: Mapping[str, Any]) -> Iterable[Measured]:
+def _by_group(
+    consumed_ns: Mapping[str, Times], windows: Sequence[Window], labels: Mapping[str, Any]
+) -> Iterable[Measured]:
     """The rate of each group, where there are several."""
-    for group, readers in fanout.several(history).items():
-        speeds = _each(windows, partial(rates.rate, rates.consumed_ns(history, readers)))
+    for group, times in consumed_ns.items():
+        speeds = _each(windows, partial(rates.rate, times))
         yield _measured("consume_rate", "msg/s", speeds, {**labels, "group": group}, "higher", "", "one of the groups")
 
 

@@ -47,6 +47,7 @@ def arguments(program: str, works: tuple[str, ...]) -> argparse.Namespace:
     parser.add_argument("--in-flight", type=int, default=100_000)
     parser.add_argument("--commit-every", type=int, default=1, help="batches (consume)")
     parser.add_argument("--ahead", action="store_true", help="wait for no acknowledgement (share group)")
+    parser.add_argument("--keep-alive", action="store_true", help="ask to keep connections (SQS)")
     parser.add_argument("--concurrency", type=int, default=8)
     parser.add_argument("--warmup", type=float, default=1.0, help="seconds (publish) or messages (consume)")
     parser.add_argument("--seconds", type=float, default=0.0, help="how long to count")

@@ -1,6 +1,7 @@
 """Plain ``aiobotocore``: as many requests of ten at once as asked for; receive and delete in turns of each worker.
 
-It asks for what the adapter asks for, so that the service does the same work. Credentials are the emulators' own.
+It asks for what the adapter asks for, so that the service does the same work. With ``--keep-alive`` it asks to keep
+connections, too, which LocalStack closes otherwise. Credentials are the emulators' own.
 """
 
 from __future__ import annotations
@@ -75,6 +76,10 @@ async def consume(client: Any, url: str, given: Namespace) -> Figure:
     return clock.figure(await take_until(time.perf_counter() + given.seconds))
 
 
+def keep_alive(request: Any, **_: Any) -> None:
+    request.headers["Connection"] = "keep-alive"
+
+
 async def main(given: Namespace) -> Figure:
     config = AioConfig(
         max_pool_connections=given.concurrency,
@@ -91,6 +96,8 @@ async def main(given: Namespace) -> Figure:
         aws_secret_access_key="test",
         config=config,
     ) as client:
+        if given.keep_alive:
+            client.meta.events.register("before-send.sqs", keep_alive)
         url = (await client.get_queue_url(QueueName=given.channel))["QueueUrl"]
         return await (publish if given.work == "publish" else consume)(client, url, given)
 

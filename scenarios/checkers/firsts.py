@@ -6,10 +6,8 @@ them. Each shard puts those on disk by stretches of (producer, seq); then one st
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -76,7 +74,7 @@ def joined(parts: Sequence[Firsts]) -> Firsts:
 
 def keep(firsts: Firsts, cut: Cut) -> Spool:
     """Put those of a shard, in order of (producer, seq), on disk by stretches, for as long as the shards are there."""
-    spool = Spool(Path(tempfile.mkdtemp(prefix="firsts-", dir=cut.directory)), cut.count, {_TABLE: FIELDS})
+    spool = Spool(cut.file, cut.count, {_TABLE: FIELDS})
     spool.append_sorted(_TABLE, firsts.columns, np.searchsorted(_ids(firsts, cut), _begins(cut)[1:]))
     return spool
 

@@ -3,8 +3,11 @@
 All of a message, and all messages of one producer and key, lie in one shard: its sends, what became of them, its
 deliveries and their settlements. So whatever is said of messages, or of the order within a key, adds up
 (``findings.added``). What is said of messages that lie apart is put together in other ways (``streamed``, ``firsts``,
-``repeats``). Each table is read once and written once to a temporary directory beside the history, which is removed
-whatever happens.
+``repeats``). Each table is read once and written once to a file beside the history that has no name: it is gone with
+its process, however that ends.
+
+What is said of messages alone needs no lines: then messages lie in order of their numbers, and a shard is no larger
+than another however few keys there are.
 
 What stays in memory grows with the history, but slowly: one byte a send and one a delivery (their shards),
 and about 32 bytes a *batch* (its first row and its reader's times).
@@ -12,12 +15,14 @@ and about 32 bytes a *batch* (its first row and its reader's times).
 
 from __future__ import annotations
 
+import errno
 import shutil
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from io import BufferedRandom
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +58,7 @@ class Cut:
     whole: Whole
     spool: Spool
     marks: Sequence[Mark]
-    directory: Path
+    file: BufferedRandom
     """For what else must lie on disk while the history is judged."""
     bases: Ids
     """By producer number, and one more, the first of its ids: messages of all producers numbered by (producer, seq)."""
@@ -67,8 +72,10 @@ class Cut:
 
 
 @contextmanager
-def cut(directory: Path, messages_per_shard: int = MESSAGES_PER_SHARD) -> Iterator[Cut]:
+def cut(directory: Path, messages_per_shard: int = MESSAGES_PER_SHARD, *, by_line: bool = True) -> Iterator[Cut]:
     """Cut the history in ``directory``; the shards live as long as the context.
+
+    ``by_line``: all of one producer and key in one shard, else only all of a message.
 
     Raises ValueError for a damaged history, OSError where the disk has no room.
     """
@@ -78,15 +85,16 @@ def cut(directory: Path, messages_per_shard: int = MESSAGES_PER_SHARD) -> Iterat
     free = shutil.disk_usage(directory).free
     if needed > free:
         raise OSError(
-            f"judging {directory} needs {needed / 1e9:.1f} GB of disk beside it, {free / 1e9:.1f} GB are free"
+            errno.ENOSPC,
+            f"judging {directory} needs {needed / 1e9:.1f} GB of disk beside it, {free / 1e9:.1f} GB are free",
         )
-    with tempfile.TemporaryDirectory(prefix=".shards-", dir=directory) as where:
+    with tempfile.TemporaryFile(dir=directory) as file:
         marks = saved.marks(directory)
-        spool = Spool(Path(where), count, FIELDS)
-        cutter = _Cutter(directory, spool, count, marks)
+        spool = Spool(file, count, FIELDS)
+        cutter = _Cutter(directory, spool, count, marks, by_line=by_line)
         whole = cutter.cut(rows["deliveries"])
         few = [mark for mark in marks if mark["event"] != "identities"]  # these stand in ``whole``
-        yield Cut(count, whole, spool, few, Path(where), cutter.bases)
+        yield Cut(count, whole, spool, few, file, cutter.bases)
 
 
 @dataclass(slots=True)
@@ -108,9 +116,11 @@ class _Damaged:
 
 
 class _Cutter:
-    def __init__(self, directory: Path, spool: Spool, count: int, marks: Sequence[Mark] = ()) -> None:
+    def __init__(
+        self, directory: Path, spool: Spool, count: int, marks: Sequence[Mark] = (), *, by_line: bool = True
+    ) -> None:
         self.spool = spool
-        self._directory, self._count = directory, count
+        self._directory, self._count, self._by_line = directory, count, by_line
         said = History({}, {}, {}, {}, marks)
         self._sent_to = {int(mark["producer"]): str(mark["channel"]) for mark in said.events("producer")}
         self._read_from = {int(mark["reader"]): str(mark["channel"]) for mark in said.events("reader")}
@@ -164,7 +174,7 @@ class _Cutter:
             ids = self._ids(part)
             if (ids < 0).any():
                 raise ValueError(GAPS)
-            shards = self._shards_of_lines(part["producer"], part["key"])
+            shards = self._shards_of_lines(part["producer"], part["key"]) if self._by_line else self._in_turn(ids)
             self._owners[ids] = shards
             self.spool.append("sends", part, shards)
             for producer in np.flatnonzero(np.bincount(part["producer"])).tolist():
@@ -178,6 +188,10 @@ class _Cutter:
         mixed = (key.astype(np.uint64) + (producer.astype(np.uint64) << np.uint64(48))) * np.uint64(0x9E3779B97F4A7C15)
         shards: Shards = (((mixed >> np.uint64(40)) * np.uint64(self._count)) >> np.uint64(24)).astype(np.uint8)
         return shards
+
+    def _in_turn(self, ids: Ids) -> Shards:
+        """As many messages in each."""
+        return (ids * self._count // len(self._owners)).astype(np.uint8)
 
     def _owners_of(self, ids: Ids, otherwise: int) -> Shards:
         if len(ids) and ids.min() >= 0:

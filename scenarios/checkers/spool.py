@@ -1,4 +1,4 @@
-"""Rows on disk, in shards, as they were appended: a file for each table, in it stretches of whole columns.
+"""Rows on disk, in shards, as they were appended: stretches of whole columns in one file.
 
 Writing costs more than all else here, so a column is written in as few bytes as hold how far its values lie apart.
 """
@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from io import FileIO
-from pathlib import Path
+from io import SEEK_END, BufferedRandom
 from typing import Any
 
 import numpy as np
@@ -32,7 +31,7 @@ class _Packed:
     begins: int
     """In the file, in bytes."""
 
-    def read(self, file: FileIO, first: int, out: Column) -> None:
+    def read(self, file: BufferedRandom, first: int, out: Column) -> None:
         """Fill ``out`` with the rows from ``first`` on."""
         if self.dtype is None:
             out[:] = self.low
@@ -55,11 +54,13 @@ class _Stretch:
 
 
 class Spool:
-    """Tables of ``count`` shards. ``fields``: by table, the type of each of its columns."""
+    """Tables of ``count`` shards. ``fields``: by table, the type of each of its columns.
 
-    def __init__(self, directory: Path, count: int, fields: Mapping[str, Mapping[str, DType]]) -> None:
-        self._count, self._fields = count, fields
-        self._paths = {kind: directory / kind for kind in fields}
+    ``file`` may be that of other spools, too; it stays its opener's.
+    """
+
+    def __init__(self, file: BufferedRandom, count: int, fields: Mapping[str, Mapping[str, DType]]) -> None:
+        self._file, self._count, self._fields = file, count, fields
         self._stretches: dict[str, list[_Stretch]] = {kind: [] for kind in fields}
 
     def append(self, kind: str, columns: Columns, shards: Shards) -> None:
@@ -78,14 +79,14 @@ class Spool:
         if not ends[-1]:
             return
         packed = {}
-        with self._paths[kind].open("ab") as file:
-            for name, dtype in self._fields[kind].items():
-                column = columns[name].astype(dtype, copy=False)
-                low, narrow = _narrowest(column)
-                packed[name] = _Packed(low, narrow, file.tell())
-                if narrow is not None:
-                    less = column if narrow == dtype else (column - low).astype(narrow)
-                    file.write(np.ascontiguousarray(less[order]).data)
+        begins = self._file.seek(0, SEEK_END)
+        for name, dtype in self._fields[kind].items():
+            column = columns[name].astype(dtype, copy=False)
+            low, narrow = _narrowest(column)
+            packed[name] = _Packed(low, narrow, begins)
+            if narrow is not None:
+                less = column if narrow == dtype else (column - low).astype(narrow)
+                begins += self._file.write(np.ascontiguousarray(less[order]).data)
         self._stretches[kind].append(_Stretch(ends, packed))
 
     def read(self, kind: str, shard: int, names: Sequence[str] = ()) -> Columns:
@@ -97,10 +98,9 @@ class Spool:
         if not rows[-1]:
             return table
         # Not mapped: the pages around each part would stay in memory.
-        with self._paths[kind].open("rb", buffering=0) as file:
-            for stretch, begin, first, last in zip(stretches, begins, rows[:-1], rows[1:], strict=True):
-                for name, column in table.items() if last > first else ():
-                    stretch.columns[name].read(file, begin, column[first:last])
+        for stretch, begin, first, last in zip(stretches, begins, rows[:-1], rows[1:], strict=True):
+            for name, column in table.items() if last > first else ():
+                stretch.columns[name].read(self._file, begin, column[first:last])
         return table
 
 

@@ -128,16 +128,25 @@ DELIVERY: Mapping[str, Check] = {
 
 
 def judged(
-    directory: Path, checks: Mapping[str, Check] = DELIVERY, messages_per_shard: int = MESSAGES_PER_SHARD
+    directory: Path,
+    checks: Mapping[str, Check] = DELIVERY,
+    messages_per_shard: int = MESSAGES_PER_SHARD,
+    *,
+    by_line: bool = False,
 ) -> list[Finding]:
     """``delivery.no_loss``, then one finding for each of ``checks``, over all channels and groups of the history.
 
-    A check must say of each message, or of each line of one producer and key, what it says without looking at others.
+    A check must say of each message (``by_line``: or of each line of one producer and key) what it says without looking
+    at others.
     Raises ValueError for a damaged history, OSError where the disk has no room for the shards.
     """
     tallies: list[Tally[Any]] = [searching(_everybody), *map(adding, checks.values())]
     found = tallied(
-        directory, dict(zip(("delivery.no_loss", *checks), tallies, strict=True)), messages_per_shard, each_group=True
+        directory,
+        dict(zip(("delivery.no_loss", *checks), tallies, strict=True)),
+        messages_per_shard,
+        each_group=True,
+        by_line=by_line,
     )
     return list(found.values())
 
@@ -148,16 +157,18 @@ def tallied(
     messages_per_shard: int = MESSAGES_PER_SHARD,
     *,
     each_group: bool = False,
+    by_line: bool = True,
 ) -> dict[str, Finding]:
     """By name, over all channels of the history. ``tallies``: by the name, or the names, of what they find.
 
-    ``each_group``: where a channel has several groups of consumers, each is judged by itself (``delivery``).
+    ``each_group``: where a channel has several groups of consumers, each is judged by itself (``delivery``);
+    ``by_line``: a tally needs all of one producer and key in one shard.
 
     Raises ValueError for a damaged history, OSError where the disk has no room for the shards.
     """
     parts: dict[Stream, list[list[Any]]] = defaultdict(lambda: [[] for _ in tallies])
     found: dict[str, list[Finding]] = {}
-    with cut(directory, messages_per_shard) as shards:
+    with cut(directory, messages_per_shard, by_line=by_line) as shards:
         for shard in shards:
             for channel in record.channels(shard):
                 whole = record.of_channel(shard, channel, shards.whole)

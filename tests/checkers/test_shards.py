@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from brokers.types import Outcome
 from scenarios import saved
-from scenarios.checkers import counts, leases, loss, order, record, redelivery, rejected, streamed, waiting
+from scenarios.checkers import counts, delivery, leases, loss, order, record, redelivery, rejected, streamed, waiting
 from scenarios.checkers.record import Record
 from scenarios.checkers.shards import cut
 from scenarios.history import SCHEMAS, Action, History, Writer
@@ -116,7 +116,10 @@ def test_findings_do_not_depend_on_the_cut(rows: dict[str, list[dict[str, int]]]
         _write(Path(other), rows, seed + 1)
         expected = _in_memory(Path(one))
         assert _in_memory(Path(other)) == expected
-        assert streamed.judged(Path(one), _CHECKS, messages_per_shard=shard) == expected
+        assert streamed.judged(Path(one), _CHECKS, messages_per_shard=shard, by_line=True) == expected
+        assert {of.property: of for of in streamed.judged(Path(one), messages_per_shard=shard)} == {
+            of.property: of for of in expected if of.property in delivery.PROPERTIES
+        }
 
 
 @settings(max_examples=60, deadline=None)

@@ -254,6 +254,25 @@ def test_as_many_shards_as_are_needed(tmp_path: Path, rows: int, per_shard: int,
         assert shards.count == count
 
 
+@pytest.mark.parametrize("keys", [(-1,), (7,), (1, 2)])
+def test_without_lines_shards_are_alike_whatever_the_keys(tmp_path: Path, keys: tuple[int, ...]) -> None:
+    sent = [{"producer": at % 2, "seq": at // 2, "key": keys[at % len(keys)]} for at in range(100)]
+    in_one_file(tmp_path, "sends", sent)
+    with cut(tmp_path, 10, by_line=False) as shards:
+        parts = [list(zip(part.sends["producer"].tolist(), part.sends["seq"].tolist(), strict=True)) for part in shards]
+    assert [len(part) for part in parts] == [10] * 10
+    assert [message for part in parts for message in part] == sorted((at % 2, at // 2) for at in range(100))
+
+
+def test_shards_are_gone_with_their_process(tmp_path: Path) -> None:
+    """No name leads to them, so that nobody has to remove them."""
+    in_one_file(tmp_path, "sends", [{"producer": 0, "seq": 0}])
+    before = sorted(path.name for path in tmp_path.iterdir())
+    with cut(tmp_path) as shards:
+        assert len(list(shards)) == 1
+        assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
 def test_an_empty_history_is_one_empty_shard(tmp_path: Path) -> None:
     with cut(tmp_path) as shards:
         (part,) = shards

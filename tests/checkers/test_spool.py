@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import tempfile
+from collections.abc import Iterator
+from io import SEEK_END, BufferedRandom
 
 import numpy as np
 import pytest
@@ -11,12 +13,19 @@ from hypothesis import strategies as st
 
 from scenarios.checkers.spool import NO_SHARD, Spool
 
+
+@pytest.fixture
+def file() -> Iterator[BufferedRandom]:
+    with tempfile.TemporaryFile() as opened:
+        yield opened
+
+
 KINDS = (np.int8, np.int32, np.int64, np.uint64)
 
 
-def test_named_columns_of_a_shard(tmp_path: Path) -> None:
+def test_named_columns_of_a_shard(file: BufferedRandom) -> None:
     fields = {"t": {"a": np.dtype(np.int64), "b": np.dtype(np.int8), "c": np.dtype(np.int32)}}
-    spool = Spool(tmp_path, 2, fields)
+    spool = Spool(file, 2, fields)
     for first in (0, 10):
         rows = {name: np.arange(first, first + 4).astype(dtype) for name, dtype in fields["t"].items()}
         spool.append("t", rows, np.array([1, 0, NO_SHARD, 1], np.uint8))
@@ -51,17 +60,23 @@ def _stretches(draw: st.DrawFn) -> list[tuple[dict[str, np.ndarray], np.ndarray]
 
 
 @given(stretches=_stretches())
-def test_what_is_read_is_what_was_appended(tmp_path_factory: pytest.TempPathFactory, stretches: object) -> None:
+def test_what_is_read_is_what_was_appended(stretches: object) -> None:
+    """Of two spools in one file, which take turns."""
     assert isinstance(stretches, list)
     fields = {np.dtype(kind).name: np.dtype(kind) for kind in KINDS}
-    spool = Spool(tmp_path_factory.mktemp("spool"), 3, {"t": fields})
-    for columns, shards in stretches:
-        spool.append("t", columns, shards)
-    for shard in range(3):
-        table = spool.read("t", shard)
-        for name, dtype in fields.items():
-            expected = [value for columns, shards in stretches for value in columns[name][shards == shard].tolist()]
-            assert (table[name].tolist(), table[name].dtype) == (expected, dtype)
+    with tempfile.TemporaryFile() as file:
+        spools = [Spool(file, 3, {"t": fields}) for _ in range(2)]
+        for columns, shards in stretches:
+            for spool in spools:
+                spool.append("t", columns, shards)
+                spool.read("t", 1)
+        for shard in range(3):
+            for table in (spool.read("t", shard) for spool in spools):
+                for name, dtype in fields.items():
+                    expected = [
+                        value for columns, shards in stretches for value in columns[name][shards == shard].tolist()
+                    ]
+                    assert (table[name].tolist(), table[name].dtype) == (expected, dtype)
 
 
 @pytest.mark.parametrize(
@@ -76,21 +91,21 @@ def test_what_is_read_is_what_was_appended(tmp_path_factory: pytest.TempPathFact
         ([5, 5 + 2**32, 5], 24),
     ],
 )
-def test_a_column_takes_as_few_bytes_as_hold_it(tmp_path: Path, values: list[int], written: int) -> None:
-    spool = Spool(tmp_path, 1, {"t": {"a": np.dtype(np.int64)}})
+def test_a_column_takes_as_few_bytes_as_hold_it(file: BufferedRandom, values: list[int], written: int) -> None:
+    spool = Spool(file, 1, {"t": {"a": np.dtype(np.int64)}})
     spool.append("t", {"a": np.array(values)}, np.zeros(3, np.uint8))
-    assert sum(path.stat().st_size for path in tmp_path.iterdir()) == written
+    assert file.seek(0, SEEK_END) == written
     assert spool.read("t", 0)["a"].tolist() == values
 
 
-def test_a_narrow_type_is_not_widened(tmp_path: Path) -> None:
-    spool = Spool(tmp_path, 1, {"t": {"a": np.dtype(np.int8)}})
+def test_a_narrow_type_is_not_widened(file: BufferedRandom) -> None:
+    spool = Spool(file, 1, {"t": {"a": np.dtype(np.int8)}})
     spool.append("t", {"a": np.array([-128, 127], np.int8)}, np.zeros(2, np.uint8))
-    assert sum(path.stat().st_size for path in tmp_path.iterdir()) == 2
+    assert file.seek(0, SEEK_END) == 2
 
 
-def test_rows_that_stand_by_shard_already(tmp_path: Path) -> None:
-    spool = Spool(tmp_path, 3, {"t": {"a": np.dtype(np.int32)}})
+def test_rows_that_stand_by_shard_already(file: BufferedRandom) -> None:
+    spool = Spool(file, 3, {"t": {"a": np.dtype(np.int32)}})
     spool.append_sorted("t", {"a": np.array([5, 6, 7])}, np.array([1, 1, 3]))
     spool.append_sorted("t", {"a": np.array([8])}, np.array([0, 1, 1]))
     spool.append_sorted("t", {"a": np.array([], np.int64)}, np.array([0, 0, 0]))
