@@ -12,15 +12,28 @@ from scenarios.results import Cell, RunResult
 
 
 def analyse(run: Path) -> RunResult:
-    """The run with verdicts and metrics made anew, saved in its place. Raises BadInput for a damaged run."""
+    """The run with verdicts and metrics made anew, saved in its place. Raises BadInput for a damaged run.
+
+    A cell that failed after its experiment had ended (interrupted, short of memory) is judged, too.
+    """
     result = store.load(run)
-    cells = [_again(run, cell) if cell.status == "completed" else cell for cell in result.cells]
-    anew = result.model_copy(update={"cells": cells})
+    anew = result.model_copy(update={"cells": [_cell(run, cell) for cell in result.cells]})
     store.save(run, anew)
     return anew
 
 
-def _again(run: Path, cell: Cell) -> Cell:
+def _cell(run: Path, cell: Cell) -> Cell:
+    if cell.status == "completed":
+        return _judged(run, cell)
+    if not store.sealed(store.cell_directory(run, cell.id)):
+        return cell
+    try:
+        return _judged(run, cell)
+    except BadInput as problem:
+        return cell.model_copy(update={"error": str(problem)})
+
+
+def _judged(run: Path, cell: Cell) -> Cell:
     try:
         store.check_history(store.cell_directory(run, cell.id))
         scenario = catalogue.scenario(cell.scenario)
@@ -34,6 +47,8 @@ def _again(run: Path, cell: Cell) -> Cell:
         ) from problem
     return cell.model_copy(
         update={
+            "status": "completed",
+            "error": "",
             "verdicts": verdict_rows(declaration, examination, scenario.PROPERTIES, cell.grade, cell.history),
             "metrics": metric_rows(examination.metrics, cell.grade),
         }

@@ -262,7 +262,8 @@ class _Crew:
         finally:
             if turn:
                 turn.end()
-        if not self._stopped.is_set():
+        # What was measured in full is kept, also when there was no time to judge it.
+        if not self._stopped.is_set() or store.sealed(store.cell_directory(self._request.directory, cell.id)):
             self._ledger.add(done)
             self._watcher.ended(done)
 
@@ -292,7 +293,11 @@ class _Crew:
         try:
             return store.load_cell(self._request.directory, cell.id)
         except (OSError, ValueError) as unread:
-            return failed(order, started, problem or f"its cell.json cannot be read: {unread}")
+            why = "interrupted" if self._stopped.is_set() else problem or f"its cell.json cannot be read: {unread}"
+            rest = (
+                "; its history is whole, and `brokerbench analyse` judges it" if store.sealed(order.directory) else ""
+            )
+            return failed(order, started, why + rest)
 
     def _lost_engine(self, order: Order, started: datetime, running: RunningEngine) -> Cell:
         log = self._request.directory / store.LOGS / f"{running.spec.name}.log"

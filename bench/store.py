@@ -137,6 +137,11 @@ def seal_history(directory: Path) -> None:
     write_text(directory / _SEAL, json.dumps(_history_files(directory), indent=1) + "\n")
 
 
+def sealed(directory: Path) -> bool:
+    """Whether a cell's experiment came to its end, so that its history can be judged."""
+    return (directory / _SEAL).exists()
+
+
 def check_history(directory: Path) -> None:
     """Raises ValueError that names the first file that is missing, new, or of another size than when the cell ran."""
     sealed, found = json.loads((directory / _SEAL).read_text(encoding="utf-8")), _history_files(directory)

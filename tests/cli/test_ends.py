@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import json
 import os
 import signal
 import socket
@@ -162,6 +163,44 @@ def test_an_interrupt_keeps_what_was_measured(start, sig: signal.Signals) -> Non
     result = results.read(run.out / "result.json")
     assert (result.complete, [cell.id for cell in result.cells]) == (False, ["redis-streams.replay"])
     assert_clean(run_id, members, ports, 1.0)
+
+
+LONG = """\
+name: long
+cells:
+  - scenario: throughput
+    profiles: [noop]
+    parameters: {batches: [1000], repeats: 1, modes: [both], window_s: 4.0}
+"""
+
+
+def test_an_interrupt_keeps_what_is_not_judged_yet(start, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    plan = tmp_path / "long.yaml"
+    plan.write_text(LONG, encoding="utf-8")
+    run = start(str(plan))
+    seal, deadline = run.out / "cells" / "noop.throughput" / "history.json", time.monotonic() + 60
+    while not seal.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    members = run.look()
+    run_id = run.run_id()
+    run.process.send_signal(signal.SIGINT)
+    said = run.end()
+    assert run.process.returncode == 130
+    assert f"interrupted: what was measured is in {run.out}" in said
+    (cell,) = results.read(run.out / "result.json").cells
+    assert (cell.status, cell.error) == (
+        "failed",
+        "interrupted; its history is whole, and `brokerbench analyse` judges it",
+    )
+    assert_clean(run_id, members, set(), 1.0)
+    assert sorted(path.name for path in (run.out / "cells" / "noop.throughput" / "history").iterdir()) == sorted(
+        json.loads(seal.read_text())
+    ), "no shard is left"
+    again = subprocess.run([str(Path(sys.executable).parent / "brokerbench"), "analyse", str(run.out)], check=False)
+    assert again.returncode == 0
+    (cell,) = results.read(run.out / "result.json").cells
+    assert cell.status == "completed"
+    assert cell.metrics
 
 
 @pytest.mark.parametrize("moment", ["starting", "begins"])

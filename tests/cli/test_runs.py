@@ -65,6 +65,25 @@ def test_a_run_is_judged_again_to_the_same_result(call: Call, finished: Path) ->
     assert call("analyse", finished / "result.json").code == 0
 
 
+def test_a_cell_that_ended_unjudged_is_judged_later(call: Call, finished: Path) -> None:
+    path = finished / "result.json"
+    before = json.loads(path.read_text())
+    (cell,) = before["cells"]
+    unjudged = {**cell, "status": "failed", "error": "interrupted", "verdicts": [], "metrics": []}
+    path.write_text(json.dumps({**before, "cells": [unjudged]}))
+    assert call("analyse", finished).code == 0
+    assert json.loads(path.read_text()) == before
+    # Not where the experiment itself did not come to its end, nor where it still cannot be judged.
+    (finished / "cells" / "memory.replay" / "declaration.json").write_text("{}")
+    path.write_text(json.dumps({**before, "cells": [unjudged]}))
+    assert call("analyse", finished).code == 1
+    assert "cannot be judged again" in json.loads(path.read_text())["cells"][0]["error"]
+    (finished / "cells" / "memory.replay" / "history.json").unlink()
+    path.write_text(json.dumps({**before, "cells": [unjudged]}))
+    assert call("analyse", finished).code == 1
+    assert json.loads(path.read_text())["cells"] == [unjudged]
+
+
 @pytest.mark.parametrize("command", [["report"], ["analyse"], ["decide", "--run"]])
 @pytest.mark.parametrize(
     "damage",
