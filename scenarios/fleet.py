@@ -10,11 +10,12 @@ import time
 from collections.abc import Sequence
 from itertools import count
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from brokers.errors import Unsupported
 from brokers.types import ChannelSpec, ConsumerSettings, Durability
 from scenarios import workload
+from scenarios.answers import Passed, answers, reports, share_over, told_nobody
 from scenarios.base import Context, LoadProcess
 from scenarios.history import Writer
 from scenarios.load_bodies import (
@@ -24,7 +25,6 @@ from scenarios.load_bodies import (
     Consumed,
     OpenConsumer,
     OpenProducer,
-    Order,
     Pace,
     Price,
     Publish,
@@ -125,7 +125,7 @@ class Fleet:
             for role, processes in (("publish", self._producers), ("consume", self._consumers)):
                 self._context.progress(0.0, f"the ceiling of {role} in batches of {batch}")
                 for process in processes:
-                    (rate,) = _all([process], Price(batch, seconds), START_S)
+                    (rate,) = answers([process], Price(batch, seconds), START_S)
                     self._writer.mark("ceiling", role=role, batch=batch, rate=rate)
 
     def open(self, name: str, in_flight: Sequence[tuple[int, int]]) -> None:
@@ -143,19 +143,21 @@ class Fleet:
             number = opening * len(self._consumers) + at
             group = self._groups[at // self._members]
             process.order(OpenConsumer(self._channel, number, group, self._acknowledge_every()))
-        _reports(self._consumers, START_S)
+        reports(self._consumers, START_S)
         for batch, most in in_flight:
             for process in self._producers:
                 process.order(OpenProducer(self._channel, next(self._producer_numbers), batch, most))
-            _reports(self._producers, START_S)
+            reports(self._producers, START_S)
 
     def close(self) -> None:
         """Prove that the channel is empty, and delete it."""
         self._prove_drained()
-        _all(self._everyone, Close(), START_S)
+        answers(self._everyone, Close(), START_S)
         self._context.broker.delete_channel(self._channel)
 
-    def window(self, mode: str, batch: int, window_s: float, *, warmup: bool = False) -> int:
+    def window(
+        self, mode: str, batch: int, window_s: float, *, warmup: bool = False, passed: Passed = told_nobody
+    ) -> int:
         """Closed loop: ``publish``, ``consume`` or ``both`` as fast as they can.
 
         Returns the messages received by the group that received least.
@@ -176,9 +178,10 @@ class Fleet:
             process.order(Consume(number, batch, start_ns, end_ns, left, patience_s))
         machine = Machine(start_ns, self._context.engine_use)
         self._late_after_ns = None
-        drained = self._consumed(_reports(consuming, window_s + _SLACK_S))
+        drained = self._consumed(reports(consuming, window_s + _SLACK_S, lambda: passed(share_over(start_ns, end_ns))))
         if publishing:
-            self._published = sum(_reports(publishing, window_s + _SLACK_S))
+            counts = reports(publishing, window_s + _SLACK_S, lambda: passed(share_over(start_ns, end_ns)))
+            self._published = sum(counts)
         self._writer.mark(
             "window",
             window=number,
@@ -201,6 +204,7 @@ class Fleet:
         warmup: bool = False,
         consumers_away_s: float = 0.0,
         late_after_s: float | None = None,
+        passed: Passed = told_nobody,
     ) -> int:
         """Open loop: producers follow the schedule; consumers take what comes, from ``consumers_away_s`` on.
 
@@ -219,9 +223,10 @@ class Fleet:
         for process in self._consumers:
             process.order(Consume(number, batch, begin_ns, end_ns, None, schedule.duration_s, self._late_after_ns))
         machine = Machine(start_ns, self._context.engine_use)
-        self._consumed(_reports(self._consumers, schedule.duration_s + _SLACK_S))
+        most_s = schedule.duration_s + _SLACK_S
+        self._consumed(reports(self._consumers, most_s, lambda: passed(share_over(start_ns, end_ns))))
         # Everything is sent, however late: a broker at a tenth of the asked rate needs ten times as long.
-        self._published = sum(_reports(self._producers, 20 * schedule.duration_s + _SLACK_S))
+        self._published = sum(reports(self._producers, 20 * schedule.duration_s + _SLACK_S))
         self._writer.mark(
             "paced",
             window=number,
@@ -238,12 +243,12 @@ class Fleet:
         )
         return max(map(self._missing, range(len(self._groups))))
 
-    def _consumed(self, reports: Sequence[Consumed]) -> bool:
+    def _consumed(self, found: Sequence[Consumed]) -> bool:
         """Count what came to each consumer; True when all ended before their time, having nothing left to take."""
-        for at, report in enumerate(reports):
+        for at, report in enumerate(found):
             self._received[at // self._members] += report.received
             self.late += report.late
-        return all(report.early for report in reports)
+        return all(report.early for report in found)
 
     def drain(self, patience_s: float = _SURELY_EMPTY_S) -> None:
         """Take what is left, outside of any window; give up when nothing comes for ``patience_s``."""
@@ -271,10 +276,10 @@ class Fleet:
                 process.order(order)
         came = 0
         for group in groups:
-            reports = _reports(self._of_group(group), deadline - now + _SLACK_S)
-            received = sum(report.received for report in reports)
+            found = reports(self._of_group(group), deadline - now + _SLACK_S)
+            received = sum(report.received for report in found)
             self._received[group] += received
-            self.late += sum(report.late for report in reports)
+            self.late += sum(report.late for report in found)
             came += received
         return came
 
@@ -289,7 +294,7 @@ class Fleet:
             self._take(unproven, deadline, look_s)
             quiet = [group for group in unproven if self._received[group] == before[group]]
             for group in quiet:
-                (backlog,) = _all(self._of_group(group)[:1], Backlog(), START_S)
+                (backlog,) = answers(self._of_group(group)[:1], Backlog(), START_S)
                 if not backlog:
                     unproven.remove(group)
                     self._writer.mark(
@@ -319,13 +324,3 @@ def _group_names(context: Context) -> list[str]:
 
 def _soon_ns() -> int:
     return time.monotonic_ns() + _LEAD_NS
-
-
-def _all(processes: Sequence[LoadProcess], order: Order, timeout_s: float) -> list[Any]:
-    for process in processes:
-        process.order(order)
-    return _reports(processes, timeout_s)
-
-
-def _reports(processes: Sequence[LoadProcess], timeout_s: float) -> list[Any]:
-    return [process.report(timeout_s) for process in processes]

@@ -19,6 +19,7 @@ from itertools import count
 from types import MappingProxyType
 
 from scenarios import latency_metrics, workload
+from scenarios.answers import Passed
 from scenarios.base import Context, Examination, Parameters
 from scenarios.checkers import delivery
 from scenarios.fleet import Fleet
@@ -212,8 +213,8 @@ class _Experiment:
         """Messages a second that came through a closed loop."""
         saturate_s = float(self._parameters["saturate_s"])
         self._warm_channel("saturated", self._batch * int(self._parameters["batches_in_flight"]))
-        self._step("as fast as they can")
-        rate = self._fleet.window("both", self._batch, saturate_s) / saturate_s
+        passed = self._step("as fast as they can")
+        rate = self._fleet.window("both", self._batch, saturate_s, passed=passed) / saturate_s
         self._fleet.close()
         return max(rate, 1.0)
 
@@ -222,11 +223,11 @@ class _Experiment:
         return any(self._lasts(purpose, rate, self._search_s) for _ in range(2))
 
     def _lasts(self, purpose: str, rate: float, window_s: float) -> bool:
-        self._step(f"{purpose}: {rate:,.0f} messages a second")
+        passed = self._step(f"{purpose}: {rate:,.0f} messages a second")
         self._make_room(rate * window_s)
         before = self._fleet.published
         schedule = self._schedule(rate, window_s)
-        backlog = self._fleet.paced(purpose, self._batch, schedule, late_after_s=self._limit_s)
+        backlog = self._fleet.paced(purpose, self._batch, schedule, late_after_s=self._limit_s, passed=passed)
         self._fleet.drain()
         expected = (self._fleet.published - before) * int(self._parameters["groups"])
         return backlog <= max(rate * self._limit_s, _FEW) and self._fleet.late <= _LATE_SHARE * expected
@@ -248,13 +249,21 @@ class _Experiment:
 
     def _catch_up(self, rate: float) -> None:
         away_s = float(self._parameters["away_s"])
-        self._step(f"a backlog of {rate * away_s:,.0f} messages")
+        passed = self._step(f"a backlog of {rate * away_s:,.0f} messages")
         self._make_room(rate * _CATCH_UP * away_s)
-        self._fleet.paced("backlog", self._batch, self._schedule(rate, _CATCH_UP * away_s), consumers_away_s=away_s)
+        schedule = self._schedule(rate, _CATCH_UP * away_s)
+        self._fleet.paced("backlog", self._batch, schedule, consumers_away_s=away_s, passed=passed)
 
     def _schedule(self, rate: float, duration_s: float) -> Schedule:
         return Schedule(rate, duration_s, str(self._parameters["shape"]), str(self._parameters["arrivals"]))
 
-    def _step(self, doing: str) -> None:
-        self._context.progress(min(1.0, self._done / self._steps), doing)
+    def _step(self, doing: str) -> Passed:
+        """Who is to be told how far it is."""
+        begun = self._done
         self._done += 1
+
+        def passed(share: float) -> None:
+            self._context.progress(min(1.0, (begun + share) / self._steps), doing)
+
+        passed(0.0)
+        return passed

@@ -98,11 +98,16 @@ class _Experiment:
 
     def _step(self, repeat: int, batch: int, mode: str) -> None:
         modes = self._parameters["modes"]
-        self._context.progress(self._done / self._steps, f"repeat {repeat + 1}: {mode}, batches of {batch}")
+        begun = self._done
         self._done += 1
+
+        def passed(share: float) -> None:
+            self._context.progress((begun + share) / self._steps, f"repeat {repeat + 1}: {mode}, batches of {batch}")
+
+        passed(0.0)
         # There is nothing to consume unless it was published before.
         if mode in modes or (mode == "publish" and "consume" in modes):
-            self._fleet.window(mode, batch, float(self._parameters["window_s"]))
+            self._fleet.window(mode, batch, float(self._parameters["window_s"]), passed=passed)
 
     def _warm_up(self, batches: Sequence[int]) -> None:
         """Real messages through every producer and consumer: connections are made, groups joined, code paths warm."""

@@ -14,6 +14,7 @@ import pytest
 from bench.workers import Processes
 from brokers.types import Outcome
 from scenarios import journeys, latency, latency_metrics, saved
+from scenarios.answers import Passed, told_nobody
 from scenarios.base import Context
 from scenarios.fleet import Fleet
 from scenarios.history import History
@@ -132,7 +133,9 @@ class _Fleet:
         self.opened.append(name)
         self.published = 0
 
-    def window(self, mode: str, batch: int, window_s: float, *, warmup: bool = False) -> int:
+    def window(
+        self, mode: str, batch: int, window_s: float, *, warmup: bool = False, passed: Passed = told_nobody
+    ) -> int:
         return int(self._closed * window_s)
 
     def paced(
@@ -144,6 +147,7 @@ class _Fleet:
         warmup: bool = False,
         consumers_away_s: float = 0.0,
         late_after_s: float | None = None,
+        passed: Passed = told_nobody,
     ) -> int:
         self.late = 0
         if warmup:

@@ -1,0 +1,47 @@
+"""Reports are waited for, while somebody is told that time passes."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from scenarios import answers
+from scenarios.answers import reports, share_over
+
+
+class Process:
+    """Reports on the ``late + 1``-st time of asking."""
+
+    def __init__(self, late: int) -> None:
+        self._late = late
+
+    def order(self, order: Any) -> None: ...
+
+    def report(self, timeout_s: float) -> int:
+        self._late -= 1
+        if self._late < 0:
+            return 7
+        time.sleep(timeout_s)
+        raise TimeoutError("late")
+
+    def wait(self, timeout_s: float) -> None: ...
+
+    def kill(self) -> None: ...
+
+
+def test_who_waits_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(answers, "_TELL_S", 0.01)
+    told: list[int] = []
+    assert reports([Process(0), Process(3)], 10.0, lambda: told.append(1)) == [7, 7]
+    assert len(told) == 3
+    with pytest.raises(TimeoutError, match=r"did not report within 0\.05 s"):
+        reports([Process(1000)], 0.05, lambda: told.append(1))
+
+
+def test_the_share_of_a_window_stays_within_it() -> None:
+    now = time.monotonic_ns()
+    assert share_over(now + 10**9, now + 2 * 10**9) == 0.0
+    assert 0.2 < share_over(now - 10**10, now + 3 * 10**10) < 0.3
+    assert share_over(now - 10, now - 5) == share_over(now - 5, now - 5) == 1.0
