@@ -30,7 +30,7 @@ def _cell(run: Path, cell: Cell) -> Cell:
     try:
         return _judged(run, cell)
     except BadInput as problem:
-        return cell.model_copy(update={"error": str(problem)})
+        return cell if str(problem) in cell.error else cell.model_copy(update={"error": f"{cell.error}; {problem}"})
 
 
 def _judged(run: Path, cell: Cell) -> Cell:

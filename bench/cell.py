@@ -90,7 +90,7 @@ def execute(order: Order, events: TextIO) -> Cell:
         say(events, progress=1.0, doing="examining the history")
         cell = examine(order, started)
     except Exception as problem:  # whatever it is, the cell has failed and the run goes on
-        error = describe(problem)
+        error = describe(problem) + store.can_be_judged(order.directory)
         _log_traceback(order)
         cell = failed(order, started, error)
     cell = cell.model_copy(update={"duration_s": round(time.monotonic() - begin - waited_s, 3)})

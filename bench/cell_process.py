@@ -37,11 +37,10 @@ class CellProcess:
     def follow(self, moved: Callable[[float, str], None], ran: Callable[[], None], timeout_s: float) -> str:
         """Pass progress on until the process ends. Returns what went wrong, else "".
 
-        ``ran`` is called when the experiment is over; the history is examined when it returns.
+        ``ran`` is called when the experiment is over; the history is examined when it returns. Each of the two may take
+        ``timeout_s``.
         """
-        timer = threading.Timer(timeout_s, self._too_late)
-        timer.daemon = True
-        timer.start()
+        timer = self._timer(timeout_s)
         ended: dict[str, str] | None = None
         try:
             assert self._process.stdout is not None
@@ -50,7 +49,10 @@ class CellProcess:
                 if "progress" in event:
                     moved(event["progress"], event["doing"])
                 elif "ran" in event:
+                    # Others may measure for long before it is this one's turn to be examined.
+                    timer.cancel()
                     ran()
+                    timer = self._timer(timeout_s)
                     self._tell()
                 else:
                     ended = event
@@ -72,6 +74,12 @@ class CellProcess:
         with suppress(BrokenPipeError):  # killed while it waited
             self._process.stdin.write("\n")
             self._process.stdin.flush()
+
+    def _timer(self, timeout_s: float) -> threading.Timer:
+        timer = threading.Timer(timeout_s, self._too_late)
+        timer.daemon = True
+        timer.start()
+        return timer
 
     def _too_late(self) -> None:
         self._late = True

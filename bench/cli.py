@@ -296,7 +296,9 @@ def _show(result: RunResult, directory: Path, as_json: bool) -> None:
         typer.echo(json.dumps({"directory": str(directory), **result.model_dump(mode="json")}, indent=1))
     else:
         typer.echo(summary.text(result))
-        typer.echo(f"\nresult: {directory / store.RESULT}\nreport: {directory / commands.REPORT}")
+        typer.echo(f"\nresult: {directory / store.RESULT}")
+        if (directory / commands.REPORT).exists():
+            typer.echo(f"report: {directory / commands.REPORT}")
     broken = [cell.id for cell in result.cells if cell.status == "failed"]
     if broken:
         raise errors.CheckFailed(f"{len(broken)} of {len(result.cells)} cells failed: {', '.join(broken)}")

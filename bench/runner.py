@@ -79,7 +79,7 @@ class _Ledger:
     def add(self, cell: Cell) -> None:
         with self._lock:
             self._cells[cell.id] = cell
-            store.save(self._request.directory, self._result(complete=False))
+            store.save(self._request.directory, self._result(complete=len(self._cells) == len(self._request.cells)))
 
     def finish(self, complete: bool) -> RunResult:
         with self._lock:
@@ -293,16 +293,13 @@ class _Crew:
         try:
             return store.load_cell(self._request.directory, cell.id)
         except (OSError, ValueError) as unread:
-            why = "interrupted" if self._stopped.is_set() else problem or f"its cell.json cannot be read: {unread}"
-            rest = (
-                "; its history is whole, and `brokerbench analyse` judges it" if store.sealed(order.directory) else ""
-            )
-            return failed(order, started, why + rest)
+            why = "the run was stopped" if self._stopped.is_set() else problem
+            return _unjudged(order, started, why or f"its cell.json cannot be read: {unread}")
 
     def _lost_engine(self, order: Order, started: datetime, running: RunningEngine) -> Cell:
         log = self._request.directory / store.LOGS / f"{running.spec.name}.log"
         where = f"{log} ends: " if log.exists() else ""
-        return failed(order, started, f"the engine {running.spec.name} is gone; {where}{running.log_tail()}")
+        return _unjudged(order, started, f"the engine {running.spec.name} is gone; {where}{running.log_tail()}")
 
     def _order(self, cell: CellPlan) -> Order:
         target, request = self._targets[cell.profile], self._request
@@ -322,6 +319,12 @@ class _Crew:
             engine_pid=target.running.pid() if isinstance(target.running, OnThisHost) else None,
             scheduler=request.scheduler,
         )
+
+
+def _unjudged(order: Order, started: datetime, why: str) -> Cell:
+    """A cell whose process did not say how it ended."""
+    cell = failed(order, started, why + store.can_be_judged(order.directory))
+    return cell.model_copy(update={"duration_s": round((datetime.now(UTC) - started).total_seconds(), 3)})
 
 
 def runs_alone(cell: CellPlan, grade: Grade) -> bool:

@@ -142,6 +142,11 @@ def sealed(directory: Path) -> bool:
     return (directory / _SEAL).exists()
 
 
+def can_be_judged(directory: Path) -> str:
+    """What to add to the error of a cell that ended before its time, if its history is whole."""
+    return "; its history is whole, and `brokerbench analyse` judges it" if sealed(directory) else ""
+
+
 def check_history(directory: Path) -> None:
     """Raises ValueError that names the first file that is missing, new, or of another size than when the cell ran."""
     sealed, found = json.loads((directory / _SEAL).read_text(encoding="utf-8")), _history_files(directory)

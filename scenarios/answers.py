@@ -34,12 +34,14 @@ def reports(
 
 def _report(process: LoadProcess, timeout_s: float, waiting: Callable[[], None]) -> Any:
     deadline = time.monotonic() + timeout_s
-    while (left_s := deadline - time.monotonic()) > 0:
+    while True:
+        left_s = deadline - time.monotonic()
         try:
-            return process.report(min(_TELL_S, left_s))
-        except TimeoutError:
+            return process.report(max(0.0, min(_TELL_S, left_s)))
+        except TimeoutError as late:
+            if left_s <= _TELL_S:
+                raise TimeoutError(f"no report within {timeout_s:g} s: {late}") from None
             waiting()
-    raise TimeoutError(f"a load process did not report within {timeout_s:g} s")
 
 
 def share_over(start_ns: int, end_ns: int) -> float:

@@ -223,8 +223,8 @@ class _Experiment:
         return any(self._lasts(purpose, rate, self._search_s) for _ in range(2))
 
     def _lasts(self, purpose: str, rate: float, window_s: float) -> bool:
-        passed = self._step(f"{purpose}: {rate:,.0f} messages a second")
         self._make_room(rate * window_s)
+        passed = self._step(f"{purpose}: {rate:,.0f} messages a second")
         before = self._fleet.published
         schedule = self._schedule(rate, window_s)
         backlog = self._fleet.paced(purpose, self._batch, schedule, late_after_s=self._limit_s, passed=passed)
@@ -249,8 +249,8 @@ class _Experiment:
 
     def _catch_up(self, rate: float) -> None:
         away_s = float(self._parameters["away_s"])
-        passed = self._step(f"a backlog of {rate * away_s:,.0f} messages")
         self._make_room(rate * _CATCH_UP * away_s)
+        passed = self._step(f"a backlog of {rate * away_s:,.0f} messages")
         schedule = self._schedule(rate, _CATCH_UP * away_s)
         self._fleet.paced("backlog", self._batch, schedule, consumers_away_s=away_s, passed=passed)
 

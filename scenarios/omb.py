@@ -23,7 +23,6 @@ AS_FAST_AS_POSSIBLE = 10_000_000
 MINUTE_S = 60.0
 _KEYS = 10_000
 """``KeyDistributor.UNIQUE_COUNT``."""
-_ACKNOWLEDGE_EVERY = 10
 _PACED_BATCH = 100
 _FULL_BATCH = 1000
 
@@ -89,8 +88,6 @@ def mapped(workload: Workload, source: Path, driver: Driver | None = None, durat
         "consumers": workload.consumerPerSubscription,
         "partitions": workload.partitionsPerTopic,
         "groups": workload.subscriptionsPerTopic,
-        # Its drivers do not wait until a commit is answered. Who does for every batch falls behind on a busy machine.
-        "acknowledge_every": _ACKNOWLEDGE_EVERY,
     }
     if workload.topics > 1:
         missing["topics"] = f"one channel instead of {workload.topics}; it gets the whole rate"

@@ -15,7 +15,6 @@ and about 32 bytes a *batch* (its first row and its reader's times).
 
 from __future__ import annotations
 
-import errno
 import shutil
 import tempfile
 from collections import defaultdict
@@ -85,8 +84,7 @@ def cut(directory: Path, messages_per_shard: int = MESSAGES_PER_SHARD, *, by_lin
     free = shutil.disk_usage(directory).free
     if needed > free:
         raise OSError(
-            errno.ENOSPC,
-            f"judging {directory} needs {needed / 1e9:.1f} GB of disk beside it, {free / 1e9:.1f} GB are free",
+            f"judging {directory} needs {needed / 1e9:.1f} GB of disk beside it, {free / 1e9:.1f} GB are free"
         )
     with tempfile.TemporaryFile(dir=directory) as file:
         marks = saved.marks(directory)

@@ -38,10 +38,10 @@ class _Packed:
             return
         file.seek(self.begins + first * self.dtype.itemsize)
         if self.dtype == out.dtype:
-            file.readinto(out.data)
+            _fill(out, file)
             return
         packed = np.empty(len(out), self.dtype)
-        file.readinto(packed.data)
+        _fill(packed, file)
         out[:] = packed
         out += self.low
 
@@ -102,6 +102,11 @@ class Spool:
             for name, column in table.items() if last > first else ():
                 stretch.columns[name].read(self._file, begin, column[first:last])
         return table
+
+
+def _fill(out: Column, file: BufferedRandom) -> None:
+    if file.readinto(out.data) != out.nbytes:
+        raise OSError("the file of a history's shards ends before its rows do")
 
 
 def _narrowest(column: Column) -> tuple[int, DType | None]:

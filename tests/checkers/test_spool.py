@@ -111,3 +111,13 @@ def test_rows_that_stand_by_shard_already(file: BufferedRandom) -> None:
     spool.append_sorted("t", {"a": np.array([], np.int64)}, np.array([0, 0, 0]))
     assert [spool.read("t", shard)["a"].tolist() for shard in range(3)] == [[5], [8], [6, 7]]
     assert spool.read("t", 0)["a"].dtype == np.int32
+
+
+@pytest.mark.parametrize("values", [[1, 2], [1, 2**40]])
+def test_a_file_that_lost_its_end_is_an_error(file: BufferedRandom, values: list[int]) -> None:
+    spool = Spool(file, 1, {"t": {"a": np.dtype(np.int64)}})
+    spool.append("t", {"a": np.array(values)}, np.zeros(2, np.uint8))
+    assert spool.read("t", 0)["a"].tolist() == values
+    file.truncate(file.seek(0, SEEK_END) - 1)
+    with pytest.raises(OSError, match=r"^the file of a history's shards ends before its rows do$"):
+        spool.read("t", 0)

@@ -178,11 +178,13 @@ def test_an_interrupt_keeps_what_is_not_judged_yet(start, tmp_path: Path) -> Non
     plan = tmp_path / "long.yaml"
     plan.write_text(LONG, encoding="utf-8")
     run = start(str(plan))
+    run.wait_for("begins")
+    time.sleep(1.0)
+    members = run.look()
+    run_id = run.run_id()
     seal, deadline = run.out / "cells" / "noop.throughput" / "history.json", time.monotonic() + 60
     while not seal.exists() and time.monotonic() < deadline:
         time.sleep(0.01)
-    members = run.look()
-    run_id = run.run_id()
     run.process.send_signal(signal.SIGINT)
     said = run.end()
     assert run.process.returncode == 130
@@ -190,7 +192,7 @@ def test_an_interrupt_keeps_what_is_not_judged_yet(start, tmp_path: Path) -> Non
     (cell,) = results.read(run.out / "result.json").cells
     assert (cell.status, cell.error) == (
         "failed",
-        "interrupted; its history is whole, and `brokerbench analyse` judges it",
+        "the run was stopped; its history is whole, and `brokerbench analyse` judges it",
     )
     assert_clean(run_id, members, set(), 1.0)
     assert sorted(path.name for path in (run.out / "cells" / "noop.throughput" / "history").iterdir()) == sorted(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bench import omb
 from tests.cli.conftest import Call
 
 WORKLOAD = """\
@@ -82,3 +83,15 @@ def test_wrong_words(call: Call, workload: Path) -> None:
         ended = call(*words)
         assert ended.code == 2
         assert message in ended.err
+
+
+def test_only_commits_are_put_together(workload: Path) -> None:
+    """On a FIFO queue nothing more of a group comes before it is acknowledged."""
+    profiles = ["kafka", "kafka-share", "redis-streams", "sqs-fifo"]
+    cells = omb.orders(omb.Files(workload, None, "1 s"), profiles, (), 1).cells
+    assert {cell.profile: cell.parameters["acknowledge_every"] for cell in cells} == {
+        "kafka": 10,
+        "kafka-share": 1,
+        "redis-streams": 1,
+        "sqs-fifo": 1,
+    }
