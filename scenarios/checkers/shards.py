@@ -114,9 +114,7 @@ class _Damaged:
 
 
 class _Cutter:
-    def __init__(
-        self, directory: Path, spool: Spool, count: int, marks: Sequence[Mark] = (), *, by_line: bool = True
-    ) -> None:
+    def __init__(self, directory: Path, spool: Spool, count: int, marks: Sequence[Mark], *, by_line: bool) -> None:
         self.spool = spool
         self._directory, self._count, self._by_line = directory, count, by_line
         said = History({}, {}, {}, {}, marks)

@@ -264,6 +264,21 @@ def test_without_lines_shards_are_alike_whatever_the_keys(tmp_path: Path, keys: 
     assert [message for part in parts for message in part] == sorted((at % 2, at // 2) for at in range(100))
 
 
+def test_messages_alone_are_judged_in_shards_that_are_alike(tmp_path: Path) -> None:
+    in_one_file(tmp_path, "sends", [{"producer": 0, "seq": seq, "key": -1} for seq in range(30)])
+    sizes: list[int] = []
+
+    def check(part: Record) -> Finding:
+        sizes.append(len(part.sent))
+        return Finding("p", 1)
+
+    streamed.judged(tmp_path, {"p": check}, messages_per_shard=10)
+    assert sizes == [10, 10, 10]
+    sizes.clear()
+    streamed.judged(tmp_path, {"p": check}, messages_per_shard=10, by_line=True)
+    assert sorted(sizes) == [0, 0, 30]
+
+
 def test_shards_are_gone_with_their_process(tmp_path: Path) -> None:
     """No name leads to them, so that nobody has to remove them."""
     in_one_file(tmp_path, "sends", [{"producer": 0, "seq": 0}])
@@ -338,7 +353,7 @@ def test_lines_are_spread_as_whole_numbers_would_be(tmp_path: Path) -> None:
     with cut(tmp_path) as shards:
         spool = shards.spool
     for count in (1, 7, 255):
-        cutter = _Cutter(tmp_path, spool, count)
+        cutter = _Cutter(tmp_path, spool, count, [], by_line=True)
         rng = np.random.default_rng(count)
         producer, key = rng.integers(0, 2**20, 3000), rng.integers(-(2**63), 2**63 - 1, 3000)
         plain = [
