@@ -25,7 +25,7 @@ def process(said: Iterator[dict[str, Any]], killed: list[float]) -> CellProcess:
 
 def test_waiting_for_the_turn_to_be_examined_is_not_the_cell_s_time() -> None:
     killed: list[float] = []
-    assert process(iter([RAN, ENDED]), killed).follow(lambda share, doing: None, lambda: time.sleep(0.4), 0.2) == ""
+    assert process(iter([RAN, ENDED]), killed).follow(lambda share, doing: None, lambda: time.sleep(1.5), 0.8) == ""
     assert killed == []
 
 
@@ -33,10 +33,10 @@ def test_waiting_for_the_turn_to_be_examined_is_not_the_cell_s_time() -> None:
 def test_each_part_has_its_own_time(slow: int) -> None:
     def said() -> Iterator[dict[str, Any]]:
         for part, event in enumerate((RAN, {"progress": 1.0, "doing": "examining"})):
-            time.sleep(0.5 if part == slow else 0.0)
+            time.sleep(1.5 if part == slow else 0.0)
             yield event
 
     killed: list[float] = []
-    ended = process(said(), killed).follow(lambda share, doing: None, lambda: None, 0.2)
-    assert ended == "the cell took longer than 0.2 s and was stopped"
+    ended = process(said(), killed).follow(lambda share, doing: None, lambda: None, 0.8)
+    assert ended == "the cell took longer than 0.8 s and was stopped"
     assert len(killed) == 1
