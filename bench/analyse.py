@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench import hlog, store
+from bench import store
+from bench.cell import examine
 from bench.errors import BadInput
-from scenarios import catalogue, saved
-from scenarios.judgement import metric_rows, verdict_rows
 from scenarios.results import Cell, RunResult
 
 
@@ -34,22 +33,11 @@ def _cell(run: Path, cell: Cell) -> Cell:
 
 
 def _judged(run: Path, cell: Cell) -> Cell:
+    directory = store.cell_directory(run, cell.id)
     try:
-        store.check_history(store.cell_directory(run, cell.id))
-        scenario = catalogue.scenario(cell.scenario)
-        loaded = saved.load(run / cell.history)
-        examination = scenario.examine(loaded)
-        hlog.write(store.cell_directory(run, cell.id), loaded)
-        declaration = store.load_declaration(store.cell_directory(run, cell.id))
+        store.check_history(directory)
+        return examine(cell, directory)
     except Exception as problem:  # a damaged file raises whatever its reader raises
         raise BadInput(
             f"{run}: the cell {cell.id} cannot be judged again: {type(problem).__name__}: {problem}"
         ) from problem
-    return cell.model_copy(
-        update={
-            "status": "completed",
-            "error": "",
-            "verdicts": verdict_rows(declaration, examination, scenario.PROPERTIES, cell.grade, cell.history),
-            "metrics": metric_rows(examination.metrics, cell.grade),
-        }
-    )

@@ -88,9 +88,9 @@ def execute(order: Order, events: TextIO) -> Cell:
             sys.stdin.readline()
             waited_s = time.monotonic() - ran
         say(events, progress=1.0, doing="examining the history")
-        cell = examine(order, started)
+        cell = examine(_cell(order, started), order.directory)
     except Exception as problem:  # whatever it is, the cell has failed and the run goes on
-        error = describe(problem) + store.can_be_judged(order.directory)
+        error = describe(problem) + store.judging_hint(order.directory)
         _log_traceback(order)
         cell = failed(order, started, error)
     cell = cell.model_copy(update={"duration_s": round(time.monotonic() - begin - waited_s, 3)})
@@ -143,18 +143,19 @@ def remove_channels(broker: Broker, prefix: str) -> None:
         broker.delete_channel(name)
 
 
-def examine(order: Order, started: datetime) -> Cell:
-    """Judge a cell from what is on disk: the same function serves a fresh run and ``analyse``."""
-    scenario = catalogue.scenario(order.scenario)
-    loaded = saved.load(order.directory / "history")
+def examine(cell: Cell, directory: Path) -> Cell:
+    """The cell judged from what is on disk: the same function serves a fresh run and ``analyse``."""
+    scenario = catalogue.scenario(cell.scenario)
+    loaded = saved.load(directory / "history")
     examination = scenario.examine(loaded)
-    hlog.write(order.directory, loaded)
-    declaration = store.load_declaration(order.directory)
-    relative = f"cells/{order.id}/history"
-    return _cell(order, started).model_copy(
+    hlog.write(directory, loaded)
+    declaration = store.load_declaration(directory)
+    return cell.model_copy(
         update={
-            "verdicts": verdict_rows(declaration, examination, scenario.PROPERTIES, order.grade, relative),
-            "metrics": metric_rows(examination.metrics, order.grade),
+            "status": "completed",
+            "error": "",
+            "verdicts": verdict_rows(declaration, examination, scenario.PROPERTIES, cell.grade, cell.history),
+            "metrics": metric_rows(examination.metrics, cell.grade),
         }
     )
 

@@ -79,22 +79,22 @@ class _Ledger:
     def add(self, cell: Cell) -> None:
         with self._lock:
             self._cells[cell.id] = cell
-            store.save(self._request.directory, self._result(complete=len(self._cells) == len(self._request.cells)))
+            store.save(self._request.directory, self._result())
 
-    def finish(self, complete: bool) -> RunResult:
+    def finish(self) -> RunResult:
         with self._lock:
-            result = self._result(complete=complete)
+            result = self._result()
             store.save(self._request.directory, result)
             return result
 
-    def _result(self, complete: bool) -> RunResult:
+    def _result(self) -> RunResult:
         planned = [cell.id for cell in self._request.cells]
         return RunResult(
             run_id=self._request.run_id,
             created=self._created,
             plan=self._request.plan,
             seed=self._request.seed,
-            complete=complete,
+            complete=len(self._cells) == len(planned),
             environment=self._environment,
             engines=self._engines,
             cells=[self._cells[cell_id] for cell_id in planned if cell_id in self._cells],
@@ -124,7 +124,7 @@ def run(request: Request, watcher: Watcher) -> RunResult:
             crew.work()
         finally:
             crew.stop()
-    return ledger.finish(complete=True)
+    return ledger.finish()
 
 
 def _start_engines(request: Request, guard: Guard, watcher: Watcher, stack: ExitStack) -> Mapping[str, RunningEngine]:
@@ -323,7 +323,7 @@ class _Crew:
 
 def _unjudged(order: Order, started: datetime, why: str) -> Cell:
     """A cell whose process did not say how it ended."""
-    cell = failed(order, started, why + store.can_be_judged(order.directory))
+    cell = failed(order, started, why + store.judging_hint(order.directory))
     return cell.model_copy(update={"duration_s": round((datetime.now(UTC) - started).total_seconds(), 3)})
 
 

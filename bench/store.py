@@ -142,7 +142,7 @@ def sealed(directory: Path) -> bool:
     return (directory / _SEAL).exists()
 
 
-def can_be_judged(directory: Path) -> str:
+def judging_hint(directory: Path) -> str:
     """What to add to the error of a cell that ended before its time, if its history is whole."""
     return "; its history is whole, and `brokerbench analyse` judges it" if sealed(directory) else ""
 

@@ -44,5 +44,6 @@ def _report(process: LoadProcess, timeout_s: float, waiting: Callable[[], None])
             waiting()
 
 
-def share_over(start_ns: int, end_ns: int) -> float:
-    return min(1.0, max(0.0, (time.monotonic_ns() - start_ns) / max(1, end_ns - start_ns)))
+def telling(passed: Passed, start_ns: int, end_ns: int) -> Callable[[], None]:
+    """Call it to say which share of the window from ``start_ns`` to ``end_ns`` is over by now."""
+    return lambda: passed(min(1.0, max(0.0, (time.monotonic_ns() - start_ns) / max(1, end_ns - start_ns))))

@@ -15,7 +15,7 @@ from typing import Self
 from brokers.errors import Unsupported
 from brokers.types import ChannelSpec, ConsumerSettings, Durability
 from scenarios import workload
-from scenarios.answers import Passed, answers, reports, share_over, told_nobody
+from scenarios.answers import Passed, answers, reports, telling, told_nobody
 from scenarios.base import Context, LoadProcess
 from scenarios.history import Writer
 from scenarios.load_bodies import (
@@ -178,10 +178,10 @@ class Fleet:
             process.order(Consume(number, batch, start_ns, end_ns, left, patience_s))
         machine = Machine(start_ns, self._context.engine_use)
         self._late_after_ns = None
-        drained = self._consumed(reports(consuming, window_s + _SLACK_S, lambda: passed(share_over(start_ns, end_ns))))
+        waiting = telling(passed, start_ns, end_ns)
+        drained = self._consumed(reports(consuming, window_s + _SLACK_S, waiting))
         if publishing:
-            counts = reports(publishing, window_s + _SLACK_S, lambda: passed(share_over(start_ns, end_ns)))
-            self._published = sum(counts)
+            self._published = sum(reports(publishing, window_s + _SLACK_S, waiting))
         self._writer.mark(
             "window",
             window=number,
@@ -223,8 +223,8 @@ class Fleet:
         for process in self._consumers:
             process.order(Consume(number, batch, begin_ns, end_ns, None, schedule.duration_s, self._late_after_ns))
         machine = Machine(start_ns, self._context.engine_use)
-        most_s = schedule.duration_s + _SLACK_S
-        self._consumed(reports(self._consumers, most_s, lambda: passed(share_over(start_ns, end_ns))))
+        waiting = telling(passed, start_ns, end_ns)
+        self._consumed(reports(self._consumers, schedule.duration_s + _SLACK_S, waiting))
         # Everything is sent, however late: a broker at a tenth of the asked rate needs ten times as long.
         self._published = sum(reports(self._producers, 20 * schedule.duration_s + _SLACK_S))
         self._writer.mark(

@@ -25,12 +25,12 @@ class Saved(Mapping[str, Column]):
     def __init__(self, directory: Path, kind: str) -> None:
         self.directory, self.kind = directory, kind
         # What is gone later must be missed: without any file a table is empty.
-        self._paths = _files(directory, kind)
+        self.paths = _files(directory, kind)
 
     @cached_property
     def _whole(self) -> Columns:
         schema, parts = SCHEMAS[self.kind], []
-        for path in self._paths:
+        for path in self.paths:
             with _opened(path) as file, _naming(path):
                 part = file.read(use_threads=False)
                 parts.append(part.select(schema.names).cast(schema))
@@ -43,12 +43,6 @@ class Saved(Mapping[str, Column]):
     def in_memory(self) -> bool:
         """Has it been read?"""
         return "_whole" in vars(self)
-
-    def stretches(self, names: Sequence[str]) -> Iterator[Columns]:
-        """Some columns, a stretch of rows after the other; all of them at once where they are in memory."""
-        if self.in_memory:
-            return iter([{name: self[name] for name in names}])
-        return _streamed(self._paths, self.kind, names)
 
     def __getitem__(self, name: str) -> Column:
         return self._whole[name]
@@ -83,8 +77,8 @@ def place(history: History) -> Path | None:
 
 def stretches(table: Columns, names: Sequence[str]) -> Iterator[Columns]:
     """Some columns of a history's table, a stretch of rows after the other; what is in memory is one."""
-    if isinstance(table, Saved):
-        return table.stretches(names)
+    if isinstance(table, Saved) and not table.in_memory:
+        return _streamed(table.paths, table.kind, names)
     return iter([{name: table[name] for name in names}])
 
 

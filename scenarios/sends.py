@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from scenarios import saved
-from scenarios.checkers.numbering import GAPS, dense_ids
+from scenarios.checkers.numbering import GAPS, dense_ids, first_ids
 from scenarios.history import Column, History
 
 Numbers = npt.NDArray[np.int64]
@@ -22,12 +22,8 @@ class Sends:
 
     def __init__(self, history: History) -> None:
         self._table = history.sends
-        # One producer more, who sent nothing: where numbers that no producer has are looked for.
-        counts = np.zeros(1, np.int64)
-        for part in saved.stretches(self._table, ("producer",)):
-            found = np.bincount(part["producer"], minlength=len(counts) - 1)
-            counts = np.append(found, 0) + np.pad(counts, (0, len(found) + 1 - len(counts)))
-        self._counts, self._firsts = counts, np.cumsum(counts) - counts
+        parts = saved.stretches(self._table, ("producer",))
+        self._firsts, self._counts = first_ids(part["producer"] for part in parts)
 
     def __len__(self) -> int:
         return int(self._counts.sum())

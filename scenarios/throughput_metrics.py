@@ -43,13 +43,15 @@ def metrics(history: History) -> list[Measured]:
     timeline, windows, looks = rates.timeline(history), rates.windows(history), lag.looks(history)
     by_group = {group: rates.consumed_ns(history, readers) for group, readers in fanout.several(history).items()}
     found: list[Measured] = list(lag.over_time(looks))
+    parameters = workload.labels(about["parameters"], _LABELS)
+    # Where messages differ in size, the mean of all of them stands for those of a window.
+    size = float(parameters["size"]) if "size" in parameters else _mean_size(history)
     for mode, batch in dict.fromkeys((window.mode, window.batch) for window in windows):
         ours = [window for window in windows if (window.mode, window.batch) == (mode, batch)]
-        parameters = workload.labels(about["parameters"], _LABELS)
         labels = {"mode": mode, "batch": batch, **parameters, **clocks.labels(history)}
         for side in _SIDES:
             if mode in side.modes:
-                found += _speed(history, timeline, side, ours, labels)
+                found += _speed(history, timeline, side, ours, labels, size)
         if mode != "publish":
             found += _by_group(by_group, ours, labels)
         busy = tuple(mark["machine_cores"] for mark in _marks(history, ours))
@@ -87,7 +89,12 @@ def _passed(history: History, timeline: Timeline, windows: Sequence[Window]) -> 
 
 
 def _speed(
-    history: History, timeline: Timeline, side: _Side, windows: Sequence[Window], labels: Mapping[str, Any]
+    history: History,
+    timeline: Timeline,
+    side: _Side,
+    windows: Sequence[Window],
+    labels: Mapping[str, Any],
+    size: float,
 ) -> Iterable[Measured]:
     times = timeline.published_ns if side.name == "publish" else timeline.consumed_ns
     measured = [window for window in windows if not window.warmup]
@@ -97,8 +104,6 @@ def _speed(
     limited = rates.limited_by(speeds[0], [entry for entry in usages.values() if entry is not None], ceiling)
     drained = [window for window in measured if window.drained]
     note = f"{len(drained)} of {len(measured)} windows ended early: nothing was left" if drained else ""
-    # Where messages differ in size, the mean of all of them stands for those of a window.
-    size = float(labels["size"]) if "size" in labels else _mean_size(history)
     if side.name == "consume" and "groups" in labels:
         labels = {**labels, "group": fanout.ALL}
         note = "; ".join(filter(None, [f"of all {labels['groups']} groups together", note]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -75,6 +75,20 @@ def of(sends: Columns, producers: Sequence[int], *, gaps: bool) -> Numbers:
     if len(kept) != total or (rows < 0).any():
         raise ValueError(GAPS)
     return Dense(bases, counts, rows)
+
+
+def first_ids(producers: Iterable[Column]) -> tuple[Ids, Ids]:
+    """(first id, number of sends) by producer number, of all; from the column ``producer`` in stretches.
+
+    One producer more, who sent nothing: where unknown producers are looked for.
+    """
+    counts = np.zeros(0, np.int64)
+    for part in producers:
+        found = np.bincount(part, minlength=len(counts))
+        found[: len(counts)] += counts
+        counts = found
+    counts = np.append(counts, 0)
+    return np.cumsum(counts) - counts, counts
 
 
 def bases_of(producer: Column, producers: Sequence[int]) -> tuple[Ids, Ids]:

@@ -143,14 +143,9 @@ class _Cutter:
 
     def _number(self) -> None:
         """Ids over all producers, so that a table of one byte a message says where it lies."""
-        counts = np.zeros(0, np.int64)
-        for part in saved.stream(self._directory, "sends", ["producer"]):
-            found = np.bincount(part["producer"], minlength=len(counts))
-            found[: len(counts)] += counts
-            counts = found
-        self._counts = np.append(counts, 0)
-        self.bases = np.cumsum(self._counts) - self._counts
-        self._owners = np.full(int(counts.sum()), NO_SHARD, np.uint8)
+        parts = saved.stream(self._directory, "sends", ["producer"])
+        self.bases, self._counts = numbering.first_ids(part["producer"] for part in parts)
+        self._owners = np.full(int(self._counts.sum()), NO_SHARD, np.uint8)
 
     def _ids(self, columns: Columns) -> Ids:
         return numbering.dense_ids(self.bases, self._counts, columns["producer"], columns["seq"])

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from scenarios import answers
-from scenarios.answers import reports, share_over
+from scenarios.answers import reports, telling
 
 
 class Process:
@@ -42,6 +42,13 @@ def test_who_waits_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_share_of_a_window_stays_within_it() -> None:
     now = time.monotonic_ns()
-    assert share_over(now + 10**9, now + 2 * 10**9) == 0.0
-    assert 0.2 < share_over(now - 10**10, now + 3 * 10**10) < 0.3
-    assert share_over(now - 10, now - 5) == share_over(now - 5, now - 5) == 1.0
+    told: list[float] = []
+    for start_ns, end_ns in (
+        (now + 10**9, now + 2 * 10**9),
+        (now - 10**10, now + 3 * 10**10),
+        (now - 10, now - 5),
+        (now - 5, now - 5),
+    ):
+        telling(told.append, start_ns, end_ns)()
+    assert 0.2 < told.pop(1) < 0.3
+    assert told == [0.0, 1.0, 1.0]

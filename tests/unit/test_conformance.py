@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,7 +14,9 @@ from typing import Any
 
 import pytest
 
+from bench import conformance, pytest_plugin, verify
 from bench.conformance import CHECKS, Check, Context, Skipped, Status, run
+from bench.engines.start import channel_prefix
 from brokers.declarations import Declaration, Provider, Support
 from brokers.errors import Refused, Unreachable
 from brokers.faulty import Fault, FaultName, Faulty
@@ -333,3 +336,12 @@ def test_a_check_that_hangs_fails_and_the_rest_goes_on(monkeypatch: pytest.Monke
     assert results[2].detail == "no reason"
     assert "ValueError" in results[3].detail
     assert "test_conformance.py" in results[3].detail
+
+
+def test_the_kit_s_channels_are_named_as_the_session_s_guard_knows_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On an external endpoint it removes what begins so, after a session that was killed."""
+    seen: list[str] = []
+    monkeypatch.setattr(verify, "context", lambda profile, prefix, engine: seen.append(prefix))
+    monkeypatch.setattr(conformance, "run", lambda context, checks: [])
+    pytest_plugin._verify("memory", None, [])
+    assert seen == [channel_prefix(f"test-{os.getpid()}")]
