@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from bench import runner, store
 from bench.engines.base import EngineChoice
 from bench.errors import BadInput, BenchError, Interrupted
-from bench.progress import Bars, Plain, Quiet, Watcher
+from bench.progress import Bars, Plain, Quiet
 
 if TYPE_CHECKING:
     from scenarios.plan import CellPlan
@@ -59,7 +59,7 @@ def measure(wish: Wish) -> tuple[RunResult, Path]:
     )
     watcher = _watcher(wish.quiet)
     try:
-        with watcher if isinstance(watcher, Bars) else nullcontext():
+        with nullcontext() if isinstance(watcher, Quiet) else watcher:
             result = runner.run(request, watcher)
         write_report(result, directory / REPORT, "--out")
     except Interrupted:
@@ -130,7 +130,7 @@ def explain(problem: OSError, where: Path) -> str:
     return f"{problem.filename}: {problem.strerror}" if problem.filename else str(problem)
 
 
-def _watcher(quiet: bool) -> Watcher:
+def _watcher(quiet: bool) -> Bars | Plain | Quiet:
     if quiet:
         return Quiet()
     return Bars() if sys.stderr.isatty() else Plain()

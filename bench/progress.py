@@ -59,7 +59,7 @@ class Quiet:
 class Plain:
     """One line an event, on standard error, without colour or movement: for logs and CI.
 
-    After ``silence_s`` without one, what every running cell is at.
+    As a context manager, it also says what every running cell is at after each ``silence_s`` without an event.
     """
 
     def __init__(self, silence_s: float = 60.0) -> None:
@@ -67,6 +67,16 @@ class Plain:
         self._silence_s = silence_s
         self._left: set[str] = set()
         self._doing: dict[str, str] = {}
+        self._over = threading.Event()
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._remind, name="progress", daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
 
     def say(self, text: str) -> None:
         self._said = time.monotonic()
@@ -75,7 +85,6 @@ class Plain:
     def planned(self, cells: Sequence[Expected]) -> None:
         self._left = {cell.id for cell in cells}
         self.say(f"{_cells(len(cells))} to run")
-        threading.Thread(target=self._remind, name="progress", daemon=True).start()
 
     def began(self, cell_id: str) -> None:
         self._doing[cell_id] = "starting"
@@ -91,8 +100,7 @@ class Plain:
         self.say(f"{cell.id}: {summary(cell)}; {_cells(len(self._left))} left")
 
     def _remind(self) -> None:
-        while self._left:
-            time.sleep(max(self._silence_s / 10, self._said + self._silence_s - time.monotonic()))
+        while not self._over.wait(max(self._silence_s / 10, self._said + self._silence_s - time.monotonic())):
             if time.monotonic() >= self._said + self._silence_s:
                 for cell_id, doing in list(self._doing.items()):
                     self.say(f"{cell_id}: {doing}")

@@ -33,16 +33,19 @@ def test_the_own_pace_counts_more_and_more() -> None:
 
 
 def test_a_log_shows_what_runs_when_nothing_happens(capsys: pytest.CaptureFixture[str]) -> None:
-    watcher = Plain(silence_s=0.1)
-    watcher.planned([Expected("a", 900.0, True)])
-    watcher.began("a")
-    watcher.moved("a", 0.4, "curve: 50,000 messages a second")
-    shown, deadline = "", time.monotonic() + 10
-    while shown.count("40%") < 2 and time.monotonic() < deadline:
-        time.sleep(0.05)
-        shown += capsys.readouterr().err
-    watcher.planned([])  # nothing is left: it falls silent
-    assert shown.count("a: 40%, curve: 50,000 messages a second\n") >= 2
+    with Plain(silence_s=0.1) as watcher:
+        watcher.planned([Expected("a", 900.0, True)])
+        watcher.began("a")
+        watcher.moved("a", 0.4, "curve: 50,000 messages a second")
+        shown, deadline = "", time.monotonic() + 10
+        while shown.count("40%") < 2 and time.monotonic() < deadline:
+            time.sleep(0.05)
+            shown += capsys.readouterr().err
+        assert shown.count("a: 40%, curve: 50,000 messages a second\n") >= 2
+    time.sleep(0.2)  # one line may be on its way
+    capsys.readouterr()
+    time.sleep(0.5)
+    assert capsys.readouterr().err == "", "a run that was cut short falls silent, too"
 
 
 def test_on_a_terminal_it_ends_with_a_full_bar_and_the_cursor_back(plan: Path, tmp_path: Path) -> None:
