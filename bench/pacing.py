@@ -34,6 +34,8 @@ from scenarios.schedule import Schedule
 PROFILE = "kafka"
 _QUANTILES = (50.0, 99.0, 99.9)
 _WARMUP_SHARE = 0.1
+_BROKER_WARMUP_S = 30.0
+"""With a rate that is given, nothing else has the broker compile its code before."""
 
 Row = tuple[dict[str, float], dict[str, float]]
 
@@ -63,6 +65,8 @@ def _measure(given: argparse.Namespace) -> tuple[float, Sequence[Row]]:
         engine = start_engines([PROFILE], EngineChoice.NATIVE, Path(scratch) / "logs", guard)[PROFILE]
         try:
             bench = _Bench(engine.endpoint, Path(scratch), channel_prefix(guard.run_id), given.batch)
+            if given.rate:
+                bench.bare(given.rate, _BROKER_WARMUP_S)
             rate = given.rate or bench.half()
             rows = [(bench.own(rate, given.seconds), bench.bare(rate, given.seconds)) for _ in range(given.repeats + 1)]
         finally:

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
+from functools import cache
 from typing import Any, TypeVar
 
 import numpy as np
@@ -124,6 +125,7 @@ class Settlements:
         return len(self.tickets)
 
     @staticmethod
+    @cache
     def empty() -> Settlements:
         none = np.empty(0, np.int64)
         return Settlements(none, np.empty(0, np.int8), none, np.empty(0, np.int32), none)

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -48,6 +50,17 @@ class _KeyNames(dict[int, bytes]):
         return name
 
 
+@dataclass(frozen=True, slots=True)
+class _Stamped:
+    """Messages with their stamps, as columns."""
+
+    seqs: Column
+    keys: Column
+    payloads: list[bytes]
+    names: list[bytes] | None
+    checksums: Column
+
+
 class Sender:
     """A producer with a number. Sequence numbers count its sends from 0 and equal its tickets.
 
@@ -71,6 +84,8 @@ class Sender:
         self._producer = broker.producer(channel, settings or ProducerSettings())
         self._writer, self._number = writer, number
         self._size = size if records is None or {size} == set(map(len, records)) else None
+        self.mean_size = size if records is None else sum(map(len, records)) // len(records)
+        """Of a message, in bytes."""
         self._stamper = Stamper(producer=number, run=run, size=size, seed=seed, records=records)
         self._next_seq = 0
         self._key_names = _KeyNames()
@@ -90,28 +105,59 @@ class Sender:
 
         ``identities``: for deduplication by the broker; a message repeats an earlier one of the same number.
         """
-        key_column = np.asarray(keys, np.int64)
-        seqs = np.arange(self._next_seq, self._next_seq + len(key_column), dtype=np.int64)
-        due_ns = time.monotonic_ns() if intended_ns is None else intended_ns
-        payloads, checksums = self._stamper.stamp(seqs, key_column, due_ns - self.clock_ahead_ns)
-        names = None if self._unkeyed(key_column) else list(map(self._key_names.__getitem__, key_column.tolist()))
-        batch = Batch(payloads, names, None if identities is None else list(map(identity_name, identities)))
         if identities is not None:
             self._writer.mark(
                 "identities", producer=self._number, first_seq=self._next_seq, identities=list(identities)
             )
+        stamped = self._stamp(np.asarray(keys, np.int64), time.monotonic_ns() if intended_ns is None else intended_ns)
+        ids = None if identities is None else list(map(identity_name, identities))
         sent_ns = time.monotonic_ns()
         # Written before it is sent: a crash in between leaves a send of unknown fate, never a phantom.
+        self._write(stamped, slice(None), sent_ns if intended_ns is None else intended_ns, sent_ns)
+        return self._hand_over(Batch(stamped.payloads, stamped.names, ids))
+
+    @contextmanager
+    def ahead(self, keys: Column, due_ns: Column) -> Iterator[Callable[[int], None]]:
+        """Stamp one message for each key, due at these times, and give a function that sends so many of them, in order.
+
+        What costs by call and not by message is paid once for all. Whatever was handed over is written down on leaving,
+        also when the broker failed: only where that cannot be written is a send missing, and then the cell fails.
+        """
+        stamped = self._stamp(keys, due_ns)
+        sent_ns: list[int] = []
+
+        def send(count: int) -> None:
+            part = slice(len(sent_ns), len(sent_ns) + count)
+            sent_ns.extend(repeat(time.monotonic_ns(), count))
+            self._hand_over(Batch(stamped.payloads[part], None if stamped.names is None else stamped.names[part]))
+
+        try:
+            yield send
+        finally:
+            sent = slice(len(sent_ns))
+            self._write(stamped, sent, due_ns[sent], np.array(sent_ns, np.int64))
+
+    def _stamp(self, keys: Column, due_ns: Column | int) -> _Stamped:
+        """Messages to be sent next, in this order: their numbers will be their tickets."""
+        seqs = np.arange(self._next_seq, self._next_seq + len(keys), dtype=np.int64)
+        payloads, checksums = self._stamper.stamp(seqs, keys, due_ns - self.clock_ahead_ns)
+        names = None if self._unkeyed(keys) else list(map(self._key_names.__getitem__, keys.tolist()))
+        return _Stamped(seqs, keys, payloads, names, checksums)
+
+    def _write(self, stamped: _Stamped, part: slice, intended_ns: Column | int, sent_ns: Column | int) -> None:
+        seqs = stamped.seqs[part]
         self._writer.sends(
             self._number,
             seqs,
-            key_column,
-            self._size or np.fromiter(map(len, payloads), np.int32, len(payloads)),
-            checksums,
-            sent_ns if intended_ns is None else intended_ns,
+            stamped.keys[part],
+            self._size or np.fromiter(map(len, stamped.payloads[part]), np.int32, len(seqs)),
+            stamped.checksums[part],
+            intended_ns,
             sent_ns,
         )
-        self._next_seq += len(key_column)
+        self._next_seq += len(seqs)
+
+    def _hand_over(self, batch: Batch) -> SendReceipt:
         receipt = self._producer.send(batch)
         self._settled(self._producer.poll())
         return receipt

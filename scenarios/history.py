@@ -122,7 +122,7 @@ class Writer:
         size: Column | int,
         checksums: Column,
         intended_ns: Column | int,
-        sent_ns: int,
+        sent_ns: Column | int,
     ) -> None:
         """``intended_ns`` is the schedule's time (open loop), or the time of sending in a closed loop."""
         count = len(seqs)

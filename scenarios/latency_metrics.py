@@ -22,7 +22,18 @@ from scenarios.journeys import NEVER, Journeys, Times
 QUANTILES: Mapping[str, float] = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p99.9": 99.9, "p99.99": 99.99, "max": 100.0}
 _FEWEST_BEYOND = 5
 """A percentile is stated when at least so many samples lie beyond it; the maximum always."""
-_LABELS = ("size", "batch", "producers", "consumers", "partitions", "keys", "shape", "arrivals", "durability")
+_LABELS = (
+    "size",
+    "batch",
+    "producers",
+    "consumers",
+    "partitions",
+    "keys",
+    "acknowledge_every",
+    "shape",
+    "arrivals",
+    "durability",
+)
 _GRID_NS = lag.LOOK_NS
 _STRETCHES = 10
 """A window is cut into so many stretches to see whether its latency drifts."""

@@ -23,14 +23,13 @@ from scenarios.base import Worker
 from scenarios.ceiling import ceiling
 from scenarios.history import Writer
 from scenarios.keys import Keys
+from scenarios.pace import follow, sleep_until, stretches
 from scenarios.schedule import Schedule
 from scenarios.usage import Usage
 
 _FLUSH_S = 30.0
 _WAIT_S = 0.2
 """Longest wait of one receive: how late a window's end may be noticed."""
-_POLL_NS = 500_000
-"""A paced producer that waits for its next message looks for answers this often: they are timed when they are seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +196,7 @@ class _Publisher:
 
     def _publish(self, order: Publish) -> int:
         sender, keys, batch, end_ns = self._senders[order.batch], self._keys, order.batch, order.end_ns
-        _sleep_until(order.start_ns)
+        sleep_until(order.start_ns)
         usage = Usage(self._worker, self._writer, "producer", order.window)
         while time.monotonic_ns() < end_ns:
             sender.send(keys.take(batch))
@@ -206,24 +205,16 @@ class _Publisher:
         return self._acknowledged()
 
     def _pace(self, order: Pace) -> int:
-        """Whoever is late catches up in full batches; whoever is early sleeps, but not longer than answers may wait."""
         sender, keys = self._senders[order.batch], self._keys
         sender.clock_ahead_ns = order.clock_ahead_ns
-        _sleep_until(order.start_ns)
+        sleep_until(order.start_ns)
         usage = Usage(self._worker, self._writer, "producer", order.window)
-        for due_ns in schedule.due_ns(
+        for times_ns in schedule.due_ns(
             order.schedule, order.start_ns, producer=order.producer, producers=order.producers, seed=order.seed
         ):
-            at, count = 0, len(due_ns)
-            while at < count:
-                now_ns = time.monotonic_ns()
-                end = min(int(np.searchsorted(due_ns, now_ns, "right")), at + order.batch)
-                if end > at:
-                    sender.send(keys.take(end - at), due_ns[at:end])
-                    at = end
-                else:
-                    sender.poll()
-                    _sleep_until(min(int(due_ns[at]), now_ns + _POLL_NS))
+            for due_ns in stretches(times_ns, order.batch, sender.mean_size):
+                with sender.ahead(keys.take(len(due_ns)), due_ns) as send:
+                    follow(due_ns, order.batch, send, sender.poll)
         usage.end()
         sender.flush(_FLUSH_S)
         return self._acknowledged()
@@ -270,7 +261,7 @@ class _Subscriber:
         take = taker.take_ahead if ahead else taker.take
         received = late = empty_since_ns = 0
         idle_ns = int(order.idle_s * 1e9)
-        _sleep_until(order.start_ns)
+        sleep_until(order.start_ns)
         usage = Usage(self._worker, self._writer, "consumer", order.window)
         early = True
         while order.count is None or received < order.count:
@@ -324,7 +315,3 @@ def _sender(broker: Broker, writer: Writer, arguments: Mapping[str, Any], order:
         records=payloads.records(arguments["payloads"], seed=arguments["seed"], producer=order.number),
         settings=replace(arguments["settings"], max_in_flight=order.in_flight),
     )
-
-
-def _sleep_until(monotonic_ns: int) -> None:
-    time.sleep(max(0.0, (monotonic_ns - time.monotonic_ns()) / 1e9))

@@ -9,9 +9,19 @@ import numpy as np
 import pytest
 
 from brokers import registry
-from brokers.types import Batch, ChannelSpec, Endpoint, Indices, ProducerSettings, Received, Settlements
-from scenarios import history, saved
-from scenarios.actors import Taker
+from brokers.types import (
+    Batch,
+    ChannelSpec,
+    ConsumerSettings,
+    Endpoint,
+    Indices,
+    ProducerSettings,
+    Received,
+    SendReceipt,
+    Settlements,
+)
+from scenarios import history, saved, stamp
+from scenarios.actors import Sender, Taker
 
 
 class _Bundled:
@@ -102,4 +112,49 @@ def test_late_answers_are_written_down_for_the_batch_that_they_are_about(tmp_pat
     written = saved.load(tmp_path)
     assert written.deliveries["batch"].tolist() == written.settles["batch"].tolist() == [0] * 10 + [1] * 10 + [2] * 5
     assert (written.settles["asked_ns"] == written.deliveries["received_ns"]).all()
+    broker.delete_channel("channel")
+
+
+class _Breaks:
+    """A producer whose second send fails."""
+
+    def __init__(self, sender: Sender) -> None:
+        self._inner, self._calls = sender._producer, 0
+
+    def send(self, batch: Batch) -> SendReceipt:
+        self._calls += 1
+        if self._calls == 2:
+            raise OSError("gone")
+        return self._inner.send(batch)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._inner, name)
+
+
+@pytest.mark.parametrize("breaks", [False, True])
+def test_what_was_stamped_ahead_is_written_down_as_far_as_it_was_handed_over(tmp_path: Path, breaks: bool) -> None:
+    broker = registry.connect("noop", Endpoint("noop", f"noop://{tmp_path}"))
+    broker.create_channel(ChannelSpec("channel"))
+    due_ns, keys = np.arange(100, 110, dtype=np.int64), np.arange(10, dtype=np.int64)
+    with history.Writer(tmp_path, "part", 1) as writer:
+        sender = Sender(broker, "channel", writer, number=3, run=1, seed=1, size=64)
+        if breaks:
+            sender._producer = _Breaks(sender)  # type: ignore[assignment]
+        try:
+            with sender.ahead(keys, due_ns) as send:
+                for count in (2, 5):
+                    send(count)
+        except OSError:
+            assert breaks
+        sender.flush()
+    found = saved.load(tmp_path)
+    assert found.sends["seq"].tolist() == [*range(7)]
+    assert found.sends["intended_ns"].tolist() == [*range(100, 107)]
+    assert [len(group) for group in np.split(keys[:7], np.flatnonzero(np.diff(found.sends["sent_ns"])) + 1)] == [2, 5]
+    assert found.settled["seq"].tolist() == [*range(2 if breaks else 7)]
+    received = broker.consumer("channel", ConsumerSettings()).receive(10, 0.0)
+    stamps = stamp.read(received.payloads, 1)
+    assert stamps.due_ns.tolist() == found.sends["intended_ns"][: len(stamps.seq)].tolist()
+    assert stamps.checksum.tolist() == found.sends["checksum"][: len(stamps.seq)].tolist()
+    assert stamps.key.tolist() == found.sends["key"][: len(stamps.seq)].tolist()
     broker.delete_channel("channel")
