@@ -1,4 +1,4 @@
-"""Latency against rate: what an open loop showed, a line for each profile."""
+"""Latency against rate: what an open loop showed, a line for each cell, coloured by profile."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TICKS_MS = [10.0**power for power in range(-3, 6)]
 
 def latency(result: RunResult, profiles: Sequence[str]) -> Spec | None:
     """None where no cell had an open loop."""
-    rows = [row for cell in result.cells if cell.profile in profiles for row in _rows(cell)]
+    rows = [row for profile in profiles for row in _of_profile(result, profile)]
     if not rows:
         return None
     data = Data()
@@ -40,11 +40,26 @@ def latency(result: RunResult, profiles: Sequence[str]) -> Spec | None:
     )
 
 
-def _rows(cell: Cell) -> list[dict[str, Any]]:
+def _of_profile(result: RunResult, profile: str) -> list[dict[str, Any]]:
+    cells = [cell for cell in result.cells if cell.profile == profile and any(map(_is_curve, cell.metrics))]
+    varied = [
+        name
+        for name in (cells[0].parameters if cells else ())
+        if any(cell.parameters.get(name) != cells[0].parameters[name] for cell in cells)
+    ]
+    return [row for cell in cells for row in _rows(cell, varied)]
+
+
+def _rows(cell: Cell, varied: Sequence[str]) -> list[dict[str, Any]]:
+    """``varied``: parameters in which the cells of this profile differ."""
+    with_which = ", ".join(f"{name.replace('_', ' ')} {cell.parameters.get(name)}" for name in varied)
+    last = max((metric.labels["rate"] for metric in cell.metrics if _is_curve(metric)), default=None)
     lasting = next((words.median(metric.samples) for metric in cell.metrics if metric.name == "sustainable_rate"), None)
     return [
         {
             "profile": cell.profile,
+            "cell": cell.id,
+            "end": with_which if metric.labels["rate"] == last else "",
             "rate": metric.labels["rate"],
             "quantile": metric.labels["quantile"],
             "median": max(words.median(metric.samples), 1e-3),
@@ -79,9 +94,10 @@ def _panel(data: Data, rows: Sequence[Mapping[str, Any]], title: str, profiles: 
             scale=alt.Scale(zero=True),
             axis=alt.Axis(title="messages a second, asked for" if last else None, format="~s", tickCount=8),
         ),
+        detail=alt.Detail("cell:N"),
         color=alt.Color("profile:N", scale=colours, legend=alt.Legend(title=None, orient="bottom")),
         tooltip=[
-            alt.Tooltip("profile:N"),
+            alt.Tooltip("cell:N"),
             alt.Tooltip("rate:Q", format=",.0f"),
             alt.Tooltip("median:Q", format=".3~r", title="ms"),
             alt.Tooltip("low:Q", format=".3~r"),
@@ -96,9 +112,12 @@ def _panel(data: Data, rows: Sequence[Mapping[str, Any]], title: str, profiles: 
     bar = base.mark_rule(strokeWidth=2, opacity=0.45).encode(y=alt.Y("low:Q", scale=scale), y2="high:Q")
     dot = base.transform_filter("!datum.limited").mark_point(filled=True, size=40, opacity=1).encode(y=y)
     ring = base.transform_filter("datum.limited").mark_point(fill=palette.PAPER, size=40, opacity=1).encode(y=y)
+    end = base.transform_filter("datum.end != ''").mark_text(dy=-9, align="right").encode(y=y, text="end:N")
     lasting = (
         base.transform_filter("datum.lasting != null")
         .mark_rule(strokeDash=[4, 3], strokeWidth=1.2)
         .encode(x="mean(lasting):Q", tooltip=alt.Tooltip("mean(lasting):Q", format=",.0f", title="highest that lasted"))
     )
-    return alt.layer(lasting, bar, line, dot, ring).properties(width=_WIDTH, height=_HEIGHT, title=panel_title(title))
+    return alt.layer(lasting, bar, line, dot, ring, end).properties(
+        width=_WIDTH, height=_HEIGHT, title=panel_title(title)
+    )

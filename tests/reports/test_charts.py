@@ -63,6 +63,39 @@ def test_latency_is_drawn_from_open_loops_only() -> None:
     assert panels[0][0]["lasting"] == 1995.0
 
 
+def test_cells_of_one_profile_have_lines_of_their_own_which_say_how_they_differ() -> None:
+    plain = sample.cell("kafka", "throughput")
+    metrics = [
+        Metric(
+            name="end_to_end_latency",
+            unit="ms",
+            samples=[1.0],
+            labels={"rate": rate, "quantile": "p50", "from": "due"},
+            grade=plain.grade,
+        )
+        for rate in (1000, 2000)
+    ]
+    cells = [
+        plain.model_copy(
+            update={
+                "id": f"kafka.latency.{every}",
+                "parameters": {"size": 1024, "acknowledge_every": every},
+                "metrics": metrics,
+            }
+        )
+        for every in (1, 10)
+    ]
+    (rows,) = charts.of_run(sample.with_cells("r", cells))["latency"]["datasets"].values()
+    assert [(row["cell"], row["rate"], row["end"]) for row in rows] == [
+        ("kafka.latency.1", 1000, ""),
+        ("kafka.latency.1", 2000, "acknowledge every 1"),
+        ("kafka.latency.10", 1000, ""),
+        ("kafka.latency.10", 2000, "acknowledge every 10"),
+    ]
+    (alone,) = charts.of_run(sample.with_cells("r", cells[:1]))["latency"]["datasets"].values()
+    assert {row["end"] for row in alone} == {""}
+
+
 def test_lag_is_drawn_over_the_time_of_a_cell() -> None:
     cells = [sample.cell(profile, "throughput") for profile in ("kafka", "redis-streams")]
     waited = [
