@@ -155,7 +155,7 @@ def jealous(lock: Any) -> Callable[[Any], Any]:
             if not lock.acquire(blocking=False):
                 raise RuntimeError("deque mutated during iteration")
             try:
-                time.sleep(0.001)
+                time.sleep(0.05)
                 return send(batch)
             finally:
                 lock.release()
