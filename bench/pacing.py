@@ -35,7 +35,7 @@ PROFILE = "kafka"
 _QUANTILES = (50.0, 99.0, 99.9)
 _WARMUP_SHARE = 0.1
 _BROKER_WARMUP_S = 30.0
-"""With a rate that is given, nothing else has the broker compile its code before."""
+"""Of a rate that is given: the search for half of what lasts has the broker compile its code before, too."""
 
 Row = tuple[dict[str, float], dict[str, float]]
 
@@ -65,9 +65,9 @@ def _measure(given: argparse.Namespace) -> tuple[float, Sequence[Row]]:
         engine = start_engines([PROFILE], EngineChoice.NATIVE, Path(scratch) / "logs", guard)[PROFILE]
         try:
             bench = _Bench(engine.endpoint, Path(scratch), channel_prefix(guard.run_id), given.batch)
-            if given.rate:
-                bench.bare(given.rate, _BROKER_WARMUP_S)
             rate = given.rate or bench.half()
+            if given.rate:
+                bench.bare(rate, _BROKER_WARMUP_S)
             rows = [(bench.own(rate, given.seconds), bench.bare(rate, given.seconds)) for _ in range(given.repeats + 1)]
         finally:
             engine.stop()

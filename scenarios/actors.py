@@ -95,12 +95,7 @@ class Sender:
         """Of this host's monotonic clock, compared with that of the cell: what stamps say is the cell's time."""
         writer.mark("producer", producer=number, channel=channel, size=size, **attributes)
 
-    def send(
-        self,
-        keys: Sequence[int] | Column,
-        intended_ns: Column | None = None,
-        identities: Sequence[int] | None = None,
-    ) -> SendReceipt:
+    def send(self, keys: Sequence[int] | Column, identities: Sequence[int] | None = None) -> SendReceipt:
         """Send one stamped message for each key, and write down what was settled meanwhile.
 
         ``identities``: for deduplication by the broker; a message repeats an earlier one of the same number.
@@ -109,11 +104,11 @@ class Sender:
             self._writer.mark(
                 "identities", producer=self._number, first_seq=self._next_seq, identities=list(identities)
             )
-        stamped = self._stamp(np.asarray(keys, np.int64), time.monotonic_ns() if intended_ns is None else intended_ns)
+        stamped = self._stamp(np.asarray(keys, np.int64), time.monotonic_ns())
         ids = None if identities is None else list(map(identity_name, identities))
         sent_ns = time.monotonic_ns()
         # Written before it is sent: a crash in between leaves a send of unknown fate, never a phantom.
-        self._write(stamped, slice(None), sent_ns if intended_ns is None else intended_ns, sent_ns)
+        self._write(stamped, slice(None), sent_ns, sent_ns)
         return self._hand_over(Batch(stamped.payloads, stamped.names, ids))
 
     @contextmanager
