@@ -23,7 +23,7 @@ from scenarios.base import Worker
 from scenarios.ceiling import ceiling
 from scenarios.history import Writer
 from scenarios.keys import Keys
-from scenarios.pace import follow, sleep_until, stretches
+from scenarios.pace import follow, sleep_until, stretches, woken_in_time
 from scenarios.schedule import Schedule
 from scenarios.usage import Usage
 
@@ -209,12 +209,13 @@ class _Publisher:
         sender.clock_ahead_ns = order.clock_ahead_ns
         sleep_until(order.start_ns)
         usage = Usage(self._worker, self._writer, "producer", order.window)
-        for times_ns in schedule.due_ns(
-            order.schedule, order.start_ns, producer=order.producer, producers=order.producers, seed=order.seed
-        ):
-            for due_ns in stretches(times_ns, order.batch, sender.mean_size):
-                with sender.ahead(keys.take(len(due_ns)), due_ns) as send:
-                    follow(due_ns, order.batch, send, sender.poll)
+        with woken_in_time():
+            for times_ns in schedule.due_ns(
+                order.schedule, order.start_ns, producer=order.producer, producers=order.producers, seed=order.seed
+            ):
+                for due_ns in stretches(times_ns, order.batch, sender.mean_size):
+                    with sender.ahead(keys.take(len(due_ns)), due_ns) as send:
+                        follow(due_ns, order.batch, send, sender.poll)
         usage.end()
         sender.flush(_FLUSH_S)
         return self._acknowledged()
