@@ -55,6 +55,7 @@ def run(
     plan: Annotated[
         str | None, typer.Argument(metavar="[PLAN]", help="A plan file, or the name of one that ships. Default: quick.")
     ] = None,
+    plan_option: Annotated[str | None, typer.Option("--plan", help="The same as PLAN.")] = None,
     profile: Profiles = None,
     scenario: Scenarios = None,
     engine: Engine = EngineChoice.AUTO,
@@ -73,7 +74,9 @@ def run(
     omb_json: OmbJson = None,
 ) -> None:
     """Run a plan, or the part of it that --profile and --scenario name."""
-    chosen = selection.Chosen(plan, profile or [], scenario or [], omb, omb_driver, omb_duration)
+    if plan is not None and plan_option is not None:
+        raise errors.BadInput(f"two plans, {plan} and --plan {plan_option}: a run is of one")
+    chosen = selection.Chosen(plan or plan_option, profile or [], scenario or [], omb, omb_driver, omb_duration)
     result, directory = _measure(chosen, engine, out, seed, quiet or as_json, scheduler)
     if omb_json:
         _write_omb(result, directory, omb_json, quiet or as_json)

@@ -24,6 +24,8 @@ def write(path: Path, text: str) -> Path:
         (["run", "--scenario", "rplay"], "--scenario rplay: no such name; did you mean 'replay'?"),
         (["run", "quik"], "no plan 'quik': neither a file nor one that ships ("),
         (["run", "../quick"], "no plan '../quick'"),
+        (["run", "--plan", "quik"], "no plan 'quik': neither a file nor one that ships ("),
+        (["run", "quick", "--plan", "scaling"], "two plans, quick and --plan scaling"),
         (["run", "--seed", "-1"], "--seed"),
         (["run", "--seed", str(2**31)], "--seed"),
         (["run", "--seed", "x"], "--seed"),
