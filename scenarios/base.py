@@ -165,6 +165,10 @@ class Scenario(Protocol):
     PROPERTIES: tuple[str, ...]
     """Every property that ``examine`` answers for, on every profile: none may be missing in silence."""
 
+    def check(self, parameters: Parameters) -> None:
+        """Before anything starts. Raises ValueError for values that cannot be honoured, or contradict each other."""
+        ...
+
     def alone(self, parameters: Parameters) -> bool:
         """True when it measures speed: nothing else may run beside it."""
         ...

@@ -49,7 +49,8 @@ class Fleet:
     """Producers and consumers of one cell. A context: on leaving, all are gone."""
 
     def __init__(self, context: Context, writer: Writer) -> None:
-        self._context, self._parameters, self._writer = context, context.parameters, writer
+        self._context, self._writer = context, writer
+        self._parameters = workload.as_honoured(context.parameters, context.declaration.limits)
         self._windows, self._producer_numbers, self._openings = count(), count(), count()
         self._channel = ""
         self._groups = _group_names(context)
@@ -114,11 +115,6 @@ class Fleet:
             for at in range(number)
         ]
 
-    def _acknowledge_every(self) -> int:
-        wanted = int(self._parameters["acknowledge_every"])
-        most = self._context.declaration.limits.max_unsettled_batches
-        return wanted if most is None else min(wanted, most)
-
     def price(self, batches: Sequence[int], seconds: float) -> None:
         """One process after the other: a ceiling is what a body does with a core of its own."""
         for batch in batches:
@@ -142,7 +138,7 @@ class Fleet:
         for at, process in enumerate(self._consumers):
             number = opening * len(self._consumers) + at
             group = self._groups[at // self._members]
-            process.order(OpenConsumer(self._channel, number, group, self._acknowledge_every()))
+            process.order(OpenConsumer(self._channel, number, group, int(parameters["acknowledge_every"])))
         reports(self._consumers, START_S)
         for batch, most in in_flight:
             for process in self._producers:

@@ -75,18 +75,23 @@ _MOST_KEPT_BYTES = 2 << 30
 """A channel that would hold more is left for a new one: some brokers keep in memory what was acknowledged."""
 
 
+def check(parameters: Parameters) -> None:
+    workload.check(parameters)
+    Schedule(1.0, 1.0, str(parameters["shape"]), str(parameters["arrivals"]))
+    if not parameters["saturate_s"] and not parameters["rates"]:
+        raise ValueError("saturate_s: 0 needs rates: shares are of what a closed loop passes")
+
+
 def alone(parameters: Parameters) -> bool:
     return True
 
 
 def run(context: Context) -> None:
-    """Raises ValueError for parameters that leave no rate to ask for."""
-    if not context.parameters["saturate_s"] and not context.parameters["rates"]:
-        raise ValueError("saturate_s: 0 needs rates: shares are of what a closed loop passes")
+    check(context.parameters)
     with context.writer("latency") as writer:
         writer.mark(
             "latency",
-            parameters=dict(context.parameters),
+            parameters=dict(workload.as_honoured(context.parameters, context.declaration.limits)),
             settle_resolution=context.declaration.limits.settle_resolution.value,
             drain_proof=context.declaration.limits.drain_proof,
         )

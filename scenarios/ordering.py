@@ -28,6 +28,7 @@ from scenarios.base import Context, Examination, Parameters
 from scenarios.checkers import ordering as checker
 from scenarios.crew import Crew
 from scenarios.history import Column, History, Writer
+from scenarios.payloads import PayloadSpec
 from scenarios.stamp import INTACT
 
 NAME = "ordering"
@@ -71,6 +72,10 @@ _MOST_RELEASES = 3
 """A message released more often could reach a delivery limit (a share group's is 5) and be taken for poison."""
 _WARM_UP = 90
 """Number that is added to a phase's for its warm-up producer; each phase has 100 numbers."""
+
+
+def check(parameters: Parameters) -> None:
+    PayloadSpec(size=int(parameters["size"]))
 
 
 def alone(parameters: Parameters) -> bool:

@@ -14,7 +14,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import product
@@ -87,6 +87,27 @@ def _check_parameters(document: Document[Plan], here: Place, entry: Entry) -> No
                 parameter(entry.scenario, name, value)
         except ValueError as error:
             raise document.error((*here, where, name), str(error)) from None
+    known = catalogue.scenario(entry.scenario)
+    for chosen in _combinations(entry):
+        try:
+            known.check({**known.DEFAULTS, **chosen})
+        except ValueError as error:
+            beside = f" (with {_pairs(chosen, entry.vary)})" if entry.vary else ""
+            place = (*here, "parameters" if entry.parameters else "vary")
+            raise document.error(place, f"{error}{beside}") from None
+
+
+def _combinations(entry: Entry) -> list[dict[str, Any]]:
+    """The parameters of each cell that an entry means on one profile. Raises ValueError as ``parameter`` does."""
+    varied = [[(name, value) for value in values] for name, values in entry.vary.items()]
+    return [
+        {name: parameter(entry.scenario, name, value) for name, value in {**entry.parameters, **dict(chosen)}.items()}
+        for chosen in product(*varied)
+    ]
+
+
+def _pairs(chosen: Mapping[str, Any], names: Iterable[str]) -> str:
+    return ", ".join(f"{name}: {chosen[name]}" for name in names)
 
 
 def _check_names(document: Document[Plan], place: Place, names: Sequence[str], known: Sequence[str], what: str) -> None:
@@ -157,19 +178,16 @@ def expand(
         if only_scenarios and entry.scenario not in only_scenarios:
             continue
         defaults = catalogue.scenario(entry.scenario).DEFAULTS
-        varied = [[(name, value) for value in values] for name, values in entry.vary.items()]
-        each = [{**entry.parameters, **dict(chosen)} for chosen in product(*varied)]
         names = [
             profile
             for profile in entry.profiles or plan.profiles or every_profile
             if profile not in entry.without and (not only_profiles or profile in only_profiles)
         ]
-        for profile, chosen in product(names, each):
-            given = {name: parameter(entry.scenario, name, value) for name, value in chosen.items()}
+        for profile, chosen in product(names, _combinations(entry)):
             base = f"{profile}.{entry.scenario}"
             taken[base] = taken.get(base, 0) + 1
             cell_id = base if taken[base] == 1 else f"{base}.{taken[base]}"
-            cells.append(CellPlan(cell_id, profile, entry.scenario, {**defaults, **given}, cell_seed(seed, cell_id)))
+            cells.append(CellPlan(cell_id, profile, entry.scenario, {**defaults, **chosen}, cell_seed(seed, cell_id)))
     return cells
 
 

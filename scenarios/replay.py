@@ -28,6 +28,7 @@ from scenarios.base import Context, Examination, Parameters
 from scenarios.checkers import replay as checker
 from scenarios.crew import Crew
 from scenarios.history import Column, History, Writer
+from scenarios.payloads import PayloadSpec
 
 NAME = "replay"
 SUMMARY = "reading again what was acknowledged: from the beginning, a position, a time, and beside a group"
@@ -71,6 +72,10 @@ _NO_READER = "the profile has no operation that reads again what was acknowledge
 Places = dict[int, int]
 Last = Callable[[], Places | None]
 """The last place of each partition to be read, or None while that is not known yet."""
+
+
+def check(parameters: Parameters) -> None:
+    PayloadSpec(size=int(parameters["size"]))
 
 
 def alone(parameters: Parameters) -> bool:

@@ -28,6 +28,7 @@ from scenarios.actors import Replayer, Sender, Taken, Taker
 from scenarios.base import Context, Examination, Parameters
 from scenarios.checkers import retention as checker
 from scenarios.history import History, Writer
+from scenarios.payloads import PayloadSpec
 from scenarios.watch import Watch
 
 NAME = "retention"
@@ -72,6 +73,10 @@ _SETTLED_AFTER_S = 3.0
 """A channel whose size has not changed for this long has been cut to its limit."""
 _NUMBERS: Mapping[str, int] = {"unread": 0, "large": 1, "held": 2, "acked": 3, "size": 4}
 """Producer and reader numbers of each role; the second look of a role has number + 10."""
+
+
+def check(parameters: Parameters) -> None:
+    PayloadSpec(size=int(parameters["size"]))
 
 
 def alone(parameters: Parameters) -> bool:

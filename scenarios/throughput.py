@@ -48,18 +48,23 @@ _JOIN_S = 20.0
 """A consumer may need so long until its first message."""
 
 
+def check(parameters: Parameters) -> None:
+    workload.check(parameters)
+    unknown = set(parameters["modes"]) - set(MODES)
+    if unknown:
+        raise ValueError(f"unknown mode {min(unknown)!r}; known: {', '.join(MODES)}")
+
+
 def alone(parameters: Parameters) -> bool:
     return True
 
 
 def run(context: Context) -> None:
-    unknown = set(context.parameters["modes"]) - set(MODES)
-    if unknown:
-        raise ValueError(f"unknown mode {min(unknown)!r}; known: {', '.join(MODES)}")
+    check(context.parameters)
     with context.writer("throughput") as writer:
         writer.mark(
             "throughput",
-            parameters=dict(context.parameters),
+            parameters=dict(workload.as_honoured(context.parameters, context.declaration.limits)),
             settle_resolution=context.declaration.limits.settle_resolution.value,
             drain_proof=context.declaration.limits.drain_proof,
         )

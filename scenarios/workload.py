@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from brokers.declarations import Limits
 from brokers.types import Durability, ProducerSettings
+from scenarios import sizes
 from scenarios.base import Parameters
 from scenarios.keys import Choice, KeySpec
 from scenarios.payloads import Kind, PayloadSpec
@@ -41,6 +45,14 @@ _BESIDE = (
 """Said beside a figure where they are not as usual."""
 
 
+def check(parameters: Parameters) -> None:
+    """Raises ValueError for a load that nobody can send. A log is not read: load processes do, wherever they are."""
+    payload_spec(parameters)
+    key_spec(parameters)
+    if parameters["sizes"]:
+        sizes.draw(str(parameters["sizes"]), 1, np.random.default_rng(0))
+
+
 def payload_spec(parameters: Parameters) -> PayloadSpec:
     """Raises ValueError for parameters that contradict each other."""
     return PayloadSpec(
@@ -70,6 +82,12 @@ def producer_settings(parameters: Parameters) -> ProducerSettings:
         batch_bytes=int(parameters["batch_bytes"]),
         durability=Durability(parameters["durability"]),
     )
+
+
+def as_honoured(parameters: Parameters, limits: Limits) -> Parameters:
+    """With what the profile makes of them: some hold one unsettled batch, however many are asked for."""
+    most, wanted = limits.max_unsettled_batches, int(parameters["acknowledge_every"])
+    return parameters if most is None else {**parameters, "acknowledge_every": min(wanted, most)}
 
 
 def varied(parameters: Mapping[str, Any]) -> bool:

@@ -13,7 +13,7 @@ from bench.workers import Processes
 from brokers import registry
 from brokers.protocols import Broker
 from brokers.types import ChannelSpec, Durability, Endpoint
-from scenarios import latency, plan, saved, throughput
+from scenarios import latency, plan, saved, throughput, workload
 from scenarios.base import Context, LoadProcess
 from scenarios.fleet import Fleet
 from scenarios.stamp import INTACT
@@ -143,3 +143,22 @@ def test_every_message_of_such_a_load_is_verified(tmp_path: Path, parameters: di
     else:
         assert (seen.sends["key"] == -1).all()
         assert rate.labels["keyed"] == "no"
+
+
+@pytest.mark.parametrize("scenario", [throughput, latency])
+def test_figures_say_how_many_batches_an_acknowledgement_covers_in_truth(tmp_path: Path, scenario: Any) -> None:
+    asked = {**scenario.DEFAULTS, "acknowledge_every": 10}
+    limits = registry.connect("memory", Endpoint("memory", "memory://limits")).declaration().limits
+    one, any_number = replace(limits, max_unsettled_batches=1), replace(limits, max_unsettled_batches=None)
+    assert workload.as_honoured(asked, one) == {**asked, "acknowledge_every": 1}
+    assert workload.as_honoured(asked, any_number) == asked
+    with Processes() as load:
+        quick = {"window_s": 0.1, "warmup_s": 0.1, "ceiling_s": 0.05, "keys": 50, "acknowledge_every": 10}
+        rates = {"rates": [200.0], "saturate_s": 0.0, "search_steps": 0, "confirm": 0, "away_s": 0.0}
+        of_its_own = rates if scenario is latency else {"repeats": 1, "batches": [10]}
+        about, _, _ = context(tmp_path, scenario, **quick, **of_its_own)
+        broker = registry.connect("memory", about.endpoint)
+        declaration = replace(about.declaration, limits=one)
+        scenario.run(replace(about, load=load, broker=broker, declaration=declaration))
+    labelled = [metric.labels for metric in scenario.examine(saved.load(tmp_path / "history")).metrics]
+    assert {labels["acknowledge_every"] for labels in labelled if "acknowledge_every" in labels} == {1}

@@ -145,6 +145,35 @@ def test_what_makes_no_sense_is_refused(name: str, value: object, message: str) 
         plan.parameter("latency", name, value)
 
 
+@pytest.mark.parametrize(
+    ("scenario", "given", "message"),
+    [
+        ("throughput", "parameters: {modes: [sideways]}", "unknown mode 'sideways'; known: both, publish, consume"),
+        ("throughput", "parameters: {payload: replay}", "payload: replay needs payload_path"),
+        ("throughput", "parameters: {sizes: big}", "sizes must be like 'lognormal"),
+        ("throughput", "vary: {size: [1 KiB, 8 B]}", "which the measuring stamp needs, not 8 (with size: 8)"),
+        ("latency", "parameters: {saturate_s: 0}", "saturate_s: 0 needs rates"),
+        ("latency", "parameters: {shape: zigzag}", "unknown shape 'zigzag'; known: constant, stepped, bursty"),
+        ("latency", "parameters: {arrivals: never}", "unknown arrivals 'never'; known: regular, poisson"),
+        (
+            "latency",
+            "vary: {key_skew: [1.0], key_choice: [random, in_turn]}",
+            "key_skew needs key_choice: random (with key_skew: 1.0, key_choice: in_turn)",
+        ),
+        ("replay", "parameters: {size: 8}", "which the measuring stamp needs, not 8"),
+        ("ordering", "parameters: {size: 8}", "which the measuring stamp needs, not 8"),
+        ("retention", "parameters: {size: 8}", "which the measuring stamp needs, not 8"),
+    ],
+)
+def test_what_contradicts_itself_is_refused_before_anything_starts(
+    tmp_path: Path, scenario: str, given: str, message: str
+) -> None:
+    with pytest.raises(DocumentError) as refused:
+        read(tmp_path, f"name: a\ncells:\n  - scenario: {scenario}\n    {given}\n")
+    assert "line 4: " in str(refused.value)
+    assert message in str(refused.value)
+
+
 def test_what_is_varied_becomes_a_cell_for_each_combination(tmp_path: Path) -> None:
     text = "name: a\ncells:\n  - scenario: throughput\n    vary: {producers: [1, 2], size: [1 KiB, 128]}\n"
     cells = plan.expand(read(tmp_path, text), ["kafka", "noop"], seed=1)
