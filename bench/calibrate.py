@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, astuple, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bench import contests, own_side, ready, store
+from bench import contests, contests_noop, own_side, ready, store
 from bench.engines.base import EngineChoice
 from bench.engines.start import channel_prefix, start_engines
 from bench.errors import BadInput, CheckFailed, EngineUnavailable
@@ -31,8 +31,6 @@ from scenarios.comparison import compare, interval
 NOOP = "noop"
 _FEWEST = 3
 """Repeats that an interval needs."""
-NOOP_BAR = 1_000_000.0
-"""Messages per CPU second that one process should stamp, record and verify."""
 _LOADS = {
     "sqs-standard": Load(1024, 400, 800),
     "kafka": Load(1024, 1000, 100_000, acknowledge_every=10),
@@ -216,20 +214,20 @@ def _ratio(contest: Contest, own: Measured, peer: Measured) -> Ratio:
 
 
 def _noop(wish: Wish, wanted: Load, directory: Path, tell: Tell) -> Calibration:
-    """No peer: an absolute bar. The bar stands in for the other side of the ratio."""
-    samples, checks = [], []
-    for at in range(wish.repeats):
-        sample, checked = own_side.noop(directory / str(at), wanted, wish.warmup_s, wish.seconds)
-        tell(f"round {at + 1}: {sample.rate:,.0f} messages/s, {sample.cpu_us:.3f} us of CPU a message")
-        _require_verified(checked)
-        samples.append(sample)
-        checks.append(checked)
-    command = f"bench.own_side:noop size={wanted.size} batch={wanted.batch}, one process"
-    own = _measured(Side("brokerbench", command, lambda: samples[0]), samples)
+    """No broker: a bar in messages a second, as it stands and as it is on this machine."""
+    checks: list[Verified] = []
+
+    def check(found: Verified) -> None:
+        _require_verified(found)
+        checks.append(found)
+
+    work = _contest(contests_noop.contest(wanted, directory, wish.warmup_s, wish.seconds, check), wish, tell)
+    own = work.sides[0]
     assert own.low is not None and own.high is not None, "there are repeats enough"
-    mean = float(np.exp(np.mean(np.log(own.rates)))) / NOOP_BAR
-    ratio = Ratio("the bar", mean, own.low / NOOP_BAR, own.high / NOOP_BAR, 1.0, mean >= 1.0, None, None)
-    work = Work("stamp, record, verify", {"bar": f"{NOOP_BAR:,.0f} messages per CPU second"}, [own], [ratio])
+    bar = contests_noop.BAR
+    mean = float(np.exp(np.mean(np.log(own.rates)))) / bar
+    as_it_stands = Ratio(f"{bar:,.0f} a second", mean, own.low / bar, own.high / bar, 1.0, mean >= 1.0, None, None)
+    work = replace(work, ratios=[as_it_stands, *work.ratios])
     total = Verified(*(sum(column) for column in zip(*map(astuple, checks), strict=True)))
     return Calibration(NOOP, "none", "noop", os.cpu_count() or 1, [work], total)
 

@@ -121,7 +121,9 @@ def test_what_cannot_be_compared_is_refused(wish: tuple[str, int, float]) -> Non
 def test_noop_is_measured_against_its_bar() -> None:
     done = CliRunner().invoke(app, ["calibrate", "--profile", "noop", "--seconds", "0.1", "--warmup", "0.05", "-q"])
     assert done.exit_code == 0, done.output
-    assert "against the bar" in done.output
+    assert "against 1,000,000 a second" in done.output
+    assert "against zlib.crc32, each way" in done.output
+    assert done.output.count("; bar ") == 2
     assert "all of them intact" in done.output
 
 
