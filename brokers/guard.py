@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from threading import Lock
 from types import TracebackType
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -44,6 +45,32 @@ class Guard:
         self._closed = True
         self._lock.release()
         return first
+
+
+class Closeable(Protocol):
+    def close(self) -> object: ...
+
+
+_Closeable = TypeVar("_Closeable", bound=Closeable)
+
+
+def close_all(opened: list[_Closeable]) -> None:
+    """Close these, the last first, and forget them; what fails keeps no other open, and the first error is raised.
+
+    What another thread is inside stays in the list: closing again finds it.
+    """
+    failures: list[Exception] = []
+    for thing in reversed(opened.copy()):
+        try:
+            thing.close()
+        except Misuse as busy:
+            failures.append(busy)
+            continue
+        except Exception as problem:
+            failures.append(problem)
+        opened.remove(thing)
+    if failures:
+        raise failures[0]
 
 
 def check(batch: Batch) -> None:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
+from brokers.guard import Closeable, close_all
 from brokers.kafka_admin import KafkaAdmin
 from brokers.kafka_producer import KafkaProducer
 from brokers.kafka_reader import KafkaReader
 from brokers.kafka_version import kafka_version
 from brokers.types import Endpoint, ProducerSettings, ReplayStart
-
-
-class Closeable(Protocol):
-    def close(self) -> object: ...
-
 
 Thing = TypeVar("Thing", bound=Closeable)
 
@@ -43,5 +39,4 @@ class KafkaConnection:
         return thing
 
     def close(self) -> None:
-        while self._open:
-            self._open.pop().close()
+        close_all(self._open)

@@ -22,7 +22,7 @@ import numpy as np
 
 from brokers.declarations import ProfileDeclaration
 from brokers.errors import ChannelMissing, Misuse, Refused, Unsupported
-from brokers.guard import Guard, check, check_count, chosen
+from brokers.guard import Guard, check, check_count, chosen, close_all
 from brokers.memory_declaration import DECLARATION
 from brokers.memory_log import Group, Log
 from brokers.types import (
@@ -175,8 +175,7 @@ class Memory:
             return log.end - log.base if known is None else known.backlog()
 
     def close(self) -> None:
-        while self._open:
-            self._open.pop().close()
+        close_all(self._open)
 
 
 class MemoryProducer:

@@ -13,6 +13,7 @@ from redis import Redis, exceptions
 
 from brokers.declarations import ProfileDeclaration
 from brokers.errors import ChannelMissing, Misuse, Refused, Unsupported
+from brokers.guard import close_all
 from brokers.redis_codec import (
     id_before,
     place_of,
@@ -182,8 +183,7 @@ class RedisStreams:
         return total
 
     def close(self) -> None:
-        while self._open:
-            self._open.pop().close()
+        close_all(self._open)
         self._redis.close()
 
     def _count_after(self, stream: bytes, last: bytes) -> int:

@@ -13,6 +13,7 @@ import urllib.request
 from typing import TYPE_CHECKING
 
 from brokers.errors import ChannelMissing, Misuse, Refused, Unsupported
+from brokers.guard import close_all
 from brokers.sqs_codec import MAX_REQUEST_BYTES
 from brokers.sqs_connection import ANSWER_S, Clients, Settings, control_client, translated
 from brokers.sqs_consumer import SqsConsumer, lease_seconds
@@ -112,8 +113,7 @@ class Queues:
         return sum(int(attributes.get(name, 0)) for name in _BACKLOG)
 
     def close(self) -> None:
-        while self._open:
-            self._open.pop().close()
+        close_all(self._open)
         self._clients.loop.close()
         self._control.close()
 

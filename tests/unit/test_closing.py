@@ -1,0 +1,66 @@
+"""Closing a connection closes what was opened over it, whatever one of these does."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import suppress
+
+import pytest
+
+from brokers.errors import Misuse
+from brokers.guard import close_all
+from brokers.memory import Memory, Space
+from brokers.types import Batch, ChannelSpec, ConsumerSettings, ProducerSettings
+
+
+class Thing:
+    def __init__(self, *failures: Exception) -> None:
+        self.asked, self._failures = 0, list(failures)
+
+    def close(self) -> None:
+        self.asked += 1
+        if self._failures:
+            raise self._failures.pop(0)
+
+
+def test_what_fails_keeps_no_other_open_and_what_is_busy_is_found_again() -> None:
+    first, busy, broken, last = Thing(), Thing(Misuse("busy")), Thing(RuntimeError("broken")), Thing()
+    opened = [first, busy, broken, last]
+    with pytest.raises(RuntimeError, match="broken"):
+        close_all(opened)
+    assert opened == [busy]
+    close_all(opened)
+    assert not opened
+    assert [thing.asked for thing in (first, busy, broken, last)] == [1, 2, 1, 1]
+
+
+def test_a_thread_inside_one_object_keeps_no_other_open() -> None:
+    broker = Memory(Space())
+    broker.create_channel(ChannelSpec("closing"))
+    producer = broker.producer("closing", ProducerSettings())
+    consumer = broker.consumer("closing", ConsumerSettings())
+
+    def wait() -> None:
+        while True:
+            with suppress(Misuse):  # the other thread was inside
+                consumer.receive(1, 30.0)
+                return
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    deadline = time.monotonic() + 10
+    with pytest.raises(Misuse, match="two threads"):
+        while time.monotonic() < deadline:  # until it is inside
+            consumer.acknowledge(consumer.receive(1, 0.0))
+    with pytest.raises(Misuse, match="two threads"):
+        broker.close()
+    with pytest.raises(Misuse, match="closed"):
+        producer.send(Batch([b"late"]))
+    again = Memory(broker.space)
+    again.producer("closing", ProducerSettings()).send(Batch([b"for who waits"]))
+    waiting.join()
+    broker.close()
+    with pytest.raises(Misuse, match="closed"):
+        consumer.receive(1, 0.0)
+    again.close()
