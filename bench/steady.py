@@ -30,8 +30,10 @@ from bench.guard import Guard
 from bench.own_side import Load, Verified
 from bench.workers import Handle, Processes
 from brokers import registry
+from brokers.protocols import Retaining
 from brokers.types import ChannelSpec, Endpoint, Retention
 from scenarios import history, saved
+from scenarios.base import LoadFailed
 from scenarios.load_bodies import Close, Consume, OpenConsumer, OpenProducer, Publish
 
 LOAD = Load(size=1024, batch=1000, in_flight=10_000)
@@ -175,6 +177,8 @@ def _load(profile: str, endpoint: Endpoint, channel: str, directory: Path, messa
                 received += _ask(consumer, order, 600.0).received
                 if window and received < sent:
                     break  # what is missing is found in the history
+            if isinstance(broker, Retaining):  # who has no policy of its own keeps all until asked
+                broker.enforce_retention(channel)
             _tell(sent, messages, time.monotonic() - began_s)
             if sent >= messages and received >= sent:
                 break
@@ -232,6 +236,9 @@ def main() -> int:
     except BenchError as error:
         print(f"\nbench.steady: {error}", file=sys.stderr)
         return error.exit_code
+    except (TimeoutError, LoadFailed) as lost:
+        print(f"\nbench.steady: {lost}", file=sys.stderr)
+        return 1
     print(file=sys.stderr)
     rows = [{**asdict(memory), "ratio": memory.ratio, "flat": memory.flat} for memory in found.memory]
     print(json.dumps({**asdict(found), "memory": rows}, indent=2) if given.json else text(found))

@@ -9,6 +9,8 @@ import pytest
 from bench import steady
 from bench.errors import BadInput, CheckFailed
 from bench.own_side import Verified
+from brokers.memory import Memory
+from brokers.types import Endpoint, Retention
 from scenarios.history import Mark
 
 
@@ -31,6 +33,18 @@ def test_memory_that_stays_is_flat_and_memory_that_grows_is_not() -> None:
     assert (stays.first_bytes, stays.last_bytes, stays.most_bytes) == (1e8, 1e8, 1e9)
     assert (grows.role, grows.flat) == ("consumer", False)
     assert grows.ratio == pytest.approx(1.18 / 1.06, rel=0.01)
+
+
+def test_who_removes_nothing_unasked_is_asked_to_keep_the_bound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(Memory, "enforce_retention", lambda broker, channel: asked.append(channel))
+    monkeypatch.setattr(steady, "WINDOW_S", 0.1)
+    monkeypatch.setitem(steady.BOUNDS, "memory", Retention(max_messages=10_000_000))
+    (tmp_path / "history").mkdir()
+    steady._load("memory", Endpoint("memory", f"memory://{tmp_path}"), "steady", tmp_path / "history", 20_000)
+    assert set(asked) == {"steady"}
 
 
 def test_a_short_run_says_nothing() -> None:
