@@ -42,17 +42,21 @@ def latency(result: RunResult, profiles: Sequence[str]) -> Spec | None:
 
 def _of_profile(result: RunResult, profile: str) -> list[dict[str, Any]]:
     cells = [cell for cell in result.cells if cell.profile == profile and any(map(_is_curve, cell.metrics))]
-    varied = [
-        name
-        for name in (cells[0].parameters if cells else ())
-        if any(cell.parameters.get(name) != cells[0].parameters[name] for cell in cells)
-    ]
+    settings = [_settings(cell) for cell in cells]
+    varied = [name for name in (settings[0] if cells else ()) if any(of[name] != settings[0][name] for of in settings)]
     return [row for cell in cells for row in _rows(cell, varied)]
 
 
+def _settings(cell: Cell) -> Mapping[str, Any]:
+    """Its parameters as its figures state them: a profile may not honour what was asked for."""
+    labels = next(metric.labels for metric in cell.metrics if _is_curve(metric))
+    return {name: labels.get(name, asked) for name, asked in cell.parameters.items()}
+
+
 def _rows(cell: Cell, varied: Sequence[str]) -> list[dict[str, Any]]:
-    """``varied``: parameters in which the cells of this profile differ."""
-    with_which = ", ".join(f"{name.replace('_', ' ')} {cell.parameters.get(name)}" for name in varied)
+    """``varied``: settings in which the cells of this profile differ."""
+    settings = _settings(cell)
+    with_which = ", ".join(f"{name.replace('_', ' ')} {settings[name]}" for name in varied)
     last = max((metric.labels["rate"] for metric in cell.metrics if _is_curve(metric)), default=None)
     lasting = next((words.median(metric.samples) for metric in cell.metrics if metric.name == "sustainable_rate"), None)
     return [

@@ -126,8 +126,11 @@ def _compared(metric: Metric) -> bool:
 
 
 def _series(cell: Cell, metric: Metric) -> Series:
-    """Told apart by the labels that are not the cell's parameters: those are alike on both sides."""
-    own = {name: value for name, value in metric.labels.items() if cell.parameters.get(name) != value}
+    """Told apart by the labels that are no parameters of the cell: those are alike on both sides.
+
+    A label may say another number than its parameter, where a profile did not honour what was asked for.
+    """
+    own = {name: value for name, value in metric.labels.items() if name not in cell.parameters}
     labels = ", ".join(f"{name} {value}" for name, value in sorted(own.items()))
     what = f"{metric.name} ({labels})" if labels else metric.name
     better: Literal["higher", "lower"] = "higher" if metric.better == "higher" else "lower"

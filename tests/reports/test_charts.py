@@ -94,6 +94,11 @@ def test_cells_of_one_profile_have_lines_of_their_own_which_say_how_they_differ(
     ]
     (alone,) = charts.of_run(sample.with_cells("r", cells[:1]))["latency"]["datasets"].values()
     assert {row["end"] for row in alone} == {""}
+    # Neither is there a difference where a profile did not honour what was asked for.
+    honoured = [metric.model_copy(update={"labels": {**metric.labels, "acknowledge_every": 1}}) for metric in metrics]
+    alike = [cell.model_copy(update={"metrics": honoured}) for cell in cells]
+    (rows,) = charts.of_run(sample.with_cells("r", alike))["latency"]["datasets"].values()
+    assert {row["end"] for row in rows} == {""}
 
 
 def test_lag_is_drawn_over_the_time_of_a_cell() -> None:

@@ -248,6 +248,22 @@ def test_unlike_runs_are_refused(change: Change_, reason: str) -> None:
         judge([_of(result)], [_of(result, change)])
 
 
+def test_a_figure_that_says_another_number_than_was_asked_for_is_the_same_figure() -> None:
+    def labelled(number: int) -> Round:
+        def change(run: dict[str, Any]) -> None:
+            metric = {"name": "consume_rate", "unit": "msg/s", "grade": "software", "samples": list(STEADY)}
+            cell = run["cells"][0]
+            cell["parameters"]["acknowledge_every"] = 10
+            cell["metrics"] = [{**metric, "better": "higher", "labels": {"acknowledge_every": number, "batch": 100}}]
+
+        return _of(sample.result(), change)
+
+    found = judge([labelled(10)], [labelled(1)])
+    cell = sample.result().cells[0].id
+    (speed,) = [entry for entry in found.speeds if entry.cell == cell]
+    assert (speed.what, speed.change) == ("consume_rate (batch 100)", Change.SAME)
+
+
 def test_figures_that_mean_nothing_by_themselves_are_left_out() -> None:
     compared = {entry.what.split(" ")[0] for entry in _of(sample.result()).series}
     assert "publish_rate" in compared
