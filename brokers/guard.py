@@ -55,22 +55,23 @@ _Closeable = TypeVar("_Closeable", bound=Closeable)
 
 
 def close_all(opened: list[_Closeable]) -> None:
-    """Close these, the last first, and forget them; what fails keeps no other open, and the first error is raised.
+    """Close these, the last first, and forget them; what fails keeps no other open, and is raised when all were asked.
 
-    What another thread is inside stays in the list: closing again finds it.
+    What another thread is inside raises Misuse and stays in the list: closing again finds it.
     """
-    failures: list[Exception] = []
+    failed: list[Exception] = []
+    busy: list[Exception] = []
     for thing in reversed(opened.copy()):
         try:
             thing.close()
-        except Misuse as busy:
-            failures.append(busy)
+        except Misuse as misuse:
+            busy.append(misuse)
             continue
         except Exception as problem:
-            failures.append(problem)
+            failed.append(problem)
         opened.remove(thing)
-    if failures:
-        raise failures[0]
+    if failed or busy:
+        raise (failed or busy)[0]  # who is busy will be asked again
 
 
 def check(batch: Batch) -> None:

@@ -172,7 +172,11 @@ class Broker(Protocol):
     def consumer(self, channel: str, settings: ConsumerSettings) -> Consumer: ...
 
     def close(self) -> None:
-        """Close every producer, consumer and reader that is still open. Idempotent."""
+        """Close every producer, consumer and reader that is still open. Idempotent.
+
+        Raises Misuse while another thread is inside one of them; then all others are closed, and closing again takes
+        the rest.
+        """
         ...
 
 

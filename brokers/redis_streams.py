@@ -183,8 +183,11 @@ class RedisStreams:
         return total
 
     def close(self) -> None:
-        close_all(self._open)
-        self._redis.close()
+        try:
+            close_all(self._open)
+        finally:
+            if not self._open:
+                self._redis.close()
 
     def _count_after(self, stream: bytes, last: bytes) -> int:
         count = 0

@@ -113,9 +113,12 @@ class Queues:
         return sum(int(attributes.get(name, 0)) for name in _BACKLOG)
 
     def close(self) -> None:
-        close_all(self._open)
-        self._clients.loop.close()
-        self._control.close()
+        try:
+            close_all(self._open)
+        finally:
+            if not self._open:
+                self._clients.loop.close()
+                self._control.close()
 
     def _queue(self, channel: str) -> str:
         """The queue's name. Raises Misuse for what SQS cannot be called."""

@@ -24,9 +24,10 @@ class Thing:
             raise self._failures.pop(0)
 
 
-def test_what_fails_keeps_no_other_open_and_what_is_busy_is_found_again() -> None:
+@pytest.mark.parametrize("turned", [False, True])
+def test_what_fails_keeps_no_other_open_and_what_is_busy_is_found_again(turned: bool) -> None:
     first, busy, broken, last = Thing(), Thing(Misuse("busy")), Thing(RuntimeError("broken")), Thing()
-    opened = [first, busy, broken, last]
+    opened = [first, broken, busy, last] if turned else [first, busy, broken, last]
     with pytest.raises(RuntimeError, match="broken"):
         close_all(opened)
     assert opened == [busy]
@@ -47,7 +48,7 @@ def test_a_thread_inside_one_object_keeps_no_other_open() -> None:
                 consumer.receive(1, 30.0)
                 return
 
-    waiting = threading.Thread(target=wait)
+    waiting = threading.Thread(target=wait, daemon=True)
     waiting.start()
     deadline = time.monotonic() + 10
     with pytest.raises(Misuse, match="two threads"):
@@ -59,7 +60,8 @@ def test_a_thread_inside_one_object_keeps_no_other_open() -> None:
         producer.send(Batch([b"late"]))
     again = Memory(broker.space)
     again.producer("closing", ProducerSettings()).send(Batch([b"for who waits"]))
-    waiting.join()
+    waiting.join(30)
+    assert not waiting.is_alive()
     broker.close()
     with pytest.raises(Misuse, match="closed"):
         consumer.receive(1, 0.0)
