@@ -102,6 +102,8 @@ def execute(order: Order, events: TextIO) -> Cell:
 
 
 def _run(order: Order, events: TextIO) -> None:
+    scenario = catalogue.scenario(order.scenario)
+    scenario.check(order.parameters)  # not every order comes from a plan
     with closing(registry.connect(order.profile, order.endpoint)) as broker, _load(order) as load:
         declaration = broker.declaration()
         store.save_declaration(order.directory, declaration)
@@ -121,7 +123,7 @@ def _run(order: Order, events: TextIO) -> None:
             engine_use=(lambda: None) if order.engine_pid is None else EngineMeter(order.engine_pid),
         )
         try:
-            catalogue.scenario(order.scenario).run(context)
+            scenario.run(context)
             say(events, progress=1.0, doing="gathering the history")
             load.gather(order.directory / "gathered")
         finally:

@@ -1,8 +1,8 @@
 """The harness alone: nothing at the other end. How much it does in a second of CPU, and what that is on this machine.
 
-The bar is a number of messages, set on one machine, and it is known how long zlib needed there for the CRC-32 of
-1 KiB. What it needs here, in turns with the harness, says how fast this machine is at such work, and so where the bar
-is here.
+The bar is a number of messages, set on one machine, and with it how long zlib needed there for the CRC-32 of 1 KiB.
+What it needs here, in turns with the harness, estimates where the bar is here. An estimate only: the harness sums in
+another way, and does much else.
 """
 
 from __future__ import annotations
@@ -50,11 +50,10 @@ def sums(size: int, seconds: float) -> Sample:
     """Messages per CPU second whose payload is summed twice, as a sender and a receiver each would."""
     bodies = payloads(size)
     messages = 0
-    begin_s, begin_cpu_s = time.perf_counter(), time.thread_time()
+    begin_s, begin_cpu_s = time.perf_counter(), time.process_time()
     while not messages or time.perf_counter() - begin_s < seconds:
         for _ in range(2):
             for _ in map(zlib.crc32, bodies):
                 pass
         messages += len(bodies)
-    cpu_s = time.thread_time() - begin_cpu_s
-    return Sample(messages / cpu_s, cpu_s / messages * 1e6)
+    return Sample(messages / (time.process_time() - begin_cpu_s))

@@ -1,8 +1,8 @@
 """What an experiment is given, and what it is.
 
-A scenario is a module with ``run(context)``, which does and records, and ``examine(history)``, which is pure and
-returns findings and metrics. Nothing is judged while it runs: ``examine`` works from the saved history
-alone, so a saved run can be examined again by a better checker.
+A scenario is a module with ``check(parameters)``, which refuses before anything starts, ``run(context)``, which does
+and records, and ``examine(history)``, which is pure and returns findings and metrics. Nothing is judged while it runs:
+``examine`` works from the saved history alone, so a saved run can be examined again by a better checker.
 """
 
 from __future__ import annotations

@@ -49,8 +49,7 @@ class Fleet:
     """Producers and consumers of one cell. A context: on leaving, all are gone."""
 
     def __init__(self, context: Context, writer: Writer) -> None:
-        self._context, self._writer = context, writer
-        self._parameters = workload.as_honoured(context.parameters, context.declaration.limits)
+        self._context, self._parameters, self._writer = context, context.parameters, writer
         self._windows, self._producer_numbers, self._openings = count(), count(), count()
         self._channel = ""
         self._groups = _group_names(context)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import count
 from types import MappingProxyType
 
@@ -77,7 +78,7 @@ _MOST_KEPT_BYTES = 2 << 30
 
 def check(parameters: Parameters) -> None:
     workload.check(parameters)
-    Schedule(1.0, 1.0, str(parameters["shape"]), str(parameters["arrivals"]))
+    Schedule(1.0, 1.0, str(parameters["shape"]), str(parameters["arrivals"]))  # any rate: it refuses unknown names
     if not parameters["saturate_s"] and not parameters["rates"]:
         raise ValueError("saturate_s: 0 needs rates: shares are of what a closed loop passes")
 
@@ -87,11 +88,11 @@ def alone(parameters: Parameters) -> bool:
 
 
 def run(context: Context) -> None:
-    check(context.parameters)
+    context = replace(context, parameters=workload.as_honoured(context.parameters, context.declaration.limits))
     with context.writer("latency") as writer:
         writer.mark(
             "latency",
-            parameters=dict(workload.as_honoured(context.parameters, context.declaration.limits)),
+            parameters=dict(context.parameters),
             settle_resolution=context.declaration.limits.settle_resolution.value,
             drain_proof=context.declaration.limits.drain_proof,
         )

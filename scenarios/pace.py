@@ -15,6 +15,7 @@ _POLL_NS = 500_000
 _AHEAD, _AHEAD_BYTES = 100, 256 << 10
 """Who is on time stamps so much at once: one by itself costs ten times as much, and of more the first are late."""
 _LEAST_SLACK, _USUAL_SLACK = "1", "0"
+"""In nanoseconds, as Linux takes them; 0 stands for what the thread began with."""
 
 
 def stretches(due_ns: Column, most: int, size: int) -> Iterator[Column]:

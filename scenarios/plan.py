@@ -93,8 +93,7 @@ def _check_parameters(document: Document[Plan], here: Place, entry: Entry) -> No
             known.check({**known.DEFAULTS, **chosen})
         except ValueError as error:
             beside = f" (with {_pairs(chosen, entry.vary)})" if entry.vary else ""
-            place = (*here, "parameters" if entry.parameters else "vary")
-            raise document.error(place, f"{error}{beside}") from None
+            raise document.error(here, f"{error}{beside}") from None
 
 
 def _combinations(entry: Entry) -> list[dict[str, Any]]:

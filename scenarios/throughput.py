@@ -13,6 +13,7 @@ are no latencies under a given rate (what the loop held back while it waited, no
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -60,11 +61,11 @@ def alone(parameters: Parameters) -> bool:
 
 
 def run(context: Context) -> None:
-    check(context.parameters)
+    context = replace(context, parameters=workload.as_honoured(context.parameters, context.declaration.limits))
     with context.writer("throughput") as writer:
         writer.mark(
             "throughput",
-            parameters=dict(workload.as_honoured(context.parameters, context.declaration.limits)),
+            parameters=dict(context.parameters),
             settle_resolution=context.declaration.limits.settle_resolution.value,
             drain_proof=context.declaration.limits.drain_proof,
         )

@@ -16,6 +16,7 @@ from brokers.types import ChannelSpec, Durability, Endpoint
 from scenarios import latency, plan, saved, throughput, workload
 from scenarios.base import Context, LoadProcess
 from scenarios.fleet import Fleet
+from scenarios.load_bodies import OpenConsumer
 from scenarios.stamp import INTACT
 
 
@@ -146,19 +147,34 @@ def test_every_message_of_such_a_load_is_verified(tmp_path: Path, parameters: di
 
 
 @pytest.mark.parametrize("scenario", [throughput, latency])
-def test_figures_say_how_many_batches_an_acknowledgement_covers_in_truth(tmp_path: Path, scenario: Any) -> None:
-    asked = {**scenario.DEFAULTS, "acknowledge_every": 10}
-    limits = registry.connect("memory", Endpoint("memory", "memory://limits")).declaration().limits
-    one, any_number = replace(limits, max_unsettled_batches=1), replace(limits, max_unsettled_batches=None)
-    assert workload.as_honoured(asked, one) == {**asked, "acknowledge_every": 1}
-    assert workload.as_honoured(asked, any_number) == asked
+def test_figures_say_how_many_batches_an_acknowledgement_covers_in_truth(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scenario: Any
+) -> None:
+    opened: list[int] = []
+    made = OpenConsumer.__init__
+
+    def recording(order: OpenConsumer, channel: str, number: int, group: str, acknowledge_every: int) -> None:
+        opened.append(acknowledge_every)
+        made(order, channel, number, group, acknowledge_every)
+
+    monkeypatch.setattr(OpenConsumer, "__init__", recording)
+    quick = {"window_s": 0.1, "warmup_s": 0.1, "ceiling_s": 0.05, "keys": 50, "acknowledge_every": 10}
+    rates = {"rates": [200.0], "saturate_s": 0.0, "search_steps": 0, "confirm": 0, "away_s": 0.0, "rate_warmup_s": 0.0}
+    about, _, _ = context(
+        tmp_path, scenario, **quick, **(rates if scenario is latency else {"repeats": 1, "batches": [10]})
+    )
+    broker, limits = registry.connect("memory", about.endpoint), about.declaration.limits
+    one = replace(about.declaration, limits=replace(limits, max_unsettled_batches=1))
     with Processes() as load:
-        quick = {"window_s": 0.1, "warmup_s": 0.1, "ceiling_s": 0.05, "keys": 50, "acknowledge_every": 10}
-        rates = {"rates": [200.0], "saturate_s": 0.0, "search_steps": 0, "confirm": 0, "away_s": 0.0}
-        of_its_own = rates if scenario is latency else {"repeats": 1, "batches": [10]}
-        about, _, _ = context(tmp_path, scenario, **quick, **of_its_own)
-        broker = registry.connect("memory", about.endpoint)
-        declaration = replace(about.declaration, limits=one)
-        scenario.run(replace(about, load=load, broker=broker, declaration=declaration))
+        scenario.run(replace(about, load=load, broker=broker, declaration=one))
     labelled = [metric.labels for metric in scenario.examine(saved.load(tmp_path / "history")).metrics]
     assert {labels["acknowledge_every"] for labels in labelled if "acknowledge_every" in labels} == {1}
+    assert set(opened) == {1}
+
+
+def test_what_a_profile_can_honour_stays_as_it_was_asked_for() -> None:
+    limits = registry.connect("memory", Endpoint("memory", "memory://limits")).declaration().limits
+    asked = {**throughput.DEFAULTS, "acknowledge_every": 10}
+    for most, becomes in ((None, 10), (20, 10), (1, 1)):
+        found = workload.as_honoured(asked, replace(limits, max_unsettled_batches=most))
+        assert found == {**asked, "acknowledge_every": becomes}

@@ -123,6 +123,7 @@ def test_noop_is_measured_against_its_bar() -> None:
     assert done.exit_code == 0, done.output
     assert "against 1,000,000 a second" in done.output
     assert "against zlib.crc32, each way" in done.output
+    assert "bar 0.874 x" in done.output
     assert done.output.count("; bar ") == 2
     assert "all of them intact" in done.output
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from pathlib import Path
@@ -47,13 +46,13 @@ def test_who_is_late_stamps_full_batches_and_who_is_on_time_a_few_messages() -> 
     assert np.array_equal(np.concatenate([*stretches(late_ns, 7, 64)]), late_ns)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says how much longer a sleep may last")
+@pytest.mark.skipif(not Path("/proc/self/timerslack_ns").exists(), reason="this system has no such setting")
 def test_who_must_be_on_time_is_woken_without_delay() -> None:
     def slack_ns() -> int:
         return int(Path(f"/proc/{threading.get_native_id()}/timerslack_ns").read_text())
 
     usual_ns = slack_ns()
     with pytest.raises(ZeroDivisionError), woken_in_time():
-        assert slack_ns() == 1 < usual_ns
+        assert slack_ns() == 1
         raise ZeroDivisionError
     assert slack_ns() == usual_ns

@@ -170,7 +170,7 @@ def test_what_contradicts_itself_is_refused_before_anything_starts(
 ) -> None:
     with pytest.raises(DocumentError) as refused:
         read(tmp_path, f"name: a\ncells:\n  - scenario: {scenario}\n    {given}\n")
-    assert "line 4: " in str(refused.value)
+    assert "line 3: " in str(refused.value)
     assert message in str(refused.value)
 
 
