@@ -1,7 +1,7 @@
 """The record of a cell: columns on disk, written as things happen, read back only to be judged.
 
 A history is a directory. Every writer (one producer or one consumer, in any process) has its own files,
-so that writers never meet; ``saved.load`` puts them together. Four tables and one list:
+so that writers never meet, and long tables have several; ``saved.load`` puts them together. Four tables and one list:
 
 ======================  =====================================================================================
 ``sends.*.parquet``     one row a message handed to ``send``: producer, seq, key, size, checksum, intended_ns, sent_ns

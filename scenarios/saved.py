@@ -114,6 +114,7 @@ def _streamed(paths: Sequence[Path], kind: str, names: Sequence[str]) -> Iterato
 
 
 def _files(directory: Path, kind: str) -> list[Path]:
+    """Those of one writer follow each other as they were written (``table.Table``)."""
     return sorted(directory.glob(f"{kind}.*.parquet"))
 
 

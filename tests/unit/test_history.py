@@ -61,6 +61,35 @@ def test_row_groups_are_streamed_to_disk(tmp_path: Path) -> None:
     assert len(saved.load(tmp_path).sends["seq"]) == 300_000
 
 
+def test_a_long_table_is_continued_in_further_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table, "_ROWS_PER_GROUP", 10)
+    monkeypatch.setattr(table, "_GROUPS_PER_FILE", 2)
+    seqs = np.arange(245, dtype=np.int64)
+    for name, producer in (("w", 0), ("w-1", 1)):
+        with Writer(tmp_path, name, 7) as writer:
+            for part in np.array_split(seqs, 9):
+                writer.sends(producer, part, part % 5, 64, part.astype(np.uint64), part, 1)
+    names = sorted(path.name for path in tmp_path.glob("sends.w.*")) + sorted(
+        path.name for path in tmp_path.glob("sends.w~*")
+    )
+    assert names == ["sends.w.parquet", *(f"sends.w~{at:04d}.parquet" for at in range(1, 13))]
+    sends = saved.load(tmp_path).sends
+    for producer in (0, 1):
+        assert sends["seq"][sends["producer"] == producer].tolist() == seqs.tolist()
+    for kind in ("settled", "deliveries", "settles"):
+        assert not list(tmp_path.glob(f"{kind}.*"))
+
+
+def test_a_table_that_ends_with_a_file_leaves_no_empty_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table, "_ROWS_PER_GROUP", 10)
+    monkeypatch.setattr(table, "_GROUPS_PER_FILE", 2)
+    seqs = np.arange(40, dtype=np.int64)
+    with Writer(tmp_path, "w", 7) as writer:
+        writer.sends(0, seqs, seqs, 64, seqs.astype(np.uint64), seqs, 1)
+    assert sorted(path.name for path in tmp_path.glob("sends.*")) == ["sends.w.parquet", "sends.w~0001.parquet"]
+    assert saved.load(tmp_path).sends["seq"].tolist() == seqs.tolist()
+
+
 @pytest.mark.parametrize("batch", [1, 7, 10, 25])
 def test_batches_and_row_groups_need_not_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int) -> None:
     monkeypatch.setattr(table, "_ROWS_PER_GROUP", 10)
