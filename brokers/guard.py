@@ -57,7 +57,8 @@ _Closeable = TypeVar("_Closeable", bound=Closeable)
 def close_all(opened: list[_Closeable]) -> None:
     """Close these, the last first, and forget them; what fails keeps no other open, and is raised when all were asked.
 
-    What another thread is inside raises Misuse and stays in the list: closing again finds it.
+    What another thread is inside raises Misuse and stays in the list: closing again finds it. Of several errors the
+    first is raised, with the others as notes; those of who is busy come last, as who is busy will be asked again.
     """
     failed: list[Exception] = []
     busy: list[Exception] = []
@@ -70,8 +71,10 @@ def close_all(opened: list[_Closeable]) -> None:
         except Exception as problem:
             failed.append(problem)
         opened.remove(thing)
-    if failed or busy:
-        raise (failed or busy)[0]  # who is busy will be asked again
+    if errors := failed + busy:
+        for other in errors[1:]:
+            errors[0].add_note(f"closing also failed with: {other!r}")
+        raise errors[0]
 
 
 def check(batch: Batch) -> None:

@@ -114,7 +114,7 @@ def _streamed(paths: Sequence[Path], kind: str, names: Sequence[str]) -> Iterato
 
 
 def _files(directory: Path, kind: str) -> list[Path]:
-    """Those of one writer follow each other as they were written (``table.Table``)."""
+    """Those of one writer in the order in which they were written (``table.Table``); others may stand between."""
     return sorted(directory.glob(f"{kind}.*.parquet"))
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from bench.workers import Processes
 from brokers.types import Outcome
-from scenarios import rates, saved, throughput
+from scenarios import rates, saved, table, throughput
 from scenarios.base import Context, Examination
 from scenarios.history import Action, History
 from scenarios.rates import Window
@@ -184,6 +184,17 @@ def test_several_of_each_and_late_acknowledgements(tmp_path: Path) -> None:
     examination = run(tmp_path, "memory", producers=2, consumers=2, acknowledge_every=3, repeats=1, batches=[20])
     assert [finding.violations for finding in examination.findings] == [0, 0, 0, 0]
     assert of(examination, "consume_rate", mode="both").labels["consumers"] == 2
+
+
+def test_tables_in_many_files_are_judged_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table, "_ROWS_PER_GROUP", 64)
+    monkeypatch.setattr(table, "_GROUPS_PER_FILE", 2)
+    examination = run(tmp_path, "memory", producers=2, consumers=2, repeats=1, batches=[20])
+    for kind in ("sends", "settled", "deliveries", "settles"):
+        assert list((tmp_path / "history").glob(f"{kind}.*~0002.parquet")), kind
+    for finding in examination.findings:
+        assert finding.observations > 300
+        assert (finding.violations, finding.unknown) == (0, 0), finding
 
 
 def test_only_what_is_asked_for(tmp_path: Path) -> None:

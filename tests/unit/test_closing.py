@@ -28,8 +28,9 @@ class Thing:
 def test_what_fails_keeps_no_other_open_and_what_is_busy_is_found_again(turned: bool) -> None:
     first, busy, broken, last = Thing(), Thing(Misuse("busy")), Thing(RuntimeError("broken")), Thing()
     opened = [first, broken, busy, last] if turned else [first, busy, broken, last]
-    with pytest.raises(RuntimeError, match="broken"):
+    with pytest.raises(RuntimeError, match="broken") as raised:
         close_all(opened)
+    assert raised.value.__notes__ == ["closing also failed with: Misuse('busy')"]
     assert opened == [busy]
     close_all(opened)
     assert not opened
