@@ -15,13 +15,13 @@ from functools import partial
 from typing import Self
 
 import numpy as np
-from confluent_kafka import Consumer as Client
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException
 
 from brokers.declarations import ProfileDeclaration
 from brokers.errors import Misuse, Unsupported
 from brokers.kafka_admin import group_id
 from brokers.kafka_client import (
+    LOGGER,
     REQUEST_TIMEOUT_S,
     Call,
     OneThread,
@@ -36,8 +36,9 @@ from brokers.kafka_connection import KafkaConnection
 from brokers.kafka_declarations import KAFKA
 from brokers.kafka_producer import KafkaProducer
 from brokers.kafka_progress import PartitionProgress
-from brokers.kafka_reader import KafkaReader, columns, take
+from brokers.kafka_reader import KafkaReader, take
 from brokers.kafka_settling import Fates, by_partition
+from brokers.librdkafka_consumer import ColumnConsumer
 from brokers.types import (
     ChannelSpec,
     ConsumerSettings,
@@ -71,11 +72,11 @@ class KafkaConsumer:
     """A member of the group ``<channel>:<group>``. See ``brokers.protocols.Consumer``, ``Releasable``."""
 
     def __init__(self, endpoint: Endpoint, channel: str, settings: ConsumerSettings) -> None:
-        self._channel, self._details = channel, settings.details
+        self._details = settings.details
         self._alone = OneThread("the consumer")
         self._progress: dict[int, PartitionProgress] = {}
         # Until it ends, the client answers nothing else; UNKNOWN was told to who waited for it.
-        self._commit_under_way: Call[list[TopicPartition]] | None = None
+        self._commit_under_way: Call[dict[int, KafkaError | None]] | None = None
         config = client_config(
             endpoint,
             client_id=settings.name,
@@ -90,8 +91,8 @@ class KafkaConsumer:
             fetch_queue_backoff_ms=10,
         )
         try:
-            self._client: Client | None = Client(config)
-            self._client.subscribe([channel], on_revoke=self._revoked, on_lost=self._revoked)
+            self._client: ColumnConsumer | None = ColumnConsumer(config, channel, LOGGER, self._revoked)
+            self._client.subscribe()
         except KafkaException as failure:
             raise translated(failure, f"join group {settings.group}") from None
 
@@ -100,7 +101,7 @@ class KafkaConsumer:
             client = self._open()
             if self._blocked(wait_s):
                 return Received.empty(time.monotonic_ns())
-            received = columns(take(client, max_messages, wait_s), details=self._details, handle={})
+            received = take(client, max_messages, wait_s, self._details)
             for partition, rows in by_partition(received.partitions):
                 progress = self._progress.setdefault(partition, PartitionProgress())
                 progress.delivered(received.places[rows])
@@ -122,7 +123,7 @@ class KafkaConsumer:
             self._acknowledge(client, asked)
             return [fates.settlements() for fates, _ in asked]
 
-    def _acknowledge(self, client: Client, asked: Sequence[tuple[Fates, Received]]) -> None:
+    def _acknowledge(self, client: ColumnConsumer, asked: Sequence[tuple[Fates, Received]]) -> None:
         if self._blocked(REQUEST_TIMEOUT_S):
             return
         parts: dict[int, list[tuple[Fates, IntColumn]]] = {}
@@ -170,7 +171,7 @@ class KafkaConsumer:
                     continue
                 first = int(fates.places[which].min())
                 try:
-                    client.seek(TopicPartition(self._channel, partition, first))
+                    client.seek(partition, first, REQUEST_TIMEOUT_S)
                 except KafkaException as failure:
                     fates.tell(which, Outcome.REJECTED, str(translated(failure, "rewind")))
                     continue
@@ -184,7 +185,7 @@ class KafkaConsumer:
                 client, self._client = self._client, None
                 close_quietly(client)
 
-    def _open(self) -> Client:
+    def _open(self) -> ColumnConsumer:
         if self._client is None:
             raise Misuse("the consumer is closed")
         return self._client
@@ -192,9 +193,9 @@ class KafkaConsumer:
     def _blocked(self, wait_s: float) -> bool:
         return self._commit_under_way is not None and not self._commit_under_way.ended(wait_s)
 
-    def _revoked(self, _client: Client, partitions: list[TopicPartition]) -> None:
-        for lost in partitions:
-            progress = self._progress.pop(lost.partition, None)
+    def _revoked(self, partitions: Sequence[int]) -> None:
+        for partition in partitions:
+            progress = self._progress.pop(partition, None)
             if progress is not None:
                 progress.lost = True
 
@@ -217,36 +218,31 @@ class KafkaConsumer:
                 usable.append((partition, progress, which))
         return usable
 
-    def _commit(self, client: Client, ends: Mapping[int, int]) -> dict[int, KafkaError | None]:
+    def _commit(self, client: ColumnConsumer, ends: Mapping[int, int]) -> dict[int, KafkaError | None]:
         """Commit up to these offsets. {partition: what the broker answered}; one without an answer is left out.
 
         With patience while the group moves on.
         """
-        offsets = [TopicPartition(self._channel, partition, end) for partition, end in ends.items()]
+        offsets = dict(ends)
         deadline = time.monotonic() + _GROUP_PATIENCE_S
         answers: dict[int, KafkaError | None] = {}
         while offsets:
-            commit = partial(_commit, client, offsets)
-            self._commit_under_way = Call(commit)
+            self._commit_under_way = Call(partial(client.commit, offsets))
             if not self._commit_under_way.ended(REQUEST_TIMEOUT_S):
                 return {}
             try:
-                answers |= {entry.partition: entry.error for entry in self._commit_under_way.result()}
+                answers |= self._commit_under_way.result()
             except KafkaException as failure:
                 error = kafka_error(failure)
                 if error is None:
                     raise translated(failure, "acknowledge") from None
-                answers |= dict.fromkeys((entry.partition for entry in offsets), error)
-            offsets = [entry for entry in offsets if _moving(answers[entry.partition])]
+                answers |= dict.fromkeys(offsets, error)
+            offsets = {partition: end for partition, end in offsets.items() if _moving(answers[partition])}
             if time.monotonic() > deadline:
                 break
             if offsets:
                 time.sleep(0.05)
         return answers
-
-
-def _commit(client: Client, offsets: list[TopicPartition]) -> list[TopicPartition]:
-    return client.commit(offsets=offsets, asynchronous=False)
 
 
 def _moving(error: KafkaError | None) -> bool:

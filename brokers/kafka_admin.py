@@ -26,8 +26,18 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package
 )
 
 from brokers.errors import ChannelMissing, Misuse, Refused, Unreachable, Unsupported
-from brokers.kafka_client import REQUEST_TIMEOUT_S, client_config, kafka_error, translated
-from brokers.types import ChannelSpec, Durability, Endpoint, Position, Retention
+from brokers.kafka_client import LOGGER, REQUEST_TIMEOUT_S, client_config, kafka_error, translated
+from brokers.types import (
+    ChannelSpec,
+    Durability,
+    Endpoint,
+    FromBeginning,
+    FromPosition,
+    FromTime,
+    Position,
+    ReplayStart,
+    Retention,
+)
 
 _EARLIEST = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 _LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
@@ -45,7 +55,7 @@ class KafkaAdmin:
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
-        self._client = AdminClient(client_config(endpoint))
+        self._client = AdminClient(client_config(endpoint, logger=LOGGER))
 
     def probe(self) -> None:
         """Raises Unreachable unless a broker answers."""
@@ -122,6 +132,23 @@ class KafkaAdmin:
     def bounds(self, channel: str) -> tuple[Position, Position]:
         partitions = [TopicPartition(channel, number) for number in self.partitions(channel)]
         return self._offsets(partitions, _EARLIEST), self._offsets(partitions, _LATEST)
+
+    def offsets_at(self, channel: str, start: ReplayStart) -> Mapping[int, int]:
+        """{partition: where to begin to read}. Raises ChannelMissing for a partition that there is not."""
+        low, high = self.bounds(channel)
+        match start:
+            case FromBeginning():
+                return low.places
+            case FromPosition(position):
+                unknown = set(position.places) - set(low.places)
+                if unknown:
+                    raise ChannelMissing(f"{channel} has no partition {min(unknown)}")
+                return position.places
+            case FromTime(epoch_ns):
+                time_ms = OffsetSpec.for_timestamp(-(-epoch_ns // 1_000_000))
+                found = self._offsets([TopicPartition(channel, number) for number in low.places], time_ms)
+                # No message that young yet: what was the end before we asked, so that none slips through.
+                return {number: place if place >= 0 else high.places[number] for number, place in found.places.items()}
 
     def _offsets(self, partitions: Iterable[TopicPartition], which: OffsetSpec) -> Position:
         futures = self._client.list_offsets(dict.fromkeys(partitions, which), request_timeout=REQUEST_TIMEOUT_S)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, ShareConsumer
+from confluent_kafka import KafkaError, KafkaException
 
 from brokers.errors import BrokerError, ChannelMissing, Misuse, Refused, Unreachable
 from brokers.types import Endpoint, Outcome
@@ -86,6 +86,22 @@ _NEVER_SENT = frozenset(
         KafkaError._AUTHENTICATION,
     }
 )
+# Conditions that librdkafka mends by itself and only tells of.
+_PASSING = frozenset(
+    {
+        KafkaError._TRANSPORT,
+        KafkaError._ALL_BROKERS_DOWN,
+        KafkaError._TIMED_OUT,
+        KafkaError._MAX_POLL_EXCEEDED,
+        KafkaError._PARTITION_EOF,
+        KafkaError._AUTO_OFFSET_RESET,
+        KafkaError.REQUEST_TIMED_OUT,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.REBALANCE_IN_PROGRESS,
+    }
+)
 
 
 def client_config(endpoint: Endpoint, **settings: Any) -> dict[str, Any]:
@@ -100,7 +116,6 @@ def client_config(endpoint: Endpoint, **settings: Any) -> dict[str, Any]:
         "socket.timeout.ms": int(REQUEST_TIMEOUT_S * 1000),
         "reconnect.backoff.max.ms": 1000,
         "socket.nagle.disable": True,
-        "logger": LOGGER,
     }
     config.update(_translate(endpoint.options, _OPTIONS))
     config.update(_translate(endpoint.secrets, _SECRETS))
@@ -137,6 +152,13 @@ def error_of(error: KafkaError, what: str) -> BrokerError:
 
 def reason(error: KafkaError) -> str:
     return f"{error.name()}: {error.str()}"
+
+
+def require_passing(errors: Iterable[KafkaError]) -> None:
+    """Raises for the first that librdkafka does not mend by itself."""
+    for error in errors:
+        if error.code() == KafkaError._FATAL or error.fatal() or error.code() not in _PASSING:
+            raise error_of(error, "receive")
 
 
 def fate(error: KafkaError) -> Outcome:
@@ -184,7 +206,11 @@ class Call(Generic[Result]):
         return self._answers[0]
 
 
-def close_quietly(client: Consumer | ShareConsumer) -> None:
+class _Leaving(Protocol):
+    def close(self) -> None: ...
+
+
+def close_quietly(client: _Leaving) -> None:
     """Leave the group; with a broker that does not answer, be gone all the same."""
     call = Call(client.close)
     if not call.ended(CLOSE_TIMEOUT_S):

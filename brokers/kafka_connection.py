@@ -31,7 +31,7 @@ class KafkaConnection:
         return self.opened(KafkaProducer(self.endpoint, channel, settings))
 
     def reader(self, channel: str, start: ReplayStart) -> KafkaReader:
-        return self.opened(KafkaReader(self.endpoint, channel, start, self.admin.bounds(channel)))
+        return self.opened(KafkaReader(self.endpoint, channel, self.admin.offsets_at(channel, start)))
 
     def opened(self, thing: Thing) -> Thing:
         """Remember to close it with the connection."""

@@ -1,95 +1,64 @@
-"""Delivery reports of one producer, as columns of fates.
-
-A report knows its message by its callback, so each message in flight has one of its own: counting reports per
-partition would be cheaper, and wrong, as failures are not reported in the order of sending. Callbacks made for
-every message would be 0.5 us a message: they are made once, in bundles that are used again.
-"""
+"""What became of the sends of one producer, as columns, until somebody takes it."""
 
 from __future__ import annotations
 
-import struct
 import time
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 
 import numpy as np
-from confluent_kafka import KafkaError, Message
+from confluent_kafka import KafkaError
 
 from brokers.kafka_client import fate, reason
-from brokers.types import NO_PARTITION, NO_PLACE, Outcome, Settlements, constant
+from brokers.librdkafka import Messages
+from brokers.types import NO_PARTITION, NO_PLACE, IntColumn, Outcome, Settlements, constant
 
 _MAX_ERRORS = 100
 
-Callback = Callable[[KafkaError | None, Message | None], None]
-
-
-class _Bundle:
-    """Callbacks of messages that were sent together. ``unreported``: of how many the fate is open."""
-
-    __slots__ = ("callbacks", "first_ticket", "unreported")
-
-    def __init__(self) -> None:
-        self.callbacks: list[Callback] = []
-        self.first_ticket = self.unreported = 0
-
 
 class Reports:
-    """Fates of sends until somebody takes them."""
+    """A message's number is its ticket."""
 
     def __init__(self) -> None:
-        # What was acknowledged: ticket, settled_ns, partition, place; ticket, ... One list that is extended costs half
-        # of four arrays that are appended to.
-        self._acknowledged: list[int] = []
-        # (ticket, settled_ns, outcome)
-        self._refusals: list[tuple[int, int, int]] = []
-        self._errors: dict[int, str] = {}
-        self._idle: list[_Bundle] = []
+        # What came together, and when. Columns are made of all of it: reports about short batches are many.
+        self._reported: list[Messages] = []
+        self._reported_ns: list[int] = []
+        self._refused: list[Settlements] = []
 
-    def callbacks(self, first_ticket: int, count: int) -> Sequence[Callback]:
-        """For the messages with these tickets. Each must be called once, by the client or by whoever sees a refusal."""
-        bundle = self._idle.pop() if self._idle else _Bundle()
-        if len(bundle.callbacks) < count:
-            reported = self._reported(bundle)
-            bundle.callbacks += [partial(reported, index) for index in range(len(bundle.callbacks), count)]
-        bundle.first_ticket, bundle.unreported = first_ticket, count
-        return bundle.callbacks[:count]
+    def reported(self, messages: Messages) -> None:
+        """By the client, now."""
+        self._reported.append(messages)
+        self._reported_ns.append(time.monotonic_ns())
 
-    def _reported(self, bundle: _Bundle) -> Callable[[int, KafkaError | None, Message], None]:
-        acknowledged, now_ns = self._acknowledged.extend, time.monotonic_ns
-
-        def reported(index: int, error: KafkaError | None, message: Message) -> None:
-            if error is None:
-                acknowledged((bundle.first_ticket + index, now_ns(), message.partition(), message.offset()))  # type: ignore[arg-type]
-            else:
-                self.refused(bundle.first_ticket + index, error)
-            bundle.unreported -= 1
-            if not bundle.unreported:
-                self._idle.append(bundle)
-
-        return reported
-
-    def refused(self, ticket: int, error: KafkaError) -> None:
-        self._refusals.append((ticket, time.monotonic_ns(), int(fate(error))))
-        if len(self._errors) < _MAX_ERRORS:
-            self._errors[ticket] = reason(error)
+    def refused(self, refusals: Sequence[tuple[int, int]]) -> None:
+        """(ticket, error) of messages that nobody will report, as the client did not take them."""
+        for ticket, code in refusals:
+            error = KafkaError(code)
+            self._refused.append(Settlements.uniform(ticket, 1, fate(error), time.monotonic_ns(), reason(error)))
 
     def take(self) -> Settlements:
         """All that came since the last time."""
-        if not self._acknowledged and not self._refusals:
-            return Settlements.empty()
-        # ``np.array`` takes half as long again for a list of integers.
-        rows = np.frombuffer(struct.pack(f"{len(self._acknowledged)}q", *self._acknowledged), np.int64).reshape(-1, 4)
-        # In place: the callbacks know this list.
-        self._acknowledged.clear()
-        tickets, settled_ns, partitions, places = np.ascontiguousarray(rows.T)
-        outcomes = constant(Outcome.ACKNOWLEDGED, len(tickets), np.int8)
-        acknowledged = Settlements(tickets, outcomes, settled_ns, partitions.astype(np.int32), places)
-        if not self._refusals:
-            return acknowledged
-        (refused, refused_ns, fates), self._refusals = np.array(self._refusals, np.int64).T, []
-        errors, self._errors = self._errors, {}
-        count = len(refused)
-        nowhere = constant(NO_PARTITION, count, np.int32), constant(NO_PLACE, count, np.int64)
-        return Settlements.concat(
-            [acknowledged, Settlements(refused, fates.astype(np.int8), refused_ns, *nowhere, errors)]
-        )
+        settled, self._refused = self._refused, []
+        if self._reported:
+            counts = list(map(len, self._reported))
+            messages = np.concatenate(self._reported) if len(counts) > 1 else self._reported[0]
+            settled.append(_settlements(messages, np.repeat(np.array(self._reported_ns, np.int64), counts)))
+            # A list of its own each time: what was taken must not grow.
+            self._reported, self._reported_ns = [], []
+        return Settlements.concat(settled) if settled else Settlements.empty()
+
+
+def _settlements(messages: Messages, settled_ns: IntColumn) -> Settlements:
+    errors, places = messages["error"], messages["offset"].copy()
+    partitions, tickets = messages["partition"].copy(), messages["number"].astype(np.int64)
+    outcomes, texts = constant(Outcome.ACKNOWLEDGED, len(messages), np.int8), dict[int, str]()
+    if np.count_nonzero(errors):
+        failed = np.flatnonzero(errors)
+        partitions[failed] = NO_PARTITION
+        places[failed] = NO_PLACE
+        for code in np.unique(errors[failed]).tolist():
+            outcomes[errors == code] = fate(KafkaError(code))
+        for row in failed[:_MAX_ERRORS].tolist():
+            texts[int(tickets[row])] = reason(KafkaError(int(errors[row])))
+    # Where the broker has acknowledged a retry of what it had stored already, it tells no place.
+    places[places < 0] = NO_PLACE
+    return Settlements(tickets, outcomes, settled_ns, partitions, places, texts)

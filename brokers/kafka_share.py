@@ -30,12 +30,13 @@ from confluent_kafka.admin import ResourceType  # type: ignore[attr-defined]
 from brokers.declarations import ProfileDeclaration
 from brokers.errors import BrokerError, Misuse, Unsupported
 from brokers.kafka_admin import group_id
-from brokers.kafka_client import OneThread, client_config, close_quietly, fate, kafka_error, reason, translated
+from brokers.kafka_client import LOGGER, OneThread, client_config, close_quietly, fate, kafka_error, reason, translated
 from brokers.kafka_commits import Commits
 from brokers.kafka_connection import KafkaConnection
 from brokers.kafka_declarations import KAFKA_SHARE, MAX_POLL_RECORDS
+from brokers.kafka_messages import columns, without_errors
 from brokers.kafka_producer import KafkaProducer
-from brokers.kafka_reader import KafkaReader, columns, without_errors
+from brokers.kafka_reader import KafkaReader
 from brokers.kafka_settling import Fates, by_partition
 from brokers.types import (
     ChannelSpec,
@@ -78,6 +79,7 @@ class KafkaShareConsumer:
         self._commits: Commits | None = None
         config = client_config(
             endpoint,
+            logger=LOGGER,
             client_id=settings.name,
             group_id=group_id(channel, settings.group),
             share_acknowledgement_mode="explicit",

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from brokers.protocols import Broker, Bundling, Pipelining, Releasable, Replayable
+from brokers.rows import sizes_of
 from brokers.types import (
     Batch,
     ConsumerSettings,
@@ -56,7 +57,7 @@ class _Stamped:
 
     seqs: Column
     keys: Column
-    payloads: list[bytes]
+    payloads: Sequence[bytes]
     names: list[bytes] | None
     checksums: Column
 
@@ -145,7 +146,7 @@ class Sender:
             self._number,
             seqs,
             stamped.keys[part],
-            self._size or np.fromiter(map(len, stamped.payloads[part]), np.int32, len(seqs)),
+            self._size or sizes_of(stamped.payloads[part]),
             stamped.checksums[part],
             intended_ns,
             sent_ns,

@@ -23,6 +23,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from brokers.rows import Matrix, Rows, sizes_of
 from brokers.types import constant
 
 MAGIC = 0x4D424231
@@ -93,10 +94,12 @@ class Stamper:
         self._run_of = (producer, run)
         self._sizes = np.fromiter(map(len, records), np.int64, len(records))
         self._factors = _multipliers(_WORDS)
-        self._bodies = [record[SIZE:] for record in records]
+        # Of one size, they are cut from a matrix; else they are bytes of their own.
+        self._matrix = _matrix(records) if _all(self._sizes == self._sizes[0]) else None
+        self._bodies = [] if self._matrix is not None else [record[SIZE:] for record in records]
         self._body_sums = np.concatenate(
             [
-                _sums_of([bytes(SIZE) + body for body in self._bodies[at : at + _AT_ONCE]])
+                _sums_of([bytes(SIZE) + record[SIZE:] for record in records[at : at + _AT_ONCE]])
                 for at in range(0, len(records), _AT_ONCE)
             ]
         )
@@ -104,11 +107,11 @@ class Stamper:
 
     def stamp(
         self, seqs: npt.NDArray[np.int64], keys: npt.NDArray[np.int64], due_ns: int | npt.NDArray[np.int64]
-    ) -> tuple[list[bytes], npt.NDArray[np.uint64]]:
+    ) -> tuple[Sequence[bytes], npt.NDArray[np.uint64]]:
         """Payloads for these sequence numbers and keys, and their checksums."""
         count, first = len(seqs), self._next
         self._reach(first + count)
-        bodies, body_sums, sizes = self._bodies, self._body_sums, self._sizes
+        body_sums, sizes = self._body_sums, self._sizes
         self._next = (first + count) % self._pool
         head = np.zeros(count, STAMP)
         head["magic"] = MAGIC
@@ -122,12 +125,25 @@ class Stamper:
             body_sums[first : first + count] + head.view(np.uint64).reshape(count, _WORDS) @ self._factors
         )
         head["checksum"] = sums
+        if self._matrix is not None:
+            return self._rows(self._matrix, head, first), sums
         heads: list[bytes] = head.view(_PLAIN).tolist()
-        return list(map(add, heads, bodies[first : first + count])), sums
+        return list(map(add, heads, self._bodies[first : first + count])), sums
+
+    def _rows(self, pool: Matrix, head: npt.NDArray[np.void], first: int) -> Rows:
+        count = len(head)
+        whole = np.empty((count, pool.shape[1]), np.uint8)
+        whole[:, :SIZE] = head.view(np.uint8).reshape(count, SIZE)
+        done = 0
+        while done < count:
+            part = pool[first : first + count - done, SIZE:]
+            whole[done : done + len(part), SIZE:] = part
+            done, first = done + len(part), 0
+        return Rows(whole)
 
     def _reach(self, end: int) -> None:
         """Have the pool repeated as often as it takes, for this batch and those that follow."""
-        if end > len(self._bodies):
+        if end > len(self._sizes):
             rounds = -(-end // self._pool)
             self._bodies = self._bodies[: self._pool] * rounds
             self._body_sums = np.tile(self._body_sums[: self._pool], rounds)
@@ -150,10 +166,9 @@ class Stamps:
 
 def read(payloads: Sequence[bytes], run: int) -> Stamps:
     """Read and verify the stamps of payloads of any sizes."""
-    count = len(payloads)
-    sizes = np.fromiter(map(len, payloads), np.int32, count)
-    if count and sizes[0] >= SIZE and _all(sizes == sizes[0]):
-        words = _equal_words(b"".join(payloads), count, int(sizes[0]))
+    count, sizes = len(payloads), sizes_of(payloads)
+    if count and sizes[0] >= SIZE and (isinstance(payloads, Rows) or _all(sizes == sizes[0])):
+        words = _equal_words(_matrix(payloads))
         heads, sums = words[:, :_WORDS], _checksums(words)
     else:
         whole = np.flatnonzero(sizes >= SIZE)
@@ -171,14 +186,22 @@ def _all(mask: npt.NDArray[np.bool_]) -> bool:
     return int(np.count_nonzero(mask)) == len(mask)
 
 
-def _equal_words(raw: bytes, count: int, size: int) -> npt.NDArray[np.uint64]:
+def _matrix(payloads: Sequence[bytes]) -> Matrix:
+    """Payloads of one size as (messages, bytes)."""
+    if isinstance(payloads, Rows):
+        return payloads.matrix
+    return np.frombuffer(b"".join(payloads), np.uint8).reshape(len(payloads), -1)
+
+
+def _equal_words(matrix: Matrix) -> npt.NDArray[np.uint64]:
     """A matrix (messages, words), padded with zeros."""
+    count, size = matrix.shape
     padded = -(-size // 8) * 8
     if padded == size:
-        return np.frombuffer(raw, "<u8").reshape(count, -1)
-    matrix = np.zeros((count, padded), np.uint8)
-    matrix[:, :size] = np.frombuffer(raw, np.uint8).reshape(count, size)
-    return matrix.view("<u8").reshape(count, -1)
+        return np.ascontiguousarray(matrix).view("<u8")
+    whole = np.zeros((count, padded), np.uint8)
+    whole[:, :size] = matrix
+    return whole.view("<u8")
 
 
 def _ragged_words(

@@ -1,73 +1,76 @@
-"""Each report finds its message, in whatever order they come, and callbacks are used again only when all have come."""
+"""Reports name their messages in whatever order they come, and refusals are reports, too."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
+import numpy as np
 from confluent_kafka import KafkaError
 
 from brokers.kafka_reports import Reports
-from brokers.types import NO_PLACE, Outcome
+from brokers.librdkafka import MESSAGE, Messages
+from brokers.types import NO_PARTITION, NO_PLACE, Outcome
 
 
-@dataclass(frozen=True)
-class _Message:
-    at: int
-
-    def partition(self) -> int:
-        return self.at % 3
-
-    def offset(self) -> int:
-        return 100 + self.at
-
-
-def message(at: int) -> Any:
-    return _Message(at)
+def messages(*tickets: int, error: int = 0) -> Messages:
+    """Reports about these: each has a place of its own, on one of three partitions."""
+    found = np.zeros(len(tickets), MESSAGE)
+    found["number"] = tickets
+    found["partition"] = found["number"] % 3
+    found["offset"] = found["number"] + 100
+    found["error"] = error
+    return found
 
 
-def test_reports_in_any_order_name_their_message() -> None:
+def test_reports_that_came_apart_are_taken_together_and_once() -> None:
     reports = Reports()
-    first, second = reports.callbacks(0, 3), reports.callbacks(3, 2)
-    for at in (4, 0, 2):
-        (first[at] if at < 3 else second[at - 3])(None, message(at))
-    early = reports.take()
-    first[1](None, message(1))
-    second[0](None, message(3))
-    late = reports.take()
-    assert (early.tickets.tolist(), late.tickets.tolist()) == ([4, 0, 2], [1, 3])
-    for part in (early, late):
-        assert part.places.tolist() == [100 + ticket for ticket in part.tickets.tolist()]
-        assert part.partitions.tolist() == [ticket % 3 for ticket in part.tickets.tolist()]
-        assert set(part.outcomes.tolist()) == {Outcome.ACKNOWLEDGED}
+    reports.reported(messages(4, 0, 2))
+    reports.reported(messages(1))
+    taken = reports.take()
+    assert taken.tickets.tolist() == [4, 0, 2, 1]
+    assert taken.places.tolist() == [104, 100, 102, 101]
+    assert taken.partitions.tolist() == [1, 0, 2, 1]
+    assert set(taken.outcomes.tolist()) == {Outcome.ACKNOWLEDGED}
+    assert len(set(taken.settled_ns[:3].tolist())) == 1
+    assert taken.settled_ns[3] > taken.settled_ns[0]
     assert len(reports.take()) == 0
+    reports.reported(messages(3))
+    assert (taken.tickets.tolist(), reports.take().tickets.tolist()) == ([4, 0, 2, 1], [3])
 
 
-def test_callbacks_wait_for_the_last_report_before_they_are_used_again() -> None:
+def test_a_failed_send_has_no_place_but_a_reason() -> None:
     reports = Reports()
-    first = reports.callbacks(0, 2)
-    first[1](None, message(1))
-    other = reports.callbacks(2, 2)
-    assert not set(map(id, first)) & set(map(id, other))
-    first[0](None, message(0))
-    again = reports.callbacks(4, 3)
-    assert list(again[:2]) == list(first)
-    for index, callback in enumerate(again):
-        callback(None, message(4 + index))
-    for index, callback in enumerate(other):
-        callback(None, message(2 + index))
-    assert reports.take().tickets.tolist() == [1, 0, 4, 5, 6, 2, 3]
+    reports.reported(messages(0))
+    reports.reported(messages(7, error=KafkaError.MSG_SIZE_TOO_LARGE))
+    reports.reported(messages(8, error=KafkaError._MSG_TIMED_OUT))
+    taken = reports.take()
+    assert taken.outcomes.tolist() == [Outcome.ACKNOWLEDGED, Outcome.REJECTED, Outcome.UNKNOWN]
+    assert taken.places.tolist() == [100, NO_PLACE, NO_PLACE]
+    assert taken.partitions.tolist() == [0, NO_PARTITION, NO_PARTITION]
+    assert set(taken.errors) == {7, 8}
+    assert "MSG_SIZE_TOO_LARGE" in taken.errors[7]
+
+
+def test_a_retry_that_the_broker_had_stored_already_is_acknowledged_without_a_place() -> None:
+    reports = Reports()
+    again = messages(5)
+    again["offset"] = -1001
+    reports.reported(again)
+    taken = reports.take()
+    assert (taken.outcomes.tolist(), taken.places.tolist()) == ([Outcome.ACKNOWLEDGED], [NO_PLACE])
 
 
 def test_a_refusal_is_a_report_too() -> None:
     reports = Reports()
-    callbacks = reports.callbacks(7, 2)
-    callbacks[0](KafkaError(KafkaError.MSG_SIZE_TOO_LARGE), None)
-    callbacks[1](KafkaError(KafkaError._TIMED_OUT), None)
-    reports.refused(20, KafkaError(KafkaError._QUEUE_FULL))
+    reports.refused([(7, KafkaError.MSG_SIZE_TOO_LARGE), (20, KafkaError._QUEUE_FULL)])
+    reports.reported(messages(8))
     settled = reports.take()
-    assert settled.tickets.tolist() == [7, 8, 20]
-    assert settled.outcomes.tolist() == [Outcome.REJECTED, Outcome.UNKNOWN, Outcome.REJECTED]
-    assert settled.places.tolist() == [NO_PLACE] * 3
+    assert sorted(settled.tickets.tolist()) == [7, 8, 20]
+    outcomes = dict(zip(settled.tickets.tolist(), settled.outcomes.tolist(), strict=True))
+    assert outcomes == {7: Outcome.REJECTED, 8: Outcome.ACKNOWLEDGED, 20: Outcome.REJECTED}
     assert "MSG_SIZE_TOO_LARGE" in settled.errors[7]
-    assert list(reports.callbacks(30, 2)) == list(callbacks)
+
+
+def test_reasons_are_told_for_the_first_hundred_only() -> None:
+    reports = Reports()
+    reports.reported(messages(*range(300), error=KafkaError._MSG_TIMED_OUT))
+    taken = reports.take()
+    assert (len(taken), len(taken.errors)) == (300, 100)

@@ -1,0 +1,163 @@
+"""A librdkafka producer that takes messages as columns and reports so. See ``librdkafka``."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+from collections.abc import Mapping, Sequence
+from ctypes import c_char_p, c_int, c_int32, c_size_t, c_ssize_t, c_void_p
+from typing import Any
+
+import numpy as np
+
+from brokers.librdkafka import (
+    ERROR_EVENT,
+    LOG_EVENT,
+    MESSAGE,
+    PRODUCER,
+    REPORT_EVENT,
+    Messages,
+    Room,
+    address,
+    client,
+    function,
+    joined,
+    log,
+    log_to,
+    messages_at,
+    text,
+)
+from brokers.types import IntColumn, SmallIntColumn
+
+_ANY_PARTITION = -1
+_COPY = 0x2
+_QUEUED_AND_IN_FLIGHT = 0x1 | 0x2
+_WAKE_MS = 1
+
+
+class _Memory(ctypes.Structure):
+    _fields_ = (("at", c_char_p), ("size", c_size_t))
+
+
+class _Header(ctypes.Structure):
+    _fields_ = (("name", c_char_p), ("value", c_char_p), ("size", c_ssize_t))
+
+
+class _Value(ctypes.Union):
+    _fields_ = (
+        ("handle", c_void_p),
+        ("number", c_int),
+        ("memory", _Memory),
+        ("header", _Header),
+        ("padding", ctypes.c_char * 64),
+    )
+
+
+class _Argument(ctypes.Structure):
+    """``rd_kafka_vu_t``: one of the arguments of ``produceva``."""
+
+    _fields_ = (("kind", c_int), ("value", _Value))
+
+
+_TOPIC, _PAYLOAD, _KEY, _NUMBER, _FLAGS, _HEADER = 2, 4, 5, 6, 7, 9
+"""Kinds of arguments."""
+
+_topic_new = function("topic_new", c_void_p, c_void_p, c_char_p, c_void_p)
+_topic_destroy = function("topic_destroy", None, c_void_p)
+_queue_get_main = function("queue_get_main", c_void_p, c_void_p)
+_queue_destroy = function("queue_destroy", None, c_void_p)
+_queue_poll = function("queue_poll", c_void_p, c_void_p, c_int)
+_event_type = function("event_type", c_int, c_void_p)
+_event_message_count = function("event_message_count", c_size_t, c_void_p)
+_event_message_array = function("event_message_array", c_size_t, c_void_p, c_void_p, c_size_t)
+_event_error_string = function("event_error_string", c_char_p, c_void_p)
+_event_destroy = function("event_destroy", None, c_void_p)
+_produce_batch = function("produce_batch", c_int, c_void_p, c_int32, c_int, c_void_p, c_int)
+_produceva = function("produceva", c_void_p, c_void_p, c_void_p, c_size_t)
+_error_code = function("error_code", c_int, c_void_p)
+_error_destroy = function("error_destroy", None, c_void_p)
+_flush = function("flush", c_int, c_void_p, c_int)
+_purge = function("purge", c_int, c_void_p, c_int)
+_destroy = function("destroy", None, c_void_p)
+
+
+class ColumnProducer:
+    """Sends to one topic. The caller numbers its messages; a report about one brings its number back.
+
+    Not for use by two threads at once. Raises KafkaException for a configuration that the library refuses.
+    """
+
+    def __init__(self, config: Mapping[str, Any], topic: str, logger: logging.Logger) -> None:
+        self._logger = logger
+        self._client = client(PRODUCER, config, REPORT_EVENT | ERROR_EVENT)
+        self._room = Room()
+        self._queue: int = _queue_get_main(self._client)
+        log_to(self._client, self._queue)
+        self._topic: int = _topic_new(self._client, topic.encode(), None)
+
+    def produce(self, payloads: Sequence[bytes], keys: Sequence[bytes] | None, numbers: IntColumn) -> SmallIntColumn:
+        """The error of each message, 0 for one that was taken. No report comes for one that was not.
+
+        A full queue refuses all behind the first that it has no room for: sending them again keeps the order.
+        """
+        messages = self._room.of(len(payloads))
+        # The library copies before it returns. Until then these names keep the bytes where they are.
+        _bodies, messages["payload"], messages["size"] = joined(payloads)
+        _names, messages["key"], messages["key_size"] = (None, 0, 0) if keys is None else joined(keys)
+        messages["number"] = numbers
+        _produce_batch(self._topic, _ANY_PARTITION, _COPY, self._room.address, len(messages))
+        errors: SmallIntColumn = messages["error"].copy()
+        return errors
+
+    def produce_with_headers(self, payload: bytes, key: bytes | None, headers: Mapping[str, str], number: int) -> int:
+        """The error, as of ``produce``, which cannot carry headers."""
+        arguments = [
+            _Argument(_TOPIC, _Value(handle=self._topic)),
+            _Argument(_PAYLOAD, _Value(memory=_Memory(payload, len(payload)))),
+            _Argument(_NUMBER, _Value(handle=number)),
+            _Argument(_FLAGS, _Value(number=_COPY)),
+        ]
+        if key is not None:
+            arguments.append(_Argument(_KEY, _Value(memory=_Memory(key, len(key)))))
+        for name, value in headers.items():
+            raw = value.encode()
+            arguments.append(_Argument(_HEADER, _Value(header=_Header(name.encode(), raw, len(raw)))))
+        error = _produceva(self._client, (_Argument * len(arguments))(*arguments), len(arguments))
+        if error is None:
+            return 0
+        code: int = _error_code(error)
+        _error_destroy(error)
+        return code
+
+    def reports(self, wait_s: float) -> Messages:
+        """About messages that became settled together, as soon as there are any; none after ``wait_s``."""
+        wait_ms = int(wait_s * 1000)
+        while (event := _queue_poll(self._queue, wait_ms)) is not None:
+            kind = _event_type(event)
+            if kind == REPORT_EVENT:
+                addresses = np.empty(_event_message_count(event), np.uint64)
+                count = _event_message_array(event, address(addresses), len(addresses))
+                messages = messages_at(addresses[:count])
+                _event_destroy(event)
+                return messages
+            if kind == LOG_EVENT:
+                log(event, self._logger)
+            elif kind == ERROR_EVENT:
+                self._logger.warning("%s", text(_event_error_string(event)))
+            _event_destroy(event)
+            wait_ms = 0
+        return np.empty(0, MESSAGE)
+
+    def hurry(self) -> None:
+        """Send now what waits for more to be sent with it."""
+        _flush(self._client, _WAKE_MS)
+
+    def purge(self) -> None:
+        """Give up what is not settled: reports say so."""
+        _purge(self._client, _QUEUED_AND_IN_FLIGHT)
+
+    def close(self) -> None:
+        """What is not settled then is never reported."""
+        _topic_destroy(self._topic)
+        _queue_destroy(self._queue)
+        _destroy(self._client)

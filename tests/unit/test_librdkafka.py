@@ -1,0 +1,133 @@
+"""Memory that C and NumPy share, and a broker that the library plays itself."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from confluent_kafka import KafkaException, Producer
+from hypothesis import given
+from hypothesis import strategies as st
+
+from brokers.librdkafka import MESSAGE, Addresses, bytes_at, joined, messages_at
+from brokers.librdkafka_consumer import ColumnConsumer
+from brokers.librdkafka_producer import ColumnProducer
+from brokers.rows import Rows
+
+LOGGER = logging.getLogger("test")
+
+
+def held(payloads: Sequence[bytes]) -> tuple[list[Any], Addresses, Addresses]:
+    """The payloads somewhere in memory: what keeps them there, where, and how long each is."""
+    kept = [ctypes.create_string_buffer(payload, max(1, len(payload))) for payload in payloads]
+    addresses = np.array([ctypes.addressof(each) for each in kept], np.uint64)
+    return kept, addresses, np.array(list(map(len, payloads)), np.uint64)
+
+
+@given(st.lists(st.binary(max_size=40), max_size=20))
+def test_bytes_come_from_memory_as_they_lie_there(payloads: list[bytes]) -> None:
+    _kept, addresses, sizes = held(payloads)
+    assert list(bytes_at(addresses, sizes)) == payloads
+
+
+@pytest.mark.parametrize("size", [1, 1 << 14, (1 << 14) + 1, 1 << 20])
+def test_bytes_of_one_size_come_whole(size: int) -> None:
+    payloads = [bytes([at]) * (size - 1) + b"\0" for at in range(3)]
+    _kept, addresses, sizes = held(payloads)
+    assert list(bytes_at(addresses, sizes)) == payloads
+
+
+@given(st.lists(st.binary(max_size=40), min_size=1, max_size=20))
+def test_what_is_joined_is_found_again(payloads: list[bytes]) -> None:
+    _whole, addresses, sizes = joined(payloads)
+    assert list(bytes_at(addresses, np.asarray(sizes))) == payloads
+
+
+def test_rows_are_joined_already() -> None:
+    matrix = np.arange(60, dtype=np.uint8).reshape(6, 10)
+    every_second = Rows(matrix)[::2]
+    _whole, addresses, size = joined(every_second)
+    assert list(bytes_at(addresses, np.full(3, size, np.uint64))) == list(every_second)
+
+
+def test_messages_come_from_memory_as_columns() -> None:
+    there = np.zeros(4, MESSAGE)
+    there["offset"], there["partition"], there["number"] = [5, 6, 7, 8], [0, 1, 2, 0], 2**63 - 1
+    addresses = np.uint64(there.ctypes.data) + np.array([3, 0], np.uint64) * np.uint64(MESSAGE.itemsize)
+    found = messages_at(addresses)
+    assert (found["offset"].tolist(), found["partition"].tolist()) == ([8, 5], [0, 0])
+    assert found["number"].tolist() == [2**63 - 1] * 2
+    assert len(messages_at(addresses[:0])) == 0
+
+
+def test_a_message_has_the_layout_of_the_header() -> None:
+    """rdkafka.h: int, pointer, int32, pointer, size, pointer, size, int64, pointer, on a machine of 64 bits."""
+    assert (MESSAGE.itemsize, [MESSAGE.fields[name][1] for name in MESSAGE.names or ()]) == (
+        72,
+        [0, 8, 16, 24, 32, 40, 48, 56, 64],
+    )
+
+
+@pytest.mark.parametrize(("name", "value"), [("no.such.setting", 1), ("acks", "sideways"), ("batch.size", -5)])
+def test_a_setting_that_the_library_refuses_is_named(name: str, value: object) -> None:
+    for make in (ColumnProducer, ColumnConsumer):
+        with pytest.raises(KafkaException, match=name):
+            make({"group.id": "g", name: value}, "topic", LOGGER)
+
+
+@pytest.fixture(scope="module")
+def mock() -> Iterator[str]:
+    """A broker inside the library: it lives as long as this client."""
+    owner = Producer({"test.mock.num.brokers": 1, "logger": LOGGER})
+    topics = owner.list_topics(timeout=10)
+    yield ",".join(f"{broker.host}:{broker.port}" for broker in topics.brokers.values())
+    owner.close()
+
+
+def test_columns_go_through_a_broker_and_back(mock: str) -> None:
+    producer = ColumnProducer({"bootstrap.servers": mock}, "columns", LOGGER)
+    payloads = [b"", b"one", b"two\0", b"x" * 40_000]
+    assert producer.produce(payloads, [b"", b"k", b"k", b"l"], np.arange(4) + 10).tolist() == [0] * 4
+    assert producer.produce(Rows(np.full((3, 5), 65, np.uint8)), None, np.arange(3)).tolist() == [0] * 3
+    assert producer.produce_with_headers(b"four", None, {"name": "wert\u00fc", "empty": ""}, 2**40) == 0
+    reported: list[int] = []
+    deadline = time.monotonic() + 20
+    while len(reported) < 8 and time.monotonic() < deadline:
+        reports = producer.reports(0.5)
+        assert not reports["error"].any()
+        reported += reports["number"].tolist()
+    assert sorted(reported) == sorted([10, 11, 12, 13, 0, 1, 2, 2**40])
+    producer.close()
+
+    consumer = ColumnConsumer({"bootstrap.servers": mock, "group.id": "g"}, "columns", LOGGER)
+    consumer.assign(dict.fromkeys(range(4), 0))
+    got: list[tuple[bytes, bytes | None, dict[str, str]]] = []
+    while len(got) < 8 and time.monotonic() < deadline:
+        received, errors = consumer.receive(3, 0.5, details=True)
+        assert not errors
+        attributes = received.attributes or [{}] * len(received)
+        got += list(zip(received.payloads, received.keys, map(dict, attributes), strict=True))
+        assert (received.broker_epoch_ns > 1_700_000_000 * 10**9).all()
+    consumer.close()
+    plain = [(payload, key, {}) for payload, key in zip(payloads, [b"", b"k", b"k", b"l"], strict=True)]
+    assert sorted(got, key=repr) == sorted(
+        [*plain, *[(b"AAAAA", None, {})] * 3, (b"four", None, {"name": "wert\u00fc", "empty": ""})], key=repr
+    )
+
+
+def test_a_full_queue_refuses_all_behind_the_first_without_room() -> None:
+    nowhere = {"bootstrap.servers": "127.0.0.1:9", "queue.buffering.max.messages": 5}
+    producer = ColumnProducer(nowhere, "nowhere", logging.getLogger("nowhere"))
+    errors = producer.produce([b"x"] * 8, None, np.arange(8))
+    assert (errors[:5].tolist(), len(set(errors[5:].tolist())), errors[5] != 0) == ([0] * 5, 1, True)
+    producer.purge()
+    deadline, purged = time.monotonic() + 20, list[int]()
+    while len(purged) < 5 and time.monotonic() < deadline:
+        purged += producer.reports(0.5)["number"].tolist()
+    assert sorted(purged) == [0, 1, 2, 3, 4]
+    producer.close()
