@@ -21,7 +21,6 @@ from brokers.declarations import ProfileDeclaration
 from brokers.errors import Misuse, Unsupported
 from brokers.kafka_admin import group_id
 from brokers.kafka_client import (
-    LOGGER,
     REQUEST_TIMEOUT_S,
     Call,
     OneThread,
@@ -36,7 +35,7 @@ from brokers.kafka_connection import KafkaConnection
 from brokers.kafka_declarations import KAFKA
 from brokers.kafka_producer import KafkaProducer
 from brokers.kafka_progress import PartitionProgress
-from brokers.kafka_reader import KafkaReader, take
+from brokers.kafka_reader import KafkaReader, consumer, take
 from brokers.kafka_settling import Fates, by_partition
 from brokers.librdkafka_consumer import ColumnConsumer
 from brokers.types import (
@@ -91,8 +90,7 @@ class KafkaConsumer:
             fetch_queue_backoff_ms=10,
         )
         try:
-            self._client: ColumnConsumer | None = ColumnConsumer(config, channel, LOGGER, self._revoked)
-            self._client.subscribe()
+            self._client: ColumnConsumer | None = consumer(config, channel, ColumnConsumer.subscribe, self._revoked)
         except KafkaException as failure:
             raise translated(failure, f"join group {settings.group}") from None
 
@@ -171,7 +169,7 @@ class KafkaConsumer:
                     continue
                 first = int(fates.places[which].min())
                 try:
-                    client.seek(partition, first, REQUEST_TIMEOUT_S)
+                    client.seek(partition, first)
                 except KafkaException as failure:
                     fates.tell(which, Outcome.REJECTED, str(translated(failure, "rewind")))
                     continue

@@ -157,7 +157,7 @@ def reason(error: KafkaError) -> str:
 def require_passing(errors: Iterable[KafkaError]) -> None:
     """Raises for the first that librdkafka does not mend by itself."""
     for error in errors:
-        if error.code() == KafkaError._FATAL or error.fatal() or error.code() not in _PASSING:
+        if error.fatal() or error.code() not in _PASSING:
             raise error_of(error, "receive")
 
 

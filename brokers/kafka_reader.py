@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from confluent_kafka import KafkaException
 
 from brokers.errors import Misuse
 from brokers.guard import check_count
 from brokers.kafka_client import LOGGER, OneThread, client_config, close_quietly, require_passing, translated
-from brokers.librdkafka_consumer import ColumnConsumer
+from brokers.librdkafka_consumer import ColumnConsumer, Lost
 from brokers.types import Endpoint, Received
 
 
@@ -31,6 +32,19 @@ def take(client: ColumnConsumer, max_messages: int, wait_s: float, details: bool
             return received
 
 
+def consumer(
+    config: Mapping[str, Any], channel: str, begin: Callable[[ColumnConsumer], None], lost: Lost | None = None
+) -> ColumnConsumer:
+    """One that has begun. Raises KafkaException, and leaves none behind."""
+    made = ColumnConsumer(config, channel, LOGGER, lost)
+    try:
+        begin(made)
+    except KafkaException:
+        close_quietly(made)
+        raise
+    return made
+
+
 class KafkaReader:
     """Reads partitions by assignment: joins no group, commits nothing. See ``brokers.protocols.Reader``."""
 
@@ -46,8 +60,7 @@ class KafkaReader:
         )
         self._alone = OneThread("the reader")
         try:
-            self._client: ColumnConsumer | None = ColumnConsumer(config, channel, LOGGER)
-            self._client.assign(offsets)
+            self._client: ColumnConsumer | None = consumer(config, channel, lambda made: made.assign(offsets))
         except KafkaException as failure:
             raise translated(failure, f"read {channel} again") from None
 

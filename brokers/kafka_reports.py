@@ -9,7 +9,7 @@ import numpy as np
 from confluent_kafka import KafkaError
 
 from brokers.kafka_client import fate, reason
-from brokers.librdkafka import Messages
+from brokers.librdkafka import MESSAGE, Messages
 from brokers.types import NO_PARTITION, NO_PLACE, IntColumn, Outcome, Settlements, constant
 
 _MAX_ERRORS = 100
@@ -22,7 +22,6 @@ class Reports:
         # What came together, and when. Columns are made of all of it: reports about short batches are many.
         self._reported: list[Messages] = []
         self._reported_ns: list[int] = []
-        self._refused: list[Settlements] = []
 
     def reported(self, messages: Messages) -> None:
         """By the client, now."""
@@ -31,20 +30,20 @@ class Reports:
 
     def refused(self, refusals: Sequence[tuple[int, int]]) -> None:
         """(ticket, error) of messages that nobody will report, as the client did not take them."""
-        for ticket, code in refusals:
-            error = KafkaError(code)
-            self._refused.append(Settlements.uniform(ticket, 1, fate(error), time.monotonic_ns(), reason(error)))
+        if refusals:
+            messages = np.zeros(len(refusals), MESSAGE)
+            messages["number"], messages["error"] = zip(*refusals, strict=True)
+            self.reported(messages)
 
     def take(self) -> Settlements:
         """All that came since the last time."""
-        settled, self._refused = self._refused, []
-        if self._reported:
-            counts = list(map(len, self._reported))
-            messages = np.concatenate(self._reported) if len(counts) > 1 else self._reported[0]
-            settled.append(_settlements(messages, np.repeat(np.array(self._reported_ns, np.int64), counts)))
-            # A list of its own each time: what was taken must not grow.
-            self._reported, self._reported_ns = [], []
-        return Settlements.concat(settled) if settled else Settlements.empty()
+        if not self._reported:
+            return Settlements.empty()
+        messages = np.concatenate(self._reported) if len(self._reported) > 1 else self._reported[0]
+        settled_ns = np.repeat(np.array(self._reported_ns, np.int64), list(map(len, self._reported)))
+        # Lists of their own each time: what was taken must not grow.
+        self._reported, self._reported_ns = [], []
+        return _settlements(messages, settled_ns)
 
 
 def _settlements(messages: Messages, settled_ns: IntColumn) -> Settlements:
@@ -57,8 +56,7 @@ def _settlements(messages: Messages, settled_ns: IntColumn) -> Settlements:
         places[failed] = NO_PLACE
         for code in np.unique(errors[failed]).tolist():
             outcomes[errors == code] = fate(KafkaError(code))
-        for row in failed[:_MAX_ERRORS].tolist():
-            texts[int(tickets[row])] = reason(KafkaError(int(errors[row])))
+        texts = {int(tickets[row]): reason(KafkaError(int(errors[row]))) for row in failed[:_MAX_ERRORS]}
     # Where the broker has acknowledged a retry of what it had stored already, it tells no place.
     places[places < 0] = NO_PLACE
     return Settlements(tickets, outcomes, settled_ns, partitions, places, texts)

@@ -29,7 +29,7 @@ _ERROR_BYTES = 512
 _LEVELS = (logging.CRITICAL,) * 3 + (logging.ERROR, logging.WARNING, logging.INFO, logging.INFO, logging.DEBUG)
 """Of syslog's."""
 _ADDRESS_BITS = 48
-_LONGEST_BYTES = 1 << 63 - _ADDRESS_BITS - 1
+_LONGEST_BYTES = 1 << (62 - _ADDRESS_BITS)
 """Of pieces that NumPy copies together, as it counts an array's bytes in 63 bits."""
 
 # Not by the library's name: a wheel has its own, and another version may be installed. What the module links is found.
@@ -72,7 +72,16 @@ _conf_set_events = function("conf_set_events", None, c_void_p, c_int)
 _conf_destroy = function("conf_destroy", None, c_void_p)
 _new = function("new", c_void_p, c_int, c_void_p, c_char_p, c_size_t)
 _event_log = function("event_log", c_int, c_void_p, c_void_p, c_void_p, c_void_p)
+_last_error = function("last_error", c_int)
+_name = function("name", c_char_p, c_void_p)
 _set_log_queue = function("set_log_queue", c_int, c_void_p, c_void_p)
+_error_code = function("error_code", c_int, c_void_p, quick=True)
+_error_destroy = function("error_destroy", None, c_void_p, quick=True)
+destroy = function("destroy", None, c_void_p)
+queue_new = function("queue_new", c_void_p, c_void_p)
+queue_poll = function("queue_poll", c_void_p, c_void_p, c_int)
+queue_destroy = function("queue_destroy", None, c_void_p)
+event_destroy = function("event_destroy", None, c_void_p, quick=True)
 
 
 def client(kind: int, config: Mapping[str, Any], events: int, also: Callable[[int], None] = lambda conf: None) -> int:
@@ -88,20 +97,35 @@ def client(kind: int, config: Mapping[str, Any], events: int, also: Callable[[in
     handle: int | None = _new(kind, conf, why, _ERROR_BYTES)
     if handle is None:
         _conf_destroy(conf)
-        raise KafkaException(KafkaError(KafkaError._INVALID_ARG, text(why.value)))
+        raise KafkaException(KafkaError(_last_error(), text(why.value)))
     return handle
 
 
-def log_to(client: int, queue: int) -> None:
-    """Have what the client has to say, which it writes to stderr otherwise, come as events."""
-    _set_log_queue(client, queue)
+def code_of(error: int | None) -> int:
+    """Of an ``rd_kafka_error_t``, which is freed; 0 for none."""
+    if error is None:
+        return 0
+    code: int = _error_code(error)
+    _error_destroy(error)
+    return code
 
 
-def log(event: int, logger: logging.Logger) -> None:
-    """Hand such an event over."""
-    facility, line, level = c_char_p(), c_char_p(), c_int()
-    if _event_log(event, ctypes.byref(facility), ctypes.byref(line), ctypes.byref(level)) == 0:
-        logger.log(_LEVELS[level.value], "%s: %s", text(facility.value), text(line.value))
+class Log:
+    """What a client has to say, which it writes to stderr otherwise: events of ``queue``."""
+
+    def __init__(self, handle: int, queue: int, logger: logging.Logger) -> None:
+        self._logger, self._client = logger, text(_name(handle))
+        _set_log_queue(handle, queue)
+
+    def hand_over(self, event: int) -> None:
+        """To the logger; the event is still to be destroyed."""
+        facility, line, level = c_char_p(), c_char_p(), c_int()
+        if _event_log(event, ctypes.byref(facility), ctypes.byref(line), ctypes.byref(level)) == 0:
+            self._logger.log(_LEVELS[level.value], "%s [%s] %s", text(facility.value), self._client, text(line.value))
+
+    def error(self, why: str) -> None:
+        """Of the client as a whole; the fates of messages come by themselves."""
+        self._logger.warning("[%s] %s", self._client, why)
 
 
 def text(raw: bytes | None) -> str:
@@ -167,7 +191,7 @@ def _copies(addresses: Addresses, size: int) -> npt.NDArray[np.void]:
     return copies
 
 
-class _Memory:
+class _AllMemory:
     """The memory of this process, as all items of ``size`` bytes that begin at any address but 0."""
 
     def __init__(self, size: int) -> None:
@@ -182,4 +206,4 @@ class _Memory:
 
 @lru_cache(maxsize=64)
 def _memory(size: int) -> npt.NDArray[np.void]:
-    return np.asarray(_Memory(size))
+    return np.asarray(_AllMemory(size))

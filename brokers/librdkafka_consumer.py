@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from ctypes import c_char_p, c_int, c_int32, c_int64, c_size_t, c_ssize_t, c_void_p
-from itertools import repeat
+from itertools import count, repeat
 from typing import Any
 
 import numpy as np
@@ -19,14 +19,19 @@ from confluent_kafka import KafkaError, KafkaException
 from brokers.librdkafka import (
     CONSUMER,
     Addresses,
+    Log,
     Messages,
     address,
     bytes_at,
     client,
+    code_of,
+    destroy,
+    event_destroy,
     function,
-    log,
-    log_to,
     messages_at,
+    queue_destroy,
+    queue_new,
+    queue_poll,
     text,
 )
 from brokers.types import NO_TIME, UNKNOWN_COUNT, IntColumn, Received, constant
@@ -62,10 +67,6 @@ _list_add = function("topic_partition_list_add", ctypes.POINTER(_Partition), _Pa
 _list_destroy = function("topic_partition_list_destroy", None, _Partitions)
 _poll_set_consumer = function("poll_set_consumer", c_int, c_void_p)
 _queue_get_consumer = function("queue_get_consumer", c_void_p, c_void_p)
-_queue_new = function("queue_new", c_void_p, c_void_p)
-_queue_poll = function("queue_poll", c_void_p, c_void_p, c_int)
-_event_destroy = function("event_destroy", None, c_void_p)
-_queue_destroy = function("queue_destroy", None, c_void_p)
 _subscribe = function("subscribe", c_int, c_void_p, _Partitions)
 _assign = function("assign", c_int, c_void_p, _Partitions)
 _incremental_assign = function("incremental_assign", c_void_p, c_void_p, _Partitions)
@@ -79,11 +80,11 @@ _header_get_all = function("header_get_all", c_int, c_void_p, c_size_t, c_void_p
 _seek_partitions = function("seek_partitions", c_void_p, c_void_p, _Partitions, c_int)
 _commit = function("commit", c_int, c_void_p, _Partitions, c_int)
 _consumer_close = function("consumer_close", c_int, c_void_p)
-_destroy = function("destroy", None, c_void_p)
-_error_code = function("error_code", c_int, c_void_p)
-_error_destroy = function("error_destroy", None, c_void_p)
 
 _ALL_PARTITIONS, _NO_OFFSET = -1, -1001
+_FOR_EVER = -1
+_LINES_NS = 1_000_000_000
+"""How long log lines of a busy consumer may wait."""
 Lost = Callable[[Sequence[int]], None]
 
 
@@ -96,12 +97,14 @@ class ColumnConsumer:
     def __init__(self, config: Mapping[str, Any], topic: str, logger: logging.Logger, lost: Lost | None = None) -> None:
         """``lost`` hears which partitions the group takes away, from within ``receive`` and ``close``."""
         self._topic, self._lost = topic.encode(), lost
+        self._failure: BaseException | None = None
+        self._closed = False
         # Kept, as the library alone knows it otherwise.
         self._on_rebalance = _OnRebalance(self._rebalanced)
         self._client = client(CONSUMER, config, 0, lambda conf: _conf_set_rebalance_cb(conf, self._on_rebalance))
-        self._logger = logger
-        self._log: int = _queue_new(self._client)
-        log_to(self._client, self._log)
+        self._lines: int = queue_new(self._client)
+        self._log = Log(self._client, self._lines, logger)
+        self._next_lines_ns = 0
         _poll_set_consumer(self._client)
         self._queue: int = _queue_get_consumer(self._client)
         self._inside = threading.Lock()
@@ -126,64 +129,89 @@ class ColumnConsumer:
             self._make_room(most)
         # The library waits until it has as many as it was asked for, or for the whole time. So where it holds none, the
         # first is awaited alone (2 ms), and what it holds then joins it.
-        count = self._fill(0, most, 0)
-        if not count:
-            count = self._fill(0, 1, math.ceil(wait_s * 1000))
-            if count and most > 1:
-                count += self._fill(1, most - 1, 0)
+        got = self._fill(0, most, 0)
+        if not got:
+            got = self._fill(0, 1, math.ceil(wait_s * 1000))
+            if got and most > 1:
+                got += self._fill(1, most - 1, 0)
         received_ns = time.monotonic_ns()
-        if not count:
-            self._hand_over_log()
-            return Received.empty(received_ns), []
-        addresses = self._addresses[:count]
+        if not got or received_ns >= self._next_lines_ns:
+            self._next_lines_ns = received_ns + _LINES_NS
+            self._hand_over_lines()
+        addresses = self._addresses[:got]
         try:
-            return _columns(addresses, received_ns, details)
+            self._raise_failure()
+            return _columns(addresses, received_ns, details) if got else (Received.empty(received_ns), [])
         finally:
             deque(map(_message_destroy, addresses.tolist()), maxlen=0)
 
     def _fill(self, at: int, most: int, wait_ms: int) -> int:
-        count: int = _consume(self._queue, wait_ms, self._room + at * self._addresses.itemsize, most)
-        return max(0, count)
+        got: int = _consume(self._queue, wait_ms, self._room + at * self._addresses.itemsize, most)
+        return max(0, got)
 
     def _make_room(self, most: int) -> None:
         self._addresses: Addresses = np.empty(most, np.uint64)
         self._room = address(self._addresses)
 
-    def seek(self, partition: int, offset: int, timeout_s: float) -> None:
-        """Go on with this one; what was fetched and not received is forgotten."""
+    def seek(self, partition: int, offset: int) -> None:
+        """Go on with this one; what was fetched and not received is forgotten. No broker is asked."""
         with _Offsets(self._topic, {partition: offset}) as partitions:
-            _require(_code(_seek_partitions(self._client, partitions, int(timeout_s * 1000))))
+            _require(code_of(_seek_partitions(self._client, partitions, _FOR_EVER)))
             _require(partitions.contents.partitions[0].error)
 
     def commit(self, offsets: Mapping[int, int]) -> dict[int, KafkaError | None]:
         """{partition: the broker's answer}. Waits for it without end."""
         with self._inside, _Offsets(self._topic, offsets) as partitions:
+            if self._closed:
+                raise KafkaException(KafkaError(KafkaError._DESTROY))
             _require(_commit(self._client, partitions, 0))
             return {each.partition: KafkaError(each.error) if each.error else None for each in _each(partitions)}
 
     def close(self) -> None:
-        """Leave the group. Waits without end for a broker that does not answer."""
+        """Leave the group. Waits without end for a broker that does not answer. Idempotent."""
+        if self._closed:
+            return
         error = _consumer_close(self._client)
         with self._inside:
-            _queue_destroy(self._queue)
-            _queue_destroy(self._log)
-            _destroy(self._client)
+            self._closed = True
+            self._hand_over_lines()
+            queue_destroy(self._queue)
+            queue_destroy(self._lines)
+            destroy(self._client)
+        self._raise_failure()
         _require(error)
 
-    def _hand_over_log(self) -> None:
-        while (event := _queue_poll(self._log, 0)) is not None:
-            log(event, self._logger)
-            _event_destroy(event)
+    def _hand_over_lines(self) -> None:
+        while (event := queue_poll(self._lines, 0)) is not None:
+            self._log.hand_over(event)
+            event_destroy(event)
 
     def _rebalanced(self, handle: int, error: int, partitions: Any, _opaque: int) -> None:
-        assigned = error == KafkaError._ASSIGN_PARTITIONS
-        if not assigned and self._lost is not None:
-            self._lost([each.partition for each in _each(partitions)])
-        if _rebalance_protocol(handle) == b"COOPERATIVE":
-            change = _incremental_assign if assigned else _incremental_unassign
-            _code(change(handle, partitions))
-        else:
-            _assign(handle, partitions if assigned else None)
+        # What is raised here would be printed and forgotten: it is kept for whoever called the library.
+        try:
+            assigned = error == KafkaError._ASSIGN_PARTITIONS
+            try:
+                if not assigned and self._lost is not None:
+                    self._lost([each.partition for each in _each(partitions)])
+            finally:
+                # In any case: the group waits for it.
+                _require(_follow(handle, assigned, partitions))
+        except BaseException as failure:
+            self._failure = failure
+
+    def _raise_failure(self) -> None:
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
+
+
+def _follow(handle: int, assigned: bool, partitions: Any) -> int:
+    """Do as the group has decided; the error."""
+    if _rebalance_protocol(handle) == b"COOPERATIVE":
+        change = _incremental_assign if assigned else _incremental_unassign
+        return code_of(change(handle, partitions))
+    code: int = _assign(handle, partitions if assigned else None)
+    return code
 
 
 class _Offsets:
@@ -211,14 +239,6 @@ def _require(code: int) -> None:
         raise KafkaException(KafkaError(code))
 
 
-def _code(error: int | None) -> int:
-    if error is None:
-        return 0
-    code: int = _error_code(error)
-    _error_destroy(error)
-    return code
-
-
 def _columns(addresses: Addresses, received_ns: int, details: bool) -> tuple[Received, list[KafkaError]]:
     """Copies: the messages can be freed then."""
     messages, errors = messages_at(addresses), list[KafkaError]()
@@ -227,15 +247,14 @@ def _columns(addresses: Addresses, received_ns: int, details: bool) -> tuple[Rec
         texts = bytes_at(failed["payload"], failed["size"])
         errors = [KafkaError(int(code), text(why)) for code, why in zip(failed["error"], texts, strict=True)]
         addresses, messages = addresses[messages["error"] == 0], messages[messages["error"] == 0]
-    count = len(messages)
     received = Received(
         payloads=bytes_at(messages["payload"], messages["size"]),
         keys=_keys(messages) if details else (),
         partitions=messages["partition"].copy(),
         places=messages["offset"].copy(),
         received_ns=received_ns,
-        broker_epoch_ns=_times_ns(addresses) if details else constant(NO_TIME, count, np.int64),
-        delivery_counts=constant(UNKNOWN_COUNT, count, np.int32),
+        broker_epoch_ns=_times_ns(addresses) if details else constant(NO_TIME, len(messages), np.int64),
+        delivery_counts=constant(UNKNOWN_COUNT, len(messages), np.int32),
         attributes=_attributes(addresses) if details else None,
         handle={},
     )
@@ -260,11 +279,14 @@ def _attributes(addresses: Addresses) -> list[dict[str, str]] | None:
     return found if any(found) else None
 
 
-def _headers(address: int) -> dict[str, str]:
+def _headers(place: int) -> dict[str, str]:
+    """Of a name that occurs twice, the last."""
     headers, found = c_void_p(), dict[str, str]()
-    if _message_headers(address, ctypes.byref(headers)) != 0:
+    if _message_headers(place, ctypes.byref(headers)) != 0:
         return found
     name, value, size = c_char_p(), c_void_p(), c_size_t()
-    while _header_get_all(headers, len(found), *map(ctypes.byref, (name, value, size))) == 0:
+    for at in count():
+        if _header_get_all(headers, at, *map(ctypes.byref, (name, value, size))) != 0:
+            break
         found[text(name.value)] = text(ctypes.string_at(value.value or 0, size.value))
     return found

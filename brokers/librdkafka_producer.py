@@ -9,6 +9,7 @@ from ctypes import c_char_p, c_int, c_int32, c_size_t, c_ssize_t, c_void_p
 from typing import Any
 
 import numpy as np
+from confluent_kafka import KafkaError, KafkaException
 
 from brokers.librdkafka import (
     ERROR_EVENT,
@@ -16,15 +17,19 @@ from brokers.librdkafka import (
     MESSAGE,
     PRODUCER,
     REPORT_EVENT,
+    Log,
     Messages,
     Room,
     address,
     client,
+    code_of,
+    destroy,
+    event_destroy,
     function,
     joined,
-    log,
-    log_to,
     messages_at,
+    queue_destroy,
+    queue_poll,
     text,
 )
 from brokers.types import IntColumn, SmallIntColumn
@@ -35,7 +40,7 @@ _QUEUED_AND_IN_FLIGHT = 0x1 | 0x2
 _WAKE_MS = 1
 
 
-class _Memory(ctypes.Structure):
+class _Piece(ctypes.Structure):
     _fields_ = (("at", c_char_p), ("size", c_size_t))
 
 
@@ -47,7 +52,7 @@ class _Value(ctypes.Union):
     _fields_ = (
         ("handle", c_void_p),
         ("number", c_int),
-        ("memory", _Memory),
+        ("memory", _Piece),
         ("header", _Header),
         ("padding", ctypes.c_char * 64),
     )
@@ -65,20 +70,14 @@ _TOPIC, _PAYLOAD, _KEY, _NUMBER, _FLAGS, _HEADER = 2, 4, 5, 6, 7, 9
 _topic_new = function("topic_new", c_void_p, c_void_p, c_char_p, c_void_p)
 _topic_destroy = function("topic_destroy", None, c_void_p)
 _queue_get_main = function("queue_get_main", c_void_p, c_void_p)
-_queue_destroy = function("queue_destroy", None, c_void_p)
-_queue_poll = function("queue_poll", c_void_p, c_void_p, c_int)
-_event_type = function("event_type", c_int, c_void_p)
-_event_message_count = function("event_message_count", c_size_t, c_void_p)
+_event_type = function("event_type", c_int, c_void_p, quick=True)
+_event_message_count = function("event_message_count", c_size_t, c_void_p, quick=True)
 _event_message_array = function("event_message_array", c_size_t, c_void_p, c_void_p, c_size_t)
-_event_error_string = function("event_error_string", c_char_p, c_void_p)
-_event_destroy = function("event_destroy", None, c_void_p)
+_event_error_string = function("event_error_string", c_char_p, c_void_p, quick=True)
 _produce_batch = function("produce_batch", c_int, c_void_p, c_int32, c_int, c_void_p, c_int)
 _produceva = function("produceva", c_void_p, c_void_p, c_void_p, c_size_t)
-_error_code = function("error_code", c_int, c_void_p)
-_error_destroy = function("error_destroy", None, c_void_p)
 _flush = function("flush", c_int, c_void_p, c_int)
 _purge = function("purge", c_int, c_void_p, c_int)
-_destroy = function("destroy", None, c_void_p)
 
 
 class ColumnProducer:
@@ -88,12 +87,16 @@ class ColumnProducer:
     """
 
     def __init__(self, config: Mapping[str, Any], topic: str, logger: logging.Logger) -> None:
-        self._logger = logger
         self._client = client(PRODUCER, config, REPORT_EVENT | ERROR_EVENT)
         self._room = Room()
         self._queue: int = _queue_get_main(self._client)
-        log_to(self._client, self._queue)
-        self._topic: int = _topic_new(self._client, topic.encode(), None)
+        self._log = Log(self._client, self._queue, logger)
+        self._topic: int | None = _topic_new(self._client, topic.encode(), None)
+        if self._topic is None:
+            self.close()
+            raise KafkaException(
+                KafkaError(KafkaError._INVALID_ARG, f"no topic can be called {topic!r} with this configuration")
+            )
 
     def produce(self, payloads: Sequence[bytes], keys: Sequence[bytes] | None, numbers: IntColumn) -> SmallIntColumn:
         """The error of each message, 0 for one that was taken. No report comes for one that was not.
@@ -113,38 +116,34 @@ class ColumnProducer:
         """The error, as of ``produce``, which cannot carry headers."""
         arguments = [
             _Argument(_TOPIC, _Value(handle=self._topic)),
-            _Argument(_PAYLOAD, _Value(memory=_Memory(payload, len(payload)))),
+            _Argument(_PAYLOAD, _Value(memory=_Piece(payload, len(payload)))),
             _Argument(_NUMBER, _Value(handle=number)),
             _Argument(_FLAGS, _Value(number=_COPY)),
         ]
         if key is not None:
-            arguments.append(_Argument(_KEY, _Value(memory=_Memory(key, len(key)))))
+            arguments.append(_Argument(_KEY, _Value(memory=_Piece(key, len(key)))))
         for name, value in headers.items():
             raw = value.encode()
             arguments.append(_Argument(_HEADER, _Value(header=_Header(name.encode(), raw, len(raw)))))
         error = _produceva(self._client, (_Argument * len(arguments))(*arguments), len(arguments))
-        if error is None:
-            return 0
-        code: int = _error_code(error)
-        _error_destroy(error)
-        return code
+        return code_of(error)
 
     def reports(self, wait_s: float) -> Messages:
         """About messages that became settled together, as soon as there are any; none after ``wait_s``."""
         wait_ms = int(wait_s * 1000)
-        while (event := _queue_poll(self._queue, wait_ms)) is not None:
+        while (event := queue_poll(self._queue, wait_ms)) is not None:
             kind = _event_type(event)
             if kind == REPORT_EVENT:
                 addresses = np.empty(_event_message_count(event), np.uint64)
                 count = _event_message_array(event, address(addresses), len(addresses))
                 messages = messages_at(addresses[:count])
-                _event_destroy(event)
+                event_destroy(event)
                 return messages
             if kind == LOG_EVENT:
-                log(event, self._logger)
+                self._log.hand_over(event)
             elif kind == ERROR_EVENT:
-                self._logger.warning("%s", text(_event_error_string(event)))
-            _event_destroy(event)
+                self._log.error(text(_event_error_string(event)))
+            event_destroy(event)
             wait_ms = 0
         return np.empty(0, MESSAGE)
 
@@ -158,6 +157,9 @@ class ColumnProducer:
 
     def close(self) -> None:
         """What is not settled then is never reported."""
-        _topic_destroy(self._topic)
-        _queue_destroy(self._queue)
-        _destroy(self._client)
+        while len(self.reports(0)):
+            """The last log lines come with them."""
+        if self._topic is not None:
+            _topic_destroy(self._topic)
+        queue_destroy(self._queue)
+        destroy(self._client)

@@ -23,13 +23,17 @@ def sizes_of(payloads: Sequence[bytes]) -> npt.NDArray[np.int32]:
 class Rows(Sequence[bytes]):
     """A sequence of payloads like any other. Who works by columns takes ``matrix``: no payload has an object then.
 
-    ``matrix``: (messages, bytes), each row contiguous, at least one byte wide.
+    ``matrix``: (messages, bytes), each row contiguous, at least one byte wide (ValueError); nobody can write to it
+    through this.
     """
 
     __slots__ = ("matrix",)
 
     def __init__(self, matrix: Matrix) -> None:
-        self.matrix = matrix
+        if not matrix.shape[1]:
+            raise ValueError("rows without a width have no length either")
+        self.matrix = matrix.view()
+        self.matrix.flags.writeable = False
 
     def __len__(self) -> int:
         return len(self.matrix)

@@ -71,6 +71,7 @@ def test_a_refusal_is_a_report_too() -> None:
 
 def test_reasons_are_told_for_the_first_hundred_only() -> None:
     reports = Reports()
-    reports.reported(messages(*range(300), error=KafkaError._MSG_TIMED_OUT))
+    reports.reported(messages(*range(70), error=KafkaError._MSG_TIMED_OUT))
+    reports.refused([(ticket, KafkaError.MSG_SIZE_TOO_LARGE) for ticket in range(70, 300)])
     taken = reports.take()
     assert (len(taken), len(taken.errors)) == (300, 100)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,3 +28,14 @@ def test_rows_are_the_payloads_they_were_made_of(data: st.DataObject) -> None:
 
 def test_zeros_at_the_end_of_a_payload_stay() -> None:
     assert list(rows([b"a\0\0", b"\0\0\0"])) == [b"a\0\0", b"\0\0\0"]
+
+
+def test_what_was_handed_over_cannot_be_changed_through_rows() -> None:
+    made = rows([b"ab"])
+    with pytest.raises(ValueError, match="read-only"):
+        made.matrix[0, 0] = 0
+
+
+def test_rows_have_a_width() -> None:
+    with pytest.raises(ValueError, match="width"):
+        Rows(np.empty((3, 0), np.uint8))
