@@ -35,7 +35,7 @@ from brokers.kafka_connection import KafkaConnection
 from brokers.kafka_declarations import KAFKA
 from brokers.kafka_producer import KafkaProducer
 from brokers.kafka_progress import PartitionProgress
-from brokers.kafka_reader import KafkaReader, consumer, take
+from brokers.kafka_reader import FETCH_AGAIN_MS, KafkaReader, consumer, take
 from brokers.kafka_settling import Fates, by_partition
 from brokers.librdkafka_consumer import ColumnConsumer
 from brokers.types import (
@@ -86,8 +86,7 @@ class KafkaConsumer:
             enable_auto_commit=False,
             enable_auto_offset_store=False,
             queued_max_messages_kbytes=max(1, settings.prefetch_bytes // 1024),
-            # When the local queue was full, the default waits a second before it fetches again.
-            fetch_queue_backoff_ms=10,
+            fetch_queue_backoff_ms=FETCH_AGAIN_MS,
         )
         try:
             self._client: ColumnConsumer | None = consumer(config, channel, ColumnConsumer.subscribe, self._revoked)

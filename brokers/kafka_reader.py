@@ -15,6 +15,9 @@ from brokers.kafka_client import LOGGER, OneThread, client_config, close_quietly
 from brokers.librdkafka_consumer import ColumnConsumer, Lost
 from brokers.types import Endpoint, Received
 
+FETCH_AGAIN_MS = 10
+"""When the local queue was full. The default waits a second, in which a fast consumer has emptied it."""
+
 
 def take(client: ColumnConsumer, max_messages: int, wait_s: float, details: bool = True) -> Received:
     """At most ``max_messages``, as soon as there is one; empty after ``wait_s``.
@@ -57,6 +60,7 @@ class KafkaReader:
             enable_auto_commit=False,
             enable_auto_offset_store=False,
             auto_offset_reset="earliest",
+            fetch_queue_backoff_ms=FETCH_AGAIN_MS,
         )
         self._alone = OneThread("the reader")
         try:

@@ -32,6 +32,9 @@ _ADDRESS_BITS = 48
 _LONGEST_BYTES = 1 << (62 - _ADDRESS_BITS)
 """Of pieces that NumPy copies together, as it counts an array's bytes in 63 bits."""
 
+_FEW = 20
+"""Messages of one size from which on it is worth while to copy them together."""
+
 # Not by the library's name: a wheel has its own, and another version may be installed. What the module links is found.
 # Without the GIL for what may take long, with it for what takes less than to let it go.
 _LIBRARY, _QUICK = ctypes.CDLL(cimpl.__file__), ctypes.PyDLL(cimpl.__file__)
@@ -179,10 +182,20 @@ def messages_at(addresses: Addresses) -> Messages:
 
 def bytes_at(addresses: Addresses, sizes: Addresses) -> Sequence[bytes]:
     """A copy of what lies there, ``sizes`` bytes each."""
-    size = int(sizes[0]) if len(sizes) else 0
+    if not len(sizes):
+        return []
+    size = int(sizes[0])
     if 0 < size <= _LONGEST_BYTES and np.count_nonzero(sizes == size) == len(sizes):
         return Rows(_copies(addresses, size).view(np.uint8).reshape(-1, size))
-    return list(map(ctypes.string_at, addresses.tolist(), sizes.tolist()))
+    found = np.unique(sizes)
+    if len(found) * _FEW > len(sizes) or int(found[-1]) > _LONGEST_BYTES:
+        return list(map(ctypes.string_at, addresses.tolist(), sizes.tolist()))
+    pieces = np.full(len(sizes), b"", object)
+    for size in found[found > 0].tolist():
+        rows = np.flatnonzero(sizes == size)
+        pieces[rows] = _copies(addresses[rows], size).tolist()
+    copies: list[bytes] = pieces.tolist()
+    return copies
 
 
 def _copies(addresses: Addresses, size: int) -> npt.NDArray[np.void]:

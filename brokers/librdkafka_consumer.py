@@ -247,15 +247,16 @@ def _columns(addresses: Addresses, received_ns: int, details: bool) -> tuple[Rec
         texts = bytes_at(failed["payload"], failed["size"])
         errors = [KafkaError(int(code), text(why)) for code, why in zip(failed["error"], texts, strict=True)]
         addresses, messages = addresses[messages["error"] == 0], messages[messages["error"] == 0]
+    places = addresses.tolist() if details else []
     received = Received(
         payloads=bytes_at(messages["payload"], messages["size"]),
         keys=_keys(messages) if details else (),
         partitions=messages["partition"].copy(),
         places=messages["offset"].copy(),
         received_ns=received_ns,
-        broker_epoch_ns=_times_ns(addresses) if details else constant(NO_TIME, len(messages), np.int64),
+        broker_epoch_ns=_times_ns(places) if details else constant(NO_TIME, len(messages), np.int64),
         delivery_counts=constant(UNKNOWN_COUNT, len(messages), np.int32),
-        attributes=_attributes(addresses) if details else None,
+        attributes=_attributes(places) if details else None,
         handle={},
     )
     return received, errors
@@ -268,15 +269,16 @@ def _keys(messages: Messages) -> list[bytes | None]:
     return keys
 
 
-def _times_ns(addresses: Addresses) -> IntColumn:
-    times_ms = np.fromiter(map(_message_timestamp, addresses.tolist(), repeat(None)), np.int64, len(addresses))
+def _times_ns(places: list[int]) -> IntColumn:
+    times_ms = np.fromiter(map(_message_timestamp, places, repeat(None)), np.int64, len(places))
     return np.where(times_ms < 0, NO_TIME, times_ms * 1_000_000)
 
 
-def _attributes(addresses: Addresses) -> list[dict[str, str]] | None:
+def _attributes(places: list[int]) -> list[dict[str, str]] | None:
     """None where no message has any."""
-    found = list(map(_headers, addresses.tolist()))
-    return found if any(found) else None
+    headers = c_void_p()
+    without = list(map(_message_headers, places, repeat(ctypes.byref(headers))))
+    return None if all(without) else list(map(_headers, places))
 
 
 def _headers(place: int) -> dict[str, str]:

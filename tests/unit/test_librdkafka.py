@@ -38,6 +38,13 @@ def test_bytes_come_from_memory_as_they_lie_there(payloads: list[bytes]) -> None
     assert list(bytes_at(addresses, sizes)) == payloads
 
 
+@pytest.mark.parametrize("sizes", [(0, 5, 7), (3, 3, 300), (1, 1 << 14), (2, (1 << 14) + 1)])
+def test_bytes_of_a_few_sizes_come_in_their_order(sizes: tuple[int, ...]) -> None:
+    payloads = [bytes([at % 256]) * sizes[at % 5 % len(sizes)] for at in range(100)]
+    _kept, addresses, lengths = held(payloads)
+    assert list(bytes_at(addresses, lengths)) == payloads
+
+
 @pytest.mark.parametrize("size", [1, 1 << 14, (1 << 14) + 1, 1 << 20])
 def test_bytes_of_one_size_come_whole(size: int) -> None:
     payloads = [bytes([at]) * (size - 1) + b"\0" for at in range(3)]
