@@ -99,9 +99,10 @@ class KafkaProducer:
         deadline = time.monotonic() + timeout_s
         while self._in_flight:
             wait_s = deadline - time.monotonic()
-            if not self._look(client, min(max(0.0, wait_s), _LINGER_S)):
-                if wait_s <= 0:
-                    break
+            came = self._look(client, min(max(0.0, wait_s), _LINGER_S))
+            if wait_s <= 0:
+                break
+            if not came:
                 client.hurry()
 
     def _send_plain(

@@ -132,18 +132,18 @@ class ColumnProducer:
         """About messages that became settled together, as soon as there are any; none after ``wait_s``."""
         wait_ms = int(wait_s * 1000)
         while (event := queue_poll(self._queue, wait_ms)) is not None:
-            kind = _event_type(event)
-            if kind == REPORT_EVENT:
-                addresses = np.empty(_event_message_count(event), np.uint64)
-                count = _event_message_array(event, address(addresses), len(addresses))
-                messages = messages_at(addresses[:count])
+            try:
+                kind = _event_type(event)
+                if kind == REPORT_EVENT:
+                    addresses = np.empty(_event_message_count(event), np.uint64)
+                    count = _event_message_array(event, address(addresses), len(addresses))
+                    return messages_at(addresses[:count])
+                if kind == LOG_EVENT:
+                    self._log.hand_over(event)
+                elif kind == ERROR_EVENT:
+                    self._log.error(text(_event_error_string(event)))
+            finally:
                 event_destroy(event)
-                return messages
-            if kind == LOG_EVENT:
-                self._log.hand_over(event)
-            elif kind == ERROR_EVENT:
-                self._log.error(text(_event_error_string(event)))
-            event_destroy(event)
             wait_ms = 0
         return np.empty(0, MESSAGE)
 
