@@ -1,23 +1,20 @@
 """Acknowledgements of a share consumer that are on their way: which answer is about which delivery.
 
-The client tells sets of offsets, one a partition, as the broker answers; a delivery has its answer when all of it has.
+The client tells offsets, a partition at a time, as the broker answers; a delivery has its answer when all of it has.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Mapping, Set
 from dataclasses import dataclass
 
 import numpy as np
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import KafkaError
 
-from brokers.kafka_client import fate, kafka_error, reason
+from brokers.kafka_client import fate, reason
 from brokers.kafka_settling import Fates, by_partition
 from brokers.types import IntColumn, Outcome, Settlements
-
-_Offsets = Mapping[TopicPartition, Set[int]]
 
 
 @dataclass(slots=True)
@@ -40,7 +37,7 @@ class Commits:
         self._asked: list[_Delivery] = []
         self._waiting: deque[_Delivery] = deque()
         # Answers as they came (monotonic_ns): one may come before its delivery is added.
-        self._heard: list[tuple[int, _Offsets, KafkaException | None]] = []
+        self._heard: list[tuple[int, int, IntColumn, KafkaError | None]] = []
 
     @property
     def open(self) -> bool:
@@ -60,35 +57,35 @@ class Commits:
             self._waiting.append(delivery)
         self._sort()  # nobody may ever ask
 
-    def answered(self, offsets: _Offsets, failure: KafkaException | None) -> None:
-        """The client's callback."""
-        self._heard.append((time.monotonic_ns(), offsets, failure))
+    def answered(self, partition: int, offsets: IntColumn, refusal: KafkaError | None) -> None:
+        """See ``librdkafka_share.Answered``."""
+        self._heard.append((time.monotonic_ns(), partition, offsets, refusal))
 
     def _sort(self) -> None:
         heard, self._heard = self._heard, []
-        for heard_ns, offsets, failure in heard:
-            outcome, why = _fate(failure)
-            for place, told in offsets.items():
-                self._tell(place.partition, told, outcome, why, heard_ns)
+        for heard_ns, partition, offsets, refusal in heard:
+            outcome, why = (Outcome.ACKNOWLEDGED, "") if refusal is None else (fate(refusal), reason(refusal))
+            self._tell(partition, offsets, outcome, why, heard_ns)
         self._asked = [delivery for delivery in self._asked if delivery.missing]
 
-    def _tell(self, partition: int, told: Set[int], outcome: Outcome, why: str, heard_ns: int) -> None:
+    def _tell(self, partition: int, told: IntColumn, outcome: Outcome, why: str, heard_ns: int) -> None:
         for delivery in self._asked:
             rows = delivery.missing.pop(partition, None)
             if rows is None:
                 continue
             delivery.heard_ns = heard_ns
             places = delivery.fates.places[rows]
-            whole = _are(places, told)
-            inside = np.full(len(rows), True) if whole else np.isin(places, np.fromiter(told, np.int64, len(told)))
+            # Mostly: a tenth of what looking up each takes.
+            whole = np.array_equal(places, told)
+            inside = np.full(len(rows), True) if whole else np.isin(places, told)
             if delivery.wanted:
                 delivery.fates.tell(rows[inside], outcome, why)
             if whole:
                 return
             if not inside.all():
                 delivery.missing[partition] = rows[~inside]
-            told = told - set(places[inside].tolist())
-            if not told:
+            told = np.setdiff1d(told, places[inside])
+            if not len(told):
                 return
 
     def take(self, *, unanswered: bool = False) -> list[Settlements]:
@@ -103,19 +100,3 @@ class Commits:
             delivery.wanted = False
             done.append(delivery.fates.settlements(None if delivery.missing else delivery.heard_ns))
         return done
-
-
-def _fate(failure: KafkaException | None) -> tuple[Outcome, str]:
-    if failure is None:
-        return Outcome.ACKNOWLEDGED, ""
-    error = kafka_error(failure)
-    return (Outcome.UNKNOWN, str(failure)) if error is None else (fate(error), reason(error))
-
-
-def _are(places: IntColumn, told: Set[int]) -> bool:
-    """Are these exactly those? Offsets of a delivery mostly have no gaps: then their ends and number tell.
-
-    0.03 us a message, where looking up each takes 0.2.
-    """
-    first, last, count = int(places.min()), int(places.max()), len(places)
-    return last - first + 1 == count == len(told) and min(told) == first and max(told) == last

@@ -17,27 +17,35 @@ no answer, and a ``poll`` that does not wait either has the client fetch in the 
 from __future__ import annotations
 
 import time
-from collections import deque
 from contextlib import suppress
-from functools import partial
-from operator import length_hint
 from typing import Self
 
 import numpy as np
-from confluent_kafka import AcknowledgeType, IllegalStateException, KafkaException, Message, ShareConsumer
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import ResourceType  # type: ignore[attr-defined]
 
 from brokers.declarations import ProfileDeclaration
 from brokers.errors import BrokerError, Misuse, Unsupported
+from brokers.guard import check_count
 from brokers.kafka_admin import group_id
-from brokers.kafka_client import LOGGER, OneThread, client_config, close_quietly, fate, kafka_error, reason, translated
+from brokers.kafka_client import (
+    LOGGER,
+    OneThread,
+    client_config,
+    close_quietly,
+    fate,
+    kafka_error,
+    reason,
+    require_passing,
+    translated,
+)
 from brokers.kafka_commits import Commits
 from brokers.kafka_connection import KafkaConnection
 from brokers.kafka_declarations import KAFKA_SHARE, MAX_POLL_RECORDS
-from brokers.kafka_messages import columns, without_errors
 from brokers.kafka_producer import KafkaProducer
 from brokers.kafka_reader import KafkaReader
 from brokers.kafka_settling import Fates, by_partition
+from brokers.librdkafka_share import ACCEPT, REJECT, RELEASE, ColumnShareConsumer, Polled
 from brokers.types import (
     ChannelSpec,
     ConsumerSettings,
@@ -58,7 +66,6 @@ _LOOK_S = 0.001
 """How often somebody who waits for answers looks for them."""
 _GONE = "settled before, or its lock has ended"
 _LOCK_MS = "share.record.lock.duration.ms"
-_ACCEPT, _RELEASE, _REJECT = (AcknowledgeType.ACCEPT, AcknowledgeType.RELEASE, AcknowledgeType.REJECT)
 
 
 class KafkaShareConsumer:
@@ -71,58 +78,54 @@ class KafkaShareConsumer:
     def __init__(self, endpoint: Endpoint, channel: str, settings: ConsumerSettings, lease_s: float) -> None:
         self._alone = OneThread("the consumer")
         self._lease_s, self._details = lease_s, settings.details
-        # All of the last poll; those of it not handed out yet; how many the client still waits for.
-        self._polled: list[Message] = []
-        self._ahead: list[Message] = []
-        self._unsettled = 0
+        # The last poll; how many of it are handed out; how many the client still waits for.
+        self._polled = Polled()
+        self._handed = self._unsettled = 0
         self._lease_ends = 0.0
-        self._commits: Commits | None = None
+        self._commits = Commits()
         config = client_config(
             endpoint,
-            logger=LOGGER,
             client_id=settings.name,
             group_id=group_id(channel, settings.group),
-            share_acknowledgement_mode="explicit",
             max_poll_records=MAX_POLL_RECORDS,
         )
         try:
-            self._client: ShareConsumer | None = ShareConsumer(config)
-            self._client.subscribe([channel])
+            self._client: ColumnShareConsumer | None = ColumnShareConsumer(
+                config, channel, LOGGER, self._commits.answered
+            )
         except KafkaException as failure:
             raise translated(failure, f"join share group {settings.group}") from None
 
     def receive(self, max_messages: int, wait_s: float) -> Received:
         """Raises Misuse while messages of the poll before are unsettled and their lock still holds."""
         with self._alone:
-            messages = self._next(self._open(), max_messages, wait_s)
-            return self._received(messages, time.monotonic_ns())
+            rows = self._next(self._open(), max_messages, wait_s)
+            return self._polled.columns(rows, time.monotonic_ns(), self._details)
 
     def acknowledge(self, received: Received, indices: Indices = None) -> Settlements:
-        return self._settle(received, indices, _ACCEPT)
+        return self._settle(received, indices, ACCEPT)
 
     def receive_and_acknowledge(self, max_messages: int, wait_s: float) -> Received:
         with self._alone:
             client = self._open()
-            messages = self._next(client, max_messages, wait_s)
-            received_ns = time.monotonic_ns()
-            if not messages:
+            rows = self._next(client, max_messages, wait_s)
+            received_ns, polled = time.monotonic_ns(), self._polled
+            if rows.start == rows.stop:
                 return Received.empty(received_ns)
-            if self._commits is None:
-                self._commits = Commits()
-                # Not before: the client makes an integer object for each message whose answer it tells.
-                client.set_acknowledgement_commit_callback(self._commits.answered)
-            gone = self._tell(client, messages, _ACCEPT)
+            gone = self._tell(client, polled, rows, ACCEPT)
             # Whoever asked must learn what came, whatever goes wrong behind it: an error that lasts is raised by the
             # next call, and an acknowledgement that was not sent goes with the next one.
             with suppress(KafkaException, BrokerError):
                 # Where more is waiting, they go with the request for it, and half the requests are saved. Where nothing
                 # is, that request, and with it the answer, waits for the next message.
-                if self._unsettled or len(messages) < MAX_POLL_RECORDS:
+                if self._unsettled or rows.stop - rows.start < MAX_POLL_RECORDS:
                     client.commit_async()
                 if not self._unsettled:
-                    self._keep(client.poll(0).records())
+                    self._keep(client.poll(0))
             # The broker is at work now: so all that is not needed before comes after.
-            received = self._received(messages, received_ns)
+            received = polled.columns(rows, received_ns, self._details)
+            if self._polled is not polled:
+                polled.free()
             fates = Fates(received, None)
             fates.tell(gone, Outcome.REJECTED, _GONE)
             self._commits.add(fates, gone)
@@ -131,8 +134,6 @@ class KafkaShareConsumer:
     def answers(self, timeout_s: float | None = None) -> list[Settlements]:
         with self._alone:
             client = self._open()
-            if self._commits is None:
-                return []
             if timeout_s is not None:
                 deadline = time.monotonic() + timeout_s
                 while self._commits.open and time.monotonic() < deadline:
@@ -141,79 +142,82 @@ class KafkaShareConsumer:
             return self._commits.take(unanswered=timeout_s is not None)
 
     def release(self, received: Received, indices: Indices = None) -> Settlements:
-        return self._settle(received, indices, _RELEASE)
+        return self._settle(received, indices, RELEASE)
 
     def reject(self, received: Received, indices: Indices = None) -> Settlements:
-        return self._settle(received, indices, _REJECT)
+        return self._settle(received, indices, REJECT)
 
     def close(self) -> None:
         """The broker takes back at once whatever is unsettled."""
         with self._alone:
             if self._client is not None:
                 client, self._client = self._client, None
+                self._let_go()
                 close_quietly(client)
 
-    def _open(self) -> ShareConsumer:
+    def _open(self) -> ColumnShareConsumer:
         if self._client is None:
             raise Misuse("the consumer is closed")
         return self._client
 
-    def _next(self, client: ShareConsumer, max_messages: int, wait_s: float) -> list[Message]:
-        if max_messages < 1:
-            raise Misuse(f"max_messages is {max_messages}")
+    def _next(self, client: ColumnShareConsumer, max_messages: int, wait_s: float) -> slice:
+        """Which of ``_polled`` are handed out now."""
+        check_count(max_messages)
         if self._unsettled and time.monotonic() > self._lease_ends:
             self._forget_expired(client)
-        if not self._ahead:
+        if self._handed == len(self._polled):
             if self._unsettled:
                 raise Misuse(f"{self._unsettled} messages are unsettled; a share consumer takes no more until then")
             self._poll(client, wait_s)
-        messages, self._ahead = self._ahead[:max_messages], self._ahead[max_messages:]
-        return messages
+        rows = slice(self._handed, min(self._handed + max_messages, len(self._polled)))
+        self._handed = rows.stop
+        return rows
 
-    def _received(self, messages: list[Message], received_ns: int) -> Received:
-        return columns(
-            messages, received_ns=received_ns, delivery_counts=self._details, details=self._details, handle=messages
-        )
-
-    def _poll(self, client: ShareConsumer, wait_s: float) -> None:
+    def _poll(self, client: ColumnShareConsumer, wait_s: float) -> None:
         deadline = time.monotonic() + wait_s
         while True:
+            self._let_go()
             try:
-                polled = client.poll(max(0.0, deadline - time.monotonic()))
+                self._keep(client.poll(max(0.0, deadline - time.monotonic())))
             except KafkaException as failure:
+                error = kafka_error(failure)
+                if error is not None and error.code() == KafkaError._STATE:
+                    raise Misuse(f"receive: {reason(error)}") from None
                 raise translated(failure, "receive") from None
-            except IllegalStateException as failure:
-                raise Misuse(f"receive: {failure}") from None
-            self._keep(polled.records())
-            if self._polled or time.monotonic() >= deadline:
+            if len(self._polled) or time.monotonic() >= deadline:
                 break
 
-    def _keep(self, messages: list[Message]) -> None:
-        self._polled = self._ahead = without_errors(messages)
-        self._unsettled = len(self._polled)
-        self._lease_ends = time.monotonic() + self._lease_s
+    def _let_go(self) -> None:
+        """Of what was polled all is settled, or nobody will settle it."""
+        self._polled.free()
+        self._polled, self._handed, self._unsettled = Polled(), 0, 0
 
-    def _forget_expired(self, client: ShareConsumer) -> None:
+    def _keep(self, polled: Polled) -> None:
+        """Raises for an error, unless messages came along with it."""
+        self._polled, self._handed, self._unsettled = polled, 0, len(polled)
+        self._lease_ends = time.monotonic() + self._lease_s
+        if not len(polled):
+            require_passing(polled.errors)
+
+    def _forget_expired(self, client: ColumnShareConsumer) -> None:
         """The broker has taken these back; only the client still waits for an answer about them."""
-        messages = self._polled
-        gone = self._tell(client, messages, _RELEASE)  # gone: settled before
-        if self._commits is not None:
-            places = columns(messages, details=False)
-            self._commits.add(Fates(places, None), gone, wanted=False)
-        self._polled, self._ahead, self._unsettled = [], [], 0
+        rows = slice(0, len(self._polled))
+        gone = self._tell(client, self._polled, rows, RELEASE)  # gone: settled before
+        self._commits.add(Fates(self._polled.columns(rows, 0, details=False), None), gone, wanted=False)
+        self._handed, self._unsettled = len(self._polled), 0
         self._commit(client)
 
-    def _settle(self, received: Received, indices: Indices, how: AcknowledgeType) -> Settlements:
+    def _settle(self, received: Received, indices: Indices, how: int) -> Settlements:
         with self._alone:
             client = self._open()
             fates = Fates(received, indices)
-            messages: list[Message] = received.handle or []
-            if indices is not None:
-                messages = [messages[row] for row in fates.rows.tolist()]
-            gone = self._tell(client, messages, how)
-            if self._commits is not None:
-                # The client tells its callback, too.
-                self._commits.add(fates, gone, wanted=False)
+            polled, first = received.handle or (self._polled, 0)
+            if polled is self._polled:
+                gone = self._tell(client, polled, first + fates.rows, how)
+            else:
+                gone = np.arange(len(fates.rows))
+            # The client tells of these what it tells of those that nobody waits for.
+            self._commits.add(fates, gone, wanted=False)
             answers = self._commit(client)
             for partition, which in by_partition(fates.partitions):
                 if partition in answers:
@@ -221,23 +225,15 @@ class KafkaShareConsumer:
             fates.tell(gone, Outcome.REJECTED, _GONE)
             return fates.settlements()
 
-    def _tell(self, client: ShareConsumer, messages: list[Message], how: AcknowledgeType) -> IntColumn:
+    def _tell(self, client: ColumnShareConsumer, polled: Polled, rows: slice | IntColumn, how: int) -> IntColumn:
         """Tell the client, not yet the broker; returns which of them it did not take."""
-        gone = []
-        # A number of the client's own enum costs it 0.04 us a message, and a loop of ours 0.05.
-        tell = client.acknowledge if how is _ACCEPT else partial(client.acknowledge, ack_type=how)
-        rest = iter(messages)
-        while length_hint(rest):
-            try:
-                deque(map(tell, rest), maxlen=0)
-            except IllegalStateException:
-                gone.append(len(messages) - length_hint(rest) - 1)
-        self._unsettled -= len(messages) - len(gone)
-        if not self._unsettled:
-            self._polled = []
-        return np.array(gone, np.int64)
+        errors = client.acknowledge(polled.addresses[rows], how)
+        gone = np.flatnonzero(errors)
+        # What was told and not yet sent is taken again.
+        self._unsettled = max(0, self._unsettled - len(errors) + len(gone))
+        return gone
 
-    def _commit(self, client: ShareConsumer) -> dict[int, tuple[Outcome, str]]:
+    def _commit(self, client: ColumnShareConsumer) -> dict[int, tuple[Outcome, str]]:
         """{partition: what the broker answered}; it takes or refuses a partition's part as a whole."""
         try:
             answers = client.commit_sync(_COMMIT_TIMEOUT_S)
@@ -246,11 +242,10 @@ class KafkaShareConsumer:
             if error is not None and fate(error) is Outcome.UNKNOWN:
                 return {}
             raise translated(failure, "acknowledge") from None
-        fates = {}
-        for place, refusal in answers.items():
-            error = None if refusal is None else kafka_error(refusal)
-            fates[place.partition] = (Outcome.ACKNOWLEDGED, "") if error is None else (fate(error), reason(error))
-        return fates
+        return {
+            partition: (Outcome.ACKNOWLEDGED, "") if refusal is None else (fate(refusal), reason(refusal))
+            for partition, refusal in answers.items()
+        }
 
 
 class KafkaShare:

@@ -13,7 +13,7 @@ import ctypes
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from ctypes import c_char_p, c_int, c_int32, c_int64, c_size_t, c_void_p
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,6 @@ from confluent_kafka import KafkaError, KafkaException, cimpl
 
 from brokers.rows import Rows
 
-PRODUCER, CONSUMER = 0, 1
 REPORT_EVENT, LOG_EVENT, ERROR_EVENT = 0x1, 0x4, 0x8
 _CONF_OK = 0
 _ERROR_BYTES = 512
@@ -79,15 +78,22 @@ _last_error = function("last_error", c_int)
 _name = function("name", c_char_p, c_void_p)
 _set_log_queue = function("set_log_queue", c_int, c_void_p, c_void_p)
 _error_code = function("error_code", c_int, c_void_p, quick=True)
+_error_string = function("error_string", c_char_p, c_void_p, quick=True)
+_error_is_fatal = function("error_is_fatal", c_int, c_void_p, quick=True)
 _error_destroy = function("error_destroy", None, c_void_p, quick=True)
 destroy = function("destroy", None, c_void_p)
 queue_new = function("queue_new", c_void_p, c_void_p)
 queue_poll = function("queue_poll", c_void_p, c_void_p, c_int)
 queue_destroy = function("queue_destroy", None, c_void_p)
+new_producer, new_consumer = partial(_new, 0), partial(_new, 1)
 event_destroy = function("event_destroy", None, c_void_p, quick=True)
 
 
-def client(kind: int, config: Mapping[str, Any], events: int, also: Callable[[int], None] = lambda conf: None) -> int:
+New = Callable[[int, Any, int], int | None]
+"""(configuration, room for the reason of a failure, bytes of that) -> handle."""
+
+
+def client(new: New, config: Mapping[str, Any], events: int, also: Callable[[int], None] = lambda conf: None) -> int:
     """A client with this configuration, to which ``also`` may add. Raises KafkaException if the library refuses it."""
     conf, why = _conf_new(), ctypes.create_string_buffer(_ERROR_BYTES)
     for name, value in {**config, "log.queue": True}.items():
@@ -95,40 +101,59 @@ def client(kind: int, config: Mapping[str, Any], events: int, also: Callable[[in
         if _conf_set(conf, name.encode(), plain.encode(), why, _ERROR_BYTES) != _CONF_OK:
             _conf_destroy(conf)
             raise KafkaException(KafkaError(KafkaError._INVALID_ARG, text(why.value)))
-    _conf_set_events(conf, events | LOG_EVENT)
+    _conf_set_events(conf, events)
     also(conf)
-    handle: int | None = _new(kind, conf, why, _ERROR_BYTES)
+    handle = new(conf, why, _ERROR_BYTES)
     if handle is None:
         _conf_destroy(conf)
         raise KafkaException(KafkaError(_last_error(), text(why.value)))
     return handle
 
 
-def code_of(error: int | None) -> int:
-    """Of an ``rd_kafka_error_t``, which is freed; 0 for none."""
+def error_of(error: int | None) -> KafkaError | None:
+    """What an ``rd_kafka_error_t`` says, which is freed; None for none."""
     if error is None:
-        return 0
-    code: int = _error_code(error)
-    _error_destroy(error)
-    return code
+        return None
+    try:
+        return KafkaError(_error_code(error), text(_error_string(error)), bool(_error_is_fatal(error)))
+    finally:
+        _error_destroy(error)
+
+
+def require_none(error: int | None) -> None:
+    """Raises KafkaException for an ``rd_kafka_error_t``."""
+    found = error_of(error)
+    if found is not None:
+        raise KafkaException(found)
+
+
+def require(code: int) -> None:
+    """Raises KafkaException for an error by its number alone."""
+    if code:
+        raise KafkaException(KafkaError(code))
 
 
 class Log:
     """What a client has to say, which it writes to stderr otherwise: events of ``queue``."""
 
     def __init__(self, handle: int, queue: int, logger: logging.Logger) -> None:
-        self._logger, self._client = logger, text(_name(handle))
+        self._logger, self._client = logger, handle
         _set_log_queue(handle, queue)
 
     def hand_over(self, event: int) -> None:
         """To the logger; the event is still to be destroyed."""
         facility, line, level = c_char_p(), c_char_p(), c_int()
         if _event_log(event, ctypes.byref(facility), ctypes.byref(line), ctypes.byref(level)) == 0:
-            self._logger.log(_LEVELS[level.value], "%s [%s] %s", text(facility.value), self._client, text(line.value))
+            log_line(self._logger, self._client, level.value, facility.value, line.value)
 
     def error(self, why: str) -> None:
         """Of the client as a whole; the fates of messages come by themselves."""
-        self._logger.warning("[%s] %s", self._client, why)
+        self._logger.warning("[%s] %s", text(_name(self._client)), why)
+
+
+def log_line(logger: logging.Logger, handle: int, level: int, facility: bytes | None, line: bytes | None) -> None:
+    """``handle``: of the client that says it; ``level``: syslog's."""
+    logger.log(_LEVELS[level], "%s [%s] %s", text(facility), text(_name(handle)), text(line))
 
 
 def text(raw: bytes | None) -> str:

@@ -15,19 +15,19 @@ from brokers.librdkafka import (
     ERROR_EVENT,
     LOG_EVENT,
     MESSAGE,
-    PRODUCER,
     REPORT_EVENT,
     Log,
     Messages,
     Room,
     address,
     client,
-    code_of,
     destroy,
+    error_of,
     event_destroy,
     function,
     joined,
     messages_at,
+    new_producer,
     queue_destroy,
     queue_poll,
     text,
@@ -87,7 +87,7 @@ class ColumnProducer:
     """
 
     def __init__(self, config: Mapping[str, Any], topic: str, logger: logging.Logger) -> None:
-        self._client = client(PRODUCER, config, REPORT_EVENT | ERROR_EVENT)
+        self._client = client(new_producer, config, REPORT_EVENT | LOG_EVENT | ERROR_EVENT)
         self._room = Room()
         self._queue: int = _queue_get_main(self._client)
         self._log = Log(self._client, self._queue, logger)
@@ -125,8 +125,8 @@ class ColumnProducer:
         for name, value in headers.items():
             raw = value.encode()
             arguments.append(_Argument(_HEADER, _Value(header=_Header(name.encode(), raw, len(raw)))))
-        error = _produceva(self._client, (_Argument * len(arguments))(*arguments), len(arguments))
-        return code_of(error)
+        error = error_of(_produceva(self._client, (_Argument * len(arguments))(*arguments), len(arguments)))
+        return 0 if error is None else error.code()
 
     def reports(self, wait_s: float) -> Messages:
         """About messages that became settled together, as soon as there are any; none after ``wait_s``."""

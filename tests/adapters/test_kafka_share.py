@@ -173,6 +173,21 @@ def test_a_released_message_comes_back_and_is_counted(broker: KafkaShare, channe
 
 
 @engine
+def test_an_earlier_delivery_does_not_settle_what_came_again(broker: KafkaShare, channel: str) -> None:
+    fill(broker, channel, 1)
+    consumer = broker.consumer(channel, ConsumerSettings())
+    earlier = first(consumer, 10)
+    consumer.release(earlier)
+    again = first(consumer, 10)
+    assert again.places.tolist() == earlier.places.tolist()
+    assert consumer.acknowledge(earlier).outcomes.tolist() == [Outcome.REJECTED]
+    assert consumer.release(earlier).outcomes.tolist() == [Outcome.REJECTED]
+    assert consumer.acknowledge(again).outcomes.tolist() == [Outcome.ACKNOWLEDGED]
+    assert consumer.acknowledge(again).outcomes.tolist() == [Outcome.REJECTED]
+    assert len(consumer.receive(10, 3.0)) == 0
+
+
+@engine
 def test_each_message_is_settled_by_itself(broker: KafkaShare) -> None:
     name = f"test-{uuid.uuid4().hex[:12]}"
     broker.create_channel(ChannelSpec(name, lease_s=5.0))

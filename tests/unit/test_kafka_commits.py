@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Set
 
 import numpy as np
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError
 
 from brokers.kafka_commits import Commits
 from brokers.kafka_settling import Fates
@@ -32,23 +31,18 @@ def delivery(*places: tuple[int, int]) -> Fates:
     return Fates(received, None)
 
 
-def offsets(**partitions: Set[int]) -> dict[TopicPartition, Set[int]]:
-    """``p0={1, 2}``."""
-    return {TopicPartition("topic", int(name[1:])): which for name, which in partitions.items()}
-
-
-def failure(code: int) -> KafkaException:
-    return KafkaException(KafkaError(code))
+def tell(commits: Commits, partition: int, *offsets: int, code: int | None = None) -> None:
+    commits.answered(partition, np.array(offsets), None if code is None else KafkaError(code))
 
 
 def test_a_delivery_has_its_answer_when_all_of_its_partitions_have() -> None:
     commits = Commits()
     commits.add(delivery((0, 5), (0, 6), (1, 9)), NONE)
     assert commits.open
-    commits.answered(offsets(p0={5, 6}), None)
+    tell(commits, 0, 5, 6)
     assert commits.take() == []
     before_ns = time.monotonic_ns()
-    commits.answered(offsets(p1={9}), None)
+    tell(commits, 1, 9)
     heard_ns = time.monotonic_ns()
     time.sleep(0.002)
     (settled,) = commits.take()
@@ -61,7 +55,7 @@ def test_a_delivery_has_its_answer_when_all_of_its_partitions_have() -> None:
 
 def test_an_answer_may_come_before_its_delivery_is_known() -> None:
     commits = Commits()
-    commits.answered(offsets(p0={5}), None)
+    tell(commits, 0, 5)
     commits.add(delivery((0, 5)), NONE)
     assert [settled.outcomes.tolist() for settled in commits.take()] == [[ACKNOWLEDGED]]
 
@@ -70,9 +64,9 @@ def test_answers_are_told_in_the_order_of_the_deliveries() -> None:
     commits = Commits()
     commits.add(delivery((0, 5)), NONE)
     commits.add(delivery((1, 5)), NONE)
-    commits.answered(offsets(p1={5}), None)
+    tell(commits, 1, 5)
     assert commits.take() == []
-    commits.answered(offsets(p0={5}), failure(KafkaError.INVALID_RECORD_STATE))
+    tell(commits, 0, 5, code=KafkaError.INVALID_RECORD_STATE)
     first, second = commits.take()
     assert (first.outcomes.tolist(), second.outcomes.tolist()) == ([REJECTED], [ACKNOWLEDGED])
     assert "INVALID_RECORD_STATE" in first.errors[0]
@@ -82,9 +76,9 @@ def test_one_answer_may_be_about_several_deliveries_and_about_parts_of_them() ->
     commits = Commits()
     commits.add(delivery((0, 5), (0, 6), (0, 8)), NONE)
     commits.add(delivery((0, 9), (0, 10)), NONE)
-    commits.answered(offsets(p0={6, 8, 9}), None)
+    tell(commits, 0, 6, 8, 9)
     assert commits.take() == []
-    commits.answered(offsets(p0={5, 10}), failure(KafkaError._TIMED_OUT))
+    tell(commits, 0, 5, 10, code=KafkaError._TIMED_OUT)
     first, second = commits.take()
     assert first.outcomes.tolist() == [UNKNOWN, ACKNOWLEDGED, ACKNOWLEDGED]
     assert second.outcomes.tolist() == [ACKNOWLEDGED, UNKNOWN]
@@ -93,9 +87,9 @@ def test_one_answer_may_be_about_several_deliveries_and_about_parts_of_them() ->
 def test_as_many_offsets_within_the_same_ends_are_not_the_same() -> None:
     commits = Commits()
     commits.add(delivery((0, 5), (0, 7), (0, 8)), NONE)
-    commits.answered(offsets(p0={5, 6, 8}), None)
+    tell(commits, 0, 5, 6, 8)
     assert commits.open
-    commits.answered(offsets(p0={7}), failure(KafkaError.INVALID_RECORD_STATE))
+    tell(commits, 0, 7, code=KafkaError.INVALID_RECORD_STATE)
     (settled,) = commits.take()
     assert settled.outcomes.tolist() == [ACKNOWLEDGED, REJECTED, ACKNOWLEDGED]
 
@@ -106,7 +100,7 @@ def test_nothing_is_awaited_for_what_the_client_refused() -> None:
     gone = np.array([1, 2])
     fates.tell(gone, REJECTED, "gone")
     commits.add(fates, gone)
-    commits.answered(offsets(p0={5}), None)
+    tell(commits, 0, 5)
     (settled,) = commits.take()
     assert settled.outcomes.tolist() == [ACKNOWLEDGED, REJECTED, REJECTED]
 
@@ -114,16 +108,16 @@ def test_nothing_is_awaited_for_what_the_client_refused() -> None:
 def test_what_nobody_answers_is_unknown_and_stays_so() -> None:
     commits = Commits()
     commits.add(delivery((0, 5), (1, 6)), NONE)
-    commits.answered(offsets(p1={6}), None)
+    tell(commits, 1, 6)
     (settled,) = commits.take(unanswered=True)
     assert settled.outcomes.tolist() == [UNKNOWN, ACKNOWLEDGED]
     assert not commits.open
     # Its late answer is not taken for that of what came again.
     commits.add(delivery((0, 5)), NONE)
-    commits.answered(offsets(p0={5}), failure(KafkaError.INVALID_RECORD_STATE))
+    tell(commits, 0, 5, code=KafkaError.INVALID_RECORD_STATE)
     assert commits.take() == []
     assert settled.outcomes.tolist() == [UNKNOWN, ACKNOWLEDGED]
-    commits.answered(offsets(p0={5}), None)
+    tell(commits, 0, 5)
     assert [settled.outcomes.tolist() for settled in commits.take()] == [[ACKNOWLEDGED]]
 
 
@@ -132,8 +126,8 @@ def test_an_answer_that_nobody_wants_is_not_taken_for_that_of_a_later_delivery()
     forgotten = delivery((0, 5), (0, 6))
     commits.add(forgotten, NONE, wanted=False)
     commits.add(delivery((0, 5), (0, 6)), NONE)
-    commits.answered(offsets(p0={5, 6}), failure(KafkaError.INVALID_RECORD_STATE))
+    tell(commits, 0, 5, 6, code=KafkaError.INVALID_RECORD_STATE)
     assert commits.take() == []
     assert forgotten.outcomes.tolist() == [UNKNOWN, UNKNOWN], "the caller's, who has its answer from elsewhere"
-    commits.answered(offsets(p0={5, 6}), None)
+    tell(commits, 0, 5, 6)
     assert [settled.outcomes.tolist() for settled in commits.take()] == [[ACKNOWLEDGED] * 2]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ctypes
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,12 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brokers import librdkafka_consumer, librdkafka_producer
+from brokers import librdkafka_partitions, librdkafka_producer
 from brokers.kafka_producer import KafkaProducer
 from brokers.librdkafka import MESSAGE, Addresses, bytes_at, joined, messages_at
 from brokers.librdkafka_consumer import ColumnConsumer
 from brokers.librdkafka_producer import ColumnProducer
+from brokers.librdkafka_share import ColumnShareConsumer
 from brokers.rows import Rows
 from brokers.types import Batch, Endpoint, Outcome, ProducerSettings, Received, Settlements
 
@@ -85,26 +87,17 @@ def test_a_message_has_the_layout_of_the_header() -> None:
 
 def test_other_structures_have_the_layouts_of_the_header() -> None:
     """``rd_kafka_topic_partition_t``, its list and ``rd_kafka_vu_t``, whose union is padded to 64 bytes."""
-    sizes = [ctypes.sizeof(each) for each in (librdkafka_consumer._Partition, librdkafka_consumer._List)]
-    assert (sizes, librdkafka_consumer._Partition.error.offset) == ([64, 16], 48)
+    sizes = [ctypes.sizeof(each) for each in (librdkafka_partitions.Partition, librdkafka_partitions.List)]
+    assert (sizes, librdkafka_partitions.Partition.error.offset) == ([64, 16], 48)
     argument = librdkafka_producer._Argument
     assert (ctypes.sizeof(argument), argument.value.offset) == (72, 8)
 
 
 @pytest.mark.parametrize(("name", "value"), [("no.such.setting", 1), ("acks", "sideways"), ("batch.size", -5)])
 def test_a_setting_that_the_library_refuses_is_named(name: str, value: object) -> None:
-    for make in (ColumnProducer, ColumnConsumer):
+    for make in (ColumnProducer, ColumnConsumer, partial(ColumnShareConsumer, answered=print)):
         with pytest.raises(KafkaException, match=name):
             make({"group.id": "g", name: value}, "topic", LOGGER)
-
-
-@pytest.fixture(scope="module")
-def mock() -> Iterator[str]:
-    """A broker inside the library: it lives as long as this client."""
-    owner = Producer({"test.mock.num.brokers": 1, "logger": LOGGER})
-    topics = owner.list_topics(timeout=10)
-    yield ",".join(f"{broker.host}:{broker.port}" for broker in topics.brokers.values())
-    owner.close()
 
 
 def test_columns_go_through_a_broker_and_back(mock: str) -> None:

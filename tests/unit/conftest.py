@@ -1,0 +1,16 @@
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+from confluent_kafka import Producer
+
+
+@pytest.fixture(scope="module")
+def mock() -> Iterator[str]:
+    """A broker inside the library: it lives as long as this client."""
+    owner = Producer({"test.mock.num.brokers": 1, "logger": logging.getLogger("test")})
+    topics = owner.list_topics(timeout=10)
+    yield ",".join(f"{broker.host}:{broker.port}" for broker in topics.brokers.values())
+    owner.close()
