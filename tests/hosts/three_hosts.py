@@ -1,6 +1,6 @@
 """Three hosts on one machine: each a network namespace with a name, an address, and a monotonic clock of its own.
 
-Everything in a namespace hangs on one process that reads a pipe from this one: when this process is gone, so is all.
+All is started by a guard: when this process is gone, so is all.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.engines import prepare
+from bench.guard import Guard
 
 ADDRESSES = {"cell": "10.214.77.1", "left": "10.214.77.2", "right": "10.214.77.3"}
 AHEAD_S = {"cell": 0, "left": 1_000_000, "right": 40_000}
@@ -31,6 +32,7 @@ class NotAllowed(RuntimeError):
 @dataclass(slots=True)
 class ThreeHosts:
     directory: Path
+    guard: Guard
     holders: dict[str, subprocess.Popen[str]] = field(default_factory=dict)
     inside: dict[str, int] = field(default_factory=dict)
     """Process by which a host's namespaces are entered."""
@@ -41,15 +43,27 @@ class ThreeHosts:
         return ["nsenter", f"--target={self.inside[host]}", "--net", "--uts", "--time", "--", *argv]
 
     def start(self, name: str, host: str, argv: Sequence[str]) -> subprocess.Popen[bytes]:
-        with (self.directory / f"{name}.log").open("wb") as log:
-            process = subprocess.Popen(
-                self.on(host, argv), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-            )
+        process = self.guard.spawn(self.on(host, argv), log_path=self._log_path(name))
         self.processes[name] = process
         return process
 
     def log(self, name: str) -> str:
-        return (self.directory / f"{name}.log").read_text(encoding="utf-8", errors="replace")
+        return self._log_path(name).read_text(encoding="utf-8", errors="replace")
+
+    def hold(self, name: str) -> None:
+        """A host that lives as long as a process that waits for the end of a pipe from this one."""
+        unshare = ["unshare", "--net", "--uts", "--time", f"--monotonic={AHEAD_S[name]}", "--fork", "--kill-child"]
+        log_path = self._log_path(f"{name}-holder")
+        holder = self.guard.spawn_piped([*unshare, "sh", "-c", _HOLD.format(name=name)], log_path=log_path)
+        self.holders[name] = holder
+        assert holder.stdout is not None
+        told = holder.stdout.readline()
+        if not told:
+            raise NotAllowed(log_path.read_text(encoding="utf-8", errors="replace").strip())
+        self.inside[name] = int(told)
+
+    def _log_path(self, name: str) -> Path:
+        return self.directory / f"{name}.log"
 
     def worker(self, host: str) -> subprocess.Popen[bytes]:
         dask = [sys.executable, "-m", "dask", "worker", SCHEDULER, "--host", ADDRESSES[host], "--no-nanny"]
@@ -61,10 +75,10 @@ class ThreeHosts:
 @contextlib.contextmanager
 def three_hosts(directory: Path) -> Iterator[ThreeHosts]:
     """Scheduler and broker on ``cell``, a worker on ``left`` and one on ``right``. Raises NotAllowed."""
-    hosts = ThreeHosts(directory)
-    try:
+    with Guard.start(f"hosts-{os.getpid()}") as guard:
+        hosts = ThreeHosts(directory, guard)
         for name in ADDRESSES:
-            _hold(hosts, name)
+            hosts.hold(name)
         _wire(hosts)
         address = ADDRESSES["cell"]
         hosts.start(
@@ -81,30 +95,8 @@ def three_hosts(directory: Path) -> Iterator[ThreeHosts]:
             hosts.worker(name)
         _until_said(hosts, {"left": "Registered to", "right": "Registered to", "redis": "Ready to accept"})
         yield hosts
-    finally:
-        for process in hosts.processes.values():
-            process.kill()
-        for holder in hosts.holders.values():
-            holder.kill()
-        for ended in (*hosts.processes.values(), *hosts.holders.values()):
-            ended.communicate()
-
-
-def _hold(hosts: ThreeHosts, name: str) -> None:
-    unshare = ["unshare", "--net", "--uts", "--time", f"--monotonic={AHEAD_S[name]}", "--fork", "--kill-child"]
-    holder = subprocess.Popen(
-        [*unshare, "sh", "-c", _HOLD.format(name=name)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    hosts.holders[name] = holder
-    assert holder.stdout is not None and holder.stderr is not None
-    told = holder.stdout.readline()
-    if not told:
-        raise NotAllowed(holder.stderr.read().strip())
-    hosts.inside[name] = int(told)
+    for ended in (*hosts.processes.values(), *hosts.holders.values()):
+        ended.wait()
 
 
 def _wire(hosts: ThreeHosts) -> None:
