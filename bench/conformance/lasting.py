@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from threading import Thread
 from typing import TypeVar
 
@@ -155,6 +156,32 @@ def closing(context: Context) -> None:
         consumer.close()
 
 
+def closing_beside(context: Context) -> None:
+    with room(context) as here:
+        channel = here.channel()
+        # On both sides of the busy one, whatever the order in which they are closed.
+        idle = [here.consumer(channel, "before")]
+        busy = here.consumer(channel, "busy")
+        producer = here.broker.producer(channel, ProducerSettings())
+        idle.append(here.consumer(channel, "after"))
+
+        def receive() -> None:
+            with suppress(BrokerError):  # closed under its feet, which is said clearly
+                busy.receive(10, 1.0)
+
+        def close() -> None:
+            time.sleep(0.2)
+            with suppress(Misuse):  # the connection says who is busy
+                here.broker.close()
+            refuses("sending after the connection was closed", Misuse, lambda: producer.send(Batch([b"x"])))
+            for consumer in idle:
+                refuses("receiving after the connection was closed", Misuse, partial(consumer.receive, 1, 0.0))
+
+        _at_once(receive, close)
+        here.broker.close()
+        refuses("receiving after closing again", Misuse, lambda: busy.receive(1, 0.0))
+
+
 def restart(context: Context) -> Skipped | None:
     if context.restart is None:
         return Skipped("the broker is not ours to restart")
@@ -258,5 +285,10 @@ CHECKS = (
     ),
     Check("threads.side_by_side", "objects of one connection work in different threads", side_by_side),
     Check("connection.closed", "closing a connection closes what was opened on it, for good", closing),
+    Check(
+        "connection.closed_beside",
+        "closing a connection while a thread is inside closes all others; closing again, that one",
+        closing_beside,
+    ),
     Check("connection.restart", "after a restart of the broker the same objects go on", restart, disruptive=True),
 )

@@ -94,7 +94,7 @@ def first_ids(producers: Iterable[Column]) -> tuple[Ids, Ids]:
 def bases_of(producer: Column, producers: Sequence[int]) -> tuple[Ids, Ids]:
     """(first id, number of sends) by producer number; a number of 0 for producers that are not meant."""
     highest = max(producers, default=-1)
-    found = np.bincount(producer, minlength=highest + 1) if len(producer) else np.zeros(highest + 1, np.int64)
+    found = np.bincount(producer, minlength=highest + 1)
     counts = np.zeros(highest + 2, np.int64)
     counts[list(producers)] = found[list(producers)]
     return np.cumsum(counts) - counts, counts

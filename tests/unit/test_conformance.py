@@ -96,6 +96,16 @@ def lenient(create: Any) -> Any:
     return create_channel
 
 
+def one_after_the_other(close: Any) -> Any:
+    """Stops at the first that cannot be closed."""
+
+    def close_all() -> None:
+        for thing in close.__self__._open.copy():
+            thing.close()
+
+    return close_all
+
+
 def repeating(flush: Any) -> Any:
     told: list[Settlements] = []
 
@@ -259,6 +269,7 @@ BREAKS = (
     Break("threads.one_object", producer={"send": lambda send: jealous(Lock())(send)}),
     Break("threads.side_by_side", producer={"send": jealous(Lock())}),
     Break("connection.closed", broker={"close": always(None)}),
+    Break("connection.closed_beside", broker={"close": one_after_the_other}),
     Break("connection.restart", producer={"send": dead_after(DOWN)}, restart=DOWN.set),
 )
 
