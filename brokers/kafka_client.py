@@ -23,6 +23,8 @@ LOGGER.addHandler(logging.NullHandler())
 REQUEST_TIMEOUT_S = 10.0
 """How long one request may go unanswered: the broker counts as unreachable then."""
 CLOSE_TIMEOUT_S = 1.0
+INTERRUPTIBLE_S = 0.1
+"""How long the library may wait at a time: Python sees Ctrl-C between two calls."""
 
 _OPTIONS = {
     "security_protocol": "security.protocol",

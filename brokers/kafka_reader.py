@@ -11,7 +11,15 @@ from confluent_kafka import KafkaException
 
 from brokers.errors import Misuse
 from brokers.guard import check_count
-from brokers.kafka_client import LOGGER, OneThread, client_config, close_quietly, require_passing, translated
+from brokers.kafka_client import (
+    INTERRUPTIBLE_S,
+    LOGGER,
+    OneThread,
+    client_config,
+    close_quietly,
+    require_passing,
+    translated,
+)
 from brokers.librdkafka_consumer import ColumnConsumer, Lost
 from brokers.types import Endpoint, Received
 
@@ -28,7 +36,9 @@ def take(client: ColumnConsumer, max_messages: int, wait_s: float, details: bool
     check_count(max_messages)
     deadline = time.monotonic() + wait_s
     while True:
-        received, errors = client.receive(max_messages, max(0.0, deadline - time.monotonic()), details)
+        received, errors = client.receive(
+            max_messages, min(INTERRUPTIBLE_S, max(0.0, deadline - time.monotonic())), details
+        )
         if not len(received):
             require_passing(errors)
         if len(received) or time.monotonic() >= deadline:

@@ -29,6 +29,7 @@ from brokers.errors import BrokerError, Misuse, Unsupported
 from brokers.guard import check_count
 from brokers.kafka_admin import group_id
 from brokers.kafka_client import (
+    INTERRUPTIBLE_S,
     LOGGER,
     OneThread,
     client_config,
@@ -45,7 +46,7 @@ from brokers.kafka_declarations import KAFKA_SHARE, MAX_POLL_RECORDS
 from brokers.kafka_producer import KafkaProducer
 from brokers.kafka_reader import KafkaReader
 from brokers.kafka_settling import Fates, by_partition
-from brokers.librdkafka_share import ACCEPT, REJECT, RELEASE, ColumnShareConsumer, Polled
+from brokers.librdkafka_share import ACCEPT, REJECT, RELEASE, ColumnShareConsumer, Part, Polled
 from brokers.types import (
     ChannelSpec,
     ConsumerSettings,
@@ -78,9 +79,8 @@ class KafkaShareConsumer:
     def __init__(self, endpoint: Endpoint, channel: str, settings: ConsumerSettings, lease_s: float) -> None:
         self._alone = OneThread("the consumer")
         self._lease_s, self._details = lease_s, settings.details
-        # The last poll; how many of it are handed out; how many the client still waits for.
-        self._polled = Polled()
-        self._handed = self._unsettled = 0
+        # The last poll, and how many of it are handed out.
+        self._polled, self._handed = Polled(), 0
         self._lease_ends = 0.0
         self._commits = Commits()
         config = client_config(
@@ -112,24 +112,32 @@ class KafkaShareConsumer:
             received_ns, polled = time.monotonic_ns(), self._polled
             if rows.start == rows.stop:
                 return Received.empty(received_ns)
-            gone = self._tell(client, polled, rows, ACCEPT)
-            # Whoever asked must learn what came, whatever goes wrong behind it: an error that lasts is raised by the
-            # next call, and an acknowledgement that was not sent goes with the next one.
-            with suppress(KafkaException, BrokerError):
-                # Where more is waiting, they go with the request for it, and half the requests are saved. Where nothing
-                # is, that request, and with it the answer, waits for the next message.
-                if self._unsettled or rows.stop - rows.start < MAX_POLL_RECORDS:
-                    client.commit_async()
-                if not self._unsettled:
-                    self._keep(client.poll(0))
-            # The broker is at work now: so all that is not needed before comes after.
-            received = polled.columns(rows, received_ns, self._details)
-            if self._polled is not polled:
-                polled.free()
+            gone, known = self._tell(client, polled, rows, ACCEPT)
+            try:
+                self._ask_for_more(client, rows.stop - rows.start)
+                # The broker is at work now: so all that is not needed before comes after.
+                received = polled.columns(rows, received_ns, self._details)
+            finally:
+                if self._polled is not polled:
+                    polled.free()
             fates = Fates(received, None)
             fates.tell(gone, Outcome.REJECTED, _GONE)
-            self._commits.add(fates, gone)
+            self._commits.add(fates, known)
             return received
+
+    def _ask_for_more(self, client: ColumnShareConsumer, told: int) -> None:
+        """Send the acknowledgements of so many, and have the client fetch if they were the last."""
+        # Whoever asked must learn what came, whatever goes wrong behind it: an error that lasts is raised by the
+        # next call, and an acknowledgement that was not sent goes with the next one.
+        with suppress(KafkaException):
+            done = not self._polled.open.any()
+            # Where more is waiting, they go with the request for it, and half the requests are saved. Where nothing
+            # is, that request, and with it the answer, waits for the next message.
+            if not done or told < MAX_POLL_RECORDS:
+                client.commit_async()
+            if done:
+                self._polled, self._handed = Polled(), 0
+                self._fetch(client, 0)
 
     def answers(self, timeout_s: float | None = None) -> list[Settlements]:
         with self._alone:
@@ -138,6 +146,7 @@ class KafkaShareConsumer:
                 deadline = time.monotonic() + timeout_s
                 while self._commits.open and time.monotonic() < deadline:
                     client.commit_async()  # with nothing to commit it only looks for answers
+                    client.raise_failure()
                     time.sleep(_LOOK_S)
             return self._commits.take(unanswered=timeout_s is not None)
 
@@ -152,72 +161,74 @@ class KafkaShareConsumer:
         with self._alone:
             if self._client is not None:
                 client, self._client = self._client, None
-                self._let_go()
+                self._polled.free()
                 close_quietly(client)
 
     def _open(self) -> ColumnShareConsumer:
         if self._client is None:
             raise Misuse("the consumer is closed")
+        self._client.raise_failure()
         return self._client
 
     def _next(self, client: ColumnShareConsumer, max_messages: int, wait_s: float) -> slice:
         """Which of ``_polled`` are handed out now."""
         check_count(max_messages)
-        if self._unsettled and time.monotonic() > self._lease_ends:
+        if self._polled.open.any() and time.monotonic() > self._lease_ends:
             self._forget_expired(client)
         if self._handed == len(self._polled):
-            if self._unsettled:
-                raise Misuse(f"{self._unsettled} messages are unsettled; a share consumer takes no more until then")
+            if unsettled := np.count_nonzero(self._polled.open):
+                raise Misuse(f"{unsettled} messages are unsettled; a share consumer takes no more until then")
             self._poll(client, wait_s)
         rows = slice(self._handed, min(self._handed + max_messages, len(self._polled)))
         self._handed = rows.stop
         return rows
 
     def _poll(self, client: ColumnShareConsumer, wait_s: float) -> None:
+        """Raises for an error, unless messages came along with it."""
         deadline = time.monotonic() + wait_s
         while True:
-            self._let_go()
+            if self._polled.seen:
+                self._polled.free()
+                self._polled, self._handed = Polled(), 0
             try:
-                self._keep(client.poll(max(0.0, deadline - time.monotonic())))
+                self._fetch(client, min(INTERRUPTIBLE_S, max(0.0, deadline - time.monotonic())))
             except KafkaException as failure:
                 error = kafka_error(failure)
                 if error is not None and error.code() == KafkaError._STATE:
                     raise Misuse(f"receive: {reason(error)}") from None
                 raise translated(failure, "receive") from None
-            if len(self._polled) or time.monotonic() >= deadline:
+            if len(self._polled):
+                break
+            require_passing(self._polled.errors)
+            client.raise_failure()
+            if time.monotonic() >= deadline:
                 break
 
-    def _let_go(self) -> None:
-        """Of what was polled all is settled, or nobody will settle it."""
-        self._polled.free()
-        self._polled, self._handed, self._unsettled = Polled(), 0, 0
-
-    def _keep(self, polled: Polled) -> None:
-        """Raises for an error, unless messages came along with it."""
-        self._polled, self._handed, self._unsettled = polled, 0, len(polled)
+    def _fetch(self, client: ColumnShareConsumer, wait_s: float) -> None:
+        client.poll(self._polled, wait_s)
         self._lease_ends = time.monotonic() + self._lease_s
-        if not len(polled):
-            require_passing(polled.errors)
 
     def _forget_expired(self, client: ColumnShareConsumer) -> None:
         """The broker has taken these back; only the client still waits for an answer about them."""
         rows = slice(0, len(self._polled))
-        gone = self._tell(client, self._polled, rows, RELEASE)  # gone: settled before
-        self._commits.add(Fates(self._polled.columns(rows, 0, details=False), None), gone, wanted=False)
-        self._handed, self._unsettled = len(self._polled), 0
+        _, known = self._tell(client, self._polled, rows, RELEASE)
+        self._commits.add(Fates(self._polled.columns(rows, 0, details=False), None), known, wanted=False)
+        self._handed = len(self._polled)
         self._commit(client)
 
     def _settle(self, received: Received, indices: Indices, how: int) -> Settlements:
         with self._alone:
             client = self._open()
             fates = Fates(received, indices)
-            polled, first = received.handle or (self._polled, 0)
-            if polled is self._polled:
-                gone = self._tell(client, polled, first + fates.rows, how)
+            if len(received) and not isinstance(received.handle, Part):
+                raise Misuse("these messages were not received by a consumer of this profile")
+            part = received.handle or Part(self._polled, 0)
+            if part.polled is self._polled:
+                gone, known = self._tell(client, part.polled, part.first + fates.rows, how)
             else:
-                gone = np.arange(len(fates.rows))
+                gone = known = np.arange(len(fates.rows))
             # The client tells of these what it tells of those that nobody waits for.
-            self._commits.add(fates, gone, wanted=False)
+            self._commits.add(fates, known, wanted=False)
             answers = self._commit(client)
             for partition, which in by_partition(fates.partitions):
                 if partition in answers:
@@ -225,13 +236,17 @@ class KafkaShareConsumer:
             fates.tell(gone, Outcome.REJECTED, _GONE)
             return fates.settlements()
 
-    def _tell(self, client: ColumnShareConsumer, polled: Polled, rows: slice | IntColumn, how: int) -> IntColumn:
-        """Tell the client, not yet the broker; returns which of them it did not take."""
-        errors = client.acknowledge(polled.addresses[rows], how)
-        gone = np.flatnonzero(errors)
-        # What was told and not yet sent is taken again.
-        self._unsettled = max(0, self._unsettled - len(errors) + len(gone))
-        return gone
+    def _tell(
+        self, client: ColumnShareConsumer, polled: Polled, rows: slice | IntColumn, how: int
+    ) -> tuple[IntColumn, IntColumn]:
+        """Tell the client, not yet the broker.
+
+        Returns which of them it did not take, and of which no further answer will come: these, and what it had been
+        told before and not sent yet.
+        """
+        still_open = polled.open[rows].copy()
+        taken = client.acknowledge(polled, rows, how) == 0
+        return np.flatnonzero(~taken), np.flatnonzero(~(taken & still_open))
 
     def _commit(self, client: ColumnShareConsumer) -> dict[int, tuple[Outcome, str]]:
         """{partition: what the broker answered}; it takes or refuses a partition's part as a whole."""

@@ -8,12 +8,12 @@ import math
 from collections.abc import Callable, Mapping
 from ctypes import c_char_p, c_int, c_size_t, c_void_p
 from itertools import repeat
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from confluent_kafka import KafkaError, KafkaException
 
-from brokers.librdkafka import Addresses, client, function, log_line, require, require_none
+from brokers.librdkafka import MESSAGE, Addresses, client, function, log_line, require, require_none
 from brokers.librdkafka_messages import columns, without_errors
 from brokers.librdkafka_partitions import SUBSCRIBED, Offsets, Partition, Partitions, answers, list_destroy
 from brokers.types import IntColumn, Received, SmallIntColumn
@@ -54,34 +54,48 @@ Answered = Callable[[int, IntColumn, KafkaError | None], None]
 
 
 class Polled:
-    """What one poll brought. It lies in the library's memory until ``free``, which must come before the client's close.
+    """What one poll brings. It lies in the library's memory until ``free``, which must come before the client's close.
 
-    ``addresses``: of the messages proper, for ``ColumnShareConsumer.acknowledge``; ``errors``: what came among them.
+    ``seen``: was it filled, or freed? ``addresses``: of the messages proper; ``open``: which of these are still to be
+    acknowledged; ``errors``: what came among them.
     """
 
-    def __init__(self, handle: int | None = None) -> None:
-        self._handle = handle
-        self.addresses, self._messages, self.errors = without_errors(_addresses(handle))
+    def __init__(self) -> None:
+        self.handle = c_void_p()
+        self.seen = False
+        self._forget()
+
+    def _forget(self) -> None:
+        self.addresses, self.errors = np.empty(0, np.uint64), list[KafkaError]()
+        self._messages, self.open = np.empty(0, MESSAGE), np.empty(0, np.bool_)
 
     def __len__(self) -> int:
         return len(self.addresses)
 
+    def look(self) -> None:
+        """Find the messages, once ``handle`` is set."""
+        self.addresses, self._messages, self.errors = without_errors(_addresses(self.handle.value))
+        self.open = np.full(len(self), True)
+        self.seen = True
+
     def columns(self, rows: slice, received_ns: int, details: bool) -> Received:
-        """Copies; the handle says which poll they are of, and where they begin in it."""
-        return columns(
-            self.addresses[rows],
-            self._messages[rows],
-            received_ns,
-            details=details,
-            counted=details,
-            handle=(self, rows.start),
-        )
+        """Copies, whose handle is a ``Part``."""
+        addresses, messages, part = self.addresses[rows], self._messages[rows], Part(self, rows.start)
+        return columns(addresses, messages, received_ns, details=details, counted=details, handle=part)
 
     def free(self) -> None:
-        """Idempotent. Nothing is left of it then."""
-        handle, self._handle = self._handle, None
-        self.addresses, self._messages = self.addresses[:0].copy(), self._messages[:0].copy()
+        """Idempotent."""
+        self.seen = True
+        self._forget()
+        handle, self.handle = self.handle, c_void_p()
         _messages_destroy(handle)
+
+
+class Part(NamedTuple):
+    """Of what was polled, the rows from ``first`` on."""
+
+    polled: Polled
+    first: int
 
 
 def _addresses(handle: int | None) -> Addresses:
@@ -122,30 +136,32 @@ class ColumnShareConsumer:
             self.close()
             raise
 
-    def poll(self, wait_s: float) -> Polled:
-        """As many as the broker has handed out, as soon as there are any; none after ``wait_s``.
+    def poll(self, polled: Polled, wait_s: float) -> None:
+        """Fill it with what the broker has handed out, as soon as there is anything; not at all after ``wait_s``.
 
-        Refused until all of the poll before is acknowledged.
+        Refused until all of the poll before is acknowledged. What a call brought that was interrupted, the next one
+        finds in the same place.
         """
-        self._raise_failure()
-        found = c_void_p()
-        require_none(_poll(self._client, math.ceil(wait_s * 1000), ctypes.byref(found)))
-        return Polled(found.value)
+        if not polled.handle.value:
+            require_none(_poll(self._client, math.ceil(wait_s * 1000), ctypes.byref(polled.handle)))
+        if polled.handle.value:
+            polled.look()
 
-    def acknowledge(self, addresses: Addresses, how: int) -> SmallIntColumn:
+    def acknowledge(self, polled: Polled, rows: slice | IntColumn, how: int) -> SmallIntColumn:
         """Tell the client, not yet the broker. The error of each message, 0 for one that it took."""
+        addresses = polled.addresses[rows]
         # Values of C's own types, as numbers would be converted once a message, which takes 0.06 us.
-        errors = map(_acknowledge, repeat(self._handle), addresses.tolist(), repeat(c_int(how)))
-        return np.fromiter(errors, np.int32, len(addresses))
+        told = map(_acknowledge, repeat(self._handle), addresses.tolist(), repeat(c_int(how)))
+        errors = np.fromiter(told, np.int32, len(addresses))
+        polled.open[rows] = polled.open[rows] & (errors != 0)
+        return errors
 
     def commit_async(self) -> None:
         """Tell the broker; with nothing to tell it only looks for answers."""
-        self._raise_failure()
         require_none(_commit_async(self._client))
 
     def commit_sync(self, timeout_s: float) -> dict[int, KafkaError | None]:
         """Tell the broker. {partition: its answer}."""
-        self._raise_failure()
         partitions = Partitions()
         require_none(_commit_sync(self._client, math.ceil(timeout_s * 1000), ctypes.byref(partitions)))
         if not partitions:
@@ -162,7 +178,7 @@ class ColumnShareConsumer:
         self._closed = True
         error = _consumer_close(self._client)
         require_none(_destroy(self._client))
-        self._raise_failure()
+        self.raise_failure()
         require_none(error)
 
     def _line(self, handle: int, level: int, facility: bytes, line: bytes) -> None:
@@ -172,7 +188,6 @@ class ColumnShareConsumer:
             self._failure = failure
 
     def _answer(self, _handle: int, found: int, code: int, _opaque: int) -> None:
-        # What is raised here would be printed and forgotten: the next call raises it.
         try:
             error = KafkaError(code) if code else None
             for at in range(_answer_count(found)):
@@ -183,7 +198,11 @@ class ColumnShareConsumer:
         except BaseException as failure:
             self._failure = failure
 
-    def _raise_failure(self) -> None:
+    def raise_failure(self) -> None:
+        """What was raised while the library called back, for instance by Ctrl-C: it would be forgotten otherwise.
+
+        Python may see Ctrl-C one step before that can be kept; then it is printed, and lost.
+        """
         failure, self._failure = self._failure, None
         if failure is not None:
             raise failure

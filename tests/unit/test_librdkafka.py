@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import os
+import signal
+import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -17,6 +20,7 @@ from hypothesis import strategies as st
 
 from brokers import librdkafka_partitions, librdkafka_producer
 from brokers.kafka_producer import KafkaProducer
+from brokers.kafka_reader import KafkaReader
 from brokers.librdkafka import MESSAGE, Addresses, bytes_at, joined, messages_at
 from brokers.librdkafka_consumer import ColumnConsumer
 from brokers.librdkafka_producer import ColumnProducer
@@ -202,6 +206,16 @@ def test_a_member_receives_goes_back_commits_and_hears_what_it_loses(mock: str) 
     consumer.close()
     with pytest.raises(KafkaException):
         consumer.commit({partition: 4})
+
+
+def test_ctrl_c_ends_a_long_read(mock: str) -> None:
+    reader = KafkaReader(Endpoint("kafka", mock), "silent", {0: 0})
+    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        reader.read(1, 1e9)
+    assert time.monotonic() - started < 10
+    reader.close()
 
 
 def test_what_a_listener_raises_is_raised_by_who_called_the_library(mock: str) -> None:

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
+from brokers.errors import Misuse
+from brokers.kafka_share import KafkaShareConsumer
 from brokers.librdkafka_producer import ColumnProducer
-from brokers.librdkafka_share import ACCEPT, RELEASE, ColumnShareConsumer, Polled, asked_for
-from brokers.types import IntColumn
+from brokers.librdkafka_share import ACCEPT, RELEASE, ColumnShareConsumer, Part, Polled, asked_for
+from brokers.types import ConsumerSettings, Endpoint, IntColumn, Outcome, Received
 
 LOGGER = logging.getLogger("test")
 PATIENCE_S = 20.0
 
+ALL = slice(None)
 Answer = tuple[int, list[int], KafkaError | None]
 
 
@@ -25,21 +32,23 @@ class Group:
     """A topic and one member of its group; ``answers``: what it heard."""
 
     def __init__(self, mock: str) -> None:
-        self._mock, self._topic = mock, f"share-{uuid.uuid4().hex[:8]}"
+        self.mock, self.topic = mock, f"share-{uuid.uuid4().hex[:8]}"
         self.answers: list[Answer] = []
         self.listener: Callable[[], None] | None = None
         self.send(1)
-        self.member = ColumnShareConsumer(
-            {"bootstrap.servers": mock, "group.id": self._topic}, self._topic, LOGGER, self._hear
-        )
-        deadline = time.monotonic() + PATIENCE_S
+        config = {"bootstrap.servers": mock, "group.id": self.topic}
+        self.member = ColumnShareConsumer(config, self.topic, LOGGER, self._hear)
         # What was sent before is never delivered: so something must be sent until it is.
-        while not len(polled := self.member.poll(0.5)):
+        deadline = time.monotonic() + PATIENCE_S
+        polled = Polled()
+        while not len(polled):
             assert time.monotonic() < deadline
             self.send(1)
-        self.settle(polled)
-        while len(polled := self.member.poll(0.5)):
+            self.member.poll(polled, 0.5)
+        while len(polled):
             self.settle(polled)
+            polled = Polled()
+            self.member.poll(polled, 0.5)
         self.answers.clear()
 
     def _hear(self, partition: int, offsets: IntColumn, refusal: KafkaError | None) -> None:
@@ -49,7 +58,7 @@ class Group:
 
     def send(self, count: int) -> None:
         """``b"0"``, ``b"1"`` and so on, to one partition."""
-        producer = ColumnProducer({"bootstrap.servers": self._mock}, self._topic, LOGGER)
+        producer = ColumnProducer({"bootstrap.servers": self.mock}, self.topic, LOGGER)
         producer.produce([b"%d" % at for at in range(count)], [b"key"] * count, np.arange(count))
         reported, deadline = 0, time.monotonic() + PATIENCE_S
         while reported < count and time.monotonic() < deadline:
@@ -58,13 +67,14 @@ class Group:
         producer.close()
 
     def poll(self) -> Polled:
-        deadline = time.monotonic() + PATIENCE_S
-        while not len(polled := self.member.poll(0.5)):
+        deadline, polled = time.monotonic() + PATIENCE_S, Polled()
+        while not len(polled):
             assert time.monotonic() < deadline
+            self.member.poll(polled, 0.5)
         return polled
 
     def settle(self, polled: Polled) -> None:
-        assert self.member.acknowledge(polled.addresses, ACCEPT).tolist() == [0] * len(polled)
+        assert self.member.acknowledge(polled, ALL, ACCEPT).tolist() == [0] * len(polled)
         assert set(self.member.commit_sync(PATIENCE_S).values()) == {None}
         polled.free()
 
@@ -83,11 +93,11 @@ def test_what_is_polled_comes_as_columns_and_its_answer_too(group: Group) -> Non
     assert (list(received.payloads), received.keys) == ([b"2", b"3", b"4"], [b"key"] * 3)
     assert received.delivery_counts.tolist() == [1] * 3
     assert np.diff(received.places).tolist() == [1, 1]
-    assert received.handle == (polled, 2)
+    assert received.handle == Part(polled, 2)
     assert polled.columns(slice(0, 0), 7, details=True).delivery_counts.tolist() == []
     whole = polled.columns(slice(0, 12), 7, details=False)
     assert (list(whole.payloads), whole.keys) == ([b"%d" % at for at in range(12)], ())
-    assert group.member.acknowledge(polled.addresses, ACCEPT).tolist() == [0] * 12
+    assert group.member.acknowledge(polled, ALL, ACCEPT).tolist() == [0] * 12
     assert group.answers == []
     group.member.commit_async()
     deadline = time.monotonic() + PATIENCE_S
@@ -103,20 +113,22 @@ def test_messages_are_where_the_library_says_that_they_are(group: Group) -> None
     group.send(12)
     polled = group.poll()
     assert len(polled) == 12
-    assert polled.addresses.tolist() == asked_for(polled._handle, 12).tolist()
+    assert polled.addresses.tolist() == asked_for(polled.handle.value, 12).tolist()
     group.settle(polled)
 
 
 def test_what_is_released_comes_again_and_what_is_settled_is_not_taken_twice(group: Group) -> None:
     group.send(3)
     polled = group.poll()
-    with pytest.raises(KafkaException, match=r"acknowledged|STATE"):
-        group.member.poll(0.1)
-    assert group.member.acknowledge(polled.addresses[1:], ACCEPT).tolist() == [0, 0]
-    assert group.member.acknowledge(polled.addresses[:1], RELEASE).tolist() == [0]
+    with pytest.raises(KafkaException, match="3 records from previous poll have not been acknowledged"):
+        group.member.poll(Polled(), 0.1)
+    assert group.member.acknowledge(polled, slice(1, 3), ACCEPT).tolist() == [0, 0]
+    assert polled.open.tolist() == [True, False, False]
+    assert group.member.acknowledge(polled, np.array([0]), RELEASE).tolist() == [0]
+    assert not polled.open.any()
     assert list(group.member.commit_sync(PATIENCE_S).values()) == [None]
     assert group.member.commit_sync(PATIENCE_S) == {}
-    assert group.member.acknowledge(polled.addresses, ACCEPT).tolist() == [KafkaError._STATE] * 3
+    assert group.member.acknowledge(polled, ALL, ACCEPT).tolist() == [KafkaError._STATE] * 3
     polled.free()
     again = group.poll()
     received = again.columns(slice(0, 3), 7, details=True)
@@ -124,17 +136,95 @@ def test_what_is_released_comes_again_and_what_is_settled_is_not_taken_twice(gro
     group.settle(again)
 
 
-def test_what_a_listener_raises_is_raised_by_the_next_call(group: Group) -> None:
-    def fails() -> None:
-        raise KeyboardInterrupt
+def test_what_an_interrupted_poll_brought_is_found_by_the_next(group: Group, monkeypatch: pytest.MonkeyPatch) -> None:
+    group.send(3)
+    polled = Polled()
+    with monkeypatch.context() as patched:
+        patched.setattr(Polled, "look", raising(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            group.member.poll(polled, PATIENCE_S)
+    assert not polled.seen
+    group.member.poll(polled, 0.0)
+    assert polled.seen
+    assert len(polled) == 3
+    group.settle(polled)
 
+
+def test_what_a_listener_raises_is_kept(group: Group) -> None:
     group.send(1)
     polled = group.poll()
-    group.listener = fails
+    group.listener = raising(KeyboardInterrupt)
     group.settle(polled)
     with pytest.raises(KeyboardInterrupt):
-        group.member.poll(0.1)
-    assert len(group.member.poll(0.1)) == 0
+        group.member.raise_failure()
+    group.member.raise_failure()
+
+
+def raising(what: type[BaseException]) -> Callable[..., None]:
+    def fail(*_: object) -> None:
+        raise what
+
+    return fail
+
+
+class Share:
+    """The adapter's consumer in the group of a member that has left, and what it got."""
+
+    def __init__(self, group: Group) -> None:
+        group.member.close()
+        self.group = group
+        self.consumer = KafkaShareConsumer(Endpoint("kafka", group.mock), group.topic, ConsumerSettings(), 2.0)
+
+    def receive(self, most: int) -> Received:
+        deadline = time.monotonic() + PATIENCE_S
+        while not len(received := self.consumer.receive(most, 0.5)):
+            assert time.monotonic() < deadline
+            self.group.send(10)
+        return received
+
+
+@pytest.fixture
+def share(group: Group) -> Iterator[Share]:
+    share = Share(group)
+    yield share
+    share.consumer.close()
+
+
+def test_ctrl_c_ends_a_long_receive_and_the_consumer_goes_on(share: Share) -> None:
+    share.consumer.acknowledge(share.receive(100))
+    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        while True:
+            share.consumer.receive(10, 1e9)
+    assert time.monotonic() - started < 10
+    share.group.send(5)
+    assert (share.consumer.acknowledge(share.receive(100)).outcomes == Outcome.ACKNOWLEDGED).all()
+
+
+def test_a_settling_that_was_interrupted_can_be_repeated(share: Share, monkeypatch: pytest.MonkeyPatch) -> None:
+    received = share.receive(100)
+    with monkeypatch.context() as patched:
+        patched.setattr(ColumnShareConsumer, "commit_sync", raising(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            share.consumer.release(received)
+    assert (share.consumer.release(received).outcomes == Outcome.ACKNOWLEDGED).all()
+    assert (share.consumer.release(received).outcomes == Outcome.REJECTED).all()
+    again = Received.empty(0)
+    deadline = time.monotonic() + PATIENCE_S
+    while not len(again) and time.monotonic() < deadline:
+        again = share.consumer.receive_and_acknowledge(100, 0.5)
+    assert again.places.tolist() == received.places.tolist()
+    (answer,) = share.consumer.answers(PATIENCE_S)
+    assert (answer.outcomes == Outcome.ACKNOWLEDGED).all()
+
+
+def test_what_others_received_is_not_settled(share: Share) -> None:
+    received = share.receive(100)
+    with pytest.raises(Misuse, match="not received by a consumer of this profile"):
+        share.consumer.acknowledge(replace(received, handle={}))
+    assert (share.consumer.acknowledge(received).outcomes == Outcome.ACKNOWLEDGED).all()
 
 
 def test_it_leaves_when_its_topic_is_refused(mock: str) -> None:
@@ -147,7 +237,7 @@ def test_log_lines_name_their_client(mock: str, caplog: pytest.LogCaptureFixture
     config = {"bootstrap.servers": mock, "group.id": "g", "debug": "cgrp", "client.id": "talker"}
     with caplog.at_level(logging.DEBUG, logger=lines.name):
         member = ColumnShareConsumer(config, "lines", lines, print)
-        member.poll(0.1)
+        member.poll(Polled(), 0.1)
         heard = len(caplog.messages)
         member.close()
         member.close()
