@@ -82,7 +82,8 @@ class KafkaShareConsumer:
         # The last poll, and how many of it are handed out.
         self._polled, self._handed = Polled(), 0
         self._lease_ends = 0.0
-        self._commits = Commits()
+        # From the first that waits for no answer on.
+        self._commits: Commits | None = None
         config = client_config(
             endpoint,
             client_id=settings.name,
@@ -90,9 +91,7 @@ class KafkaShareConsumer:
             max_poll_records=MAX_POLL_RECORDS,
         )
         try:
-            self._client: ColumnShareConsumer | None = ColumnShareConsumer(
-                config, channel, LOGGER, self._commits.answered
-            )
+            self._client: ColumnShareConsumer | None = ColumnShareConsumer(config, channel, LOGGER)
         except KafkaException as failure:
             raise translated(failure, f"join share group {settings.group}") from None
 
@@ -112,6 +111,9 @@ class KafkaShareConsumer:
             received_ns, polled = time.monotonic_ns(), self._polled
             if rows.start == rows.stop:
                 return Received.empty(received_ns)
+            if self._commits is None:
+                self._commits = Commits()
+                client.listen(self._commits.answered)
             gone, known = self._tell(client, polled, rows, ACCEPT)
             try:
                 self._ask_for_more(client, rows.stop - rows.start)
@@ -142,6 +144,8 @@ class KafkaShareConsumer:
     def answers(self, timeout_s: float | None = None) -> list[Settlements]:
         with self._alone:
             client = self._open()
+            if self._commits is None:
+                return []
             if timeout_s is not None:
                 deadline = time.monotonic() + timeout_s
                 while self._commits.open and time.monotonic() < deadline:
@@ -212,7 +216,7 @@ class KafkaShareConsumer:
         """The broker has taken these back; only the client still waits for an answer about them."""
         rows = slice(0, len(self._polled))
         _, known = self._tell(client, self._polled, rows, RELEASE)
-        self._commits.add(Fates(self._polled.columns(rows, 0, details=False), None), known, wanted=False)
+        self._expect(Fates(self._polled.columns(rows, 0, self._details), None), known)
         self._handed = len(self._polled)
         self._commit(client)
 
@@ -227,14 +231,18 @@ class KafkaShareConsumer:
                 gone, known = self._tell(client, part.polled, part.first + fates.rows, how)
             else:
                 gone = known = np.arange(len(fates.rows))
-            # The client tells of these what it tells of those that nobody waits for.
-            self._commits.add(fates, known, wanted=False)
+            self._expect(fates, known)
             answers = self._commit(client)
             for partition, which in by_partition(fates.partitions):
                 if partition in answers:
                     fates.tell(which, *answers[partition])
             fates.tell(gone, Outcome.REJECTED, _GONE)
             return fates.settlements()
+
+    def _expect(self, fates: Fates, known: IntColumn) -> None:
+        """The client tells whoever listens of all, also of what he has an answer about from elsewhere."""
+        if self._commits is not None:
+            self._commits.add(fates, known, wanted=False)
 
     def _tell(
         self, client: ColumnShareConsumer, polled: Polled, rows: slice | IntColumn, how: int

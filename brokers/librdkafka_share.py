@@ -68,6 +68,7 @@ class Polled:
     def _forget(self) -> None:
         self.addresses, self.errors = np.empty(0, np.uint64), list[KafkaError]()
         self._messages, self.open = np.empty(0, MESSAGE), np.empty(0, np.bool_)
+        self._copies: Received | None = None
 
     def __len__(self) -> int:
         return len(self.addresses)
@@ -75,13 +76,26 @@ class Polled:
     def look(self) -> None:
         """Find the messages, once ``handle`` is set."""
         self.addresses, self._messages, self.errors = without_errors(_addresses(self.handle.value))
-        self.open = np.full(len(self), True)
+        self.open, self._copies = np.full(len(self), True), None
         self.seen = True
 
     def columns(self, rows: slice, received_ns: int, details: bool) -> Received:
-        """Copies, whose handle is a ``Part``."""
-        addresses, messages, part = self.addresses[rows], self._messages[rows], Part(self, rows.start)
-        return columns(addresses, messages, received_ns, details=details, counted=details, handle=part)
+        """Copies, whose handle is a ``Part``; ``details`` must be the same each time."""
+        if self._copies is None:
+            # Of all at once, though few may be asked for: NumPy takes as long for few.
+            self._copies = columns(self.addresses, self._messages, 0, details=details, counted=details)
+        whole = self._copies
+        return Received(
+            whole.payloads[rows],
+            whole.keys[rows],
+            whole.partitions[rows],
+            whole.places[rows],
+            received_ns,
+            whole.broker_epoch_ns[rows],
+            whole.delivery_counts[rows],
+            attributes=None if whole.attributes is None else whole.attributes[rows],
+            handle=Part(self, rows.start),
+        )
 
     def free(self) -> None:
         """Idempotent."""
@@ -116,9 +130,10 @@ class ColumnShareConsumer:
     Raises KafkaException for a configuration that the library refuses.
     """
 
-    def __init__(self, config: Mapping[str, Any], topic: str, logger: logging.Logger, answered: Answered) -> None:
-        """Joins the group. ``answered`` hears what the broker says of acknowledgements, from within any call."""
-        self._logger, self._answered = logger, answered
+    def __init__(self, config: Mapping[str, Any], topic: str, logger: logging.Logger) -> None:
+        """Joins the group."""
+        self._logger = logger
+        self._answered: Answered | None = None
         self._failure: BaseException | None = None
         self._closed = False
         # Kept, as the library alone knows them otherwise.
@@ -129,12 +144,16 @@ class ColumnShareConsumer:
         # Lines come from within the calls, too: a queue of their own would need a handle that is not given out.
         require_none(_set_log_queue(self._client, None))
         try:
-            require_none(_set_commit_cb(self._client, self._on_answer, None))
             with Offsets(topic.encode(), SUBSCRIBED) as partitions:
                 require(_subscribe(self._client, partitions))
         except KafkaException:
             self.close()
             raise
+
+    def listen(self, answered: Answered) -> None:
+        """It hears what the broker says of acknowledgements from now on, from within any call; 15 us each."""
+        self._answered = answered
+        require_none(_set_commit_cb(self._client, self._on_answer, None))
 
     def poll(self, polled: Polled, wait_s: float) -> None:
         """Fill it with what the broker has handed out, as soon as there is anything; not at all after ``wait_s``.
@@ -189,6 +208,7 @@ class ColumnShareConsumer:
 
     def _answer(self, _handle: int, found: int, code: int, _opaque: int) -> None:
         try:
+            assert self._answered is not None
             error = KafkaError(code) if code else None
             for at in range(_answer_count(found)):
                 entry = _answer_get(found, at)

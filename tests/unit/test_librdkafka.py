@@ -9,7 +9,6 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -99,7 +98,7 @@ def test_other_structures_have_the_layouts_of_the_header() -> None:
 
 @pytest.mark.parametrize(("name", "value"), [("no.such.setting", 1), ("acks", "sideways"), ("batch.size", -5)])
 def test_a_setting_that_the_library_refuses_is_named(name: str, value: object) -> None:
-    for make in (ColumnProducer, ColumnConsumer, partial(ColumnShareConsumer, answered=print)):
+    for make in (ColumnProducer, ColumnConsumer, ColumnShareConsumer):
         with pytest.raises(KafkaException, match=name):
             make({"group.id": "g", name: value}, "topic", LOGGER)
 

@@ -37,7 +37,8 @@ class Group:
         self.listener: Callable[[], None] | None = None
         self.send(1)
         config = {"bootstrap.servers": mock, "group.id": self.topic}
-        self.member = ColumnShareConsumer(config, self.topic, LOGGER, self._hear)
+        self.member = ColumnShareConsumer(config, self.topic, LOGGER)
+        self.member.listen(self._hear)
         # What was sent before is never delivered: so something must be sent until it is.
         deadline = time.monotonic() + PATIENCE_S
         polled = Polled()
@@ -70,6 +71,7 @@ class Group:
         deadline, polled = time.monotonic() + PATIENCE_S, Polled()
         while not len(polled):
             assert time.monotonic() < deadline
+            assert len(polled.columns(ALL, 0, details=True)) == 0
             self.member.poll(polled, 0.5)
         return polled
 
@@ -95,8 +97,8 @@ def test_what_is_polled_comes_as_columns_and_its_answer_too(group: Group) -> Non
     assert np.diff(received.places).tolist() == [1, 1]
     assert received.handle == Part(polled, 2)
     assert polled.columns(slice(0, 0), 7, details=True).delivery_counts.tolist() == []
-    whole = polled.columns(slice(0, 12), 7, details=False)
-    assert (list(whole.payloads), whole.keys) == ([b"%d" % at for at in range(12)], ())
+    whole = polled.columns(slice(0, 12), 8, details=True)
+    assert (list(whole.payloads), whole.received_ns) == ([b"%d" % at for at in range(12)], 8)
     assert group.member.acknowledge(polled, ALL, ACCEPT).tolist() == [0] * 12
     assert group.answers == []
     group.member.commit_async()
@@ -229,14 +231,14 @@ def test_what_others_received_is_not_settled(share: Share) -> None:
 
 def test_it_leaves_when_its_topic_is_refused(mock: str) -> None:
     with pytest.raises(KafkaException):
-        ColumnShareConsumer({"bootstrap.servers": mock, "group.id": "g"}, "", LOGGER, print)
+        ColumnShareConsumer({"bootstrap.servers": mock, "group.id": "g"}, "", LOGGER)
 
 
 def test_log_lines_name_their_client(mock: str, caplog: pytest.LogCaptureFixture) -> None:
     lines = logging.getLogger("test.share.lines")
     config = {"bootstrap.servers": mock, "group.id": "g", "debug": "cgrp", "client.id": "talker"}
     with caplog.at_level(logging.DEBUG, logger=lines.name):
-        member = ColumnShareConsumer(config, "lines", lines, print)
+        member = ColumnShareConsumer(config, "lines", lines)
         member.poll(Polled(), 0.1)
         heard = len(caplog.messages)
         member.close()
