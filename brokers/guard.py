@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import ExitStack
 from threading import Lock
 from types import TracebackType
 from typing import Protocol, TypeVar
@@ -51,30 +53,50 @@ class Closeable(Protocol):
     def close(self) -> object: ...
 
 
-_Closeable = TypeVar("_Closeable", bound=Closeable)
+_Thing = TypeVar("_Thing", bound=Closeable)
 
 
-def close_all(opened: list[_Closeable]) -> None:
-    """Close these, the last first, and forget them; what fails keeps no other open, and is raised when all were asked.
+class Opened:
+    """``things``: what is open on a connection, in the order in which it was opened."""
 
-    What another thread is inside raises Misuse and stays in the list: closing again finds it. Of several errors the
-    first is raised, with the others as notes; those of who is busy come last, as who is busy will be asked again.
-    """
-    failed: list[Exception] = []
-    busy: list[Exception] = []
-    for thing in reversed(opened.copy()):
-        try:
-            thing.close()
-        except Misuse as misuse:
-            busy.append(misuse)
-            continue
-        except Exception as problem:
-            failed.append(problem)
-        opened.remove(thing)
-    if errors := failed + busy:
-        for other in errors[1:]:
-            errors[0].add_note(f"closing also failed with: {other!r}")
-        raise errors[0]
+    def __init__(self, *last: Callable[[], object]) -> None:
+        """``last``: closes what all of these need; called once, in this order, when nothing is open any more."""
+        self.things: list[Closeable] = []
+        self._last = ExitStack()
+        for end in reversed(last):
+            self._last.callback(end)
+
+    def add(self, thing: _Thing) -> _Thing:
+        """To be closed with the connection."""
+        self.things.append(thing)
+        return thing
+
+    def close(self) -> None:
+        """Close them, the last first, and forget them. What fails keeps no other open; it is raised at the end.
+
+        What another thread is inside raises Misuse and stays: closing again finds it. Of several errors the first is
+        raised, with the others as notes; those of who is busy come last, as who is busy will be asked again.
+        """
+        failed: list[Exception] = []
+        busy: list[Exception] = []
+        for thing in reversed(self.things.copy()):
+            try:
+                thing.close()
+            except Misuse as misuse:
+                busy.append(misuse)
+                continue
+            except Exception as problem:
+                failed.append(problem)
+            self.things.remove(thing)
+        if not self.things:
+            try:
+                self._last.close()
+            except Exception as problem:
+                failed.append(problem)
+        if errors := failed + busy:
+            for other in errors[1:]:
+                errors[0].add_note(f"closing also failed with: {other!r}")
+            raise errors[0]
 
 
 def check(batch: Batch) -> None:

@@ -280,7 +280,7 @@ class Kafka:
 
     def consumer(self, channel: str, settings: ConsumerSettings) -> KafkaConsumer:
         self._admin.partitions(channel)
-        return self._connection.opened(KafkaConsumer(self._connection.endpoint, channel, settings))
+        return self._connection.opened.add(KafkaConsumer(self._connection.endpoint, channel, settings))
 
     def reader(self, channel: str, start: ReplayStart) -> KafkaReader:
         return self._connection.reader(channel, start)

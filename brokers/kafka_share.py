@@ -322,7 +322,7 @@ class KafkaShare:
         # Kafka's default is latest: a new group would miss what is there already.
         self._admin.configure(ResourceType.GROUP, group, kept | {"share.auto.offset.reset": "earliest"})
         lease_s = int(self._admin.configuration(ResourceType.GROUP, group)[_LOCK_MS]) / 1000
-        return self._connection.opened(KafkaShareConsumer(self._connection.endpoint, channel, settings, lease_s))
+        return self._connection.opened.add(KafkaShareConsumer(self._connection.endpoint, channel, settings, lease_s))
 
     def reader(self, channel: str, start: ReplayStart) -> KafkaReader:
         """A plain consumer outside the share group, which itself has no seek."""

@@ -22,7 +22,7 @@ import numpy as np
 
 from brokers.declarations import ProfileDeclaration
 from brokers.errors import ChannelMissing, Misuse, Refused, Unsupported
-from brokers.guard import Guard, check, check_count, chosen, close_all
+from brokers.guard import Guard, Opened, check, check_count, chosen
 from brokers.memory_declaration import DECLARATION
 from brokers.memory_log import Group, Log
 from brokers.types import (
@@ -95,7 +95,7 @@ class Memory:
 
     def __init__(self, space: Space) -> None:
         self.space = space
-        self._open: list[MemoryProducer | MemoryConsumer | MemoryReader] = []
+        self._opened = Opened()
 
     @classmethod
     def connect(cls, endpoint: Endpoint) -> Self:
@@ -132,23 +132,17 @@ class Memory:
     def producer(self, channel: str, settings: ProducerSettings) -> MemoryProducer:
         with self.space.changed:
             self.space.log(channel)
-        producer = MemoryProducer(self.space, channel)
-        self._open.append(producer)
-        return producer
+        return self._opened.add(MemoryProducer(self.space, channel))
 
     def consumer(self, channel: str, settings: ConsumerSettings) -> MemoryConsumer:
         with self.space.changed:
             self.space.log(channel).group(settings.group)
-        consumer = MemoryConsumer(self.space, channel, settings.group)
-        self._open.append(consumer)
-        return consumer
+        return self._opened.add(MemoryConsumer(self.space, channel, settings.group))
 
     def reader(self, channel: str, start: ReplayStart) -> MemoryReader:
         with self.space.changed:
             self.space.log(channel)
-        reader = MemoryReader(self.space, channel, start)
-        self._open.append(reader)
-        return reader
+        return self._opened.add(MemoryReader(self.space, channel, start))
 
     def bounds(self, channel: str) -> tuple[Position, Position]:
         with self.space.changed:
@@ -175,7 +169,7 @@ class Memory:
             return log.end - log.base if known is None else known.backlog()
 
     def close(self) -> None:
-        close_all(self._open)
+        self._opened.close()
 
 
 class MemoryProducer:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from redis import Redis, exceptions
 
 from brokers.declarations import ProfileDeclaration
 from brokers.errors import ChannelMissing, Misuse, Refused, Unsupported
-from brokers.guard import close_all
+from brokers.guard import Opened
 from brokers.redis_codec import (
     id_before,
     place_of,
@@ -44,7 +44,6 @@ OLDEST = 7
 """Major version; Valkey answers the Redis version that it is compatible with."""
 _NS_PER_MS = 1_000_000
 _COUNT_PAGE = 10_000
-_Opened = TypeVar("_Opened", RedisProducer, RedisConsumer, RedisReader)
 
 
 class RedisStreams:
@@ -53,7 +52,7 @@ class RedisStreams:
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self._settings = settings
         self._redis: Redis = control_client(settings)
-        self._open: list[RedisProducer | RedisConsumer | RedisReader] = []
+        self._opened = Opened(self._redis.close)
 
     @classmethod
     def connect(cls, endpoint: Endpoint) -> Self:
@@ -108,7 +107,7 @@ class RedisStreams:
         fsync = Durability.STRICT in (spec.durability, settings.durability)
         # A write may block as long as an answer may take: a stopped server reads nothing.
         wire = partial(Wire, {**self._settings, "socket_timeout": settings.timeout_s})
-        return self._keep(RedisProducer(wire, stream_names(spec), settings, fsync=fsync))
+        return self._opened.add(RedisProducer(wire, stream_names(spec), settings, fsync=fsync))
 
     def consumer(self, channel: str, settings: ConsumerSettings) -> RedisConsumer:
         spec = self._spec(channel)
@@ -120,7 +119,7 @@ class RedisStreams:
                 except exceptions.ResponseError as error:
                     if not str(error).startswith("BUSYGROUP"):
                         raise
-        return self._keep(RedisConsumer(self._wire, spec, stream_names(spec), dead, settings))
+        return self._opened.add(RedisConsumer(self._wire, spec, stream_names(spec), dead, settings))
 
     def reader(self, channel: str, start: ReplayStart) -> RedisReader:
         streams = stream_names(self._spec(channel))
@@ -135,7 +134,7 @@ class RedisStreams:
                 if not position.places.keys() <= set(range(len(streams))):
                     raise Misuse(f"the channel has {len(streams)} partitions, the position names others")
                 after = {partition: id_before(place) for partition, place in position.places.items()}
-        return self._keep(RedisReader(self._wire, streams, after))
+        return self._opened.add(RedisReader(self._wire, streams, after))
 
     def bounds(self, channel: str) -> tuple[Position, Position]:
         """Places of ids: an entry's is not the number of entries before it."""
@@ -183,11 +182,7 @@ class RedisStreams:
         return total
 
     def close(self) -> None:
-        try:
-            close_all(self._open)
-        finally:
-            if not self._open:
-                self._redis.close()
+        self._opened.close()
 
     def _count_after(self, stream: bytes, last: bytes) -> int:
         count = 0
@@ -211,10 +206,6 @@ class RedisStreams:
         if text is None:
             raise ChannelMissing(channel)
         return spec_from_json(text)
-
-    def _keep(self, opened: _Opened) -> _Opened:
-        self._open.append(opened)
-        return opened
 
 
 def _require_supported(spec: ChannelSpec) -> None:

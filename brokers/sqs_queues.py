@@ -13,7 +13,7 @@ import urllib.request
 from typing import TYPE_CHECKING
 
 from brokers.errors import ChannelMissing, Misuse, Refused, Unsupported
-from brokers.guard import close_all
+from brokers.guard import Opened
 from brokers.sqs_codec import MAX_REQUEST_BYTES
 from brokers.sqs_connection import ANSWER_S, Clients, Settings, control_client, translated
 from brokers.sqs_consumer import SqsConsumer, lease_seconds
@@ -41,11 +41,11 @@ class Queues:
     def __init__(self, settings: Settings, fifo: bool) -> None:
         """Raises Unreachable when nothing answers, Refused for bad credentials."""
         self._settings, self._fifo = settings, fifo
-        self._open: list[SqsProducer | SqsConsumer] = []
         with translated("connecting to SQS"):
             self._control = control_client(settings)
             self._control.list_queues(MaxResults=1)
         self._clients = Clients(settings)
+        self._opened = Opened(self._clients.loop.close, self._control.close)
 
     def server_version(self) -> str:
         """Emulators tell their version; the service tells none beyond that of its interface."""
@@ -97,14 +97,10 @@ class Queues:
         return sorted(queue.removesuffix(_FIFO_SUFFIX) for queue in ours)
 
     def producer(self, channel: str, settings: ProducerSettings) -> SqsProducer:
-        producer = SqsProducer(self._clients, self._url(channel), self._fifo, settings)
-        self._open.append(producer)
-        return producer
+        return self._opened.add(SqsProducer(self._clients, self._url(channel), self._fifo, settings))
 
     def consumer(self, channel: str, settings: ConsumerSettings) -> SqsConsumer:
-        consumer = SqsConsumer(self._clients, self._url(channel), settings)
-        self._open.append(consumer)
-        return consumer
+        return self._opened.add(SqsConsumer(self._clients, self._url(channel), settings))
 
     def backlog(self, channel: str) -> int:
         url = self._url(channel)
@@ -113,12 +109,7 @@ class Queues:
         return sum(int(attributes.get(name, 0)) for name in _BACKLOG)
 
     def close(self) -> None:
-        try:
-            close_all(self._open)
-        finally:
-            if not self._open:
-                self._clients.loop.close()
-                self._control.close()
+        self._opened.close()
 
     def _queue(self, channel: str) -> str:
         """The queue's name. Raises Misuse for what SQS cannot be called."""

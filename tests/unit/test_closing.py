@@ -9,7 +9,7 @@ from contextlib import suppress
 import pytest
 
 from brokers.errors import Misuse
-from brokers.guard import close_all
+from brokers.guard import Opened
 from brokers.memory import Memory, Space
 from brokers.types import Batch, ChannelSpec, ConsumerSettings, ProducerSettings
 
@@ -27,14 +27,31 @@ class Thing:
 @pytest.mark.parametrize("turned", [False, True])
 def test_what_fails_keeps_no_other_open_and_what_is_busy_is_found_again(turned: bool) -> None:
     first, busy, broken, last = Thing(), Thing(Misuse("busy")), Thing(RuntimeError("broken")), Thing()
-    opened = [first, broken, busy, last] if turned else [first, busy, broken, last]
+    ended: list[str] = []
+    opened = Opened(lambda: ended.append("client"), lambda: ended.append("loop"))
+    for thing in [first, broken, busy, last] if turned else [first, busy, broken, last]:
+        assert opened.add(thing) is thing
     with pytest.raises(RuntimeError, match="broken") as raised:
-        close_all(opened)
+        opened.close()
     assert raised.value.__notes__ == ["closing also failed with: Misuse('busy')"]
-    assert opened == [busy]
-    close_all(opened)
-    assert not opened
+    assert opened.things == [busy]
+    assert not ended, "who is busy needs them"
+    opened.close()
+    opened.close()
+    assert not opened.things
+    assert ended == ["client", "loop"]
     assert [thing.asked for thing in (first, busy, broken, last)] == [1, 2, 1, 1]
+
+
+def test_what_all_need_is_closed_though_some_of_it_fails() -> None:
+    thing, second = Thing(RuntimeError("thing")), Thing()
+    opened = Opened(Thing(RuntimeError("client")).close, second.close)
+    opened.add(thing)
+    with pytest.raises(RuntimeError, match="thing") as raised:
+        opened.close()
+    assert raised.value.__notes__ == ["closing also failed with: RuntimeError('client')"]
+    assert second.asked == 1
+    opened.close()
 
 
 def test_a_thread_inside_one_object_keeps_no_other_open() -> None:

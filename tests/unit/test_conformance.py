@@ -100,7 +100,7 @@ def one_after_the_other(close: Any) -> Any:
     """Stops at the first that cannot be closed."""
 
     def close_all() -> None:
-        for thing in close.__self__._open.copy():
+        for thing in close.__self__._opened.things.copy():
             thing.close()
 
     return close_all

@@ -6,7 +6,7 @@ A stream is numbered as a whole, so there are no partitions. nats-py runs in an 
 import asyncio
 import json
 import time
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial, partialmethod
 from typing import Any, Self
@@ -21,7 +21,7 @@ from brokerbench_nats.declaration import DECLARATION, LARGEST_BYTES, LEAST_LEASE
 from brokers import types as its
 from brokers.async_producer import AsyncProducer
 from brokers.errors import BrokerError, ChannelMissing, Misuse, Refused, TooLarge, Unreachable, Unsupported
-from brokers.guard import Guard, check_count, chosen, close_all
+from brokers.guard import Guard, Opened, check_count, chosen
 from brokers.loop import Loop
 
 
@@ -35,14 +35,13 @@ OPTIONS: Any = {"error_cb": _ignore, "max_reconnect_attempts": -1, "reconnect_ti
 
 class JetStream:
     def __init__(self, endpoint: its.Endpoint) -> None:
-        self._loop, self.nats, self._open, self._last = Loop("nats"), Client(), list[Any](), ExitStack()
-        self._last.callback(self._loop.close)
+        self._loop, self.nats = Loop("nats"), Client()
+        self._opened = Opened(lambda: self.run(self.nats.close()), self._loop.close)
         try:
             self.run(asyncio.wait_for(self.nats.connect(f"nats://{endpoint.address}", **OPTIONS), ANSWER_S))
         except BrokerError:
-            self.close()
+            self._loop.close()
             raise
-        self._last.callback(lambda: self.run(self.nats.close()))
         self.js = self.nats.jetstream(timeout=ANSWER_S, publish_async_max_pending=MANY)
 
     @classmethod
@@ -92,7 +91,7 @@ class JetStream:
     def producer(self, channel: str, settings: its.ProducerSettings) -> AsyncProducer:
         self._stream(channel)
         producer = AsyncProducer(self._loop, partial(self._publish, channel), lambda ack: (WHOLE, ack.seq), settings)
-        return self._opened(producer)
+        return self._opened.add(producer)
 
     async def _publish(self, channel: str, payload: bytes, key: bytes | None, dedup: str | None, about: Any) -> Any:
         subject = channel if key is None else f"{channel}.k{key.hex()}"
@@ -106,7 +105,7 @@ class JetStream:
     def consumer(self, channel: str, settings: its.ConsumerSettings) -> "JetStreamConsumer":
         lease_s = float(self._stream(channel).config.metadata["lease_s"])
         config = api.ConsumerConfig(durable_name=settings.group, ack_wait=lease_s, max_ack_pending=-1)
-        return self._opened(JetStreamConsumer(self, channel, config))
+        return self._opened.add(JetStreamConsumer(self, channel, config))
 
     def reader(self, channel: str, start: its.ReplayStart) -> "JetStreamConsumer":
         config = api.ConsumerConfig(ack_policy=api.AckPolicy.NONE, inactive_threshold=300.0, mem_storage=True)
@@ -116,7 +115,7 @@ class JetStream:
         elif isinstance(start, its.FromPosition):
             config.deliver_policy = api.DeliverPolicy.BY_START_SEQUENCE
             config.opt_start_seq = max(1, start.position.places.get(WHOLE, 1 << 62))
-        return self._opened(JetStreamConsumer(self, channel, config))
+        return self._opened.add(JetStreamConsumer(self, channel, config))
 
     def bounds(self, channel: str) -> tuple[its.Position, its.Position]:
         state = self._stream(channel).state
@@ -130,15 +129,7 @@ class JetStream:
         return int(info.num_pending + info.num_ack_pending)
 
     def close(self) -> None:
-        try:
-            close_all(self._open)
-        finally:
-            if not self._open:  # who is busy needs the connection
-                self._last.close()
-
-    def _opened(self, thing: Any) -> Any:
-        self._open.append(thing)
-        return thing
+        self._opened.close()
 
     def _stream(self, channel: str) -> Any:
         return self.run(self.js.stream_info(channel))
