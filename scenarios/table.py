@@ -63,6 +63,9 @@ class Table:
                 raise ValueError(f"{len(given)} rows of {name}, {count} of the table")
         done = 0
         while done < count:
+            if self._writer is None:
+                # Now, and not with the first full row group: it takes some milliseconds, in which a producer is late.
+                self._writer = self._opened()
             if not self._columns:
                 self._columns = {field.name: np.empty(_ROWS_PER_GROUP, DTYPES[field.type]) for field in self._schema}
             begin, rows = self._rows, min(count - done, _ROWS_PER_GROUP - self._rows)
@@ -87,9 +90,9 @@ class Table:
     def _ready(self, rows: int) -> Callable[[], None]:
         """What is left to do for so many rows: all of it outside of the interpreter's lock."""
         writer = self._writer
-        if writer is None or self._groups % _GROUPS_PER_FILE == 0:
-            if writer is not None:
-                writer.close()
+        assert writer is not None, "opened with the first row"
+        if self._groups and self._groups % _GROUPS_PER_FILE == 0:
+            writer.close()
             self._writer = writer = self._opened()
         self._groups += 1
         arrays = [_arrow(self._columns[field.name][:rows], field.type) for field in self._schema]
@@ -133,8 +136,10 @@ def _arrow(column: Column, kind: pa.DataType) -> pa.Array[Any]:
 
 
 def background() -> Executor:
-    """One thread for all tables of a writer."""
-    return ThreadPoolExecutor(1, "history", _yield_to_others)
+    """One thread for all tables of a writer, which has begun."""
+    thread = ThreadPoolExecutor(1, "history", _yield_to_others)
+    thread.submit(int).result()
+    return thread
 
 
 def _yield_to_others() -> None:
