@@ -1,6 +1,7 @@
 """A history comes back as it was written, from many writers."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -59,6 +60,26 @@ def test_row_groups_are_streamed_to_disk(tmp_path: Path) -> None:
             writer.sends(0, seqs, seqs % 7, 64, checksums, 100, 101)
         assert (tmp_path / "sends.w.parquet").stat().st_size > 100_000, "written before it is closed"
     assert len(saved.load(tmp_path).sends["seq"]) == 300_000
+
+
+def test_a_file_is_opened_with_its_first_row_and_not_with_the_first_row_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table, "_ROWS_PER_GROUP", 10)
+    opened: list[Path] = []
+    make = table.pq.ParquetWriter
+
+    def counted(path: Path, *words: Any, **options: Any) -> Any:
+        opened.append(path)
+        return make(path, *words, **options)
+
+    monkeypatch.setattr(table.pq, "ParquetWriter", counted)
+    with Writer(tmp_path, "w", 7) as writer:
+        assert not list(tmp_path.glob("*.parquet"))
+        send_some(writer, 0, 1)
+        assert opened == [tmp_path / "sends.w.parquet"]
+        send_some(writer, 0, 30)
+        assert len(opened) == 1
 
 
 def test_a_long_table_is_continued_in_further_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
