@@ -26,7 +26,6 @@ _consumer_new = function("share_consumer_new", c_void_p, c_void_p, c_char_p, c_s
 _set_log_queue = function("share_set_log_queue", c_void_p, c_void_p, c_void_p)
 _set_commit_cb = function("share_set_acknowledgement_commit_cb", c_void_p, c_void_p, _OnAnswer, c_void_p)
 _subscribe = function("share_subscribe", c_int, c_void_p, Partitions)
-_version = function("version", c_int)
 _poll = function("share_poll", c_void_p, c_void_p, c_int, c_void_p)
 _messages_count = function("messages_count", c_size_t, c_void_p)
 _messages_get = function("messages_get", c_void_p, c_void_p, c_size_t, quick=True)
@@ -42,10 +41,10 @@ _answer_offsets_count = function("share_partition_offsets_offsets_cnt", c_size_t
 _consumer_close = function("share_consumer_close", c_void_p, c_void_p)
 _destroy = function("share_destroy", c_void_p, c_void_p)
 
-_POINTERS_FOLLOW_THE_COUNT = frozenset({0x021000FF})
-"""Versions whose ``rd_kafka_messages_t`` was seen to be that, which no header promises (a test looks again).
+_POINTERS_FOLLOW_THE_COUNT = function("version", c_int)() == 0x021000FF
+"""In ``rd_kafka_messages_t``: seen in this version (a test looks again), as no header promises it.
 
-Of another version messages are asked for one by one, 0.2 us each: a fifth of what a share consumer takes in all.
+Of other versions messages are asked for one by one, 0.2 us each: a fifth of what a share consumer takes in all.
 """
 
 ACCEPT, RELEASE, REJECT = 1, 2, 3
@@ -114,7 +113,7 @@ class Part(NamedTuple):
 
 def _addresses(handle: int | None) -> Addresses:
     count = _messages_count(handle)
-    if handle is None or _version() not in _POINTERS_FOLLOW_THE_COUNT:
+    if handle is None or not _POINTERS_FOLLOW_THE_COUNT:
         return asked_for(handle, count)
     return np.frombuffer(ctypes.string_at(handle + ctypes.sizeof(c_size_t), count * ctypes.sizeof(c_void_p)), np.uint64)
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
+from brokers import librdkafka_share
 from brokers.errors import Misuse
 from brokers.kafka_share import KafkaShareConsumer
 from brokers.librdkafka_producer import ColumnProducer
@@ -111,11 +112,16 @@ def test_what_is_polled_comes_as_columns_and_its_answer_too(group: Group) -> Non
     assert (len(polled), len(polled.columns(slice(0, 12), 7, details=True))) == (0, 0)
 
 
-def test_messages_are_where_the_library_says_that_they_are(group: Group) -> None:
+def test_messages_are_where_the_library_says_that_they_are(group: Group, monkeypatch: pytest.MonkeyPatch) -> None:
     group.send(12)
     polled = group.poll()
     assert len(polled) == 12
     assert polled.addresses.tolist() == asked_for(polled.handle.value, 12).tolist()
+    assert librdkafka_share._POINTERS_FOLLOW_THE_COUNT, "nothing was compared: look at this version, and name it"
+    known = polled.addresses.tolist()
+    monkeypatch.setattr(librdkafka_share, "_POINTERS_FOLLOW_THE_COUNT", False)
+    polled.look()
+    assert polled.addresses.tolist() == known, "of other versions"
     group.settle(polled)
 
 
