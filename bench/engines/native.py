@@ -6,7 +6,6 @@ JSON line each, until Ctrl-C.
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import json
 import os
@@ -16,17 +15,15 @@ import subprocess
 import sys
 import threading
 import time
-import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import psutil
 
-from bench.engines import catalogue, prepare, registry
+from bench.engines import built_in, catalogue, prepare, registry
 from bench.engines.base import LOOPBACK, Command, EngineKind, EngineSpec, Recipe, free_port, port_of, tail
 from bench.errors import BadInput, BenchError, EngineUnavailable
 from bench.guard import Guard, kill_group
-from brokers.types import Endpoint
 from scenarios.verdicts import Grade
 
 _START_S = 90.0
@@ -160,46 +157,20 @@ def _listening(leader: int) -> set[int]:
 
 def redis(spec: EngineSpec, directory: Path, log: Path, guard: Guard) -> Command:
     port = port_of(spec)
-    own = {"bind": LOOPBACK, "port": str(port), "dir": str(directory), "daemonize": "no"}
-    options = [word for name, value in {**spec.settings, **own}.items() for word in (f"--{name}", value)]
-    return Command((str(prepare.redis()), *options), (port,), Endpoint("redis", f"redis://{LOOPBACK}:{port}/0"))
+    options = built_in.redis_options(spec, port, LOOPBACK, str(directory))
+    return Command((str(prepare.redis()), *options), (port,), built_in.redis_endpoint(port))
 
 
 def kafka(spec: EngineSpec, directory: Path, log: Path, guard: Guard) -> Command:
     jars, java, port, controller = prepare.kafka(), prepare.java(), port_of(spec), free_port()
-    own = {
-        "listeners": f"PLAINTEXT://{LOOPBACK}:{port},CONTROLLER://{LOOPBACK}:{controller}",
-        "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{port}",
-        "controller.quorum.voters": f"1@{LOOPBACK}:{controller}",
-        "log.dirs": str(directory / "data"),
-    }
-    properties = directory / "server.properties"
-    properties.write_text("".join(f"{name}={value}\n" for name, value in {**spec.settings, **own}.items()))
-    (directory / "log4j2.yaml").write_text(_LOG4J)
-    options = ("-Xms256m", "-Xmx1g", f"-Dlog4j2.configurationFile={directory / 'log4j2.yaml'}", "-cp", f"{jars}/*")
-    form = [
-        str(java),
-        *options,
-        "kafka.tools.StorageTool",
-        "format",
-        "--cluster-id",
-        cluster_id(),
-        "--config",
-        str(properties),
-    ]
-    formatting = guard.spawn(form, log_path=log, cwd=directory)
-    if formatting.wait() != 0:
+    properties, logging = directory / "server.properties", directory / "log4j2.yaml"
+    properties.write_text(built_in.kafka_properties(spec, port, controller, LOOPBACK, str(directory / "data")))
+    logging.write_text(_LOG4J)
+    run = (str(java), *built_in.KAFKA_HEAP, f"-Dlog4j2.configurationFile={logging}", "-cp", f"{jars}/*")
+    form = (*run, "kafka.tools.StorageTool", *built_in.kafka_format_options(str(properties)))
+    if guard.spawn(form, log_path=log, cwd=directory).wait() != 0:
         raise EngineUnavailable(f"{spec.product} could not format its directory: {tail(log)}")
-    return Command(
-        (str(java), *options, "kafka.Kafka", str(properties)),
-        (port, controller),
-        Endpoint("kafka", f"{LOOPBACK}:{port}"),
-    )
-
-
-def cluster_id() -> str:
-    """16 random bytes as Kafka writes them. The first bit is 0: an id that begins with "-" is taken for an option."""
-    return base64.urlsafe_b64encode((uuid.uuid4().int >> 1).to_bytes(16, "big")).rstrip(b"=").decode()
+    return Command((*run, "kafka.Kafka", str(properties)), (port, controller), built_in.kafka_endpoint(port))
 
 
 _LOG4J = """\
@@ -223,9 +194,8 @@ def localstack(spec: EngineSpec, directory: Path, log: Path, guard: Guard) -> Co
         "LOCALSTACK_VOLUME_DIR": str(directory / "volume"),
         "PYTHONPATH": "",
     }
-    return Command(
-        (str(prepare.localstack()), "-m", "localstack.runtime.main"), (port,), _emulated_sqs(port), environment
-    )
+    program = (str(prepare.localstack()), *built_in.LOCALSTACK_MODULE)
+    return Command(program, (port,), built_in.sqs_endpoint(port), environment)
 
 
 def elasticmq(spec: EngineSpec, directory: Path, log: Path, guard: Guard) -> Command:
@@ -238,17 +208,7 @@ def elasticmq(spec: EngineSpec, directory: Path, log: Path, guard: Guard) -> Com
     }
     options = [f"-D{name}={value}" for name, value in {**spec.settings, **own}.items()]
     program = ("-Xmx512m", *options, "-cp", f"{prepare.elasticmq()}/*", "org.elasticmq.server.Main")
-    return Command((str(prepare.java()), *program), (port,), _emulated_sqs(port))
-
-
-def _emulated_sqs(port: int) -> Endpoint:
-    """Any credentials will do; these are the ones that the emulators' own documents use."""
-    return Endpoint(
-        "sqs",
-        f"http://{LOOPBACK}:{port}",
-        {"region": "us-east-1"},
-        {"access_key_id": "test", "secret_access_key": "test"},
-    )
+    return Command((str(prepare.java()), *program), (port,), built_in.sqs_endpoint(port))
 
 
 _RECIPES: Mapping[str, Recipe] = {

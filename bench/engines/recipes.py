@@ -7,21 +7,19 @@ Docker's proxy reaches it; the container's own network, and publishing on 127.0.
 
 from __future__ import annotations
 
-import base64
-import uuid
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from shlex import quote
 
-from bench.engines import images, prepare
-from bench.engines.base import LOOPBACK, EngineSpec
+from bench.engines import built_in, images, prepare
+from bench.engines.base import EngineSpec
 from bench.engines.images import LocalImage
 from brokers.types import Endpoint
 
 _DATA = "/tmp/brokerbench"
 _PROPERTIES = "/tmp/brokerbench.properties"
-_HEAP = ("-Xms256m", "-Xmx1g")
+_EVERYWHERE = "0.0.0.0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,39 +42,27 @@ class Cook:
 
 
 def _redis(spec: EngineSpec, port: int, program: str = "redis-server") -> Recipe:
-    # Protected mode refuses whoever does not come from the container's own loopback.
-    own = {"bind": "0.0.0.0", "protected-mode": "no", "port": str(port), "dir": "/tmp"}
-    options = [word for name, value in {**spec.settings, **own}.items() for word in (f"--{name}", value)]
-    return Recipe(Endpoint("redis", f"redis://{LOOPBACK}:{port}/0"), (program, *options))
+    # Protected mode refuses clients from outside the container's own loopback.
+    options = (*built_in.redis_options(spec, port, _EVERYWHERE, "/tmp"), "--protected-mode", "no")
+    return Recipe(built_in.redis_endpoint(port), (program, *options))
 
 
 def _kafka(spec: EngineSpec, port: int, form: Sequence[str], serve: Sequence[str]) -> Recipe:
     """The log directory is formatted once; after a restart it is found."""
-    controller = f"{LOOPBACK}:{port - 1}"
-    own = {
-        "listeners": f"PLAINTEXT://0.0.0.0:{port},CONTROLLER://{controller}",
-        "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{port}",
-        "controller.quorum.voters": f"1@{controller}",
-        "log.dirs": _DATA,
-    }
-    properties = "".join(f"{name}={value}\n" for name, value in {**spec.settings, **own}.items())
-    cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
-    formatting = _shell(*form, "format", "--cluster-id", cluster, "--config", _PROPERTIES)
-    script = f"[ -e {_DATA}/meta.properties ] || {formatting} || exit; exec {_shell(*serve, _PROPERTIES)}"
-    endpoint = Endpoint("kafka", f"{LOOPBACK}:{port}")
+    properties = built_in.kafka_properties(spec, port, port - 1, _EVERYWHERE, _DATA)
+    formatting = shlex.join([*form, *built_in.kafka_format_options(_PROPERTIES)])
+    script = f"[ -e {_DATA}/meta.properties ] || {formatting} || exit; exec {shlex.join([*serve, _PROPERTIES])}"
     return Recipe(
-        endpoint, ("/bin/sh", "-c", script), {"KAFKA_HEAP_OPTS": " ".join(_HEAP)}, {_PROPERTIES: properties.encode()}
+        built_in.kafka_endpoint(port),
+        ("/bin/sh", "-c", script),
+        {"KAFKA_HEAP_OPTS": " ".join(built_in.KAFKA_HEAP)},
+        {_PROPERTIES: properties.encode()},
     )
 
 
 def _localstack(spec: EngineSpec, port: int, command: tuple[str, ...] = ()) -> Recipe:
-    endpoint = Endpoint(
-        "sqs",
-        f"http://{LOOPBACK}:{port}",
-        {"region": "us-east-1"},
-        {"access_key_id": "test", "secret_access_key": "test"},
-    )
-    return Recipe(endpoint, command, {**spec.settings, "GATEWAY_LISTEN": f"0.0.0.0:{port}"})
+    environment = {**spec.settings, "GATEWAY_LISTEN": f"{_EVERYWHERE}:{port}"}
+    return Recipe(built_in.sqs_endpoint(port), command, environment)
 
 
 def _published_kafka(spec: EngineSpec, port: int) -> Recipe:
@@ -85,12 +71,8 @@ def _published_kafka(spec: EngineSpec, port: int) -> Recipe:
 
 
 def _local_kafka(spec: EngineSpec, port: int) -> Recipe:
-    java = [str(prepare.java()), *_HEAP, "-cp", f"{prepare.kafka()}/*"]
+    java = [str(prepare.java()), *built_in.KAFKA_HEAP, "-cp", f"{prepare.kafka()}/*"]
     return _kafka(spec, port, [*java, "kafka.tools.StorageTool"], [*java, "kafka.Kafka"])
-
-
-def _shell(*words: str) -> str:
-    return " ".join(map(quote, words))
 
 
 def _java_home() -> Path:
@@ -110,7 +92,7 @@ COOKS: Mapping[str, Cook] = {
     ),
     "sqs": Cook(
         _localstack,
-        lambda spec, port: _localstack(spec, port, (str(prepare.localstack()), "-m", "localstack.runtime.main")),
+        lambda spec, port: _localstack(spec, port, (str(prepare.localstack()), *built_in.LOCALSTACK_MODULE)),
         lambda spec: LocalImage("sqs", spec.version, images.python_roots(prepare.localstack().parents[1])),
     ),
 }

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import ipaddress
+import shlex
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,7 +14,7 @@ import psutil
 import pytest
 
 from bench import ready
-from bench.engines import catalogue, native
+from bench.engines import built_in, catalogue, native, recipes
 from bench.engines.base import EngineChoice
 from bench.engines.start import start_engines
 from bench.errors import BadInput, EngineUnavailable
@@ -141,7 +144,13 @@ def test_an_opinion_that_nobody_has_is_refused(guard: Guard, tmp_path: Path, mon
         start_engines(["sqs"], EngineChoice.NATIVE, tmp_path, guard)
 
 
-def test_a_cluster_id_is_never_taken_for_an_option() -> None:
-    ids = {native.cluster_id() for _ in range(2000)}
-    assert len(ids) == 2000
-    assert not [one for one in ids if one.startswith("-") or len(one) != 22]
+def test_a_cluster_id_is_never_taken_for_an_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    """62 is "-" in URL-safe base64; both ways to start Kafka draw their ids from one function."""
+    begins_with_a_dash = uuid.UUID(int=62 << 122)
+    assert base64.urlsafe_b64encode(begins_with_a_dash.bytes).startswith(b"-")
+    monkeypatch.setattr("uuid.uuid4", lambda: begins_with_a_dash)
+    command = recipes.COOKS["kafka"].published(catalogue.KAFKA, 9092).command
+    for options in (built_in.kafka_format_options("a.properties"), shlex.split(command[-1])):
+        cluster_id = options[options.index("--cluster-id") + 1]
+        assert len(cluster_id) == 22
+        assert not cluster_id.startswith("-")
