@@ -20,7 +20,7 @@ help:
 setup: $(VENV)/.stamp
 
 engines: setup
-	@$(BIN)/python -m bench.engines.prepare > /dev/null
+	@$(BIN)/python -m brokerbench.bench.engines.prepare > /dev/null
 
 # pip only brings uv, which installs the rest from the lock in seconds. Both refuse what has no matching hash.
 # All is compiled once: a run starts some fifty processes, and where PYTHONDONTWRITEBYTECODE is set each would compile anew.
@@ -34,7 +34,7 @@ $(VENV)/.stamp: locks/main.txt locks/uv.txt pyproject.toml
 	  VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip sync --quiet --compile-bytecode --require-hashes locks/main.txt || \
 	  { echo "the packages could not be installed (see above); the first use needs a network, once" >&2; exit 3; }
 	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
-	@$(BIN)/python -m compileall -q brokers scenarios reports bench
+	@$(BIN)/python -m compileall -q src/brokerbench $(addprefix src/brokerbench/,brokers scenarios reports bench)
 	@touch $@
 
 decide: engines
@@ -75,7 +75,7 @@ lock: setup
 	@$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-header \
 	  --no-annotate --quiet -o locks/main.txt > /dev/null
 	@grep -A 99 '^uv==' locks/main.txt | sed '1!{/^[^ ]/,$$d}' > locks/uv.txt
-	@$(BIN)/python -m bench.engines.lock
+	@$(BIN)/python -m brokerbench.bench.engines.lock
 	@printf 'nats-py\nnats-server-bin\n' | $(BIN)/uv pip compile - --universal --python-version 3.11 --generate-hashes \
 	  --no-header --no-annotate --quiet -o $(EXAMPLE)/lock.txt > /dev/null
 

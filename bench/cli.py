@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from bench import errors, selection
-from bench.engines.base import EngineChoice
+from brokerbench.bench import errors
+from brokerbench.bench.commands import selection
+from brokerbench.bench.engines.base import EngineChoice
 
 if TYPE_CHECKING:
-    from bench.conformance import Result
-    from scenarios.results import RunResult
+    from brokerbench.bench.conformance import Result
+    from brokerbench.scenarios.results import RunResult
 
 app = typer.Typer(
     name="brokerbench",
@@ -99,21 +100,22 @@ def decide(
 ) -> None:
     """Measure all five profiles and write the decision record with its evidence, and the HTML report."""
     if check:
-        from reports import record
+        from brokerbench.reports import record
 
         problems = record.check_record(docs)
         if problems:
             raise errors.CheckFailed("the decision record does not follow from its run: " + "; ".join(problems))
         typer.echo("the decision record follows from its run")
         return
-    from bench import commands, store
+    from brokerbench.bench import store
+    from brokerbench.bench.commands import measure
 
     if run_directory is not None:
         result, directory = store.load(run_directory), store.directory_of(run_directory)
-    commands.check_docs(docs)
+    measure.check_docs(docs)
     if run_directory is None:
         result, directory = _measure(selection.Chosen(), engine, out, seed, quiet)
-    for path in commands.write_record(result, docs):
+    for path in measure.write_record(result, docs):
         typer.echo(f"wrote {path}")
     _show(result, directory, as_json=False)
 
@@ -125,20 +127,21 @@ def report(
     omb_json: OmbJson = None,
 ) -> None:
     """Write the HTML report of a run (again)."""
-    from bench import commands, store
+    from brokerbench.bench import store
+    from brokerbench.bench.commands import measure
 
     result = store.load(run_directory)
     if omb_json:
         _write_omb(result, store.directory_of(run_directory), omb_json, quiet=False)
-    path = html_path or store.directory_of(run_directory) / commands.REPORT
-    typer.echo(f"wrote {commands.write_report(result, path, '--html')}")
+    path = html_path or store.directory_of(run_directory) / measure.REPORT
+    typer.echo(f"wrote {measure.write_report(result, path, '--html')}")
 
 
 @app.command()
 def analyse(run_directory: Run, as_json: Json = False) -> None:
     """Judge a saved run again from its histories, without any broker."""
-    from bench import store
-    from bench.analyse import analyse as judge_again
+    from brokerbench.bench import store
+    from brokerbench.bench.run.analyse import analyse as judge_again
 
     directory = store.directory_of(run_directory)
     _show(judge_again(directory), directory, as_json)
@@ -157,8 +160,8 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """Is HEAD worse than BASE: verdicts, failures, speeds? Exit code 1 where it is, 2 where they cannot be compared."""
-    from bench import comparing
-    from reports import compare as rendering
+    from brokerbench.bench.commands import compare as comparing
+    from brokerbench.reports import compare as rendering
 
     found = comparing.compare(base, head, minimum_effect, noise)
     written = comparing.write(found, comparing.Outputs(markdown, junit))
@@ -173,7 +176,7 @@ def compare(
 @app.command("list")
 def list_everything(as_json: Json = False) -> None:
     """Profiles, scenarios with their parameters, engines with versions and settings, plans, properties."""
-    from bench import listing
+    from brokerbench.bench.commands import listing
 
     content = listing.everything(selection.PLANS)
     typer.echo(json.dumps(content, indent=1) if as_json else listing.text(content))
@@ -187,7 +190,7 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Hold one adapter against the conformance kit, by its own declaration, on a running broker."""
-    from bench import verify as verification
+    from brokerbench.bench.commands import verify as verification
 
     def say(result: Result) -> None:
         if not (quiet or as_json):
@@ -212,7 +215,7 @@ def calibrate(
     as_json: Json = False,
 ) -> None:
     """Compare the load engine with what one would otherwise use, in turns on one engine."""
-    from bench import calibrate as calibration
+    from brokerbench.bench.calibration import calibrate as calibration
 
     def say(line: str) -> None:
         if not quiet:
@@ -235,14 +238,14 @@ def selftest(
     """Seed every fault into the reference broker: does its checker see it, and do the others stay silent?"""
     if page is not None and not os.access(page.absolute().parent, os.W_OK):
         raise errors.BadInput(f"--page {page}: cannot be written there")
-    from bench import progress
-    from bench.selftest import run as trial
+    from brokerbench.bench.run import progress
+    from brokerbench.bench.selftest import run as trial
 
     with progress.one_bar(quiet or as_json) as tell:
         outcome = trial.run(messages, histories, tell)
     if page is not None:
-        from bench import store
-        from bench.selftest.page import markdown
+        from brokerbench.bench import store
+        from brokerbench.bench.selftest.page import markdown
 
         store.write_text(page, markdown(outcome))
     typer.echo(json.dumps(trial.as_json(outcome), indent=1) if as_json else trial.text(outcome))
@@ -255,7 +258,7 @@ def doctor(as_json: Json = False) -> None:
     """What this machine can run, what is missing, and the command that mends it."""
     from dataclasses import asdict
 
-    from bench import doctor as diagnosis
+    from brokerbench.bench.commands import doctor as diagnosis
 
     checks = diagnosis.examine()
     typer.echo(json.dumps([asdict(check) for check in checks], indent=1) if as_json else diagnosis.text(checks))
@@ -276,15 +279,15 @@ def _measure(
     for line in work.said:
         _say(line)
 
-    from bench import commands
+    from brokerbench.bench.commands import measure
 
-    return commands.measure(
-        commands.Wish(work.name, work.cells, engine, out, chosen_seed, quiet, work.timeout_s, scheduler)
+    return measure.measure(
+        measure.Wish(work.name, work.cells, engine, out, chosen_seed, quiet, work.timeout_s, scheduler)
     )
 
 
 def _write_omb(result: RunResult, directory: Path, path: Path, quiet: bool) -> None:
-    from bench import omb
+    from brokerbench.bench.commands import omb
 
     for written in omb.write(result, directory, path, "--omb-json"):
         if not quiet:
@@ -292,16 +295,17 @@ def _write_omb(result: RunResult, directory: Path, path: Path, quiet: bool) -> N
 
 
 def _show(result: RunResult, directory: Path, as_json: bool) -> None:
-    from bench import commands, store
-    from reports import summary
+    from brokerbench.bench import store
+    from brokerbench.bench.commands import measure
+    from brokerbench.reports import summary
 
     if as_json:
         typer.echo(json.dumps({"directory": str(directory), **result.model_dump(mode="json")}, indent=1))
     else:
         typer.echo(summary.text(result))
         typer.echo(f"\nresult: {directory / store.RESULT}")
-        if (directory / commands.REPORT).exists():
-            typer.echo(f"report: {directory / commands.REPORT}")
+        if (directory / measure.REPORT).exists():
+            typer.echo(f"report: {directory / measure.REPORT}")
     broken = [cell.id for cell in result.cells if cell.status == "failed"]
     if broken:
         raise errors.CheckFailed(f"{len(broken)} of {len(result.cells)} cells failed: {', '.join(broken)}")

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import psutil
 
-from brokers import registry
-from scenarios.results import Environment
+from brokerbench.brokers import registry
+from brokerbench.scenarios.results import Environment
 
 _PACKAGES = (
     "boto3",

@@ -29,6 +29,8 @@ from typing import Any, Self
 
 import psutil
 
+from brokerbench.bench import children
+
 TOKEN = "BROKERBENCH_RUN"
 """Environment variable that marks every process of a run."""
 _SWEEP_S = 5.0
@@ -57,10 +59,10 @@ class Guard:
         # The guard itself does not carry the token, else it would sweep itself away.
         environment = {key: value for key, value in os.environ.items() if key != TOKEN}
         process = subprocess.Popen(
-            [sys.executable, "-m", "bench.guard", run_id, str(ledger)],
+            children.command("bench.guard", run_id, str(ledger)),
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
-            env=_importable(environment),
+            env=children.environment(environment),
             cwd="/",
             start_new_session=True,
         )
@@ -147,7 +149,7 @@ class Guard:
         return first
 
     def _environment(self, extra: Mapping[str, str] | None) -> dict[str, str]:
-        return {**_importable(dict(os.environ)), **(extra or {}), TOKEN: self.run_id}
+        return {**children.environment(), **(extra or {}), TOKEN: self.run_id}
 
     def _tell(self, process: subprocess.Popen[Any]) -> None:
         """Note the session of a process that waits in its shell, and let it become its program."""
@@ -181,13 +183,6 @@ class Guard:
         print("brokerbench: the guard process died; the run is stopped", file=sys.stderr)
         sweep(self.run_id, self._ledger, self._born_s)
         os.kill(os.getpid(), signal.SIGTERM)
-
-
-def _importable(environment: dict[str, str]) -> dict[str, str]:
-    """Children find this code also when it is not installed and the working directory is another."""
-    here = str(Path(__file__).resolve().parents[1])
-    paths = [path for path in environment.get("PYTHONPATH", "").split(os.pathsep) if path and path != here]
-    return {**environment, "PYTHONPATH": os.pathsep.join([here, *paths])}
 
 
 def kill_group(leader: int, sig: signal.Signals = signal.SIGKILL) -> None:
@@ -270,6 +265,7 @@ def _remove_containers(labels: Sequence[str]) -> None:
 
 def main() -> None:
     """The guard's side: wait for the end of the pipe, then sweep."""
+    children.require_same_code()
     run_id, ledger = sys.argv[1], Path(sys.argv[2])
     for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(ignored, signal.SIG_IGN)

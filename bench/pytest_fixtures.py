@@ -2,7 +2,7 @@
 
 One line in the ``conftest.py`` of the tests' root::
 
-    pytest_plugins = ["bench.pytest_fixtures"]
+    pytest_plugins = ["brokerbench.bench.pytest_fixtures"]
 
 and ``pytest --profile kafka --engine native`` runs every test that asks for ``broker`` or ``channel`` on Kafka; several
 ``--profile`` run it on each. An engine is started once a session, on loopback, and is gone with it; a channel goes with
@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from bench.engines.base import RunningEngine
-    from brokers.protocols import Broker
-    from brokers.types import Endpoint
-    from scenarios.results import Engine
+    from brokerbench.bench.engines.base import RunningEngine
+    from brokerbench.brokers.protocols import Broker
+    from brokerbench.brokers.types import Endpoint
+    from brokerbench.scenarios.results import Engine
 
 __all__ = ["Site", "broker", "brokerbench_site", "channel", "new_channel"]
 
@@ -69,8 +69,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def _profiles(config: pytest.Config) -> list[str]:
     """Raises UsageError for one that nobody knows."""
-    from brokers import registry
-    from brokers.errors import UnknownProfile
+    from brokerbench.brokers import registry
+    from brokerbench.brokers.errors import UnknownProfile
 
     wanted = list(dict.fromkeys(config.getoption(_PROFILE) or [_REFERENCE]))
     for profile in wanted:
@@ -84,16 +84,16 @@ def _profiles(config: pytest.Config) -> list[str]:
 @pytest.fixture(scope="session")
 def brokerbench_site(brokerbench_profile: str, engine_of: Callable[[str], RunningEngine]) -> Site:
     """The profile's endpoint, once a message has come through."""
-    from bench import ready
-    from brokers import registry
-    from brokers.types import Endpoint
-    from scenarios.results import Engine
-    from scenarios.verdicts import Grade
+    from brokerbench.bench.run import readiness
+    from brokerbench.brokers import registry
+    from brokerbench.brokers.types import Endpoint
+    from brokerbench.scenarios.results import Engine
+    from brokerbench.scenarios.verdicts import Grade
 
     name = registry.adapter(brokerbench_profile).broker
     if name is None:
         endpoint = Endpoint(brokerbench_profile, f"{brokerbench_profile}://{_prefix()}")
-        version = ready.prove(brokerbench_profile, endpoint, f"{_prefix()}ready")
+        version = readiness.prove(brokerbench_profile, endpoint, f"{_prefix()}ready")
         engine = Engine(
             name=brokerbench_profile,
             product=brokerbench_profile,
@@ -104,7 +104,7 @@ def brokerbench_site(brokerbench_profile: str, engine_of: Callable[[str], Runnin
         )
         return Site(brokerbench_profile, endpoint, engine)
     running = engine_of(name)
-    version = ready.prove(brokerbench_profile, running.endpoint, f"{_prefix()}ready-{uuid.uuid4().hex[:8]}")
+    version = readiness.prove(brokerbench_profile, running.endpoint, f"{_prefix()}ready-{uuid.uuid4().hex[:8]}")
     engine = Engine(
         name=name,
         product=running.spec.product,
@@ -119,7 +119,7 @@ def brokerbench_site(brokerbench_profile: str, engine_of: Callable[[str], Runnin
 @pytest.fixture
 def broker(brokerbench_site: Site) -> Iterator[Broker]:
     """A connection of the test's own."""
-    from brokers import registry
+    from brokerbench.brokers import registry
 
     connected = registry.connect(brokerbench_site.profile, brokerbench_site.endpoint)
     yield connected
@@ -129,9 +129,9 @@ def broker(brokerbench_site: Site) -> Iterator[Broker]:
 @pytest.fixture
 def new_channel(brokerbench_site: Site, broker: Broker) -> Iterator[Callable[..., str]]:
     """``new_channel(partitions=3)`` makes a channel by a ``ChannelSpec`` and gives its name."""
-    from brokers import registry
-    from brokers.errors import BrokerError
-    from brokers.types import ChannelSpec
+    from brokerbench.brokers import registry
+    from brokerbench.brokers.errors import BrokerError
+    from brokerbench.brokers.types import ChannelSpec
 
     made: list[str] = []
 
@@ -158,6 +158,6 @@ def channel(new_channel: Callable[..., str]) -> str:
 
 def _prefix() -> str:
     """What the session's guard removes from an engine that somebody else runs, should the session be killed."""
-    from bench.engines.start import channel_prefix
+    from brokerbench.bench.engines.start import channel_prefix
 
     return channel_prefix(f"test-{os.getpid()}")

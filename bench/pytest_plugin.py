@@ -2,7 +2,7 @@
 
 An adapter's own tests need one import and the names of its profiles, as the registry knows them::
 
-    from bench.pytest_plugin import test_conformance
+    from brokerbench.bench.pytest_plugin import test_conformance
 
     PROFILES = ["their-profile"]
 
@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from bench.conformance import Result
-    from bench.engines.base import RunningEngine
-    from brokers.types import Endpoint
+    from brokerbench.bench.conformance import Result
+    from brokerbench.bench.engines.base import RunningEngine
+    from brokerbench.brokers.types import Endpoint
 
 __all__ = ["conformance", "endpoint_of", "engine_of", "test_conformance"]
 
@@ -43,7 +43,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if metafunc.definition.originalname != test_conformance.__name__ or _CASE not in metafunc.fixturenames:
         return
-    from bench.conformance import CHECKS
+    from brokerbench.bench.conformance import CHECKS
 
     profiles = getattr(metafunc.module, "PROFILES", None)
     if not profiles:
@@ -55,9 +55,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture(scope="session")
 def engine_of(pytestconfig: pytest.Config) -> Iterator[Callable[[str], RunningEngine]]:
     """``engine_of("kafka")``: a running engine, started on first use, stopped at the end of the session."""
-    from bench.engines.base import EngineChoice
-    from bench.engines.start import start_engines
-    from bench.guard import Guard
+    from brokerbench.bench.engines.base import EngineChoice
+    from brokerbench.bench.engines.start import start_engines
+    from brokerbench.bench.guard import Guard
 
     choice = EngineChoice(pytestconfig.getoption("--brokerbench-engine"))
     with Guard.start(f"test-{os.getpid()}") as guard:
@@ -86,7 +86,7 @@ def conformance(request: pytest.FixtureRequest, engine_of: Callable[[str], Runni
 
     Checks mostly wait, so that they run side by side: those of one profile, and profiles on different engines.
     """
-    from brokers import registry
+    from brokerbench.brokers import registry
 
     wanted: dict[str, list[str]] = {}
     for item in request.session.items:
@@ -113,8 +113,9 @@ def conformance(request: pytest.FixtureRequest, engine_of: Callable[[str], Runni
 
 
 def _verify(profile: str, engine: RunningEngine | None, names: Sequence[str]) -> Mapping[str, Result]:
-    from bench import conformance, verify
-    from bench.engines.start import channel_prefix
+    from brokerbench.bench import conformance
+    from brokerbench.bench.commands import verify
+    from brokerbench.bench.engines.start import channel_prefix
 
     # Named as the session's guard knows them, which removes what a killed session leaves on an external endpoint.
     context = verify.context(profile, channel_prefix(f"test-{os.getpid()}"), engine)
@@ -124,7 +125,7 @@ def _verify(profile: str, engine: RunningEngine | None, names: Sequence[str]) ->
 
 def test_conformance(conformance_case: tuple[str, str], conformance: Verdicts) -> None:
     """The adapter does what the check's sentence says."""
-    from bench.conformance import Status
+    from brokerbench.bench.conformance import Status
 
     profile, check = conformance_case
     result = conformance[profile].result()[check]

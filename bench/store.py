@@ -5,7 +5,7 @@
     <run>/result.json                  the whole, rewritten after each cell
     <run>/cells/<cell>/cell.json       one cell's result
     <run>/cells/<cell>/declaration.json  what the profile promised when it ran
-    <run>/cells/<cell>/history/        what happened (scenarios/history.py)
+    <run>/cells/<cell>/history/        what happened (scenarios/history/history.py)
     <run>/cells/<cell>/history.json    the history's files with their sizes
     <run>/logs/                        engines' and cells' logs
 """
@@ -25,10 +25,10 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from bench.errors import BadInput
-from brokers.declarations import ProfileDeclaration
-from scenarios import results
-from scenarios.results import Cell, ResultError, RunResult
+from brokerbench.bench.errors import BadInput
+from brokerbench.brokers.declarations import ProfileDeclaration
+from brokerbench.scenarios import results
+from brokerbench.scenarios.results import Cell, ResultError, RunResult
 
 RESULT = "result.json"
 _SEAL = "history.json"

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from brokers.errors import BrokerError
-from brokers.guard import Guard, check
-from brokers.loop import Loop
-from brokers.types import (
+from brokerbench.brokers.contract import ThreadGuard, check
+from brokerbench.brokers.errors import BrokerError
+from brokerbench.brokers.loop import Loop
+from brokerbench.brokers.types import (
     NO_PARTITION,
     NO_PLACE,
     Batch,
@@ -40,7 +40,7 @@ class AsyncProducer:
 
     def __init__(self, loop: Loop, publish: Publish, where: Where, settings: ProducerSettings) -> None:
         self._loop, self._publish, self._where, self._settings = loop, publish, where, settings
-        self._guard = Guard("a producer")
+        self._guard = ThreadGuard("a producer")
         self._next_ticket = 0
         self._open: set[asyncio.Future[Any]] = set()
         self._settled: deque[tuple[int, Outcome, int, int, int, str]] = deque()

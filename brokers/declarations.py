@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from brokers.types import AckGranularity, Clock, Durability, Resolution
+from brokerbench.brokers.types import AckGranularity, Clock, Durability, Resolution
 
 
 class Kind(StrEnum):

@@ -16,10 +16,10 @@ from typing import Self
 
 import numpy as np
 
-from brokers.declarations import PROPERTIES, Declaration, Limits, ProfileDeclaration, Provider, Support
-from brokers.errors import ChannelMissing, Refused
-from brokers.guard import Guard, check, check_count, chosen
-from brokers.types import (
+from brokerbench.brokers.contract import ThreadGuard, check, check_count, chosen
+from brokerbench.brokers.declarations import PROPERTIES, Declaration, Limits, ProfileDeclaration, Provider, Support
+from brokerbench.brokers.errors import ChannelMissing, Refused
+from brokerbench.brokers.types import (
     NO_PARTITION,
     NO_PLACE,
     NO_TIME,
@@ -127,7 +127,7 @@ class NoopProducer:
 
     def __init__(self, channel: _Channel) -> None:
         self._channel = channel
-        self._guard = Guard("a noop producer")
+        self._guard = ThreadGuard("a noop producer")
         self._next_ticket = 0
         self._settled = 0
 
@@ -159,7 +159,7 @@ class NoopConsumer:
 
     def __init__(self, channel: _Channel) -> None:
         self._channel = channel
-        self._guard = Guard("a noop consumer")
+        self._guard = ThreadGuard("a noop consumer")
 
     def receive(self, max_messages: int, wait_s: float) -> Received:
         with self._guard:

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, Self, runtime_checkable
 
-from brokers.declarations import ProfileDeclaration
-from brokers.types import (
+from brokerbench.brokers.declarations import ProfileDeclaration
+from brokerbench.brokers.types import (
     Batch,
     ChannelSpec,
     ConsumerSettings,

@@ -14,11 +14,11 @@ from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 
-from brokers import plugins
-from brokers.declarations import ProfileDeclaration
-from brokers.errors import AdapterUnavailable, UnknownProfile
-from brokers.protocols import Broker
-from brokers.types import Endpoint
+from brokerbench.brokers import plugins
+from brokerbench.brokers.declarations import ProfileDeclaration
+from brokerbench.brokers.errors import AdapterUnavailable, UnknownProfile
+from brokerbench.brokers.protocols import Broker
+from brokerbench.brokers.types import Endpoint
 
 ENTRY_POINTS = "brokerbench.brokers"
 
@@ -54,41 +54,47 @@ _HERE = "pip install --force-reinstall brokerbench"
 BUILT_IN = (
     Adapter(
         "sqs-standard",
-        "brokers.sqs:SqsStandard",
+        "brokerbench.brokers.sqs.broker:SqsStandard",
         "sqs",
         "pip install boto3 aiobotocore",
-        "brokers.sqs_declarations:STANDARD",
+        "brokerbench.brokers.sqs.declarations:STANDARD",
     ),
     Adapter(
         "sqs-fifo",
-        "brokers.sqs:SqsFifo",
+        "brokerbench.brokers.sqs.broker:SqsFifo",
         "sqs",
         "pip install boto3 aiobotocore",
-        "brokers.sqs_declarations:FIFO",
+        "brokerbench.brokers.sqs.declarations:FIFO",
     ),
     Adapter(
         "redis-streams",
-        "brokers.redis_streams:RedisStreams",
+        "brokerbench.brokers.redis_streams.broker:RedisStreams",
         "redis",
         "pip install 'redis[hiredis]'",
-        "brokers.redis_declaration:DECLARATION",
+        "brokerbench.brokers.redis_streams.declaration:DECLARATION",
     ),
     Adapter(
         "kafka",
-        "brokers.kafka:Kafka",
+        "brokerbench.brokers.kafka.consumer_group:Kafka",
         "kafka",
         "pip install confluent-kafka",
-        "brokers.kafka_declarations:KAFKA",
+        "brokerbench.brokers.kafka.declarations:KAFKA",
     ),
     Adapter(
         "kafka-share",
-        "brokers.kafka_share:KafkaShare",
+        "brokerbench.brokers.kafka.share_group:KafkaShare",
         "kafka",
         "pip install confluent-kafka",
-        "brokers.kafka_declarations:KAFKA_SHARE",
+        "brokerbench.brokers.kafka.declarations:KAFKA_SHARE",
     ),
-    Adapter("memory", "brokers.memory:Memory", None, _HERE, "brokers.memory_declaration:DECLARATION"),
-    Adapter("noop", "brokers.noop:Noop", None, _HERE, "brokers.noop:DECLARATION"),
+    Adapter(
+        "memory",
+        "brokerbench.brokers.memory.broker:Memory",
+        None,
+        _HERE,
+        "brokerbench.brokers.memory.declaration:DECLARATION",
+    ),
+    Adapter("noop", "brokerbench.brokers.noop:Noop", None, _HERE, "brokerbench.brokers.noop:DECLARATION"),
 )
 
 

@@ -8,7 +8,7 @@ from typing import overload
 import numpy as np
 import numpy.typing as npt
 
-from brokers.types import constant
+from brokerbench.brokers.types import constant
 
 Matrix = npt.NDArray[np.uint8]
 

@@ -77,7 +77,8 @@ class Clock(StrEnum):
 class Batch:
     """Messages to send. All columns have the same length n (checked by adapters with ``check``).
 
-    ``payloads``: a list, or ``brokers.rows.Rows``, which an adapter that works by columns need not make objects of.
+    ``payloads``: a list, or ``brokerbench.brokers.rows.Rows``, which an adapter that works by columns need not make
+    objects of.
     ``keys``: ordering keys (Kafka key, SQS FIFO message group, Redis stream selector); ``None`` = unkeyed.
     ``dedup_ids``: identity for broker-side deduplication, where the profile has it; ``None`` lets the
     adapter choose its declared default. ``attributes``: per-message string attributes; setting it may

@@ -8,8 +8,8 @@ from dataclasses import asdict
 from typing import Any
 from xml.etree import ElementTree
 
-from reports import summary, words
-from scenarios.regression import Change, Regression, SpeedChange, VerdictChange
+from brokerbench.reports import summary, words
+from brokerbench.scenarios.compare.regression import Change, Regression, SpeedChange, VerdictChange
 
 Entry = VerdictChange | SpeedChange
 Row = tuple[str, ...]

@@ -16,12 +16,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from brokers.declarations import Kind, Provider, Support
-from reports import facts, speeds, words
-from reports.facts import Seen
-from reports.requirements import Criterion, Need
-from scenarios.results import RunResult
-from scenarios.verdicts import Grade, Verdict
+from brokerbench.brokers.declarations import Kind, Provider, Support
+from brokerbench.reports import facts, speeds, words
+from brokerbench.reports.facts import Seen
+from brokerbench.reports.requirements import Criterion, Need
+from brokerbench.scenarios.results import RunResult
+from brokerbench.scenarios.verdicts import Grade, Verdict
 
 
 class State(StrEnum):

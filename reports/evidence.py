@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from scenarios import results
-from scenarios.results import RunResult
+from brokerbench.scenarios import results
+from brokerbench.scenarios.results import RunResult
 
 DIRECTORY = "evidence"
 _CELL = re.compile(r'^   "id": "(?P<id>[^"]+)"')

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from brokers.declarations import PROPERTIES, Kind, Property, Support
-from reports import words
-from scenarios.results import Cell, RunResult, VerdictRow
-from scenarios.verdicts import Grade, Verdict, upper_bound_95
+from brokerbench.brokers.declarations import PROPERTIES, Kind, Property, Support
+from brokerbench.reports import words
+from brokerbench.scenarios.results import Cell, RunResult, VerdictRow
+from brokerbench.scenarios.verdicts import Grade, Verdict, upper_bound_95
 
 PROFILES = ("sqs-standard", "sqs-fifo", "redis-streams", "kafka", "kafka-share")
 """The options that the decision record always shows, in this order, measured or not."""

@@ -12,11 +12,12 @@ import vl_convert
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from reports import charts, decision, facts, palette, requirements, sensitivity, speeds, tables, words
-from reports.facts import Seen
-from reports.requirements import subject
-from scenarios.results import Cell, RunResult
-from scenarios.verdicts import Verdict, upper_bound_95
+from brokerbench.reports import decision, facts, requirements, sensitivity, speeds, tables, words
+from brokerbench.reports.charts import palette, run_charts
+from brokerbench.reports.facts import Seen
+from brokerbench.reports.requirements import subject
+from brokerbench.scenarios.results import Cell, RunResult
+from brokerbench.scenarios.verdicts import Verdict, upper_bound_95
 
 _PICTURES = ("speeds", "scaling", "latency", "lag", "replay", "overshoot")
 """Drawn by Vega; the table of verdicts is HTML, so that its cells lead to their evidence."""
@@ -25,7 +26,7 @@ _PICTURES = ("speeds", "scaling", "latency", "lag", "replay", "overshoot")
 def render(result: RunResult, selftest: str = "") -> str:
     """The whole page. The same result gives the same bytes. ``selftest``: address of the self-test's page."""
     environment = Environment(
-        loader=PackageLoader("reports"),
+        loader=PackageLoader("brokerbench.reports"),
         undefined=StrictUndefined,
         autoescape=True,
         trim_blocks=True,
@@ -40,7 +41,7 @@ def render(result: RunResult, selftest: str = "") -> str:
 def _view(result: RunResult) -> dict[str, Any]:
     profiles, options = facts.profiles(result), facts.options(result)
     decisions = decision.decide(result, requirements.shipped(), options) if options else []
-    drawn = charts.of_run(result, profiles)
+    drawn = run_charts.of_run(result, profiles)
     pictures = {name: drawn[name] for name in _PICTURES if name in drawn}
     return {
         "result": result,
@@ -78,7 +79,7 @@ def _matrix(
         for about in facts.properties_of(group):
             across = [facts.seen(result, profile, about.name) for profile in profiles]
             if any(seen.rows or seen.failed for seen in across):
-                rows.append((charts.short(about.name), about.statement, [_field(seen) for seen in across]))
+                rows.append((run_charts.short(about.name), about.statement, [_field(seen) for seen in across]))
         if rows:
             groups.append((title, rows))
     return groups

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reports import words
-from reports.decision import Assessment, Decision, Fit, Option, State
-from reports.requirements import subject
+from brokerbench.reports import words
+from brokerbench.reports.decision import Assessment, Decision, Fit, Option, State
+from brokerbench.reports.requirements import subject
 
 _NAMED = 2
 """So many criteria are named in a sentence; the table below it has all."""

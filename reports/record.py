@@ -13,24 +13,14 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from reports import (
-    charts,
-    decision,
-    facts,
-    prose,
-    requirements,
-    sensitivity,
-    speeds,
-    svg,
-    tables,
-    words,
-)
-from reports.decision import Assessment, Decision, Option, State
-from reports.evidence import Evidence, path_in
-from reports.facts import Seen
-from scenarios import results
-from scenarios.results import ResultError, RunResult
-from scenarios.verdicts import Grade
+from brokerbench.reports import decision, facts, prose, requirements, sensitivity, speeds, tables, words
+from brokerbench.reports.charts import run_charts, svg
+from brokerbench.reports.decision import Assessment, Decision, Option, State
+from brokerbench.reports.evidence import Evidence, path_in
+from brokerbench.reports.facts import Seen
+from brokerbench.scenarios import results
+from brokerbench.scenarios.results import ResultError, RunResult
+from brokerbench.scenarios.verdicts import Grade
 
 NAME = "decision-record.md"
 CHARTS = "charts"
@@ -45,13 +35,13 @@ def write_record(result: RunResult, docs: Path) -> list[Path]:
     for path, text in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    for name in set(charts.NAMES) - set(drawn):
+    for name in set(run_charts.NAMES) - set(drawn):
         _picture(docs, name).unlink(missing_ok=True)  # of an earlier run
     return list(files)
 
 
 def _drawn(result: RunResult) -> Mapping[str, svg.Spec]:
-    return charts.of_run(result, facts.options(result))
+    return run_charts.of_run(result, facts.options(result))
 
 
 def _picture(docs: Path, name: str) -> Path:
@@ -79,7 +69,7 @@ def check_record(docs: Path) -> list[str]:
         problems.append(f"{evidence} was edited: it is not as brokerbench writes it")
     problems += _compare(path, text, render(result))
     drawn = _drawn(result)
-    for name in charts.NAMES:
+    for name in run_charts.NAMES:
         if name in drawn:
             problems += svg.check(_picture(docs, name), drawn[name])
         elif _picture(docs, name).exists():
@@ -106,7 +96,7 @@ def _excerpt(line: str) -> str:
 def render(result: RunResult) -> str:
     """The record as Markdown."""
     environment = Environment(
-        loader=PackageLoader("reports"),
+        loader=PackageLoader("brokerbench.reports"),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -32,9 +32,9 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from brokers.declarations import PROPERTIES, Kind
-from scenarios import documents
-from scenarios.documents import Document, DocumentError
+from brokerbench.brokers.declarations import PROPERTIES, Kind
+from brokerbench.scenarios.plans import yaml_document
+from brokerbench.scenarios.plans.yaml_document import Document, DocumentError
 
 SHIPPED = Path(__file__).parent / "requirements"
 METRICS = ("publish_rate", "consume_rate")
@@ -100,7 +100,7 @@ class Need(_Model):
 
 def read(path: Path) -> Need:
     """Raises DocumentError: file, line, what is wrong and what would be right."""
-    document = documents.read(path, Need)
+    document = yaml_document.read(path, Need)
     seen: set[str] = set()
     for number, criterion in enumerate(document.value.criteria):
         _check(document, number, criterion)
@@ -144,7 +144,7 @@ def _check(document: Document[Need], number: int, criterion: Criterion) -> None:
     elif criterion.metric not in METRICS:
         raise wrong(
             "metric",
-            f"unknown metric {criterion.metric!r}; {documents.suggest(str(criterion.metric), METRICS)}",
+            f"unknown metric {criterion.metric!r}; {yaml_document.suggest(str(criterion.metric), METRICS)}",
         )
     elif criterion.level == "must":
         raise wrong(
@@ -163,7 +163,7 @@ def _check_property(criterion: Criterion, bounds: list[str], wrong: _Wrong) -> N
     if name not in PROPERTIES:
         raise wrong(
             "property",
-            f"unknown property {name!r}; {documents.suggest(name, PROPERTIES)}",
+            f"unknown property {name!r}; {yaml_document.suggest(name, PROPERTIES)}",
         )
     if criterion.labels:
         raise wrong("labels", "labels choose among metrics; a property has none")

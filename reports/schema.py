@@ -1,4 +1,7 @@
-"""The published JSON Schema of ``result.json``: ``python -m reports.schema docs/result.schema.json`` writes it."""
+"""The published JSON Schema of ``result.json``.
+
+``python -m brokerbench.reports.schema docs/result.schema.json`` writes it.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import json
 import sys
 from pathlib import Path
 
-from scenarios import results
+from brokerbench.scenarios import results
 
 
 def text() -> str:

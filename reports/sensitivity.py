@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from reports import decision, facts
-from reports.decision import Assessment, Decision, State
-from reports.requirements import Criterion, subject
-from scenarios.results import RunResult
-from scenarios.verdicts import Grade
+from brokerbench.reports import decision, facts
+from brokerbench.reports.decision import Assessment, Decision, State
+from brokerbench.reports.requirements import Criterion, subject
+from brokerbench.scenarios.results import RunResult
+from brokerbench.scenarios.verdicts import Grade
 
 Assessed = Mapping[str, Sequence[Assessment]]
 

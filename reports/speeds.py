@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from reports import words
-from scenarios import fanout
-from scenarios.results import Cell, Metric, RunResult
-from scenarios.verdicts import Grade
+from brokerbench.reports import words
+from brokerbench.scenarios.metrics import per_group
+from brokerbench.scenarios.results import Cell, Metric, RunResult
+from brokerbench.scenarios.verdicts import Grade
 
 CPU = "client_cpu"
 CEILING = "noop_ceiling"
@@ -67,7 +67,7 @@ def is_speed(metric: Metric) -> bool:
 
 def of_one_group(metric: Metric) -> bool:
     """Of one group among several: pictures show what holds for all together."""
-    return metric.labels.get("group", fanout.ALL) != fanout.ALL
+    return metric.labels.get("group", per_group.ALL) != per_group.ALL
 
 
 def of_cell(cell: Cell) -> list[Speed]:

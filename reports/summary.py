@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reports import facts, speeds, words
-from scenarios.results import RunResult
-from scenarios.verdicts import Verdict
+from brokerbench.reports import facts, speeds, words
+from brokerbench.scenarios.results import RunResult
+from brokerbench.scenarios.verdicts import Verdict
 
 _HEAD = ("cell", "status", "confirmed", "refuted", "inconclusive", "not testable", "grade", "time")
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from brokers.declarations import Kind, Property, Provider, Support
-from reports import facts, words
-from reports.facts import Outcome, Seen
-from scenarios.results import Declared, RunResult
-from scenarios.verdicts import Verdict
+from brokerbench.brokers.declarations import Kind, Property, Provider, Support
+from brokerbench.reports import facts, words
+from brokerbench.reports.facts import Outcome, Seen
+from brokerbench.scenarios.results import Declared, RunResult
+from brokerbench.scenarios.verdicts import Verdict
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 
-from brokers.declarations import Support
-from scenarios.verdicts import Grade
+from brokerbench.brokers.declarations import Support
+from brokerbench.scenarios.verdicts import Grade
 
 NOTHING = "\u2013"
 """A dash: there is nothing to say here."""

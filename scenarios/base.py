@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from brokers.declarations import ProfileDeclaration
-from brokers.protocols import Broker
-from brokers.types import Endpoint
-from scenarios.history import History, Writer
-from scenarios.verdicts import Finding
+from brokerbench.brokers.declarations import ProfileDeclaration
+from brokerbench.brokers.protocols import Broker
+from brokerbench.brokers.types import Endpoint
+from brokerbench.scenarios.history import History, Writer
+from brokerbench.scenarios.verdicts import Finding
 
 Parameters = Mapping[str, Any]
 Progress = Callable[[float, str], None]

@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
-    from scenarios.base import Scenario
+    from brokerbench.scenarios.base import Scenario
 
 NAMES: tuple[str, ...] = ("replay", "ordering", "retention", "throughput", "latency")
 
@@ -15,4 +15,4 @@ def scenario(name: str) -> Scenario:
     """The scenario's module. Raises KeyError for an unknown name."""
     if name not in NAMES:
         raise KeyError(name)
-    return cast("Scenario", import_module(f"scenarios.{name}"))
+    return cast("Scenario", import_module(f"brokerbench.scenarios.{name}"))

@@ -19,13 +19,13 @@ from dataclasses import replace
 from itertools import count
 from types import MappingProxyType
 
-from scenarios import latency_metrics, workload
-from scenarios.answers import Passed
-from scenarios.base import Context, Examination, Parameters
-from scenarios.checkers import delivery
-from scenarios.fleet import Fleet
-from scenarios.history import History
-from scenarios.schedule import Schedule
+from brokerbench.scenarios.analysis import delivery, latency
+from brokerbench.scenarios.base import Context, Examination, Parameters
+from brokerbench.scenarios.history import History
+from brokerbench.scenarios.load import workload
+from brokerbench.scenarios.load.controller import Fleet
+from brokerbench.scenarios.load.replies import Passed
+from brokerbench.scenarios.load.schedule import Schedule
 
 NAME = "latency"
 SUMMARY = "open loop: latency against rate, the highest rate that lasts, catching up with a backlog"
@@ -101,7 +101,7 @@ def run(context: Context) -> None:
 
 
 def examine(history: History) -> Examination:
-    return Examination(delivery.findings(history), latency_metrics.metrics(history))
+    return Examination(delivery.findings(history), latency.metrics(history))
 
 
 class _Experiment:

@@ -20,16 +20,16 @@ from types import MappingProxyType
 
 import numpy as np
 
-from brokers.protocols import Broker
-from brokers.types import AckGranularity, ChannelSpec, Settlements
-from scenarios import lag
-from scenarios.actors import Sender, Taken, Taker
-from scenarios.base import Context, Examination, Parameters
-from scenarios.checkers import ordering as checker
-from scenarios.crew import Crew
-from scenarios.history import Column, History, Writer
-from scenarios.payloads import PayloadSpec
-from scenarios.stamp import INTACT
+from brokerbench.brokers.protocols import Broker
+from brokerbench.brokers.types import AckGranularity, ChannelSpec, Settlements
+from brokerbench.scenarios.analysis import ordering as checker
+from brokerbench.scenarios.base import Context, Examination, Parameters
+from brokerbench.scenarios.clients.consumer_group import Crew
+from brokerbench.scenarios.clients.recording import Sender, Taken, Taker
+from brokerbench.scenarios.history import Column, History, Writer
+from brokerbench.scenarios.history.stamp import INTACT
+from brokerbench.scenarios.load.payloads import PayloadSpec
+from brokerbench.scenarios.metrics import lag
 
 NAME = "ordering"
 SUMMARY = "order of the whole channel and per key: concurrent consumers, several producers, released deliveries"

@@ -20,15 +20,23 @@ from typing import Any
 
 import numpy as np
 
-from brokers.errors import Unsupported
-from brokers.protocols import Replayable
-from brokers.types import ChannelSpec, ConsumerSettings, FromBeginning, FromPosition, FromTime, Position, ReplayStart
-from scenarios.actors import Replayer, Sender, Taker
-from scenarios.base import Context, Examination, Parameters
-from scenarios.checkers import replay as checker
-from scenarios.crew import Crew
-from scenarios.history import Column, History, Writer
-from scenarios.payloads import PayloadSpec
+from brokerbench.brokers.errors import Unsupported
+from brokerbench.brokers.protocols import Replayable
+from brokerbench.brokers.types import (
+    ChannelSpec,
+    ConsumerSettings,
+    FromBeginning,
+    FromPosition,
+    FromTime,
+    Position,
+    ReplayStart,
+)
+from brokerbench.scenarios.analysis import replay as checker
+from brokerbench.scenarios.base import Context, Examination, Parameters
+from brokerbench.scenarios.clients.consumer_group import Crew
+from brokerbench.scenarios.clients.recording import Replayer, Sender, Taker
+from brokerbench.scenarios.history import Column, History, Writer
+from brokerbench.scenarios.load.payloads import PayloadSpec
 
 NAME = "replay"
 SUMMARY = "reading again what was acknowledged: from the beginning, a position, a time, and beside a group"

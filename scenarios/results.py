@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from brokers.declarations import Kind, Provider, Support
-from scenarios.verdicts import Grade, Verdict
+from brokerbench.brokers.declarations import Kind, Provider, Support
+from brokerbench.scenarios.verdicts import Grade, Verdict
 
 SCHEMA_VERSION = 1
 

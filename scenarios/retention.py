@@ -21,15 +21,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import MappingProxyType
 
-from brokers.errors import Unsupported
-from brokers.protocols import Broker, Releasable, Replayable, Retaining
-from brokers.types import ChannelSpec, ConsumerSettings, FromBeginning, Retention
-from scenarios.actors import Replayer, Sender, Taken, Taker
-from scenarios.base import Context, Examination, Parameters
-from scenarios.checkers import retention as checker
-from scenarios.history import History, Writer
-from scenarios.payloads import PayloadSpec
-from scenarios.watch import Watch
+from brokerbench.brokers.errors import Unsupported
+from brokerbench.brokers.protocols import Broker, Releasable, Replayable, Retaining
+from brokerbench.brokers.types import ChannelSpec, ConsumerSettings, FromBeginning, Retention
+from brokerbench.scenarios.analysis import retention as checker
+from brokerbench.scenarios.base import Context, Examination, Parameters
+from brokerbench.scenarios.clients.recording import Replayer, Sender, Taken, Taker
+from brokerbench.scenarios.clients.retention_watch import Watch
+from brokerbench.scenarios.history import History, Writer
+from brokerbench.scenarios.load.payloads import PayloadSpec
 
 NAME = "retention"
 SUMMARY = "how long messages are surely kept, and when they are really gone, by age and by size"

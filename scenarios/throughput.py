@@ -17,11 +17,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from scenarios import throughput_metrics, workload
-from scenarios.base import Context, Examination, Parameters
-from scenarios.checkers import delivery
-from scenarios.fleet import Fleet
-from scenarios.history import History
+from brokerbench.scenarios.analysis import delivery, throughput
+from brokerbench.scenarios.base import Context, Examination, Parameters
+from brokerbench.scenarios.history import History
+from brokerbench.scenarios.load import workload
+from brokerbench.scenarios.load.controller import Fleet
 
 NAME = "throughput"
 SUMMARY = "publish, consume and both at once: rates of verified messages, with client CPU and the noop ceiling beside"
@@ -74,7 +74,7 @@ def run(context: Context) -> None:
 
 
 def examine(history: History) -> Examination:
-    return Examination(delivery.findings(history), throughput_metrics.metrics(history))
+    return Examination(delivery.findings(history), throughput.metrics(history))
 
 
 class _Experiment:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from brokers.declarations import PROPERTIES, Declaration, Kind, Support
+from brokerbench.brokers.declarations import PROPERTIES, Declaration, Kind, Support
 
 MIN_OBSERVATIONS = 100
 """Fewer opportunities for a violation than this confirm no guarantee (95 % bound above 3 %)."""

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 from hypothesis import settings
 
 # On a busy machine any example may take long: that is no failure.
 settings.register_profile("shared machine", deadline=None)
 settings.load_profile("shared machine")
+
+
+@pytest.fixture(scope="module")
+def bodies_of_tests() -> Iterator[None]:
+    """Load processes find bodies in test modules: children know nothing of the working directory by themselves."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+        yield
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from bench.conformance import declaring, keeping, lasting, receiving, sending, settling, sharing
-from bench.conformance.model import Check
+from brokerbench.bench.conformance import (
+    declaration,
+    groups,
+    lifetime,
+    receiving,
+    replay_and_retention,
+    sending,
+    settling,
+)
+from brokerbench.bench.conformance.model import Check
 
 CHECKS: tuple[Check, ...] = (
-    *declaring.CHECKS,
+    *declaration.CHECKS,
     *sending.CHECKS,
     *receiving.CHECKS,
     *settling.CHECKS,
-    *sharing.CHECKS,
-    *keeping.CHECKS,
-    *lasting.CHECKS,
+    *groups.CHECKS,
+    *replay_and_retention.CHECKS,
+    *lifetime.CHECKS,
 )

@@ -7,8 +7,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from enum import StrEnum
 
-from brokers.declarations import ProfileDeclaration, Support
-from brokers.protocols import Broker
+from brokerbench.brokers.declarations import ProfileDeclaration, Support
+from brokerbench.brokers.protocols import Broker
 
 SHORTEST_LEASE_S = 2.0
 """On a busy machine a shorter one ends before a check has settled what it holds."""

@@ -8,10 +8,10 @@ from threading import Timer
 
 import numpy as np
 
-from bench.conformance.model import Check, Context, Skipped, expect
-from bench.conformance.room import numbers, refuses, room, settle_all
-from brokers.errors import Misuse
-from brokers.types import NO_PARTITION, NO_PLACE, NO_TIME, Batch, ProducerSettings, Received
+from brokerbench.bench.conformance.model import Check, Context, Skipped, expect
+from brokerbench.bench.conformance.sandbox import numbers, refuses, room, settle_all
+from brokerbench.brokers.errors import Misuse
+from brokerbench.brokers.types import NO_PARTITION, NO_PLACE, NO_TIME, Batch, ProducerSettings, Received
 
 _CLOCKS_APART_NS = 3600 * 10**9
 """A broker's clock and ours may differ; by more than an hour it is no time of this message."""

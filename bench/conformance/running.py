@@ -9,7 +9,7 @@ from pathlib import Path
 from threading import Thread
 from traceback import extract_tb
 
-from bench.conformance.model import Check, Context, Result, Skipped, Status, Violated
+from brokerbench.bench.conformance.model import Check, Context, Result, Skipped, Status, Violated
 
 THREADS = 6
 """Checks mostly wait: for leases, for groups to form."""

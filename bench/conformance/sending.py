@@ -9,8 +9,8 @@ from itertools import repeat
 
 import numpy as np
 
-from bench.conformance.model import Check, Context, Skipped, expect
-from bench.conformance.room import (
+from brokerbench.bench.conformance.model import Check, Context, Skipped, expect
+from brokerbench.bench.conformance.sandbox import (
     Room,
     acknowledged,
     errors_of,
@@ -20,8 +20,8 @@ from bench.conformance.room import (
     same,
     settle_all,
 )
-from brokers.errors import Misuse, Unsupported
-from brokers.types import Batch, Outcome, ProducerSettings, Settlements
+from brokerbench.brokers.errors import Misuse, Unsupported
+from brokerbench.brokers.types import Batch, Outcome, ProducerSettings, Settlements
 
 _MANY = 1000
 """Instead of a limit, where none is declared."""

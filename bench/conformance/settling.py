@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from functools import partial
 
-from bench.conformance.model import Check, Context, Skipped, expect
-from bench.conformance.room import (
+from brokerbench.bench.conformance.model import Check, Context, Skipped, expect
+from brokerbench.bench.conformance.sandbox import (
     Room,
     acknowledged,
     errors_of,
@@ -16,10 +16,10 @@ from bench.conformance.room import (
     same,
     settle_all,
 )
-from brokers.declarations import Support
-from brokers.errors import Misuse, Unsupported
-from brokers.protocols import Consumer, Extendable, Pipelining, Rejectable, Releasable
-from brokers.types import AckGranularity, Batch, ProducerSettings, Received, Settlements
+from brokerbench.brokers.declarations import Support
+from brokerbench.brokers.errors import Misuse, Unsupported
+from brokerbench.brokers.protocols import Consumer, Extendable, Pipelining, Rejectable, Releasable
+from brokerbench.brokers.types import AckGranularity, Batch, ProducerSettings, Received, Settlements
 
 _EARLY = 0.95
 """Of a lease: brokers count in ticks."""

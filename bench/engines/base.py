@@ -10,12 +10,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from bench.errors import BadInput
+from brokerbench.bench.errors import BadInput
 
 if TYPE_CHECKING:  # the command line needs the names here at once, and NumPy takes its time
-    from bench.guard import Guard
-    from brokers.types import Endpoint
-    from scenarios.verdicts import Grade
+    from brokerbench.bench.guard import Guard
+    from brokerbench.brokers.types import Endpoint
+    from brokerbench.scenarios.verdicts import Grade
 
 LOOPBACK = "127.0.0.1"
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from bench.engines.base import EngineSpec
-from scenarios.verdicts import Grade
+from brokerbench.bench.engines.base import EngineSpec
+from brokerbench.scenarios.verdicts import Grade
 
 _KAFKA_SETTINGS = {
     "process.roles": "broker,controller",

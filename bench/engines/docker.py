@@ -23,13 +23,13 @@ from requests.exceptions import ConnectionError as DaemonGone
 from testcontainers.core.config import testcontainers_config
 from testcontainers.core.container import DockerContainer
 
-from bench.engines import images
-from bench.engines.base import LOOPBACK, EngineKind, EngineSpec, free_port, tail
-from bench.engines.recipes import COOKS, Recipe
-from bench.errors import EngineUnavailable
-from bench.guard import Guard
-from brokers.types import Endpoint
-from scenarios.verdicts import Grade
+from brokerbench.bench.engines import local_images
+from brokerbench.bench.engines.base import LOOPBACK, EngineKind, EngineSpec, free_port, tail
+from brokerbench.bench.engines.container_recipes import COOKS, Recipe
+from brokerbench.bench.errors import EngineUnavailable
+from brokerbench.bench.guard import Guard
+from brokerbench.brokers.types import Endpoint
+from brokerbench.scenarios.verdicts import Grade
 
 testcontainers_config.ryuk_disabled = True
 
@@ -164,7 +164,7 @@ def available(spec: EngineSpec) -> bool:
         daemon = client()
     except EngineUnavailable:
         return False
-    return _has(daemon, spec.image) or bool(images.tags(daemon, spec.name))
+    return _has(daemon, spec.image) or bool(local_images.tags(daemon, spec.name))
 
 
 def client() -> docker.DockerClient:
@@ -202,12 +202,12 @@ def _image(daemon: docker.DockerClient, spec: EngineSpec) -> tuple[str, bool]:
     """The image to run, and whether it is a local one: what is here, else what can be pulled, else what is built."""
     if _has(daemon, spec.image):
         return spec.image, False
-    if not images.tags(daemon, spec.name):
+    if not local_images.tags(daemon, spec.name):
         print(f"pulling {spec.image} (once; a download)", file=sys.stderr, flush=True)
         if _pull(daemon, spec.image):
             return spec.image, False
         print(f"{spec.image} cannot be pulled: a local image is built from native files", file=sys.stderr, flush=True)
-    return images.build(daemon, COOKS[spec.name].image(spec)), True
+    return local_images.build(daemon, COOKS[spec.name].image(spec)), True
 
 
 def _has(daemon: docker.DockerClient, reference: str) -> bool:

@@ -23,10 +23,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from bench.engines.base import EngineKind, EngineSpec
-from bench.errors import BadInput, EngineUnavailable
-from brokers.types import Endpoint
-from scenarios.verdicts import Grade
+from brokerbench.bench.engines.base import EngineKind, EngineSpec
+from brokerbench.bench.errors import BadInput, EngineUnavailable
+from brokerbench.brokers.types import Endpoint
+from brokerbench.scenarios.verdicts import Grade
 
 _SQS, _REDIS, _KAFKA = "BROKERBENCH_SQS_ENDPOINT", "BROKERBENCH_REDIS_URL", "BROKERBENCH_KAFKA_BOOTSTRAP"
 _CA, _REPLICAS = "BROKERBENCH_KAFKA_SSL_CA", "BROKERBENCH_KAFKA_REPLICAS"

@@ -12,9 +12,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench.engines import prepare
-from bench.engines.base import EngineSpec
-from bench.engines.catalogue import ELASTICMQ, KAFKA, LOCALSTACK
+from brokerbench.bench.engines import prepare
+from brokerbench.bench.engines.base import EngineSpec
+from brokerbench.bench.engines.catalogue import ELASTICMQ, KAFKA, LOCALSTACK
 
 _LOCALSTACK_AS_OF = "2026-03-24"
 """Its dependencies of later days break it."""

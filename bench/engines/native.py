@@ -1,6 +1,6 @@
 """Brokers as plain processes of this machine, on loopback ports, under the guard.
 
-``python -m bench.engines.native kafka redis sqs`` starts engines in the foreground for development: one
+``python -m brokerbench.bench.engines.native kafka redis sqs`` starts engines in the foreground for development: one
 JSON line each, until Ctrl-C.
 """
 
@@ -20,11 +20,11 @@ from pathlib import Path
 
 import psutil
 
-from bench.engines import built_in, catalogue, prepare, registry
-from bench.engines.base import LOOPBACK, Command, EngineKind, EngineSpec, Recipe, free_port, port_of, tail
-from bench.errors import BadInput, BenchError, EngineUnavailable
-from bench.guard import Guard, kill_group
-from scenarios.verdicts import Grade
+from brokerbench.bench.engines import broker_settings, catalogue, prepare, registry
+from brokerbench.bench.engines.base import LOOPBACK, Command, EngineKind, EngineSpec, Recipe, free_port, port_of, tail
+from brokerbench.bench.errors import BadInput, BenchError, EngineUnavailable
+from brokerbench.bench.guard import Guard, kill_group
+from brokerbench.scenarios.verdicts import Grade
 
 _START_S = 90.0
 _STOP_S = 5.0
@@ -157,20 +157,20 @@ def _listening(leader: int) -> set[int]:
 
 def redis(spec: EngineSpec, directory: Path, log: Path, guard: Guard) -> Command:
     port = port_of(spec)
-    options = built_in.redis_options(spec, port, LOOPBACK, str(directory))
-    return Command((str(prepare.redis()), *options), (port,), built_in.redis_endpoint(port))
+    options = broker_settings.redis_options(spec, port, LOOPBACK, str(directory))
+    return Command((str(prepare.redis()), *options), (port,), broker_settings.redis_endpoint(port))
 
 
 def kafka(spec: EngineSpec, directory: Path, log: Path, guard: Guard) -> Command:
     jars, java, port, controller = prepare.kafka(), prepare.java(), port_of(spec), free_port()
     properties, logging = directory / "server.properties", directory / "log4j2.yaml"
-    properties.write_text(built_in.kafka_properties(spec, port, controller, LOOPBACK, str(directory / "data")))
+    properties.write_text(broker_settings.kafka_properties(spec, port, controller, LOOPBACK, str(directory / "data")))
     logging.write_text(_LOG4J)
-    run = (str(java), *built_in.KAFKA_HEAP, f"-Dlog4j2.configurationFile={logging}", "-cp", f"{jars}/*")
-    form = (*run, "kafka.tools.StorageTool", *built_in.kafka_format_options(str(properties)))
+    run = (str(java), *broker_settings.KAFKA_HEAP, f"-Dlog4j2.configurationFile={logging}", "-cp", f"{jars}/*")
+    form = (*run, "kafka.tools.StorageTool", *broker_settings.kafka_format_options(str(properties)))
     if guard.spawn(form, log_path=log, cwd=directory).wait() != 0:
         raise EngineUnavailable(f"{spec.product} could not format its directory: {tail(log)}")
-    return Command((*run, "kafka.Kafka", str(properties)), (port, controller), built_in.kafka_endpoint(port))
+    return Command((*run, "kafka.Kafka", str(properties)), (port, controller), broker_settings.kafka_endpoint(port))
 
 
 _LOG4J = """\
@@ -194,8 +194,8 @@ def localstack(spec: EngineSpec, directory: Path, log: Path, guard: Guard) -> Co
         "LOCALSTACK_VOLUME_DIR": str(directory / "volume"),
         "PYTHONPATH": "",
     }
-    program = (str(prepare.localstack()), *built_in.LOCALSTACK_MODULE)
-    return Command(program, (port,), built_in.sqs_endpoint(port), environment)
+    program = (str(prepare.localstack()), *broker_settings.LOCALSTACK_MODULE)
+    return Command(program, (port,), broker_settings.sqs_endpoint(port), environment)
 
 
 def elasticmq(spec: EngineSpec, directory: Path, log: Path, guard: Guard) -> Command:
@@ -208,7 +208,7 @@ def elasticmq(spec: EngineSpec, directory: Path, log: Path, guard: Guard) -> Com
     }
     options = [f"-D{name}={value}" for name, value in {**spec.settings, **own}.items()]
     program = ("-Xmx512m", *options, "-cp", f"{prepare.elasticmq()}/*", "org.elasticmq.server.Main")
-    return Command((str(prepare.java()), *program), (port,), built_in.sqs_endpoint(port))
+    return Command((str(prepare.java()), *program), (port,), broker_settings.sqs_endpoint(port))
 
 
 _RECIPES: Mapping[str, Recipe] = {

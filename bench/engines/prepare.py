@@ -1,7 +1,8 @@
 """Fetches what native engines are made of, once, verified against locks with hashes.
 
-``python -m bench.engines.prepare`` prepares what the default engines need; engines prepare themselves on first use. A
-part counts when it carries a stamp with the hash of its lock, written last: an interrupted download is begun anew.
+``python -m brokerbench.bench.engines.prepare`` prepares what the default engines need; engines prepare themselves on
+first use. A part counts when it carries a stamp with the hash of its lock, written last: an interrupted download is
+begun anew.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from bench.engines.base import EngineSpec, tail
-from bench.engines.catalogue import ELASTICMQ, KAFKA, LOCALSTACK
-from bench.errors import EngineUnavailable
-from bench.guard import Guard
+from brokerbench.bench.engines.base import EngineSpec, tail
+from brokerbench.bench.engines.catalogue import ELASTICMQ, KAFKA, LOCALSTACK
+from brokerbench.bench.errors import EngineUnavailable
+from brokerbench.bench.guard import Guard
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCKS = ROOT / "locks"

@@ -1,8 +1,8 @@
 """All engines by name: the catalogue's, and those that other distributions announce.
 
 An engine from elsewhere is announced by an entry point of the group ``brokerbench.engines`` whose value names a
-``bench.engines.base.Engine`` (``"their_package.engine:ENGINE"``). Its spec's name is what their adapter gives as
-``Adapter.broker``.
+``brokerbench.bench.engines.base.Engine`` (``"their_package.engine:ENGINE"``). Its spec's name is what their adapter
+gives as ``Adapter.broker``.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 
-from bench.engines.base import Engine, EngineSpec
-from bench.engines.catalogue import ENGINES, SECOND_OPINIONS
-from bench.errors import EngineUnavailable
-from brokers import plugins
-from brokers.plugins import Plugins
+from brokerbench.bench.engines.base import Engine, EngineSpec
+from brokerbench.bench.engines.catalogue import ENGINES, SECOND_OPINIONS
+from brokerbench.bench.errors import EngineUnavailable
+from brokerbench.brokers import plugins
+from brokerbench.brokers.plugins import Plugins
 
 ENTRY_POINTS = "brokerbench.engines"
 

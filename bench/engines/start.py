@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from bench.engines import catalogue, external, native, registry
-from bench.engines.base import EngineChoice, EngineSpec, RunningEngine
-from bench.errors import BadInput
-from bench.guard import Guard
+from brokerbench.bench import children
+from brokerbench.bench.engines import catalogue, external, native, registry
+from brokerbench.bench.engines.base import EngineChoice, EngineSpec, RunningEngine
+from brokerbench.bench.errors import BadInput
+from brokerbench.bench.guard import Guard
 
 Starter = Callable[[EngineSpec, Path, Guard], RunningEngine]
 OPINION = "BROKERBENCH_SQS_ENGINE"
@@ -61,7 +61,7 @@ def _spec(name: str, choice: EngineChoice) -> EngineSpec:
 def _external(spec: EngineSpec, logs: Path, guard: Guard) -> RunningEngine:
     _require_built_in(spec, EngineChoice.EXTERNAL)
     engine = external.connect(spec)
-    guard.note_remote([sys.executable, "-m", "bench.remote", spec.name, channel_prefix(guard.run_id)])
+    guard.note_remote(children.command("bench.run.remove_channels", spec.name, channel_prefix(guard.run_id)))
     return engine
 
 
@@ -71,7 +71,7 @@ def _require_built_in(spec: EngineSpec, choice: EngineChoice) -> None:
 
 
 def _docker(spec: EngineSpec, logs: Path, guard: Guard) -> RunningEngine:
-    from bench.engines import docker  # testcontainers is slow to import and not always wanted
+    from brokerbench.bench.engines import docker  # testcontainers is slow to import and not always wanted
 
     _require_built_in(spec, EngineChoice.DOCKER)
     return docker.start(spec, logs, guard)
@@ -79,7 +79,7 @@ def _docker(spec: EngineSpec, logs: Path, guard: Guard) -> RunningEngine:
 
 def _auto(spec: EngineSpec, logs: Path, guard: Guard) -> RunningEngine:
     """Docker where a daemon answers and has the image, else native."""
-    from bench.engines import docker
+    from brokerbench.bench.engines import docker
 
     in_docker = spec.name in catalogue.ENGINES and docker.available(spec)
     return docker.start(spec, logs, guard) if in_docker else native.start(spec, logs, guard)

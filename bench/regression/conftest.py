@@ -1,10 +1,10 @@
-"""How much a round sends, and how often; the brokers come from ``bench.pytest_fixtures``."""
+"""How much a round sends, and how often; the brokers come from ``brokerbench.bench.pytest_fixtures``."""
 
 from __future__ import annotations
 
 import pytest
 
-pytest_plugins = ["bench.pytest_fixtures"]
+pytest_plugins = ["brokerbench.bench.pytest_fixtures"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from bench.pytest_fixtures import Site
-from bench.regression import work
-from bench.regression.work import WORKS, Load, Round
-from brokers.protocols import Broker, Replayable
-from scenarios.rounds import CONDITIONS, MESSAGES
+from brokerbench.bench.pytest_fixtures import Site
+from brokerbench.bench.regression import work
+from brokerbench.bench.regression.work import WORKS, Load, Round
+from brokerbench.brokers.protocols import Broker, Replayable
+from brokerbench.scenarios.compare.rounds import CONDITIONS, MESSAGES
 
 SIZES = {128: 50_000, 1024: 50_000, 65536: 1_000}
 """Messages a round, for each payload size in bytes."""

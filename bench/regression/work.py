@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from brokers.protocols import Broker, Replayable
-from brokers.types import ConsumerSettings, FromBeginning, ProducerSettings
-from scenarios.actors import Replayer, Sender, Taken, Taker
-from scenarios.history import Writer
-from scenarios.stamp import INTACT, Stamps
+from brokerbench.brokers.protocols import Broker, Replayable
+from brokerbench.brokers.types import ConsumerSettings, FromBeginning, ProducerSettings
+from brokerbench.scenarios.clients.recording import Replayer, Sender, Taken, Taker
+from brokerbench.scenarios.history import Writer
+from brokerbench.scenarios.history.stamp import INTACT, Stamps
 
 _RUN = 1
 _KEYS = 1000

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bench.selftest.scene import CHANNEL
-from bench.selftest.story import LETTERS, Mask, Story
-from brokers.faulty import FaultName
-from brokers.faulty_repeats import place_of
-from brokers.types import NO_PARTITION, Outcome
-from scenarios.actors import identity_name
-from scenarios.history import Action, Column, Columns, History
+from brokerbench.bench.selftest.scripts import LETTERS, Mask, Story
+from brokerbench.bench.selftest.simulation import CHANNEL
+from brokerbench.brokers.faulty import FaultName
+from brokerbench.brokers.faulty.deduplication import place_of
+from brokerbench.brokers.types import NO_PARTITION, Outcome
+from brokerbench.scenarios.clients.recording import identity_name
+from brokerbench.scenarios.history import Action, Column, Columns, History
 
 Spots = npt.NDArray[np.int64]
 """Two columns: partition, place."""

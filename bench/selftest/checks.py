@@ -8,31 +8,30 @@ from typing import Any
 
 import numpy as np
 
-from bench.selftest.story import LETTERS, MAX_DELIVERIES
-from brokers.faulty import Offender
-from scenarios import stamp
-from scenarios.checkers import (
+from brokerbench.bench.selftest.scripts import LETTERS, MAX_DELIVERIES
+from brokerbench.brokers.faulty import Offender
+from brokerbench.scenarios.analysis import replay
+from brokerbench.scenarios.checkers import (
     corruption,
-    counts,
     dead_letters,
     deduplication,
+    delivery_counts,
     duplicates,
     expiry,
     leases,
     loss,
     order,
-    outcomes,
+    order_while_waiting,
     phantom,
-    record,
     redelivery,
     rejected,
-    replay,
-    waiting,
+    unknown_sends,
 )
-from scenarios.checkers.findings import combined
-from scenarios.checkers.record import Delivered, Record
-from scenarios.history import History
-from scenarios.verdicts import Finding
+from brokerbench.scenarios.checkers.findings import combined
+from brokerbench.scenarios.checkers.index import channel_index
+from brokerbench.scenarios.checkers.index.channel_index import Delivered, Record
+from brokerbench.scenarios.history import History, stamp
+from brokerbench.scenarios.verdicts import Finding
 
 Check = Callable[[Record], Finding]
 Identity = tuple[str, int, int]
@@ -55,7 +54,7 @@ class Answer:
 
 
 def answers(history: History, channel: str) -> dict[str, Answer]:
-    whole = record.of_channel(history, channel)
+    whole = channel_index.of_channel(history, channel)
     return {name: _answer(history, check(whole)) for name, check in CHECKS.items()}
 
 
@@ -240,8 +239,8 @@ CHECKS: Mapping[str, Check] = {
     "delivery.no_duplicate": _of_group(duplicates.delivered_again),
     "delivery.intact": _of_group(corruption.altered),
     "delivery.no_rejected": _of_group(rejected.delivered_all_the_same),
-    "delivery.count": _of_group(lambda whole, group: counts.counted(whole, group, all_seen=True)),
-    "send.settled": outcomes.unknown,
+    "delivery.count": _of_group(lambda whole, group: delivery_counts.counted(whole, group, all_seen=True)),
+    "send.settled": unknown_sends.unknown,
     "deduplication.applied": _of_repeats(deduplication.repeats_swallowed),
     "deduplication.only_repeats": _of_repeats(deduplication.new_kept),
     "dead_letter.complete": _of_letters(
@@ -258,7 +257,7 @@ CHECKS: Mapping[str, Check] = {
         lambda whole, group: order.after_release("ordering.after_redelivery", whole, group, producers(whole))
     ),
     "ordering.while_waiting": _of_group(
-        lambda whole, group: waiting.in_order("ordering.while_waiting", whole, group, producers(whole))
+        lambda whole, group: order_while_waiting.in_order("ordering.while_waiting", whole, group, producers(whole))
     ),
     "redelivery.after_release": _of_group(_comes_back),
     "redelivery.not_early": _of_group(lambda whole, group: leases.not_early(whole, group, _lease_s(whole))),

@@ -13,11 +13,11 @@ from typing import TypeVar
 
 import numpy as np
 
-from bench.selftest.cases import CASES, CROSS, Spots
-from bench.selftest.checks import FACTS, Answer, answers, identity
-from bench.selftest.scene import CHANNEL, RUN
-from bench.selftest.story import Size, Story, play
-from brokers.faulty import Fault, FaultName
+from brokerbench.bench.selftest.cases import CASES, CROSS, Spots
+from brokerbench.bench.selftest.checks import FACTS, Answer, answers, identity
+from brokerbench.bench.selftest.scripts import Size, Story, play
+from brokerbench.bench.selftest.simulation import CHANNEL, RUN
+from brokerbench.brokers.faulty import Fault, FaultName
 
 FEW = 1000
 """Messages of the runs with several hits."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from bench.selftest.cases import CASES, CROSS
-from bench.selftest.checks import CHECKS, FACTS
-from bench.selftest.matrix import FEW, Row
-from bench.selftest.run import Outcome
+from brokerbench.bench.selftest.cases import CASES, CROSS
+from brokerbench.bench.selftest.checks import CHECKS, FACTS
+from brokerbench.bench.selftest.matrix import FEW, Row
+from brokerbench.bench.selftest.run import Outcome
 
 _OWN, _OTHER, _SILENT = "**●**", "○", "·"
 
@@ -20,8 +20,8 @@ def _head(outcome: Outcome) -> list[str]:
         "# Self-test: what the checkers see",
         "",
         "Written by `brokerbench selftest --page docs/selftest.md`; not edited by hand. Faults are seeded into the",
-        "reference broker (`brokers/faulty.py`), experiments are recorded by the same actors as those on real brokers,",
-        "and every checker judges every history. Nobody waits: the clock jumps over leases and limits.",
+        "reference broker (`brokers/faulty/broker.py`), experiments are recorded by the same clients as those on real",
+        "brokers, and every checker judges every history. Nobody waits: the clock jumps over leases and limits.",
         "",
         f"* Faults found by their checkers, with exactly the offending messages: "
         f"{sum(row.found for row in outcome.matrix.rows)} of {len(outcome.matrix.rows)}.",

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from bench.selftest import clean, matrix
-from bench.selftest.cases import CASES, CROSS
-from bench.selftest.clean import Alarm
-from bench.selftest.matrix import Matrix, Row, Tell
-from bench.selftest.pool import workers
+from brokerbench.bench.selftest import matrix, random_histories
+from brokerbench.bench.selftest.cases import CASES, CROSS
+from brokerbench.bench.selftest.matrix import Matrix, Row, Tell
+from brokerbench.bench.selftest.pool import workers
+from brokerbench.bench.selftest.random_histories import Alarm
 
 _CLEAN_SHARE = 0.1
 """Of the time that it takes."""
@@ -43,7 +43,7 @@ class Outcome:
 
 def run(messages: int, histories: int, tell: Tell) -> Outcome:
     with workers() as pool:
-        alarms = clean.search(histories, pool, lambda share, doing: tell(share * _CLEAN_SHARE, doing))
+        alarms = random_histories.search(histories, pool, lambda share, doing: tell(share * _CLEAN_SHARE, doing))
         measured = matrix.measure(
             messages, pool, lambda share, doing: tell(_CLEAN_SHARE + share * (1 - _CLEAN_SHARE), doing)
         )

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from scenarios.checkers.record import MAX_OFFENDERS, Delivered, Record
-from scenarios.stamp import CORRUPT, INTACT
-from scenarios.verdicts import Finding
+from brokerbench.scenarios.checkers.index.channel_index import MAX_OFFENDERS, Delivered, Record
+from brokerbench.scenarios.history.stamp import CORRUPT, INTACT
+from brokerbench.scenarios.verdicts import Finding
 
 
 def altered(record: Record, delivered: Delivered, name: str = "delivery.intact") -> Finding:

@@ -15,12 +15,20 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from brokers.types import NO_PLACE
-from scenarios.checkers import corruption
-from scenarios.checkers.record import MAX_OFFENDERS, NEVER, Delivered, Ids, Mask, Record, elsewhere
-from scenarios.history import Action
-from scenarios.stamp import CORRUPT
-from scenarios.verdicts import Finding
+from brokerbench.brokers.types import NO_PLACE
+from brokerbench.scenarios.checkers import corruption
+from brokerbench.scenarios.checkers.index.channel_index import (
+    MAX_OFFENDERS,
+    NEVER,
+    Delivered,
+    Ids,
+    Mask,
+    Record,
+    elsewhere,
+)
+from brokerbench.scenarios.history import Action
+from brokerbench.scenarios.history.stamp import CORRUPT
+from brokerbench.scenarios.verdicts import Finding
 
 _SETTLING = (Action.ACKNOWLEDGE, Action.RELEASE, Action.REJECT)
 

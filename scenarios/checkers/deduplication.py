@@ -15,11 +15,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from brokers.types import NO_PLACE, Outcome
-from scenarios.checkers import times
-from scenarios.checkers.record import MAX_OFFENDERS, NEVER, Delivered, Ids, Mask, Record
-from scenarios.history import Columns
-from scenarios.verdicts import Finding
+from brokerbench.brokers.types import NO_PLACE, Outcome
+from brokerbench.scenarios.checkers.index import time_bounds
+from brokerbench.scenarios.checkers.index.channel_index import MAX_OFFENDERS, NEVER, Delivered, Ids, Mask, Record
+from brokerbench.scenarios.history import Columns
+from brokerbench.scenarios.verdicts import Finding
 
 _NONE = -1
 
@@ -126,8 +126,8 @@ def _repeats(record: Record, delivered: Delivered, window_s: float) -> _Repeats:
     first = delivered.first(count)
     seen = first >= 0
     acknowledged = sent.outcome == Outcome.ACKNOWLEDGED
-    earliest = times.sent_ns(record)
-    latest = np.where(acknowledged, times.settled_ns(record), NEVER)
+    earliest = time_bounds.sent_ns(record)
+    latest = np.where(acknowledged, time_bounds.settled_ns(record), NEVER)
     latest[seen] = np.minimum(latest[seen], delivered.column("received_ns")[first[seen]])
     identity = _identities(record)
     chosen = np.flatnonzero((acknowledged | seen) & (identity != _NONE))
@@ -175,7 +175,7 @@ def told(record: Record) -> Columns:
     sent = record.sent
     placed = np.flatnonzero(sent.place != NO_PLACE)
     columns = {name: getattr(sent, name)[placed] for name in ("producer", "seq", "partition", "place")}
-    return {**columns, "sent_ns": times.sent_ns(record)[placed]}
+    return {**columns, "sent_ns": time_bounds.sent_ns(record)[placed]}
 
 
 def _place_was_taken(record: Record, others: Columns | None) -> Mask:

@@ -11,15 +11,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from scenarios.checkers import times
-from scenarios.checkers.record import MAX_OFFENDERS, NEVER, Delivered, Ids, Record
-from scenarios.verdicts import Finding
+from brokerbench.scenarios.checkers.index import time_bounds
+from brokerbench.scenarios.checkers.index.channel_index import MAX_OFFENDERS, NEVER, Delivered, Ids, Record
+from brokerbench.scenarios.verdicts import Finding
 
 
 def delivered_again(record: Record, delivered: Delivered) -> Finding:
     """``delivery.no_duplicate`` for ``delivered`` to *one* group. Observations are acknowledged messages."""
     delivered = delivered.known()
-    done_ns = times.done_ns(record, delivered)
+    done_ns = time_bounds.done_ns(record, delivered)
     limit_ns = done_ns[delivered.message]
     suspects = np.flatnonzero(delivered.column("received_ns") > limit_ns)
     surely = _call_began_after(record, delivered, suspects) >= limit_ns[suspects]

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from brokers.types import NO_PLACE, Outcome
-from scenarios.checkers import times
-from scenarios.checkers.findings import combined
-from scenarios.checkers.record import MAX_OFFENDERS, Ids, Record
-from scenarios.verdicts import Finding
+from brokerbench.brokers.types import NO_PLACE, Outcome
+from brokerbench.scenarios.checkers.findings import combined
+from brokerbench.scenarios.checkers.index import time_bounds
+from brokerbench.scenarios.checkers.index.channel_index import MAX_OFFENDERS, Ids, Record
+from brokerbench.scenarios.verdicts import Finding
 
 TOLERANCE_NS = 2_000_000
 """Broker times are whole milliseconds: an age can look up to this much longer or shorter than it was."""
@@ -32,7 +32,7 @@ def early(record: Record, attempts: Sequence[Attempt], limit_s: float) -> Findin
     name = "retention.not_early"
     if not attempts:
         return Finding(name, not_testable=_NO_READ)
-    limit_ns = times.sent_ns(record) + int(limit_s * 1e9) - TOLERANCE_NS
+    limit_ns = time_bounds.sent_ns(record) + int(limit_s * 1e9) - TOLERANCE_NS
     return combined(name, [_early(name, record, int(attempt["reader"]), limit_ns) for attempt in attempts])
 
 
@@ -72,7 +72,9 @@ def _early(name: str, record: Record, reader: int, limit_ns: Ids) -> Finding:
 def _late(name: str, record: Record, attempt: Attempt, spare_ns: int) -> Finding:
     sent = record.sent
     read = record.delivered.to([int(attempt["reader"])])
-    over = (sent.outcome == Outcome.ACKNOWLEDGED) & (times.settled_ns(record) <= int(attempt["began_ns"]) - spare_ns)
+    over = (sent.outcome == Outcome.ACKNOWLEDGED) & (
+        time_bounds.settled_ns(record) <= int(attempt["began_ns"]) - spare_ns
+    )
     first = read.first(len(sent))
     bad = np.flatnonzero(over & (first >= 0))
     bad = bad[np.argsort(first[bad])]

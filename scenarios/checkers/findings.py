@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from scenarios.checkers.record import MAX_OFFENDERS, Record
-from scenarios.verdicts import Finding
+from brokerbench.scenarios.checkers.index.channel_index import MAX_OFFENDERS, Record
+from brokerbench.scenarios.verdicts import Finding
 
 _PLACE = ("received_ns", "reader", "batch", "slot")
 _MESSAGE = ("producer", "seq")

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scenarios.checkers import times
-from scenarios.checkers.findings import first_of
-from scenarios.checkers.record import MAX_OFFENDERS, NEVER, Delivered, Ids, Mask, Record
-from scenarios.history import Action
-from scenarios.verdicts import Finding
+from brokerbench.scenarios.checkers.findings import first_of
+from brokerbench.scenarios.checkers.index import time_bounds
+from brokerbench.scenarios.checkers.index.channel_index import MAX_OFFENDERS, NEVER, Delivered, Ids, Mask, Record
+from brokerbench.scenarios.history import Action
+from brokerbench.scenarios.verdicts import Finding
 
 _DECIDED = (Action.RELEASE, Action.REJECT, Action.EXTEND)
 
@@ -115,12 +115,12 @@ def _returns(record: Record, delivered: Delivered, buffered: bool) -> _Returns:
     pairs = delivered.pairs
     received = delivered.column("received_ns")
     again = received[pairs.later]
-    done = times.done_ns(record, delivered)[delivered.message[pairs.earlier]]
+    done = time_bounds.done_ns(record, delivered)[delivered.message[pairs.earlier]]
     ours = (done >= again) & ~_decided(record, delivered)[pairs.earlier]
     earlier, later = pairs.earlier[ours], pairs.later[ours]
-    starts = times.sent_ns(record)[delivered.message[earlier]]
+    starts = time_bounds.sent_ns(record)[delivered.message[earlier]]
     if not buffered:
-        starts = np.maximum(starts, times.call_began_ns(record, delivered, earlier))
+        starts = np.maximum(starts, time_bounds.call_began_ns(record, delivered, earlier))
     return _Returns(earlier, later, starts, received[earlier], received[later])
 
 
@@ -137,7 +137,7 @@ def _never_again(record: Record, delivered: Delivered, max_deliveries: int | Non
     count = len(record.sent)
     last = np.full(count, -1, np.int64)
     last[delivered.message] = np.arange(len(delivered))  # of repeated indices the last assignment stays
-    open_ = (last >= 0) & (times.done_ns(record, delivered) == NEVER)
+    open_ = (last >= 0) & (time_bounds.done_ns(record, delivered) == NEVER)
     if max_deliveries is not None:
         open_ &= np.bincount(delivered.message, minlength=count) < max_deliveries
     at = np.sort(last[open_])

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from brokers.types import NO_PLACE, Outcome
-from scenarios.checkers.findings import first_of
-from scenarios.checkers.record import MAX_OFFENDERS, Delivered, Ids, Mask, Record
-from scenarios.verdicts import Finding
+from brokerbench.brokers.types import NO_PLACE, Outcome
+from brokerbench.scenarios.checkers.findings import first_of
+from brokerbench.scenarios.checkers.index.channel_index import MAX_OFFENDERS, Delivered, Ids, Mask, Record
+from brokerbench.scenarios.verdicts import Finding
 
 
 @dataclass(frozen=True, slots=True)

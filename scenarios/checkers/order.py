@@ -23,13 +23,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from brokers.types import Outcome
-from scenarios.checkers import lines
-from scenarios.checkers.firsts import DELIVERY, MESSAGE, Firsts
-from scenarios.checkers.lines import Lines
-from scenarios.checkers.record import MAX_OFFENDERS, NEVER, Delivered, Ids, Mask, Record
-from scenarios.history import Action
-from scenarios.verdicts import Finding
+from brokerbench.brokers.types import Outcome
+from brokerbench.scenarios.checkers.index import order_groups
+from brokerbench.scenarios.checkers.index.channel_index import MAX_OFFENDERS, NEVER, Delivered, Ids, Mask, Record
+from brokerbench.scenarios.checkers.index.first_deliveries import DELIVERY, MESSAGE, Firsts
+from brokerbench.scenarios.checkers.index.order_groups import Lines
+from brokerbench.scenarios.history import Action
+from brokerbench.scenarios.verdicts import Finding
 
 _ENDS = (Action.ACKNOWLEDGE, Action.RELEASE, Action.REJECT)
 
@@ -110,7 +110,7 @@ def last(these: Firsts, by_line: Lines) -> Firsts:
 
 def lines_within(these: Firsts, within: str | None) -> Lines:
     """``within``: the column that divides a producer's messages into lines; None: nothing does."""
-    return lines.of(lines.numbered(these["producer"], None if within is None else these[within]))
+    return order_groups.of(order_groups.numbered(these["producer"], None if within is None else these[within]))
 
 
 def several_readers(record: Record) -> bool:

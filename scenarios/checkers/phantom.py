@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from brokers.types import Outcome
-from scenarios.checkers.record import MAX_OFFENDERS, Delivered, Record
-from scenarios.stamp import CORRUPT
-from scenarios.verdicts import Finding
+from brokerbench.brokers.types import Outcome
+from brokerbench.scenarios.checkers.index.channel_index import MAX_OFFENDERS, Delivered, Record
+from brokerbench.scenarios.history.stamp import CORRUPT
+from brokerbench.scenarios.verdicts import Finding
 
 
 def phantoms(record: Record, delivered: Delivered) -> Finding:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scenarios.checkers.record import MAX_OFFENDERS, NEVER, Delivered, Ids, Mask, Record
-from scenarios.history import Action
-from scenarios.verdicts import Finding
+from brokerbench.scenarios.checkers.index.channel_index import MAX_OFFENDERS, NEVER, Delivered, Ids, Mask, Record
+from brokerbench.scenarios.history import Action
+from brokerbench.scenarios.verdicts import Finding
 
 
 @dataclass(frozen=True, slots=True)

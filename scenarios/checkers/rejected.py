@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from brokers.types import Outcome
-from scenarios.checkers.record import MAX_OFFENDERS, Delivered, Record
-from scenarios.verdicts import Finding
+from brokerbench.brokers.types import Outcome
+from brokerbench.scenarios.checkers.index.channel_index import MAX_OFFENDERS, Delivered, Record
+from brokerbench.scenarios.verdicts import Finding
 
 
 def delivered_all_the_same(record: Record, delivered: Delivered) -> Finding:

@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from brokers.declarations import PROPERTIES
-from brokers.errors import ChannelMissing, Misuse, Refused, Unreachable, Unsupported
-from brokers.kafka import Kafka, KafkaConsumer
-from brokers.kafka_declarations import KAFKA
-from brokers.kafka_progress import PartitionProgress
-from brokers.kafka_version import kafka_version
-from brokers.protocols import (
+from brokerbench.brokers.declarations import PROPERTIES
+from brokerbench.brokers.errors import ChannelMissing, Misuse, Refused, Unreachable, Unsupported
+from brokerbench.brokers.kafka.consumer_group import Kafka, KafkaConsumer
+from brokerbench.brokers.kafka.declarations import KAFKA
+from brokerbench.brokers.kafka.offsets import PartitionProgress
+from brokerbench.brokers.kafka.version import kafka_version
+from brokerbench.brokers.protocols import (
     Bounded,
     Broker,
     Bundling,
@@ -28,7 +28,7 @@ from brokers.protocols import (
     Rejectable,
     Releasable,
 )
-from brokers.types import (
+from brokerbench.brokers.types import (
     NO_TIME,
     Batch,
     ChannelSpec,
@@ -165,7 +165,7 @@ def free_port() -> int:
 
 
 def test_nobody_there_is_unreachable(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("brokers.kafka_admin.REQUEST_TIMEOUT_S", 1.0)
+    monkeypatch.setattr("brokerbench.brokers.kafka.admin.REQUEST_TIMEOUT_S", 1.0)
     endpoint = Endpoint("kafka", f"127.0.0.1:{free_port()}", secrets={"password": "hush-hush"})
     with pytest.raises(Unreachable) as caught:
         Kafka.connect(endpoint)

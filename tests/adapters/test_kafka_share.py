@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from brokers.declarations import PROPERTIES
-from brokers.errors import BrokerError, ChannelMissing, Misuse, Unsupported
-from brokers.kafka_declarations import KAFKA_SHARE
-from brokers.kafka_share import KafkaShare, KafkaShareConsumer
-from brokers.protocols import (
+from brokerbench.brokers.declarations import PROPERTIES
+from brokerbench.brokers.errors import BrokerError, ChannelMissing, Misuse, Unsupported
+from brokerbench.brokers.kafka.declarations import KAFKA_SHARE
+from brokerbench.brokers.kafka.share_group import KafkaShare, KafkaShareConsumer
+from brokerbench.brokers.protocols import (
     Bounded,
     Broker,
     Consumer,
@@ -23,7 +23,7 @@ from brokers.protocols import (
     Releasable,
     Replayable,
 )
-from brokers.types import (
+from brokerbench.brokers.types import (
     Batch,
     ChannelSpec,
     ConsumerSettings,

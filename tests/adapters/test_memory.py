@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from brokers.errors import ChannelMissing, Misuse, Refused
-from brokers.memory import Memory, Space
-from brokers.types import (
+from brokerbench.brokers.errors import ChannelMissing, Misuse, Refused
+from brokerbench.brokers.memory.broker import Memory, Space
+from brokerbench.brokers.types import (
     Batch,
     ChannelSpec,
     ConsumerSettings,

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import redis
 
-from brokers.errors import ChannelMissing, Misuse, Refused, Unreachable, Unsupported
-from brokers.redis_codec import id_before, place_of, places_of
-from brokers.redis_consumer import RedisConsumer
-from brokers.redis_streams import RedisStreams
-from brokers.types import (
+from brokerbench.brokers.errors import ChannelMissing, Misuse, Refused, Unreachable, Unsupported
+from brokerbench.brokers.redis_streams.broker import RedisStreams
+from brokerbench.brokers.redis_streams.codec import id_before, place_of, places_of
+from brokerbench.brokers.redis_streams.consumer import RedisConsumer
+from brokerbench.brokers.types import (
     Batch,
     ChannelSpec,
     ConsumerSettings,

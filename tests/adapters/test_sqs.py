@@ -17,8 +17,8 @@ import boto3
 import numpy as np
 import pytest
 
-from brokers.errors import ChannelMissing, Misuse, Refused, Unreachable, Unsupported
-from brokers.protocols import (
+from brokerbench.brokers.errors import ChannelMissing, Misuse, Refused, Unreachable, Unsupported
+from brokerbench.brokers.protocols import (
     Bounded,
     Broker,
     Consumer,
@@ -30,9 +30,9 @@ from brokers.protocols import (
     Replayable,
     Retaining,
 )
-from brokers.sqs import SqsFifo, SqsStandard
-from brokers.sqs_codec import MAX_PAYLOAD_BYTES
-from brokers.types import (
+from brokerbench.brokers.sqs.broker import SqsFifo, SqsStandard
+from brokerbench.brokers.sqs.codec import MAX_PAYLOAD_BYTES
+from brokerbench.brokers.types import (
     Batch,
     ChannelSpec,
     ConsumerSettings,
@@ -469,7 +469,7 @@ def test_an_acknowledgement_without_an_answer_is_unknown(
     publish(gated, name, Batch(numbers(3), keys(3, 3)))
     consumer = gated.consumer(name, ConsumerSettings())
     received = consumer.receive(3, 1)
-    monkeypatch.setattr("brokers.sqs_consumer.ANSWER_S", 0.3)
+    monkeypatch.setattr("brokerbench.brokers.sqs.consumer.ANSWER_S", 0.3)
     gate.open.clear()
     settled = consumer.acknowledge(received, [0, 2])
     assert settled.tickets.tolist() == [0, 2]

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from brokers.types import Outcome
-from scenarios.checkers import record
-from scenarios.checkers.record import Record
-from scenarios.history import SCHEMAS, Action, Columns, History
-from scenarios.stamp import INTACT
+from brokerbench.brokers.types import Outcome
+from brokerbench.scenarios.checkers.index import channel_index
+from brokerbench.scenarios.checkers.index.channel_index import Record
+from brokerbench.scenarios.history import SCHEMAS, Action, Columns, History
+from brokerbench.scenarios.history.stamp import INTACT
 
 CHANNEL = "c"
 _DEFAULTS = {"outcome": int(Outcome.ACKNOWLEDGED), "status": INTACT, "partition": 0, "place": -1, "size": 64}
@@ -93,7 +93,7 @@ def recorded(
         table("settles", settles),
         [*(producer(number) for number in producers), *(reader(number) for number in range(4)), *marks],
     )
-    return record.of_channel(history, CHANNEL)
+    return channel_index.of_channel(history, CHANNEL)
 
 
 def producer(number: int, channel: str = CHANNEL, **attributes: Any) -> dict[str, Any]:

@@ -45,7 +45,7 @@ class Module:
 
 def in_words(mutant: str) -> str:
     """``module.function: old => new``: holds while the line does, where a number would not."""
-    module, function = mutant.removeprefix("scenarios.checkers.").split("__mutmut_")[0].split(".", 1)
+    module, function = mutant.removeprefix("brokerbench.scenarios.checkers.").split("__mutmut_")[0].split(".", 1)
     lines = get_diff_for_mutant(mutant).splitlines()
     changed = [line for line in lines if line[:1] in "+-" and line[:3] not in ("+++", "---")]
     old, new = (" ".join(line[1:].strip() for line in changed if line[0] == sign) for sign in "-+")

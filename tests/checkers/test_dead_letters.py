@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import pytest
 
-from brokers.types import Outcome
-from scenarios.checkers import dead_letters
-from scenarios.checkers.dead_letters import Letters
-from scenarios.history import Action
-from scenarios.stamp import CORRUPT, FOREIGN
-from scenarios.verdicts import Finding
+from brokerbench.brokers.types import Outcome
+from brokerbench.scenarios.checkers import dead_letters
+from brokerbench.scenarios.checkers.dead_letters import Letters
+from brokerbench.scenarios.history import Action
+from brokerbench.scenarios.history.stamp import CORRUPT, FOREIGN
+from brokerbench.scenarios.verdicts import Finding
 from tests.checkers.histories import got, settle, typed
 
 KEYS = [7, 8, 9]

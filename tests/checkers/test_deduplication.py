@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 import pytest
 
-from brokers.types import Outcome
-from scenarios.checkers import deduplication, loss, record
-from scenarios.checkers.record import Record
-from scenarios.history import History
-from scenarios.verdicts import Finding
+from brokerbench.brokers.types import Outcome
+from brokerbench.scenarios.checkers import deduplication, loss
+from brokerbench.scenarios.checkers.index import channel_index
+from brokerbench.scenarios.checkers.index.channel_index import Record
+from brokerbench.scenarios.history import History
+from brokerbench.scenarios.verdicts import Finding
 from tests.checkers.histories import CHANNEL, got, table
 
 WINDOW_S = 1e-7
@@ -39,7 +40,7 @@ def history(
     whole = History(
         table("sends", sends), table("settled", settled), table("deliveries", rows), table("settles", []), marks
     )
-    return record.of_channel(whole, CHANNEL)
+    return channel_index.of_channel(whole, CHANNEL)
 
 
 def applied(of: Record, *, drained: bool = True) -> Finding:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from brokers.types import Outcome
-from scenarios.checkers import corruption, duplicates, loss, phantom
-from scenarios.checkers import record as records
-from scenarios.history import Action
-from scenarios.stamp import CORRUPT, FOREIGN
+from brokerbench.brokers.types import Outcome
+from brokerbench.scenarios.checkers import corruption, duplicates, loss, phantom
+from brokerbench.scenarios.checkers.index import channel_index as records
+from brokerbench.scenarios.history import Action
+from brokerbench.scenarios.history.stamp import CORRUPT, FOREIGN
 from tests.checkers.histories import got, settle, typed
 
 

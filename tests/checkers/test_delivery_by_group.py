@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from scenarios import saved
-from scenarios.checkers import delivery, duplicates, streamed
-from scenarios.history import Action, History, Writer
-from scenarios.stamp import CORRUPT
-from scenarios.verdicts import Finding
+from brokerbench.scenarios.analysis import delivery
+from brokerbench.scenarios.checkers import duplicates
+from brokerbench.scenarios.checkers.sharding import reduction
+from brokerbench.scenarios.history import Action, History, Writer, saved_history
+from brokerbench.scenarios.history.stamp import CORRUPT
+from brokerbench.scenarios.verdicts import Finding
 from tests.checkers.histories import CHANNEL, got, producer, reader, sends, settle, table
 
 MARKS: list[dict[str, Any]] = [
@@ -35,8 +36,8 @@ def judged(
         for mark in marks:
             writer.mark(**mark)
     by_name = {finding.property: finding for finding in found}
-    assert {finding.property: finding for finding in streamed.judged(directory, messages_per_shard=1)} == by_name
-    assert delivery.findings(saved.load(directory)) == found
+    assert {finding.property: finding for finding in reduction.judged(directory, messages_per_shard=1)} == by_name
+    assert delivery.findings(saved_history.load(directory)) == found
     return by_name
 
 
@@ -77,8 +78,8 @@ def test_a_group_whose_drain_was_not_proven_lost_nothing_for_certain(tmp_path: P
 
 def test_groups_together_where_they_are_not_judged_by_themselves(tmp_path: Path) -> None:
     judged(tmp_path, EACH)
-    again = streamed.adding(lambda part: duplicates.delivered_again(part, part.delivered))
-    together = streamed.tallied(tmp_path, {"again": again})["again"]
+    again = reduction.adding(lambda part: duplicates.delivered_again(part, part.delivered))
+    together = reduction.tallied(tmp_path, {"again": again})["again"]
     assert (together.observations, together.violations, together.unknown) == (2, 1, 1)
-    apart = streamed.tallied(tmp_path, {"again": again}, each_group=True)["again"]
+    apart = reduction.tallied(tmp_path, {"again": again}, each_group=True)["again"]
     assert (apart.observations, apart.violations, apart.unknown) == (4, 0, 0)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from brokers.types import Outcome
-from scenarios.checkers import corruption, delivery, duplicates, loss, phantom
-from scenarios.history import Action, History
-from scenarios.stamp import CORRUPT, FOREIGN
-from scenarios.verdicts import Finding
+from brokerbench.brokers.types import Outcome
+from brokerbench.scenarios.analysis import delivery
+from brokerbench.scenarios.checkers import corruption, duplicates, loss, phantom
+from brokerbench.scenarios.history import Action, History
+from brokerbench.scenarios.history.stamp import CORRUPT, FOREIGN
+from brokerbench.scenarios.verdicts import Finding
 from tests.checkers.histories import CHANNEL, got, place_of, producer, reader, recorded, sends, settle, table, typed
 
 ACK = Action.ACKNOWLEDGE

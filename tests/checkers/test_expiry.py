@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from brokers.types import Outcome
-from scenarios.checkers import expiry
-from scenarios.checkers.record import Record
-from scenarios.verdicts import Finding
+from brokerbench.brokers.types import Outcome
+from brokerbench.scenarios.checkers import expiry
+from brokerbench.scenarios.checkers.index.channel_index import Record
+from brokerbench.scenarios.verdicts import Finding
 from tests.checkers.histories import got, place_of, recorded, sends
 
 MS = 1_000_000

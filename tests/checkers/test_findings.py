@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from scenarios.checkers import findings
-from scenarios.verdicts import Finding
+from brokerbench.scenarios.checkers import findings
+from brokerbench.scenarios.verdicts import Finding
 from tests.checkers.histories import typed
 
 

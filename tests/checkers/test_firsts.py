@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scenarios.checkers import firsts, order
-from scenarios.checkers.firsts import FIELDS, Firsts
-from scenarios.checkers.shards import cut
-from scenarios.history import Writer
+from brokerbench.scenarios.checkers import order
+from brokerbench.scenarios.checkers.index.first_deliveries import FIELDS, Firsts, joined
+from brokerbench.scenarios.checkers.sharding import first_deliveries
+from brokerbench.scenarios.checkers.sharding.shards import cut
+from brokerbench.scenarios.history import Writer
 from tests.checkers.histories import CHANNEL, table, typed
 
 WHEN = ("received_ns", "reader", "batch", "slot")
@@ -62,14 +63,14 @@ def test_stretches_of_all_shards(tmp_path: Path, per_shard: int) -> None:
     messages = [(0, 0), (0, 3), (2, 0), (2, 1), (2, 2), (2, 4), (2, 6)]
     with cut(tmp_path, per_shard) as shards:
         kept = [
-            firsts.keep(_of(part, ("producer", "seq")), shards)
+            first_deliveries.keep(_of(part, ("producer", "seq")), shards)
             for part in (messages[::3], messages[1::3], messages[2::3])
         ]
-        nothing = firsts.keep(_of([(0, 0)], ("producer", "seq")).only(np.arange(0)), shards)
-        found = list(firsts.stretches([*kept, nothing], shards))
+        nothing = first_deliveries.keep(_of([(0, 0)], ("producer", "seq")).only(np.arange(0)), shards)
+        found = list(first_deliveries.stretches([*kept, nothing], shards))
         assert len(found) == shards.count
         assert all(len(part) <= -(-11 // shards.count) for part in found)
-    whole = firsts.joined(found)
+    whole = joined(found)
     assert list(zip(whole["producer"].tolist(), whole["seq"].tolist(), strict=True)) == messages
     assert whole["place"].tolist() == [100, 100, 100, 101, 101, 101, 102]
     assert {name: whole[name].dtype for name in FIELDS} == dict(FIELDS)

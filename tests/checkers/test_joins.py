@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scenarios.checkers import numbering
-from scenarios.history import Columns
+from brokerbench.scenarios.history import Columns, message_ids
 from tests.checkers.histories import table
 
 MOST = 1 << 40
@@ -25,7 +24,7 @@ def pairs(*messages: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
 def test_ids_count_over_the_producers_that_are_meant() -> None:
     """Producers 1 and 3 of a history in which 0 and 2 sent too; rows in any order."""
     sent = sends((3, 1), (1, 0), (0, 0), (3, 0), (1, 1), (2, 0), (1, 2))
-    numbers = numbering.of(sent, [3, 1], gaps=False)
+    numbers = message_ids.of(sent, [3, 1], gaps=False)
     assert numbers.rows.tolist() == [1, 4, 6, 3, 0]
     asked = pairs((1, 0), (1, 2), (3, 0), (3, 1), (0, 0), (2, 0), (1, 3), (3, 2), (1, -1), (-1, 0), (4, 0), (99, 0))
     assert numbers.ids(*asked).tolist() == [0, 2, 3, 4, -1, -1, -1, -1, -1, -1, -1, -1]
@@ -43,41 +42,41 @@ def test_ids_count_over_the_producers_that_are_meant() -> None:
 )
 def test_numbers_with_gaps_or_repeats_are_refused(messages: list[tuple[int, int]]) -> None:
     with pytest.raises(ValueError, match=r"^the sends of a history are not numbered from 0 without gaps$"):
-        numbering.of(sends(*messages), [0, 1], gaps=False)
+        message_ids.of(sends(*messages), [0, 1], gaps=False)
 
 
 def test_nothing_sent() -> None:
     for gaps in (True, False):
         for producers in ([], [0], [5]):
-            numbers = numbering.of(sends(), producers, gaps=gaps)
+            numbers = message_ids.of(sends(), producers, gaps=gaps)
             assert numbers.rows.tolist() == []
             assert numbers.ids(*pairs((0, 0), (5, 0), (6, 0), (-1, 0))).tolist() == [-1] * 4
-    apart = numbering.of(sends((0, 0), (1, 0)), [7], gaps=False)
+    apart = message_ids.of(sends((0, 0), (1, 0)), [7], gaps=False)
     assert apart.rows.tolist() == []
     assert apart.ids(*pairs((0, 0), (7, 0))).tolist() == [-1, -1]
 
 
 def test_with_gaps_ids_go_by_producer_and_seq() -> None:
     sent = sends((3, 9), (1, 5), (0, 0), (3, 2), (1, MOST - 1), (2, 0))
-    numbers = numbering.of(sent, [3, 1], gaps=True)
+    numbers = message_ids.of(sent, [3, 1], gaps=True)
     assert numbers.rows.tolist() == [1, 4, 3, 0]
     asked = pairs((1, 5), (1, MOST - 1), (3, 2), (3, 9), (1, 4), (0, 0), (2, 0), (1, -1), (3, 10), (-1, 5), (4, 0))
     assert numbers.ids(*asked).tolist() == [0, 1, 2, 3, -1, -1, -1, -1, -1, -1, -1]
     # A number that does not fit would be taken for one of the next producer's.
     assert numbers.ids(*pairs((2, MOST + 2), (0, MOST + 5), (0, MOST), (1, MOST))).tolist() == [-1] * 4
-    zero = numbering.of(sends((0, 0)), [0], gaps=True)
+    zero = message_ids.of(sends((0, 0)), [0], gaps=True)
     assert zero.ids(*pairs((0, 0), (-1, MOST), (0, MOST))).tolist() == [0, -1, -1]
-    assert numbering.of(sends((1, 0)), [1], gaps=True).ids(*pairs((1, 0), (0, MOST))).tolist() == [0, -1]
-    sorted_already = numbering.of(sends((0, 1), (0, 3), (1, 0)), [0, 1], gaps=True)
+    assert message_ids.of(sends((1, 0)), [1], gaps=True).ids(*pairs((1, 0), (0, MOST))).tolist() == [0, -1]
+    sorted_already = message_ids.of(sends((0, 1), (0, 3), (1, 0)), [0, 1], gaps=True)
     assert sorted_already.rows.tolist() == [0, 1, 2]
 
 
 def test_found() -> None:
     codes = np.array([2, 4, 4, 9], np.int64)
-    assert numbering.found(codes, np.array([2, 4, 9, 1, 3, 10], np.int64)).tolist() == [0, 1, 3, -1, -1, -1]
-    assert numbering.found(codes, codes).tolist() == [0, 1, 1, 3]
-    assert numbering.found(codes[:0], np.array([2, 4], np.int64)).tolist() == [-1, -1]
-    assert numbering.found(codes[:1], np.array([1, 2, 3], np.int64)).tolist() == [-1, 0, -1]
+    assert message_ids.found(codes, np.array([2, 4, 9, 1, 3, 10], np.int64)).tolist() == [0, 1, 3, -1, -1, -1]
+    assert message_ids.found(codes, codes).tolist() == [0, 1, 1, 3]
+    assert message_ids.found(codes[:0], np.array([2, 4], np.int64)).tolist() == [-1, -1]
+    assert message_ids.found(codes[:1], np.array([1, 2, 3], np.int64)).tolist() == [-1, 0, -1]
 
 
 def deliveries(*rows: tuple[int, int, int]) -> Columns:
@@ -89,7 +88,7 @@ def settles(*rows: tuple[int, int, int]) -> Columns:
 
 
 def of_settles(found: Columns, asked: Columns) -> list[int]:
-    return numbering.rows_of_settles(found, asked).tolist()
+    return message_ids.rows_of_settles(found, asked).tolist()
 
 
 def test_a_settlement_is_of_the_delivery_in_its_slot() -> None:
@@ -158,6 +157,6 @@ def test_ids_against_a_dictionary(counts: list[int], random: object) -> None:
     asked = [(producer, seq) for producer in range(-1, len(counts) + 2) for seq in range(-1, 7)]
     expected = [ours.index(message) if message in ours else -1 for message in asked]
     for gaps in (True, False):
-        numbers = numbering.of(sends(*messages), meant, gaps=gaps)
+        numbers = message_ids.of(sends(*messages), meant, gaps=gaps)
         assert [messages[row] for row in numbers.rows.tolist()] == ours
         assert numbers.ids(*pairs(*asked)).tolist() == expected

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from brokers.types import Outcome
-from scenarios.checkers import counts, leases, rejected
-from scenarios.checkers.record import Record
-from scenarios.history import Action
+from brokerbench.brokers.types import Outcome
+from brokerbench.scenarios.checkers import delivery_counts, leases, rejected
+from brokerbench.scenarios.checkers.index.channel_index import Record
+from brokerbench.scenarios.history import Action
 from tests.checkers.histories import got, settle, typed
 
 LEASE_S = 1e-7
@@ -131,7 +131,7 @@ def test_a_clean_history_is_silent() -> None:
         leases.not_early(record, record.delivered, LEASE_S),
         leases.in_time(record, record.delivered, LEASE_S),
         leases.not_late(record, record.delivered, LEASE_S, 1e-8, drained=True),
-        counts.counted(record, record.delivered, all_seen=True),
+        delivery_counts.counted(record, record.delivered, all_seen=True),
         rejected.delivered_all_the_same(record, record.delivered),
     ):
         assert (finding.violations, finding.unknown, finding.offenders) == (0, 0, ()), finding.property
@@ -154,7 +154,7 @@ def test_a_clean_history_is_silent() -> None:
 def test_the_nth_delivery_carries_the_number_n(numbers: list[int], all_seen: bool, wrong: list[int]) -> None:
     rows = [got(0, 10 + at, delivery_count=number) for at, number in enumerate(numbers)]
     record = typed(KEYS, [*rows, got(1, 20, delivery_count=1), got(2, 21, delivery_count=1)])
-    finding = counts.counted(record, record.delivered, all_seen=all_seen)
+    finding = delivery_counts.counted(record, record.delivered, all_seen=all_seen)
     assert (finding.observations, finding.violations) == (5, len(wrong))
     assert [offender["received_ns"] for offender in finding.offenders] == [10 + at for at in wrong]
     assert [offender["delivery_count"] for offender in finding.offenders] == [numbers[at] for at in wrong]
@@ -162,7 +162,7 @@ def test_the_nth_delivery_carries_the_number_n(numbers: list[int], all_seen: boo
 
 def test_a_broker_that_does_not_count_is_not_judged() -> None:
     record = typed(KEYS, [got(0, 10), got(0, 11, delivery_count=2), got(1, 12, delivery_count=2)])
-    finding = counts.counted(record, record.delivered, all_seen=True)
+    finding = delivery_counts.counted(record, record.delivered, all_seen=True)
     assert (finding.observations, finding.violations, finding.unknown) == (1, 1, 2)
     assert finding.offenders[0]["seq"] == 1
 
@@ -185,8 +185,8 @@ def test_findings_say_what_they_were_held_against() -> None:
     assert lapsed.note == "came again because it was not acknowledged in time (legal)"
     assert late.note == "within 3e-09 s after a lease of 2e-09 s"
     assert [offender["received_ns"] for offender in lapsed.offenders] == [1110]
-    assert counts.counted(record, record.delivered, all_seen=True).note == ""
-    unsure = counts.counted(record, record.delivered, all_seen=False)
+    assert delivery_counts.counted(record, record.delivered, all_seen=True).note == ""
+    unsure = delivery_counts.counted(record, record.delivered, all_seen=False)
     assert unsure.note == "some deliveries may not have been written down"
 
 
@@ -198,5 +198,5 @@ def test_only_what_was_delivered_can_come_again() -> None:
 
 def test_of_two_deliveries_the_second_carries_two() -> None:
     record = typed(KEYS, [got(0, 10, delivery_count=1), got(0, 11, delivery_count=1)])
-    (offender,) = counts.counted(record, record.delivered, all_seen=True).offenders
+    (offender,) = delivery_counts.counted(record, record.delivered, all_seen=True).offenders
     assert (offender["received_ns"], offender["delivery_count"], offender["seen"]) == (11, 1, 2)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from brokers.types import Outcome
-from scenarios.checkers import counts, leases, outcomes, rejected, times, waiting
-from scenarios.checkers.record import NEVER, Whole, of_channel
-from scenarios.history import Action
-from scenarios.stamp import FOREIGN
-from scenarios.verdicts import Finding
+from brokerbench.brokers.types import Outcome
+from brokerbench.scenarios.checkers import delivery_counts, leases, order_while_waiting, rejected, unknown_sends
+from brokerbench.scenarios.checkers.index import time_bounds
+from brokerbench.scenarios.checkers.index.channel_index import NEVER, Whole, of_channel
+from brokerbench.scenarios.history import Action
+from brokerbench.scenarios.history.stamp import FOREIGN
+from brokerbench.scenarios.verdicts import Finding
 from tests.checkers.histories import CHANNEL, got, place_of, recorded, sends, settle, typed
 
 ACK, RELEASE = Action.ACKNOWLEDGE, Action.RELEASE
@@ -71,8 +72,8 @@ def test_ten_are_named(count: int) -> None:
     found = [
         leases.not_early(record, record.delivered, 1.0),
         leases.in_time(record, record.delivered, 0.0),
-        counts.counted(record, record.delivered, all_seen=True),
-        outcomes.unknown(record),
+        delivery_counts.counted(record, record.delivered, all_seen=True),
+        unknown_sends.unknown(record),
     ]
     answered = typed([1] * count, firsts, **{f"s{seq}": Outcome.REJECTED for seq in range(count)})
     found.append(rejected.delivered_all_the_same(answered, answered.delivered))
@@ -122,7 +123,7 @@ def test_counts_in_full() -> None:
     record = typed([5, 6, 7, 8], rows)
     offender = {**of(0, 5), **place_of(rows[2]), "delivery_count": 1, "seen": 2}
     for all_seen in (True, False):
-        assert counts.counted(record, record.delivered, all_seen=all_seen) == Finding(
+        assert delivery_counts.counted(record, record.delivered, all_seen=all_seen) == Finding(
             "delivery.count",
             observations=3,
             violations=1,
@@ -131,16 +132,16 @@ def test_counts_in_full() -> None:
             note="" if all_seen else "some deliveries may not have been written down",
         )
     empty = typed([1], [])
-    assert counts.counted(empty, empty.delivered, all_seen=True) == Finding("delivery.count")
+    assert delivery_counts.counted(empty, empty.delivered, all_seen=True) == Finding("delivery.count")
 
 
 def test_a_single_delivery_carries_one() -> None:
     for number, wrong in ((-1, 1), (1, 0), (2, 1)):
         record = typed([1], [got(0, 10, delivery_count=number)])
-        assert counts.counted(record, record.delivered, all_seen=True).violations == wrong
+        assert delivery_counts.counted(record, record.delivered, all_seen=True).violations == wrong
     for number, wrong in ((-1, 1), (1, 0), (2, 0)):
         record = typed([1], [got(0, 10, delivery_count=number)])
-        assert counts.counted(record, record.delivered, all_seen=False).violations == wrong
+        assert delivery_counts.counted(record, record.delivered, all_seen=False).violations == wrong
 
 
 def test_counts_of_several_messages_do_not_mix() -> None:
@@ -151,14 +152,14 @@ def test_counts_of_several_messages_do_not_mix() -> None:
         for at, number in enumerate(told)
     ]
     record = typed([1] * 4, sorted(rows, key=lambda row: row["received_ns"]))
-    finding = counts.counted(record, record.delivered, all_seen=True)
+    finding = delivery_counts.counted(record, record.delivered, all_seen=True)
     assert (finding.observations, finding.violations) == (9, 2)
     assert [(row["seq"], row["delivery_count"], row["seen"]) for row in finding.offenders] == [(3, 2, 1), (3, 3, 2)]
-    assert counts.counted(record, record.delivered, all_seen=False).violations == 0
+    assert delivery_counts.counted(record, record.delivered, all_seen=False).violations == 0
     rows = [got(seq, 10 * at + seq, delivery_count=number) for seq in (0, 1) for at, number in enumerate([1, 1 + seq])]
     for second in (rows, [{**row, "seq": 1 - row["seq"]} for row in rows]):
         record = typed([1] * 2, second)
-        finding = counts.counted(record, record.delivered, all_seen=False)
+        finding = delivery_counts.counted(record, record.delivered, all_seen=False)
         assert [row["seq"] for row in finding.offenders] == [second[0]["seq"]]
 
 
@@ -172,7 +173,7 @@ def test_rejected_and_unsettled_in_full() -> None:
         unknown=1,
         offenders=({**of(1, 6), **place_of(rows[1])},),
     )
-    assert outcomes.unknown(record) == Finding(
+    assert unknown_sends.unknown(record) == Finding(
         "send.settled", observations=4, violations=2, offenders=(of(2, 7), of(3, 8))
     )
 
@@ -183,23 +184,23 @@ def test_order_while_waiting_in_full() -> None:
     stray = got(-1, 25, place=-1, status=FOREIGN)
     rows = [first, other, stray, by, again, got(3, 50)]
     record = typed([5, 6, 5, 5], rows, s3=Outcome.UNKNOWN)
-    assert waiting.in_order("p", record, record.delivered, [0]) == Finding(
+    assert order_while_waiting.in_order("p", record, record.delivered, [0]) == Finding(
         "p",
         observations=1,
         violations=1,
         unknown=1,
         offenders=({**of(0, 5), **place_of(again), "overtaken_by": {**of(2, 5), **place_of(by)}},),
     )
-    assert waiting.in_order("p", record, record.delivered, [1]) == Finding("p")
+    assert order_while_waiting.in_order("p", record, record.delivered, [1]) == Finding("p")
     nothing = typed([], [])
-    assert waiting.in_order("p", nothing, nothing.delivered, [0]) == Finding("p")
+    assert order_while_waiting.in_order("p", nothing, nothing.delivered, [0]) == Finding("p")
 
 
 def test_what_was_acknowledged_waits_for_nothing() -> None:
     rows = [got(0, 10), got(1, 20), got(0, 30)]
     for asked_ns, expected in ((28, (0, 0)), (29, (1, 1)), (30, (1, 1))):
         record = typed([1, 1], rows, [settle(rows[0], ACK, asked_ns)])
-        finding = waiting.in_order("p", record, record.delivered, [0])
+        finding = order_while_waiting.in_order("p", record, record.delivered, [0])
         assert (finding.observations, finding.violations) == expected
 
 
@@ -209,7 +210,7 @@ def test_ten_that_were_overtaken_are_named(count: int) -> None:
     others = [got(2 * key + 1, 100 + key) for key in range(count)]
     again = [got(2 * key, 200 + key) for key in range(count)]
     record = typed([key for key in range(count) for _ in range(2)], [*firsts, *others, *again])
-    finding = waiting.in_order("p", record, record.delivered, [0])
+    finding = order_while_waiting.in_order("p", record, record.delivered, [0])
     assert (finding.observations, finding.violations) == (count, count)
     assert [row["seq"] for row in finding.offenders] == [2 * key for key in range(min(count, 10))]
 
@@ -220,7 +221,7 @@ def test_lines_of_large_numbers_do_not_blur() -> None:
     sent, settled = sends([0, 2**31, 0], producer=number)
     rows = [got(seq, 10 + at, producer=number) for at, seq in enumerate((0, 1, 2, 0))]
     record = recorded(sent, settled, rows, producers=[number])
-    finding = waiting.in_order("p", record, record.delivered, [number])
+    finding = order_while_waiting.in_order("p", record, record.delivered, [number])
     assert (finding.observations, finding.violations) == (1, 1)
 
 
@@ -251,7 +252,7 @@ def test_overtaking_against_the_plain_way(seed: int) -> None:
             ]
             expected += [(row["seq"], row["received_ns"], other["seq"], other["received_ns"]) for other in between[:1]]
         last[row["seq"]] = at
-    finding = waiting.in_order("p", record, record.delivered, [0])
+    finding = order_while_waiting.in_order("p", record, record.delivered, [0])
     assert (finding.observations, finding.violations) == (len(rows) - len(last), len(expected))
     named = []
     for offender in finding.offenders:
@@ -288,7 +289,7 @@ def test_when_messages_were_done() -> None:
     settles = [settle(rows[0], ACK, 40), settle(rows[3], ACK, 35), settle(rows[1], RELEASE, 36)]
     settles += [settle(rows[4], ACK, 2**60 + 1), settle(rows[2], ACK, 5)]
     record = typed([1] * 4, rows, settles)
-    assert times.done_ns(record, record.delivered).tolist() == [36, NEVER, NEVER, 2**60 + 2]
+    assert time_bounds.done_ns(record, record.delivered).tolist() == [36, NEVER, NEVER, 2**60 + 2]
 
 
 def test_when_a_call_can_have_begun() -> None:
@@ -297,14 +298,14 @@ def test_when_a_call_can_have_begun() -> None:
     rows = [got(0, base + 10), got(1, base + 20, reader=1), got(2, base + 30), got(3, base + 40, reader=1)]
     record = typed([1] * 4, rows, [settle(rows[1], ACK, base + 32)])
     which = np.array([3, 0, 2, 1])
-    assert times.call_began_ns(record, record.delivered, which).tolist() == [base + 33, 0, base + 10, 0]
+    assert time_bounds.call_began_ns(record, record.delivered, which).tolist() == [base + 33, 0, base + 10, 0]
     record.history.marks.append(  # type: ignore[attr-defined]
         {"event": "reader", "reader": 0, "channel": CHANNEL, "at_ns": base + 15}
     )
-    assert times.call_began_ns(record, record.delivered, which).tolist() == [base + 33, base + 15, base + 15, 0]
-    assert times.call_began_ns(record, record.delivered, which[:0]).tolist() == []
+    assert time_bounds.call_began_ns(record, record.delivered, which).tolist() == [base + 33, base + 15, base + 15, 0]
+    assert time_bounds.call_began_ns(record, record.delivered, which[:0]).tolist() == []
     shard = of_channel(record.history, CHANNEL, Whole({}, {}))
-    assert times.call_began_ns(shard, shard.delivered, which).tolist() == [0, base + 15, base + 15, 0]
+    assert time_bounds.call_began_ns(shard, shard.delivered, which).tolist() == [0, base + 15, base + 15, 0]
 
 
 def test_when_messages_were_sent_and_settled() -> None:
@@ -313,11 +314,11 @@ def test_when_messages_were_sent_and_settled() -> None:
         row["sent_ns"] = 2**60 + at
     settled[1]["settled_ns"] = 2**60 + 9
     record = recorded(list(reversed(sent)), [{"producer": 0, "seq": 9, "settled_ns": 3}, *reversed(settled[:2])])
-    assert times.sent_ns(record).tolist() == [2**60, 2**60 + 1, 2**60 + 2]
-    assert times.settled_ns(record).tolist() == [0, 2**60 + 9, NEVER]
+    assert time_bounds.sent_ns(record).tolist() == [2**60, 2**60 + 1, 2**60 + 2]
+    assert time_bounds.settled_ns(record).tolist() == [0, 2**60 + 9, NEVER]
     part = recorded(sent, settled).history
     for name in ("producer", "seq", "key", "size", "checksum", "intended_ns", "sent_ns"):
         part.sends[name] = part.sends[name][1:]  # type: ignore[index]
     shard = of_channel(part, CHANNEL, Whole({0: 5}, {}))
-    assert times.sent_ns(shard).tolist() == [2**60 + 1, 2**60 + 2]
-    assert times.settled_ns(shard).tolist() == [2**60 + 9, 0]
+    assert time_bounds.sent_ns(shard).tolist() == [2**60 + 1, 2**60 + 2]
+    assert time_bounds.settled_ns(shard).tolist() == [2**60 + 9, 0]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from brokers.types import Outcome
-from scenarios.checkers import dead_letters, deduplication
-from scenarios.checkers.record import Record, Whole, elsewhere, of_channel
-from scenarios.checkers.whole import identities
-from scenarios.history import Action, History
-from scenarios.stamp import CORRUPT, FOREIGN
-from scenarios.verdicts import Finding
+from brokerbench.brokers.types import Outcome
+from brokerbench.scenarios.checkers import dead_letters, deduplication
+from brokerbench.scenarios.checkers.index.channel_index import Record, Whole, elsewhere, of_channel
+from brokerbench.scenarios.checkers.index.whole import identities
+from brokerbench.scenarios.history import Action, History
+from brokerbench.scenarios.history.stamp import CORRUPT, FOREIGN
+from brokerbench.scenarios.verdicts import Finding
 from tests.checkers.histories import CHANNEL, got, place_of, reader, recorded, sends, settle, typed
 
 RELEASE, REJECT, ACK = Action.RELEASE, Action.REJECT, Action.ACKNOWLEDGE

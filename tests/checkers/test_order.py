@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from brokers.types import Outcome
-from scenarios.checkers import order, redelivery
-from scenarios.checkers.record import Delivered, Record
-from scenarios.history import Action
-from scenarios.verdicts import Finding
+from brokerbench.brokers.types import Outcome
+from brokerbench.scenarios.checkers import order, redelivery
+from brokerbench.scenarios.checkers.index.channel_index import Delivered, Record
+from brokerbench.scenarios.history import Action
+from brokerbench.scenarios.verdicts import Finding
 from tests.checkers.histories import got, settle, typed
 
 ACK, RELEASE = Action.ACKNOWLEDGE, Action.RELEASE

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from brokers.types import Outcome
-from scenarios.checkers import order, redelivery, waiting
-from scenarios.checkers.record import NEVER, Record
-from scenarios.history import Action
-from scenarios.stamp import FOREIGN
-from scenarios.verdicts import Finding
+from brokerbench.brokers.types import Outcome
+from brokerbench.scenarios.checkers import order, order_while_waiting, redelivery
+from brokerbench.scenarios.checkers.index.channel_index import NEVER, Record
+from brokerbench.scenarios.history import Action
+from brokerbench.scenarios.history.stamp import FOREIGN
+from brokerbench.scenarios.verdicts import Finding
 from tests.checkers.histories import got, place_of, reader, recorded, sends, settle, typed
 
 ACK, RELEASE, REJECT = Action.ACKNOWLEDGE, Action.RELEASE, Action.REJECT
@@ -127,7 +127,7 @@ def test_however_far_apart_keys_are_each_is_a_line(low: int) -> None:
         assert per_key(record).observations == 2
         for finding in (
             order.after_release("p", record, record.delivered, [0]),
-            waiting.in_order("p", record, record.delivered, [0]),
+            order_while_waiting.in_order("p", record, record.delivered, [0]),
         ):
             assert (finding.observations, finding.violations) == (1, 1)
             assert finding.offenders[0] == {

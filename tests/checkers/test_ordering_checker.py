@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scenarios.base import Measured
-from scenarios.checkers import ordering
-from scenarios.history import Action, History
-from scenarios.verdicts import Finding
+from brokerbench.scenarios.analysis import ordering
+from brokerbench.scenarios.base import Measured
+from brokerbench.scenarios.history import Action, History
+from brokerbench.scenarios.verdicts import Finding
 from tests.checkers.histories import got, producer, reader, settle, table
 
 RELEASE = Action.RELEASE

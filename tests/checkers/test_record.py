@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from brokers.types import Outcome
-from scenarios.checkers import record as records
-from scenarios.checkers.record import NEVER, Record, Whole
-from scenarios.history import Action, History
-from scenarios.stamp import CORRUPT, FOREIGN
+from brokerbench.brokers.types import Outcome
+from brokerbench.scenarios.checkers.index import channel_index as records
+from brokerbench.scenarios.checkers.index.channel_index import NEVER, Record, Whole
+from brokerbench.scenarios.history import Action, History
+from brokerbench.scenarios.history.stamp import CORRUPT, FOREIGN
 from tests.checkers.histories import CHANNEL, got, producer, reader, recorded, sends, settle, table, typed
 
 ORDER = ("received_ns", "reader", "batch", "slot")

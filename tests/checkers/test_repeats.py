@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from brokers.types import Outcome
-from scenarios import saved
-from scenarios.checkers import deduplication, loss, record, streamed
-from scenarios.checkers.findings import combined
-from scenarios.checkers.record import Record
-from scenarios.checkers.repeats import sorting_out
-from scenarios.history import Writer
-from scenarios.verdicts import Finding
+from brokerbench.brokers.types import Outcome
+from brokerbench.scenarios.checkers import deduplication, loss
+from brokerbench.scenarios.checkers.findings import combined
+from brokerbench.scenarios.checkers.index import channel_index
+from brokerbench.scenarios.checkers.index.channel_index import Record
+from brokerbench.scenarios.checkers.sharding import reduction
+from brokerbench.scenarios.checkers.sharding.deduplication import sorting_out
+from brokerbench.scenarios.history import Writer, saved_history
+from brokerbench.scenarios.verdicts import Finding
 from tests.checkers.histories import CHANNEL, got, sends, table
 
 Row = dict[str, int]
@@ -36,11 +37,11 @@ def _write(directory: Path, rows: dict[str, list[Row]], identities: dict[int, in
 
 def _both(directory: Path, per_shard: int) -> tuple[list[Finding], list[Finding]]:
     """Judged shard by shard, and at once: all channels together."""
-    parts = streamed.tallied(
+    parts = reduction.tallied(
         directory, {NAMES: sorting_out(lambda part: part.delivered.to(part.consumers()), WINDOW_S)}, per_shard
     )
-    history = saved.load(directory)
-    of_channels = [_at_once(record.of_channel(history, channel)) for channel in record.channels(history)]
+    history = saved_history.load(directory)
+    of_channels = [_at_once(channel_index.of_channel(history, channel)) for channel in channel_index.channels(history)]
     return list(parts.values()), [
         combined(name, found) for name, found in zip(NAMES, zip(*of_channels, strict=True), strict=True)
     ]

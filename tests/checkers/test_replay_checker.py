@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from brokers.types import Outcome
-from scenarios.base import Measured
-from scenarios.checkers import record, replay
-from scenarios.checkers.record import Record
-from scenarios.history import Action, History
-from scenarios.stamp import CORRUPT, FOREIGN
-from scenarios.verdicts import Finding
+from brokerbench.brokers.types import Outcome
+from brokerbench.scenarios.analysis import replay
+from brokerbench.scenarios.base import Measured
+from brokerbench.scenarios.checkers.index import channel_index
+from brokerbench.scenarios.checkers.index.channel_index import Record
+from brokerbench.scenarios.history import Action, History
+from brokerbench.scenarios.history.stamp import CORRUPT, FOREIGN
+from brokerbench.scenarios.verdicts import Finding
 from tests.checkers.histories import CHANNEL, got, place_of, producer, reader, sends, settle, table
 
 ACK = Action.ACKNOWLEDGE
@@ -66,7 +67,7 @@ def judged(whole: History, made: Mapping[str, Any]) -> tuple[Finding, Finding]:
 
 
 def taken(whole: History) -> tuple[Record, replay.First]:
-    it = record.of_channel(whole, CHANNEL)
+    it = channel_index.of_channel(whole, CHANNEL)
     return it, replay.first_deliveries(it, it.delivered.to([0]))
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from brokers.types import Outcome
-from scenarios.checkers import retention as checker
-from scenarios.history import SCHEMAS, History
-from scenarios.verdicts import Finding
+from brokerbench.brokers.types import Outcome
+from brokerbench.scenarios.analysis import retention as checker
+from brokerbench.scenarios.history import SCHEMAS, History
+from brokerbench.scenarios.verdicts import Finding
 
 S = 1_000_000_000
 LIMIT_S = 10.0

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from brokers.types import Outcome
-from scenarios.base import Measured
-from scenarios.checkers import retention as checker
-from scenarios.history import History
-from scenarios.stamp import CORRUPT
-from scenarios.verdicts import Finding
+from brokerbench.brokers.types import Outcome
+from brokerbench.scenarios.analysis import retention as checker
+from brokerbench.scenarios.base import Measured
+from brokerbench.scenarios.history import History
+from brokerbench.scenarios.history.stamp import CORRUPT
+from brokerbench.scenarios.verdicts import Finding
 from tests.checkers.histories import table
 
 S = 1_000_000_000

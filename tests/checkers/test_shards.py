@@ -12,25 +12,37 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from brokers.types import Outcome
-from scenarios import saved
-from scenarios.checkers import counts, delivery, leases, loss, order, record, redelivery, rejected, streamed, waiting
-from scenarios.checkers.record import Record
-from scenarios.checkers.shards import cut
-from scenarios.history import SCHEMAS, Action, History, Writer
-from scenarios.stamp import CORRUPT, FOREIGN, INTACT
-from scenarios.verdicts import Finding
+from brokerbench.brokers.types import Outcome
+from brokerbench.scenarios.analysis import delivery
+from brokerbench.scenarios.checkers import (
+    delivery_counts,
+    leases,
+    loss,
+    order,
+    order_while_waiting,
+    redelivery,
+    rejected,
+)
+from brokerbench.scenarios.checkers.index import channel_index
+from brokerbench.scenarios.checkers.index.channel_index import Record
+from brokerbench.scenarios.checkers.sharding import reduction
+from brokerbench.scenarios.checkers.sharding.shards import cut
+from brokerbench.scenarios.history import SCHEMAS, Action, History, Writer, saved_history
+from brokerbench.scenarios.history.stamp import CORRUPT, FOREIGN, INTACT
+from brokerbench.scenarios.verdicts import Finding
 from tests.checkers.histories import CHANNEL, got, sends, settle, table
 
-_CHECKS: dict[str, streamed.Check] = {
-    **streamed.DELIVERY,
+_CHECKS: dict[str, reduction.Check] = {
+    **reduction.DELIVERY,
     "ordering.per_key": lambda part: order.per_key("ordering.per_key", part, part.delivered, [0, 1]),
     "ordering.per_key.after_redelivery": lambda part: order.after_release(
         "ordering.per_key.after_redelivery", part, part.delivered, [0, 1]
     ),
-    "ordering.while_waiting": lambda part: waiting.in_order("ordering.while_waiting", part, part.delivered, [0, 1]),
+    "ordering.while_waiting": lambda part: order_while_waiting.in_order(
+        "ordering.while_waiting", part, part.delivered, [0, 1]
+    ),
     "delivery.no_rejected": lambda part: rejected.delivered_all_the_same(part, part.delivered),
-    "delivery.count": lambda part: counts.counted(part, part.delivered, all_seen=True),
+    "delivery.count": lambda part: delivery_counts.counted(part, part.delivered, all_seen=True),
     "redelivery.not_early": lambda part: leases.not_early(part, part.delivered, 5e-9),
     "redelivery.none": lambda part: leases.in_time(part, part.delivered, 5e-9),
     "redelivery.not_late": lambda part: leases.not_late(part, part.delivered, 5e-9, 5e-9, drained=part.drained()),
@@ -100,7 +112,7 @@ def _write(directory: Path, rows: dict[str, list[dict[str, int]]], seed: int) ->
 
 
 def _in_memory(directory: Path) -> list[Finding]:
-    return _findings(record.of_channel(saved.load(directory), CHANNEL))
+    return _findings(channel_index.of_channel(saved_history.load(directory), CHANNEL))
 
 
 def _findings(whole: Record) -> list[Finding]:
@@ -116,8 +128,8 @@ def test_findings_do_not_depend_on_the_cut(rows: dict[str, list[dict[str, int]]]
         _write(Path(other), rows, seed + 1)
         expected = _in_memory(Path(one))
         assert _in_memory(Path(other)) == expected
-        assert streamed.judged(Path(one), _CHECKS, messages_per_shard=shard, by_line=True) == expected
-        assert {of.property: of for of in streamed.judged(Path(one), messages_per_shard=shard)} == {
+        assert reduction.judged(Path(one), _CHECKS, messages_per_shard=shard, by_line=True) == expected
+        assert {of.property: of for of in reduction.judged(Path(one), messages_per_shard=shard)} == {
             of.property: of for of in expected if of.property in delivery.PROPERTIES
         }
 
@@ -130,7 +142,7 @@ def test_findings_do_not_depend_on_the_order_of_rows(rows: dict[str, list[dict[s
     found = []
     for _ in range(2):
         whole = History(*(table(kind, rows[kind]) for kind in SCHEMAS), marks=marks)  # type: ignore[arg-type,misc]
-        found.append(_findings(record.of_channel(whole, CHANNEL)))
+        found.append(_findings(channel_index.of_channel(whole, CHANNEL)))
         for part in rows.values():
             random.shuffle(part)  # type: ignore[attr-defined]
     assert found[0] == found[1]
@@ -160,7 +172,7 @@ def test_what_a_reader_did_in_another_shard_is_known(tmp_path: Path) -> None:
             "settles": [settle(first, Action.ACKNOWLEDGE, 15)],
         }
         _write(tmp_path / str(key), rows, seed=key)
-        found = {finding.property: finding for finding in streamed.judged(tmp_path / str(key), messages_per_shard=1)}
+        found = {finding.property: finding for finding in reduction.judged(tmp_path / str(key), messages_per_shard=1)}
         again = found["delivery.no_duplicate"]
         assert (again.violations, again.unknown) == (1, 0)
 
@@ -170,7 +182,7 @@ def test_a_shard_is_free_as_soon_as_it_is_judged(tmp_path: Path) -> None:
     sent, settled = sends([0, 1])
     rows = {"sends": sent, "settled": settled, "deliveries": [got(0, 10), got(1, 20)], "settles": []}
     _write(tmp_path, rows, 1)
-    whole = record.of_channel(saved.load(tmp_path), CHANNEL)
+    whole = channel_index.of_channel(saved_history.load(tmp_path), CHANNEL)
     kept = weakref.ref(whole.delivered)
     gc.disable()
     try:
@@ -185,4 +197,4 @@ def test_a_gap_in_the_numbers_is_an_error(tmp_path: Path) -> None:
     sends = [{"producer": 0, "seq": seq} for seq in (0, 2)]
     _write(tmp_path, {"sends": sends, "settled": [], "deliveries": [], "settles": []}, 1)
     with pytest.raises(ValueError, match="without gaps"):
-        streamed.judged(tmp_path)
+        reduction.judged(tmp_path)

@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from brokers.types import Outcome
-from scenarios import saved
-from scenarios.checkers import loss, streamed
-from scenarios.checkers.record import Record
-from scenarios.checkers.shards import FIELDS, _Cutter, cut
-from scenarios.history import SCHEMAS, Action, History, Writer
-from scenarios.stamp import CORRUPT, FOREIGN, INTACT
-from scenarios.verdicts import Finding
+from brokerbench.brokers.types import Outcome
+from brokerbench.scenarios.checkers import loss
+from brokerbench.scenarios.checkers.index.channel_index import Record
+from brokerbench.scenarios.checkers.sharding import reduction
+from brokerbench.scenarios.checkers.sharding.shards import FIELDS, _Cutter, cut
+from brokerbench.scenarios.history import SCHEMAS, Action, History, Writer, saved_history
+from brokerbench.scenarios.history.stamp import CORRUPT, FOREIGN, INTACT
+from brokerbench.scenarios.verdicts import Finding
 from tests.checkers.histories import CHANNEL, got, sends, settle, table
 
 Row = dict[str, int]
@@ -124,9 +124,9 @@ def where_rows_belong(whole: History, owners: dict[tuple[int, int], int]) -> dic
 
 @pytest.mark.parametrize("seed", range(24))
 def test_every_row_goes_where_it_belongs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
-    monkeypatch.setattr(saved, "_ROWS_PER_STRETCH", 1000 if seed % 3 == 0 else 4)
+    monkeypatch.setattr(saved_history, "_ROWS_PER_STRETCH", 1000 if seed % 3 == 0 else 4)
     write(tmp_path, drawn(seed))
-    whole = saved.load(tmp_path)
+    whole = saved_history.load(tmp_path)
     with cut(tmp_path, 6) as shards:
         parts = list(shards)
         everything = shards.whole
@@ -272,10 +272,10 @@ def test_messages_alone_are_judged_in_shards_that_are_alike(tmp_path: Path) -> N
         sizes.append(len(part.sent))
         return Finding("p", 1)
 
-    streamed.judged(tmp_path, {"p": check}, messages_per_shard=10)
+    reduction.judged(tmp_path, {"p": check}, messages_per_shard=10)
     assert sizes == [10, 10, 10]
     sizes.clear()
-    streamed.judged(tmp_path, {"p": check}, messages_per_shard=10, by_line=True)
+    reduction.judged(tmp_path, {"p": check}, messages_per_shard=10, by_line=True)
     assert sorted(sizes) == [0, 0, 30]
 
 
@@ -293,7 +293,7 @@ def test_an_empty_history_is_one_empty_shard(tmp_path: Path) -> None:
         (part,) = shards
         assert all(len(getattr(part, kind)["settled_ns" if "settle" in kind else "producer"]) == 0 for kind in SCHEMAS)
         assert (shards.whole.last_sent_ns, shards.whole.events_ns) == ({}, {})
-    assert streamed.judged(tmp_path)[0] == Finding("delivery.no_loss", not_testable="nothing was observed")
+    assert reduction.judged(tmp_path)[0] == Finding("delivery.no_loss", not_testable="nothing was observed")
 
 
 def test_what_does_not_fit_on_the_disk_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -336,12 +336,12 @@ def test_numbers_with_gaps_are_an_error(tmp_path: Path, messages: list[tuple[int
 def test_batches_stand_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: list[tuple[int, int, int]], right: bool, stretch: int
 ) -> None:
-    monkeypatch.setattr(saved, "_ROWS_PER_STRETCH", stretch)
+    monkeypatch.setattr(saved_history, "_ROWS_PER_STRETCH", stretch)
     names = ("reader", "batch", "slot")
     in_one_file(tmp_path, "deliveries", [dict(zip(names, row, strict=True)) for row in rows])
     if right:
         with cut(tmp_path) as shards:
-            assert as_rows(next(iter(shards)), "deliveries") == as_rows(saved.load(tmp_path), "deliveries")
+            assert as_rows(next(iter(shards)), "deliveries") == as_rows(saved_history.load(tmp_path), "deliveries")
         return
     wrong = r"^the deliveries of a history do not stand in batches, slot 0 first$"
     with pytest.raises(ValueError, match=wrong), cut(tmp_path):
@@ -386,7 +386,7 @@ def test_loss_of_several_channels_is_weighed_channel_by_channel(tmp_path: Path) 
             if its_rows:
                 writer.rows(kind, table(kind, its_rows))
     for per_shard in (1, 2, 100):
-        lost, intact, again, phantom = streamed.judged(tmp_path, messages_per_shard=per_shard)
+        lost, intact, again, phantom = reduction.judged(tmp_path, messages_per_shard=per_shard)
         assert lost == Finding(
             "delivery.no_loss",
             observations=4,
@@ -401,7 +401,7 @@ def test_loss_of_several_channels_is_weighed_channel_by_channel(tmp_path: Path) 
         assert phantom.note == (
             "0 never sent, 0 rejected and delivered all the same; 1 never sent, 0 rejected and delivered all the same"
         )
-    only = streamed.judged(tmp_path, {"p": lambda part: Finding("p", len(part.delivered))}, messages_per_shard=1)
+    only = reduction.judged(tmp_path, {"p": lambda part: Finding("p", len(part.delivered))}, messages_per_shard=1)
     assert only == [lost, Finding("p", 4)]
     for per_shard, count in ((1, 5), (2, 3), (5, 1)):
         seen: list[Finding] = []
@@ -410,7 +410,7 @@ def test_loss_of_several_channels_is_weighed_channel_by_channel(tmp_path: Path) 
             seen.append(Finding("p", len(part.delivered)))
             return seen[-1]
 
-        streamed.judged(tmp_path, {"p": check}, messages_per_shard=per_shard)
+        reduction.judged(tmp_path, {"p": check}, messages_per_shard=per_shard)
         assert len(seen) == 2 * count
 
 
@@ -427,5 +427,5 @@ def test_a_shard_is_searched_after_its_channel_s_drain_alone(tmp_path: Path) -> 
         writer.mark("reader", reader=0, kind="consumer", channel=CHANNEL, group="g")
         for kind, its_rows in rows.items():
             writer.rows(kind, table(kind, its_rows))
-    lost = streamed.judged(tmp_path)[0]
+    lost = reduction.judged(tmp_path)[0]
     assert lost == loss.claimed([loss.Search(1, 0, 1, 0, ())], drained=False)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scenarios.checkers.spool import NO_SHARD, Spool
+from brokerbench.scenarios.checkers.sharding.spool import NO_SHARD, Spool
 
 
 @pytest.fixture

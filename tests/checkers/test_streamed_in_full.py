@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.selftest import clean, streams
-from bench.selftest.cases import CASES
-from bench.selftest.checks import CHECKS
-from bench.selftest.scene import CHANNEL
-from bench.selftest.story import Size, Story, play
-from brokers.faulty import Fault, FaultName
-from scenarios import saved
-from scenarios.checkers import record, streamed
-from scenarios.history import SCHEMAS, Columns, History, Writer, select
-from scenarios.verdicts import Finding
+from brokerbench.bench.selftest import random_histories, sharded_checks
+from brokerbench.bench.selftest.cases import CASES
+from brokerbench.bench.selftest.checks import CHECKS
+from brokerbench.bench.selftest.scripts import Size, Story, play
+from brokerbench.bench.selftest.simulation import CHANNEL
+from brokerbench.brokers.faulty import Fault, FaultName
+from brokerbench.scenarios.checkers.index import channel_index
+from brokerbench.scenarios.checkers.sharding import reduction
+from brokerbench.scenarios.history import SCHEMAS, Columns, History, Writer, saved_history, select
+from brokerbench.scenarios.verdicts import Finding
 
 
 def _batches(deliveries: Columns) -> list[np.ndarray]:
@@ -48,13 +48,13 @@ def _write(directory: Path, whole: History, seed: int) -> None:
 def _streamed(whole: History, seed: int, per_shard: int) -> dict[str, Finding]:
     with tempfile.TemporaryDirectory() as directory:
         _write(Path(directory), whole, seed)
-        marks = saved.marks(Path(directory))
-        return streamed.tallied(Path(directory), streams.tallies(marks), per_shard)
+        marks = saved_history.marks(Path(directory))
+        return reduction.tallied(Path(directory), sharded_checks.tallies(marks), per_shard)
 
 
 def _compare(whole: History, seed: int) -> set[str]:
     """Names of what was testable."""
-    of = record.of_channel(whole, CHANNEL)
+    of = channel_index.of_channel(whole, CHANNEL)
     expected = {name: replace(check(of), property=name) for name, check in CHECKS.items()}
     for per_shard in (len(whole.sends["seq"]) // 5 + 1, 10_000):
         assert _streamed(whole, seed, per_shard) == expected
@@ -63,7 +63,7 @@ def _compare(whole: History, seed: int) -> set[str]:
 
 @pytest.mark.parametrize("seed", range(12))
 def test_clean_histories(seed: int) -> None:
-    _compare(clean.history(seed), seed)
+    _compare(random_histories.history(seed), seed)
 
 
 @pytest.mark.parametrize("fault", CASES)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from brokers.types import Outcome
-from scenarios.checkers import waiting
-from scenarios.checkers.record import Record
-from scenarios.history import Action
-from scenarios.verdicts import Finding
+from brokerbench.brokers.types import Outcome
+from brokerbench.scenarios.checkers import order_while_waiting
+from brokerbench.scenarios.checkers.index.channel_index import Record
+from brokerbench.scenarios.history import Action
+from brokerbench.scenarios.verdicts import Finding
 from tests.checkers.histories import got, settle, typed
 
 KEYS = [7, 8, 7, 7]
@@ -16,7 +16,7 @@ KEYS = [7, 8, 7, 7]
 
 
 def found(record: Record) -> Finding:
-    return waiting.in_order("ordering.while_waiting", record, record.delivered, [0])
+    return order_while_waiting.in_order("ordering.while_waiting", record, record.delivered, [0])
 
 
 @pytest.mark.parametrize("released", [False, True])
@@ -85,7 +85,7 @@ def test_what_comes_again_after_its_acknowledgement_overtakes_nothing() -> None:
 
 def test_other_producers_are_not_asked() -> None:
     record = typed(KEYS, [got(0, 10), got(2, 30), got(0, 40)])
-    finding = waiting.in_order("ordering.while_waiting", record, record.delivered, [1])
+    finding = order_while_waiting.in_order("ordering.while_waiting", record, record.delivered, [1])
     assert (finding.observations, finding.violations) == (0, 0)
 
 

@@ -8,10 +8,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scenarios.checkers import record, whole
-from scenarios.checkers.shards import cut
-from scenarios.checkers.whole import Reach, Whole
-from scenarios.history import History, Writer
+from brokerbench.scenarios.checkers.index import channel_index, whole
+from brokerbench.scenarios.checkers.index.whole import Reach, Whole
+from brokerbench.scenarios.checkers.sharding.shards import cut
+from brokerbench.scenarios.history import History, Writer
 from tests.checkers.histories import CHANNEL, got, reader, table, typed
 
 Looks = list[tuple[int, int]]
@@ -50,7 +50,7 @@ def test_a_shard_is_told_its_reach() -> None:
     told = {0: {1: Reach(np.array([5]), np.array([6]))}}
     history = History(*(table(kind, []) for kind in ("sends", "settled")), table("deliveries", [got(0, 10)]),
                       table("settles", []), [reader(0)])  # fmt: skip
-    part = record.of_channel(history, CHANNEL, Whole({}, {}, told))
+    part = channel_index.of_channel(history, CHANNEL, Whole({}, {}, told))
     assert part.reach(0) is told[0]
     assert part.reach(7) == {}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import cli
+from brokerbench.bench import cli
 
 PLAN = """\
 name: small

@@ -143,7 +143,7 @@ def test_docker_without_a_daemon(call: Call, tmp_path: Path, monkeypatch: pytest
 
 LIGHT = """
 import sys
-from bench import cli
+from brokerbench.bench import cli
 sys.argv = ["brokerbench", *{words!r}]
 try:
     cli.main()

@@ -10,8 +10,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from scenarios import results
-from scenarios.results import RunResult
+from brokerbench.scenarios import results
+from brokerbench.scenarios.results import RunResult
 from tests.cli.conftest import Call
 from tests.reports import sample
 

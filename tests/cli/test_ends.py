@@ -20,8 +20,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bench.guard import TOKEN
-from scenarios import results
+from brokerbench.bench.guard import TOKEN
+from brokerbench.scenarios import results
 
 pytestmark = pytest.mark.engine
 
@@ -64,8 +64,8 @@ class Run:
         for process in self.members:
             with contextlib.suppress(psutil.Error):
                 words = process.cmdline()
-                if "bench.guard" in words:
-                    return words[words.index("bench.guard") + 1]
+                if "brokerbench.bench.guard" in words:
+                    return words[words.index("brokerbench.bench.guard") + 1]
         return ""
 
     def end(self, within_s: float = 30.0) -> str:
@@ -278,12 +278,12 @@ def test_every_socket_of_a_run_is_on_loopback(start, tmp_path: Path) -> None:  #
     while run.process.poll() is None:
         for process in run.look():
             with contextlib.suppress(psutil.Error):
-                modules |= {"bench.cell", "bench.workers"} & set(process.cmdline())
+                modules |= {"brokerbench.bench.run.cell", "brokerbench.bench.load.processes"} & set(process.cmdline())
                 for connection in process.net_connections("inet"):
                     addresses |= {(process.name(), end.ip) for end in (connection.laddr, connection.raddr) if end}
         time.sleep(0.3)
     assert run.process.returncode == 0, "".join(run.lines)
-    assert modules == {"bench.cell", "bench.workers"}
+    assert modules == {"brokerbench.bench.run.cell", "brokerbench.bench.load.processes"}
     assert len({name for name, _ in addresses}) >= 3
     for name, ip in addresses:
         found = ipaddress.ip_address(ip)

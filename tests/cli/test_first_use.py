@@ -16,7 +16,7 @@ import pytest
 TWO = """
 import sys, time
 from pathlib import Path
-from bench.engines import prepare
+from brokerbench.bench.engines import prepare
 
 lock, made = Path(sys.argv[1]), Path(sys.argv[2])
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 
-from bench import cli, selection
-from brokers import registry
-from scenarios import catalogue
+from brokerbench.bench import cli
+from brokerbench.bench.commands import selection
+from brokerbench.brokers import registry
+from brokerbench.scenarios import catalogue
 from tests.cli.conftest import Call
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import omb
+from brokerbench.bench.commands import omb
 from tests.cli.conftest import Call
 
 WORKLOAD = """\

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 ADAPTER = """
-from brokers.registry import Adapter
-ADAPTER = Adapter("{name}", "brokers.memory:Memory", {broker!r}, "pip install {name}")
+from brokerbench.brokers.registry import Adapter
+ADAPTER = Adapter("{name}", "brokerbench.brokers.memory.broker:Memory", {broker!r}, "pip install {name}")
 """
 ENGINE = """
-from bench.engines.base import Engine, EngineSpec
-from scenarios.verdicts import Grade
+from brokerbench.bench.engines.base import Engine, EngineSpec
+from brokerbench.scenarios.verdicts import Grade
 SPEC = EngineSpec("{name}", "Product", "1", Grade.SOFTWARE, "package", "", {{}})
 def recipe(spec, directory, log, guard):
     raise AssertionError("never started here")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.progress import Expected, Plain, estimate
+from brokerbench.bench.run.progress import Expected, Plain, estimate
 
 CELLS = [Expected("a", 10.0, False), Expected("b", 30.0, False), Expected("c", 20.0, True), Expected("d", 20.0, True)]
 

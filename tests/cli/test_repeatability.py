@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from scenarios import ordering, replay, stamp
+from brokerbench.scenarios import ordering, replay
+from brokerbench.scenarios.history import stamp
 from tests.cli.conftest import Call
 from tests.scenarios import harness
 

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from bench import runner, store
-from scenarios import results
+from brokerbench.bench import store
+from brokerbench.bench.run import runner
+from brokerbench.scenarios import results
 from tests.cli.conftest import PLAN, Call
 
 

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from bench import conformance
-from bench.conformance import Check, Context
-from bench.conformance.model import Violated
+from brokerbench.bench import conformance
+from brokerbench.bench.conformance import Check, Context
+from brokerbench.bench.conformance.model import Violated
 from tests.cli.conftest import Call
 
 

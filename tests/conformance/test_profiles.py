@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bench.pytest_plugin import test_conformance
-from brokers import registry
+from brokerbench.bench.pytest_plugin import test_conformance
+from brokerbench.brokers import registry
 
 __all__ = ["test_conformance"]
 

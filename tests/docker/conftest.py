@@ -5,8 +5,8 @@ from __future__ import annotations
 import docker
 import pytest
 
-from bench.engines import docker as engines
-from bench.errors import EngineUnavailable
+from brokerbench.bench.engines import docker as engines
+from brokerbench.bench.errors import EngineUnavailable
 
 
 @pytest.fixture(scope="session")

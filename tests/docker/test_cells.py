@@ -10,7 +10,7 @@ from pathlib import Path
 import docker
 import pytest
 
-from bench.engines import docker as engines
+from brokerbench.bench.engines import docker as engines
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(600)]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.engines import images
+from brokerbench.bench.engines import local_images
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="images are made from a Linux host's own binaries")
 
@@ -23,7 +23,7 @@ def test_a_link_is_kept_with_all_that_it_leads_to(tmp_path: Path) -> None:
     (tmp_path / "current").symlink_to("versions/1")
     (tmp_path / "start").symlink_to(tmp_path / "current" / "program")
 
-    steps = list(images.resolution(tmp_path / "start"))
+    steps = list(local_images.resolution(tmp_path / "start"))
 
     assert steps == [tmp_path / "start", tmp_path / "current", tmp_path / "versions" / "1" / "program"]
 
@@ -32,7 +32,7 @@ def test_a_circle_of_links_ends(tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")
 
-    assert set(images.resolution(tmp_path / "a")) == {tmp_path / "a", tmp_path / "b"}
+    assert set(local_images.resolution(tmp_path / "a")) == {tmp_path / "a", tmp_path / "b"}
 
 
 def test_a_python_environment_runs_in_its_image_and_nowhere_else(tmp_path: Path) -> None:
@@ -41,10 +41,10 @@ def test_a_python_environment_runs_in_its_image_and_nowhere_else(tmp_path: Path)
     chroot = shutil.which("chroot", path="/usr/sbin:/sbin:/usr/bin:/bin")
     if os.geteuid() != 0 or chroot is None:
         pytest.skip("chroot needs root")
-    roots = images.python_roots(Path(sys.prefix))
+    roots = local_images.python_roots(Path(sys.prefix))
     interpreter = [root for root in roots if root != Path(sys.prefix)]
     archive = io.BytesIO()
-    images.write_archive(images.closure(interpreter), archive)
+    local_images.write_archive(local_images.closure(interpreter), archive)
     archive.seek(0)
     with tarfile.open(fileobj=archive) as tar:
         tar.extractall(tmp_path, filter="fully_trusted")
@@ -63,11 +63,11 @@ def test_a_python_environment_runs_in_its_image_and_nowhere_else(tmp_path: Path)
 def test_the_digest_follows_the_files(tmp_path: Path) -> None:
     program = tmp_path / "program"
     program.write_bytes(b"one")
-    first = images.digest([program])
-    assert images.digest([program]) == first
+    first = local_images.digest([program])
+    assert local_images.digest([program]) == first
 
     program.write_bytes(b"three")
-    assert images.digest([program]) != first
+    assert local_images.digest([program]) != first
 
 
 def test_caches_and_tests_of_libraries_are_left_out(tmp_path: Path) -> None:
@@ -75,12 +75,12 @@ def test_caches_and_tests_of_libraries_are_left_out(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         (tmp_path / name / "file").touch()
 
-    assert list(images.walk(tmp_path)) == [tmp_path / "kept" / "file"]
+    assert list(local_images.walk(tmp_path)) == [tmp_path / "kept" / "file"]
 
 
 @pytest.mark.skipif(shutil.which("ldd") is None, reason="no ldd here")
 def test_a_dynamic_program_brings_its_loader_and_c_library() -> None:
-    names = {path.name for path in images.closure([Path(sys.executable)])}
+    names = {path.name for path in local_images.closure([Path(sys.executable)])}
 
     assert "libc.so.6" in names
     assert any(name.startswith("ld-linux") for name in names)

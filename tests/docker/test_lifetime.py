@@ -13,10 +13,10 @@ from pathlib import Path
 import docker
 import pytest
 
-from bench.engines import docker as engines
-from bench.engines.catalogue import REDIS
-from bench.errors import EngineUnavailable
-from bench.guard import Guard
+from brokerbench.bench.engines import docker as engines
+from brokerbench.bench.engines.catalogue import REDIS
+from brokerbench.bench.errors import EngineUnavailable
+from brokerbench.bench.guard import Guard
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(120)]
 
@@ -24,9 +24,9 @@ pytestmark = [pytest.mark.docker, pytest.mark.timeout(120)]
 RUN = """
 import sys, time
 from pathlib import Path
-from bench.engines import docker
-from bench.engines.catalogue import REDIS
-from bench.guard import Guard
+from brokerbench.bench.engines import docker
+from brokerbench.bench.engines.catalogue import REDIS
+from brokerbench.bench.guard import Guard
 
 guard = Guard.start(sys.argv[1])
 print("guarded", flush=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import doctor
+from brokerbench.bench.commands import doctor
 
 
 def check(what: str) -> doctor.Check:

@@ -11,12 +11,12 @@ from collections.abc import Callable
 
 import pytest
 
-from bench.engines import external
-from bench.engines.catalogue import ENGINES, KAFKA, LOCALSTACK, REDIS
-from bench.errors import BadInput, EngineUnavailable
-from brokers import registry
-from brokers.types import ChannelSpec, Endpoint
-from scenarios.verdicts import Grade
+from brokerbench.bench.engines import external
+from brokerbench.bench.engines.catalogue import ENGINES, KAFKA, LOCALSTACK, REDIS
+from brokerbench.bench.errors import BadInput, EngineUnavailable
+from brokerbench.brokers import registry
+from brokerbench.brokers.types import ChannelSpec, Endpoint
+from brokerbench.scenarios.verdicts import Grade
 
 SECRET = "s3cr3t"
 
@@ -127,11 +127,11 @@ def test_a_bad_value_names_its_variable_and_shows_no_secret(
 RUN = """
 import sys, time
 from pathlib import Path
-from bench.engines.base import EngineChoice
-from bench.engines.start import channel_prefix, start_engines
-from bench.guard import Guard
-from brokers import registry
-from brokers.types import ChannelSpec
+from brokerbench.bench.engines.base import EngineChoice
+from brokerbench.bench.engines.start import channel_prefix, start_engines
+from brokerbench.bench.guard import Guard
+from brokerbench.brokers import registry
+from brokerbench.brokers.types import ChannelSpec
 
 guard = Guard.start(sys.argv[1])
 engine = start_engines([sys.argv[2]], EngineChoice.EXTERNAL, guard.directory("logs"), guard)[sys.argv[2]]

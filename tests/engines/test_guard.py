@@ -15,12 +15,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bench.guard import TOKEN, Guard, sweep
+from brokerbench.bench.guard import TOKEN, Guard, sweep
 
 PARENT = """
 import signal, sys, time
 from pathlib import Path
-from bench.guard import Guard
+from brokerbench.bench.guard import Guard
 
 # A shell that starts the suite in the background has it ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)

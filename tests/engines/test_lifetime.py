@@ -17,16 +17,16 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
-from bench.engines import catalogue
+from brokerbench.bench.engines import catalogue
 
 pytestmark = pytest.mark.engine
 
 RUN = """
 import json, os, sys, time
 from pathlib import Path
-from bench.engines.base import EngineChoice
-from bench.engines.start import start_engines
-from bench.guard import Guard
+from brokerbench.bench.engines.base import EngineChoice
+from brokerbench.bench.engines.start import start_engines
+from brokerbench.bench.guard import Guard
 
 guard = Guard.start(sys.argv[1])
 print(guard._process.pid, flush=True)

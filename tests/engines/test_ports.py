@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from bench import ready
-from bench.engines import base, catalogue, native
-from bench.engines.base import LOOPBACK, free_port
-from bench.guard import Guard
+from brokerbench.bench.engines import base, catalogue, native
+from brokerbench.bench.engines.base import LOOPBACK, free_port
+from brokerbench.bench.guard import Guard
+from brokerbench.bench.run import readiness
 
 pytestmark = pytest.mark.engine
 
@@ -37,5 +37,5 @@ def test_another_port_is_tried(
     with Guard.start(f"ports-{name}-{which}") as guard:
         engine = native.start(SPECS[name], tmp_path, guard)
         assert str(taken) not in engine.endpoint.address
-        ready.prove(PROFILE[name], engine.endpoint, f"ready-{name}")
+        readiness.prove(PROFILE[name], engine.endpoint, f"ready-{name}")
         engine.stop()

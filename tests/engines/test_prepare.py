@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from bench.engines import prepare
-from bench.engines.base import port_of
-from bench.engines.catalogue import ELASTICMQ, KAFKA, REDIS
-from bench.errors import BadInput, EngineUnavailable
+from brokerbench.bench.engines import prepare
+from brokerbench.bench.engines.base import port_of
+from brokerbench.bench.engines.catalogue import ELASTICMQ, KAFKA, REDIS
+from brokerbench.bench.errors import BadInput, EngineUnavailable
 
 
 @pytest.fixture
@@ -74,7 +74,11 @@ def test_without_a_network_there_is_one_message(tmp_path: Path) -> None:
     nobody |= {name.lower(): value for name, value in nobody.items()}
     environment = {**os.environ, **nobody, "BROKERBENCH_CACHE": str(tmp_path), "NO_PROXY": "", "no_proxy": ""}
     done = subprocess.run(
-        [sys.executable, "-m", "bench.engines.prepare"], env=environment, capture_output=True, text=True, timeout=120
+        [sys.executable, "-m", "brokerbench.bench.engines.prepare"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert done.returncode == EngineUnavailable.exit_code
     assert "needs a network" in done.stderr

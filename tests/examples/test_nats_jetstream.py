@@ -18,15 +18,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bench import ready
-from bench.engines import native, registry
-from bench.engines.base import free_port
-from bench.guard import Guard
-from brokers import registry as profiles
-from brokers.errors import Unreachable
-from brokers.types import Endpoint
-from scenarios import catalogue, results
-from scenarios.verdicts import Grade, Verdict
+from brokerbench.bench.engines import native, registry
+from brokerbench.bench.engines.base import free_port
+from brokerbench.bench.guard import Guard
+from brokerbench.bench.run import readiness
+from brokerbench.brokers import registry as profiles
+from brokerbench.brokers.errors import Unreachable
+from brokerbench.brokers.types import Endpoint
+from brokerbench.scenarios import catalogue, results
+from brokerbench.scenarios.verdicts import Grade, Verdict
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "nats-jetstream" / "brokerbench_nats"
 PROFILE = "nats-jetstream"
@@ -119,7 +119,7 @@ def test_its_engine_listens_on_loopback_only_and_leaves_nothing(tmp_path: Path) 
         assert listening == {"127.0.0.1"}
         directory = Path(server.cwd())
         assert list(directory.rglob("jetstream")), "its files are in the guard's directory"
-        ready.prove(PROFILE, engine.endpoint, "bb-nats-test-ready")
+        readiness.prove(PROFILE, engine.endpoint, "bb-nats-test-ready")
     assert not engine.alive()
     assert not directory.exists()
 

@@ -18,12 +18,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bench import environment
-from bench.errors import BadInput
-from bench.hosts import load, wires
-from bench.hosts.load import Hosts, check
-from brokers.types import Endpoint
-from scenarios.base import LoadFailed
+from brokerbench.bench import environment
+from brokerbench.bench.errors import BadInput
+from brokerbench.bench.load import hosts as load
+from brokerbench.bench.load import wires
+from brokerbench.bench.load.hosts import Hosts, check
+from brokerbench.brokers.types import Endpoint
+from brokerbench.scenarios.base import LoadFailed
 
 BODIES = "tests.unit.test_workers"
 BROKER = Endpoint("redis", "redis://127.0.0.1:1/0")
@@ -38,7 +39,7 @@ class Dask:
 
 
 @pytest.fixture(scope="module")
-def dask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dask]:
+def dask(bodies_of_tests: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dask]:
     directory = tmp_path_factory.mktemp("dask")
     file, log = directory / "scheduler.json", directory / "log"
     with log.open("wb") as out:
@@ -114,7 +115,8 @@ def test_a_host_with_other_code_is_refused(hosts: Hosts, tmp_path: Path, monkeyp
 
 def test_the_end_of_the_cell_ends_its_processes(dask: Dask, tmp_path: Path) -> None:
     code = (
-        "import os, signal; from brokers.types import Endpoint; from bench.hosts.load import Hosts\n"
+        "import os, signal; from brokerbench.brokers.types import Endpoint\n"
+        "from brokerbench.bench.load.hosts import Hosts\n"
         f"hosts = Hosts({dask.address!r}); broker = Endpoint('redis', 'redis://127.0.0.1:1/0')\n"
         f"arguments = {arguments(tmp_path)!r}\n"
         f"print(hosts.start('{BODIES}:sleep', 'redis-streams', broker, arguments).report(20.0), flush=True)\n"

@@ -12,9 +12,10 @@ import numpy as np
 import psutil
 import pytest
 
-from bench import store
-from scenarios import clocks, saved
-from scenarios.stamp import INTACT
+from brokerbench.bench import store
+from brokerbench.scenarios.history import saved_history
+from brokerbench.scenarios.history.stamp import INTACT
+from brokerbench.scenarios.metrics import clock_sync
 from tests.hosts.three_hosts import ADDRESSES, AHEAD_S, SCHEDULER, NotAllowed, ThreeHosts, brokerbench, three_hosts
 
 LEFT, RIGHT = (f"{name} ({ADDRESSES[name]})" for name in ("left", "right"))
@@ -45,7 +46,9 @@ def begin(hosts: ThreeHosts, directory: Path, plan: str) -> subprocess.Popen[str
 
 
 def load_processes(of: subprocess.Popen[bytes]) -> list[psutil.Process]:
-    return [child for child in psutil.Process(of.pid).children() if "bench.workers" in child.cmdline()]
+    return [
+        child for child in psutil.Process(of.pid).children() if "brokerbench.bench.load.processes" in child.cmdline()
+    ]
 
 
 @pytest.mark.engine
@@ -59,9 +62,9 @@ def test_two_hosts_load_the_broker_of_a_third(hosts: ThreeHosts, tmp_path: Path)
 
     directory = tmp_path / "run" / "cells" / cell.id
     store.check_history(directory)
-    record = saved.load(directory / "history")
+    record = saved_history.load(directory / "history")
     # The truth about the clocks is known: the namespaces were made with it.
-    assert clocks.hosts(record) == [LEFT, RIGHT]
+    assert clock_sync.hosts(record) == [LEFT, RIGHT]
     for host, name in ((LEFT, "left"), (RIGHT, "right")):
         readings = list(record.events("clock", host=host))
         assert [mark["when"] for mark in readings] == ["begin", "end"]
@@ -71,7 +74,7 @@ def test_two_hosts_load_the_broker_of_a_third(hosts: ThreeHosts, tmp_path: Path)
     assert {mark["host"] for mark in record.events("reader")} == {RIGHT}
 
     # Nothing is received before it was sent, but for the error; and all within the run.
-    error_ns = clocks.error_ns(record)
+    error_ns = clock_sync.error_ns(record)
     sends, deliveries = record.sends, record.deliveries
     assert (deliveries["status"] == INTACT).all()
     assert sorted(deliveries["seq"].tolist()) == sorted(sends["seq"].tolist())

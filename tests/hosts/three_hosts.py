@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.engines import prepare
-from bench.guard import Guard
+from brokerbench.bench.engines import prepare
+from brokerbench.bench.guard import Guard
 
 ADDRESSES = {"cell": "10.214.77.1", "left": "10.214.77.2", "right": "10.214.77.3"}
 AHEAD_S = {"cell": 0, "left": 1_000_000, "right": 40_000}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 TEST = """
-from brokers.types import Batch, ConsumerSettings, ProducerSettings
+from brokerbench.brokers.types import Batch, ConsumerSettings, ProducerSettings
 
 
 def test_through(broker, channel):
@@ -32,7 +32,7 @@ def test_clean(broker):
 
 @pytest.fixture
 def elsewhere(tmp_path: Path) -> Path:
-    (tmp_path / "conftest.py").write_text('pytest_plugins = ["bench.pytest_fixtures"]\n')
+    (tmp_path / "conftest.py").write_text('pytest_plugins = ["brokerbench.bench.pytest_fixtures"]\n')
     (tmp_path / "test_it.py").write_text(TEST)
     return tmp_path
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bench.regression import work
-from bench.regression.work import WORKS, Load, NotVerified
-from brokers.faulty import Faulty, parse_faults
-from brokers.memory import Memory, Space
-from brokers.types import ChannelSpec
+from brokerbench.bench.regression import work
+from brokerbench.bench.regression.work import WORKS, Load, NotVerified
+from brokerbench.brokers.faulty import Faulty, parse_faults
+from brokerbench.brokers.memory.broker import Memory, Space
+from brokerbench.brokers.types import ChannelSpec
 from tests.cli.conftest import Call, call
 
 __all__ = ["call"]

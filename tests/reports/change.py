@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from brokers.declarations import Support
-from scenarios.results import Cell, Metric, RunResult, VerdictRow
-from scenarios.verdicts import Verdict
+from brokerbench.brokers.declarations import Support
+from brokerbench.scenarios.results import Cell, Metric, RunResult, VerdictRow
+from brokerbench.scenarios.verdicts import Verdict
 
 
 def rows(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from brokers.declarations import (
+from brokerbench.brokers.declarations import (
     PROPERTIES,
     Declaration,
     Kind,
@@ -10,11 +10,11 @@ from brokers.declarations import (
     Provider,
     Support,
 )
-from brokers.memory_declaration import DECLARATION as REFERENCE
-from scenarios import judgement
-from scenarios.base import Examination, Measured
-from scenarios.results import Cell, Engine, Environment, RunResult
-from scenarios.verdicts import Finding, Grade
+from brokerbench.brokers.memory.declaration import DECLARATION as REFERENCE
+from brokerbench.scenarios import result_rows
+from brokerbench.scenarios.base import Examination, Measured
+from brokerbench.scenarios.results import Cell, Engine, Environment, RunResult
+from brokerbench.scenarios.verdicts import Finding, Grade
 
 _S, _P, _N = Support.GUARANTEED, Support.POSSIBLE, Support.IMPOSSIBLE
 SCENARIOS = ("replay", "ordering", "retention", "throughput")
@@ -183,8 +183,8 @@ def cell(profile: str, scenario: str) -> Cell:
         started="2026-01-02T03:04:05+00:00",
         duration_s=12.5,
         history=f"cells/{name}/history",
-        verdicts=judgement.verdict_rows(declaration(profile), examination, names, grade, f"cells/{name}/history"),
-        metrics=judgement.metric_rows(examination.metrics, grade),
+        verdicts=result_rows.verdict_rows(declaration(profile), examination, names, grade, f"cells/{name}/history"),
+        metrics=result_rows.metric_rows(examination.metrics, grade),
     )
 
 

@@ -5,24 +5,25 @@ from __future__ import annotations
 import altair as alt
 import pytest
 
-from brokers.declarations import PROPERTIES
-from reports import charts, facts, palette, svg
-from scenarios.results import Cell, Metric
+from brokerbench.brokers.declarations import PROPERTIES
+from brokerbench.reports import facts
+from brokerbench.reports.charts import palette, run_charts, svg
+from brokerbench.scenarios.results import Cell, Metric
 from tests.reports import sample
 
 
 def test_pictures_are_valid_vega_lite_and_deterministic() -> None:
-    drawn = charts.of_run(sample.result())
-    assert tuple(drawn) == tuple(name for name in charts.NAMES if name not in ("latency", "scaling", "lag"))
+    drawn = run_charts.of_run(sample.result())
+    assert tuple(drawn) == tuple(name for name in run_charts.NAMES if name not in ("latency", "scaling", "lag"))
     for spec in drawn.values():
         alt.Chart.from_dict(dict(spec), validate=True)
     assert {name: svg.data_hash(spec) for name, spec in drawn.items()} == {
-        name: svg.data_hash(spec) for name, spec in charts.of_run(sample.result()).items()
+        name: svg.data_hash(spec) for name, spec in run_charts.of_run(sample.result()).items()
     }
 
 
 def test_the_matrix_has_a_field_for_every_property_and_profile() -> None:
-    data = charts.of_run(sample.result())["verdicts"]["datasets"]
+    data = run_charts.of_run(sample.result())["verdicts"]["datasets"]
     rows = [row for rows in data.values() for row in rows]
     assert len(rows) == len(PROPERTIES) * len(facts.PROFILES)
     assert {row["emulated"] for row in rows if row["profile"] == "sqs-fifo"} == {True}
@@ -30,7 +31,7 @@ def test_the_matrix_has_a_field_for_every_property_and_profile() -> None:
 
 def test_a_failed_cell_is_in_the_picture() -> None:
     result = sample.with_cells("r", [sample.broken("kafka", "replay"), sample.cell("redis-streams", "replay")])
-    data = charts.of_run(result)["verdicts"]["datasets"]
+    data = run_charts.of_run(result)["verdicts"]["datasets"]
     assert {row["text"] for rows in data.values() for row in rows if row["profile"] == "kafka"} == {"failed"}
 
 
@@ -51,7 +52,7 @@ def test_latency_is_drawn_from_open_loops_only() -> None:
     ]
     lasting = Metric(name="sustainable_rate", unit="msg/s", samples=[1990.0, 2000.0], grade=plain.grade)
     result = sample.with_cells("r", [plain.model_copy(update={"metrics": [*plain.metrics, *metrics, lasting]})])
-    spec = charts.of_run(result)["latency"]
+    spec = run_charts.of_run(result)["latency"]
     alt.Chart.from_dict(dict(spec), validate=True)
     panels = list(spec["datasets"].values())
     assert [{row["quantile"] for row in rows} for rows in panels] == [{"p50"}, {"p99"}]
@@ -85,19 +86,19 @@ def test_cells_of_one_profile_have_lines_of_their_own_which_say_how_they_differ(
         )
         for every in (1, 10)
     ]
-    (rows,) = charts.of_run(sample.with_cells("r", cells))["latency"]["datasets"].values()
+    (rows,) = run_charts.of_run(sample.with_cells("r", cells))["latency"]["datasets"].values()
     assert [(row["cell"], row["rate"], row["end"]) for row in rows] == [
         ("kafka.latency.1", 1000, ""),
         ("kafka.latency.1", 2000, "acknowledge every 1"),
         ("kafka.latency.10", 1000, ""),
         ("kafka.latency.10", 2000, "acknowledge every 10"),
     ]
-    (alone,) = charts.of_run(sample.with_cells("r", cells[:1]))["latency"]["datasets"].values()
+    (alone,) = run_charts.of_run(sample.with_cells("r", cells[:1]))["latency"]["datasets"].values()
     assert {row["end"] for row in alone} == {""}
     # Neither is there a difference where a profile did not honour what was asked for.
     honoured = [metric.model_copy(update={"labels": {**metric.labels, "acknowledge_every": 1}}) for metric in metrics]
     alike = [cell.model_copy(update={"metrics": honoured}) for cell in cells]
-    (rows,) = charts.of_run(sample.with_cells("r", alike))["latency"]["datasets"].values()
+    (rows,) = run_charts.of_run(sample.with_cells("r", alike))["latency"]["datasets"].values()
     assert {row["end"] for row in rows} == {""}
 
 
@@ -109,7 +110,7 @@ def test_lag_is_drawn_over_the_time_of_a_cell() -> None:
     ]
     cells = [cell.model_copy(update={"metrics": [*cell.metrics, *waited]}) for cell in cells]
     again = cells[0].model_copy(update={"id": "kafka.throughput.2"})
-    spec = charts.of_run(sample.with_cells("r", [*cells, again]))["lag"]
+    spec = run_charts.of_run(sample.with_cells("r", [*cells, again]))["lag"]
     alt.Chart.from_dict(dict(spec), validate=True)
     lag, age = spec["datasets"].values()
     assert [(row["profile"], row["second"], row["value"]) for row in lag if row["profile"] == "kafka"] == [
@@ -133,7 +134,7 @@ def test_scaling_is_drawn_with_the_law_that_was_fitted() -> None:
     cells = [
         plain.model_copy(update={"id": f"kafka.throughput.{n}", "metrics": [measured(n, rates[n])]}) for n in levels
     ]
-    spec = charts.of_run(sample.with_cells("r", cells))["scaling"]
+    spec = run_charts.of_run(sample.with_cells("r", cells))["scaling"]
     alt.Chart.from_dict(dict(spec), validate=True)
     points, curve = spec["datasets"].values()
     assert [(row["level"], row["median"]) for row in points] == [(float(n), rates[n]) for n in levels]
@@ -141,7 +142,7 @@ def test_scaling_is_drawn_with_the_law_that_was_fitted() -> None:
     (panel,) = spec["vconcat"]
     assert "contention 0.20 (0.20 to 0.20), coherency 0.050" in panel["title"]["subtitle"][0]
     assert "most at 4.0" in panel["title"]["subtitle"][0]
-    assert "scaling" not in charts.of_run(sample.with_cells("r", cells[:2]))
+    assert "scaling" not in run_charts.of_run(sample.with_cells("r", cells[:2]))
 
 
 def test_what_several_cells_measured_alike_is_one_point() -> None:
@@ -155,7 +156,7 @@ def test_what_several_cells_measured_alike_is_one_point() -> None:
         return plain.model_copy(update={"id": f"kafka.throughput.{number}", "metrics": [metric]})
 
     cells = [cell(1, 1, [10.0]), cell(2, 6, [30.0, 40.0]), cell(3, 3, [20.0]), cell(4, 6, [50.0], "generator")]
-    (points,) = charts.of_run(sample.with_cells("r", cells))["scaling"]["datasets"].values()
+    (points,) = run_charts.of_run(sample.with_cells("r", cells))["scaling"]["datasets"].values()
     assert [(row["level"], row["median"], row["repeats"]) for row in points] == [
         (1, 10.0, 1),
         (3, 20.0, 1),
@@ -171,7 +172,7 @@ def test_every_outcome_has_a_sign_of_its_own() -> None:
 
 
 def test_the_drawing_says_which_data_it_shows() -> None:
-    spec = charts.of_run(sample.with_cells("r", [sample.cell("kafka", "replay")]))["verdicts"]
+    spec = run_charts.of_run(sample.with_cells("r", [sample.cell("kafka", "replay")]))["verdicts"]
     drawing = svg.draw(spec)
     assert svg.data_hash(spec) in drawing.splitlines()[0]
     assert svg.png(spec, scale=0.5).startswith(b"\x89PNG")

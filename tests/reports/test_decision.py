@@ -6,12 +6,12 @@ import random
 
 import pytest
 
-from brokers.declarations import Support
-from reports import decision, requirements, sensitivity
-from reports.decision import Decision, Fit, State
-from reports.requirements import Criterion, Need
-from scenarios.results import Metric, RunResult
-from scenarios.verdicts import Grade, Verdict
+from brokerbench.brokers.declarations import Support
+from brokerbench.reports import decision, requirements, sensitivity
+from brokerbench.reports.decision import Decision, Fit, State
+from brokerbench.reports.requirements import Criterion, Need
+from brokerbench.scenarios.results import Metric, RunResult
+from brokerbench.scenarios.verdicts import Grade, Verdict
 from tests.reports import change, sample
 
 NEED = Need(

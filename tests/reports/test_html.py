@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from reports import html
+from brokerbench.reports import html
 from tests.reports import sample
 
 

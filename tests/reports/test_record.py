@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from reports import charts, facts, record, svg
-from reports.evidence import Evidence, path_in
-from scenarios import results
-from scenarios.results import RunResult
+from brokerbench.reports import facts, record
+from brokerbench.reports.charts import run_charts, svg
+from brokerbench.reports.evidence import Evidence, path_in
+from brokerbench.scenarios import results
+from brokerbench.scenarios.results import RunResult
 from tests.reports import change, sample
 
 
@@ -109,7 +110,7 @@ def test_pictures_are_checked_by_data_and_by_drawing(docs: Path) -> None:
         sample.result(), "kafka", lambda m: m.model_copy(update={"samples": [2 * value for value in m.samples]})
     )
     speeds = docs / "charts" / "speeds.svg"
-    speeds.write_text(svg.draw(charts.of_run(faster)["speeds"]), encoding="utf-8")
+    speeds.write_text(svg.draw(run_charts.of_run(faster)["speeds"]), encoding="utf-8")
     picture.unlink()
     assert record.check_record(docs) == [
         f"{picture} is missing",

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from brokers.declarations import PROPERTIES
-from reports import requirements
-from scenarios.documents import DocumentError
+from brokerbench.brokers.declarations import PROPERTIES
+from brokerbench.reports import requirements
+from brokerbench.scenarios.plans.yaml_document import DocumentError
 
 HEAD = "name: a-need\ntitle: A need\nquote: said so\ncriteria:\n"
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import jsonschema
 
-from reports import schema
-from scenarios import results
+from brokerbench.reports import schema
+from brokerbench.scenarios import results
 from tests.reports import sample
 
 PUBLISHED = Path(__file__).parents[2] / "docs" / "result.schema.json"
@@ -16,7 +16,7 @@ PUBLISHED = Path(__file__).parents[2] / "docs" / "result.schema.json"
 
 def test_the_published_schema_is_that_of_the_model() -> None:
     assert PUBLISHED.read_text(encoding="utf-8") == schema.text(), (
-        "write it anew: python -m reports.schema docs/result.schema.json"
+        "write it anew: python -m brokerbench.reports.schema docs/result.schema.json"
     )
 
 

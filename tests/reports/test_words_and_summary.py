@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from reports import summary, words
+from brokerbench.reports import summary, words
 from tests.reports import sample
 
 

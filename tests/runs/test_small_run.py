@@ -12,9 +12,10 @@ import jsonschema
 import numpy as np
 import pytest
 
-from brokers.types import Outcome
-from scenarios import catalogue, results, saved
-from scenarios.verdicts import Grade
+from brokerbench.brokers.types import Outcome
+from brokerbench.scenarios import catalogue, results
+from brokerbench.scenarios.history import saved_history
+from brokerbench.scenarios.verdicts import Grade
 
 pytestmark = [pytest.mark.engine, pytest.mark.slow]
 
@@ -79,7 +80,7 @@ def test_each_of_two_groups_got_everything(run: Path) -> None:
     for cell in cells:
         settled = sum(
             np.count_nonzero(part["outcome"] == Outcome.ACKNOWLEDGED)
-            for part in saved.stream(run / cell.history, "settled", ["outcome"])
+            for part in saved_history.stream(run / cell.history, "settled", ["outcome"])
         )
         (lost,) = (row for row in cell.verdicts if row.property == "delivery.no_loss")
         assert (lost.measured.observations, lost.measured.violations) == (2 * settled, 0), cell.id

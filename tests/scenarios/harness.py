@@ -7,14 +7,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from brokers import registry
-from brokers.faulty import Fault, Faulty
-from brokers.memory import Memory, Space
-from brokers.protocols import Broker
-from brokers.types import Endpoint
-from scenarios import history, saved
-from scenarios.base import Context, Examination, Load, LoadProcess, Measured
-from scenarios.verdicts import Finding
+from brokerbench.brokers import registry
+from brokerbench.brokers.faulty import Fault, Faulty
+from brokerbench.brokers.memory.broker import Memory, Space
+from brokerbench.brokers.protocols import Broker
+from brokerbench.brokers.types import Endpoint
+from brokerbench.scenarios import history
+from brokerbench.scenarios.base import Context, Examination, Load, LoadProcess, Measured
+from brokerbench.scenarios.history import saved_history
+from brokerbench.scenarios.verdicts import Finding
 
 
 class NoLoad:
@@ -100,7 +101,7 @@ def run(
         broker.close()
     assert steps == sorted(steps)
     assert steps[-1] <= 1
-    seen = saved.load(directory)
+    seen = saved_history.load(directory)
     examination: Examination = scenario.examine(seen)
     found = {finding.property: finding for finding in examination.findings}
     assert set(found) == set(scenario.PROPERTIES), "a property is missing, or too many"

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from scenarios import answers
-from scenarios.answers import reports, telling
+from brokerbench.scenarios.load import replies
+from brokerbench.scenarios.load.replies import reports, telling
 
 
 class Process:
@@ -32,7 +32,7 @@ class Process:
 
 
 def test_who_waits_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answers, "_TELL_S", 0.01)
+    monkeypatch.setattr(replies, "_TELL_S", 0.01)
     told: list[int] = []
     assert reports([Process(0), Process(3)], 10.0, lambda: told.append(1)) == [7, 7]
     assert len(told) == 3

@@ -8,15 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.workers import Processes
-from brokers.errors import Unsupported
-from brokers.types import Outcome
-from scenarios import journeys, latency, omb_result, plan, saved, throughput
-from scenarios.base import Examination
-from scenarios.history import History
-from scenarios.latency_metrics import Paced, latencies_ns
-from scenarios.omb_result import About
-from scenarios.stamp import INTACT
+from brokerbench.bench.load.processes import Processes
+from brokerbench.brokers.errors import Unsupported
+from brokerbench.brokers.types import Outcome
+from brokerbench.scenarios import latency, throughput
+from brokerbench.scenarios.analysis.latency import Paced, latencies_ns
+from brokerbench.scenarios.base import Examination
+from brokerbench.scenarios.history import History, saved_history
+from brokerbench.scenarios.history.stamp import INTACT
+from brokerbench.scenarios.metrics import message_times
+from brokerbench.scenarios.omb import test_result
+from brokerbench.scenarios.omb.test_result import About
+from brokerbench.scenarios.plans import plan
 from tests.scenarios.harness import loaded, of
 
 MS = 1_000_000
@@ -39,7 +42,7 @@ QUICK = {
 def run(directory: Path, scenario: Any, profile: str = "memory", **parameters: Any) -> tuple[Examination, History]:
     with Processes() as load:
         scenario.run(loaded(scenario, directory, load, profile, **{**QUICK[scenario], **parameters}))
-    seen = saved.load(directory / "history")
+    seen = saved_history.load(directory / "history")
     return scenario.examine(seen), seen
 
 
@@ -147,7 +150,7 @@ def two_groups() -> History:
 
 
 def test_a_journey_leads_to_each_group() -> None:
-    of = journeys.of_history(two_groups())
+    of = message_times.of_history(two_groups())
     assert (len(of), of.groups, len(of.as_sent())) == (6, 2, 3)
     assert (latencies_ns(of, "received_ns", corrected=True) / MS).tolist() == [5, 55, 5, 55, 5]
     assert (latencies_ns(of, "settled_ns", corrected=True) / MS).tolist() == [2, 2, 2]
@@ -162,7 +165,7 @@ def test_a_journey_leads_to_each_group() -> None:
 
 
 def test_results_of_the_openmessaging_benchmark_count_all_subscriptions() -> None:
-    found = omb_result.as_test_result(two_groups(), About("w", "d", 1024, 1, 1, 1, 1))
+    found = test_result.as_test_result(two_groups(), About("w", "d", 1024, 1, 1, 1, 1))
     assert (found["publishRate"], found["consumeRate"]) == ([pytest.approx(30)], [pytest.approx(50)])
     assert found["backlog"] == [1]
     assert found["publishLatencyMax"] == [1.0]

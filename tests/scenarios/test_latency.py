@@ -11,17 +11,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.workers import Processes
-from brokers.types import Outcome
-from scenarios import journeys, latency, latency_metrics, saved
-from scenarios.answers import Passed, told_nobody
-from scenarios.base import Context
-from scenarios.fleet import Fleet
-from scenarios.history import History
-from scenarios.journeys import NEVER, Journeys
-from scenarios.latency_metrics import Paced
-from scenarios.schedule import Schedule
-from scenarios.stamp import INTACT
+from brokerbench.bench.load.processes import Processes
+from brokerbench.brokers.types import Outcome
+from brokerbench.scenarios import latency
+from brokerbench.scenarios.analysis import latency as latency_metrics
+from brokerbench.scenarios.analysis.latency import Paced
+from brokerbench.scenarios.base import Context
+from brokerbench.scenarios.history import History, saved_history
+from brokerbench.scenarios.history.stamp import INTACT
+from brokerbench.scenarios.load.controller import Fleet
+from brokerbench.scenarios.load.replies import Passed, told_nobody
+from brokerbench.scenarios.load.schedule import Schedule
+from brokerbench.scenarios.metrics import message_times
+from brokerbench.scenarios.metrics.message_times import NEVER, Journeys
 from tests.scenarios.harness import every, loaded
 
 MS = 1_000_000
@@ -66,7 +68,7 @@ def test_journeys_join_what_happened_to_each_message() -> None:
         settles={},
         marks=[],
     )
-    of = journeys.of_history(seen)
+    of = message_times.of_history(seen)
     assert of.due_ns.tolist() == [10, 20, 30, 40]
     assert of.sent_ns.tolist() == [11, 21, 31, 41]
     assert of.settled_ns.tolist() == [NEVER, 60, 50, NEVER]
@@ -336,7 +338,7 @@ def test_messages_that_come_late_are_counted_wherever_they_are_received(tmp_path
 def test_a_whole_run(tmp_path: Path) -> None:
     with Processes() as load:
         latency.run(context(tmp_path, load, rates=[200, 2000], search_steps=0, confirm=1, latency_limit_ms=250.0))
-    seen = saved.load(tmp_path / "history")
+    seen = saved_history.load(tmp_path / "history")
     examination = latency.examine(seen)
     assert [finding.violations for finding in examination.findings] == [0, 0, 0, 0]
     metrics = list(examination.metrics)
@@ -362,5 +364,5 @@ def test_without_a_closed_loop_rates_must_be_given() -> None:
 
 
 def test_other_histories_have_no_latency_metrics(tmp_path: Path) -> None:
-    empty = saved.load(tmp_path)
+    empty = saved_history.load(tmp_path)
     assert latency_metrics.metrics(empty) == []

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from brokers.faulty import Fault, FaultName
-from scenarios import ordering
-from scenarios.verdicts import Verdict, judge
+from brokerbench.brokers.faulty import Fault, FaultName
+from brokerbench.scenarios import ordering
+from brokerbench.scenarios.verdicts import Verdict, judge
 from tests.scenarios import harness
 
 SMALL: dict[str, Any] = {"messages": 400, "patience_s": 10.0}

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from brokers.declarations import ProfileDeclaration
-from brokers.faulty import Fault, FaultName
-from brokers.memory import Memory, MemoryConsumer, MemoryProducer, Space
-from brokers.protocols import Broker
-from brokers.types import ChannelSpec, ConsumerSettings, ProducerSettings, Received
-from scenarios import replay
-from scenarios.verdicts import Verdict, judge
+from brokerbench.brokers.declarations import ProfileDeclaration
+from brokerbench.brokers.faulty import Fault, FaultName
+from brokerbench.brokers.memory.broker import Memory, MemoryConsumer, MemoryProducer, Space
+from brokerbench.brokers.protocols import Broker
+from brokerbench.brokers.types import ChannelSpec, ConsumerSettings, ProducerSettings, Received
+from brokerbench.scenarios import replay
+from brokerbench.scenarios.verdicts import Verdict, judge
 from tests.scenarios import harness
 
 SMALL: dict[str, Any] = {"messages": 600, "beside": 300, "look_s": 0.3, "patience_s": 10.0}

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.workers import Processes
-from brokers.types import Outcome
-from scenarios import rates, saved, table, throughput
-from scenarios.base import Context, Examination
-from scenarios.history import Action, History
-from scenarios.rates import Window
-from scenarios.stamp import INTACT
+from brokerbench.bench.load.processes import Processes
+from brokerbench.brokers.types import Outcome
+from brokerbench.scenarios import throughput
+from brokerbench.scenarios.base import Context, Examination
+from brokerbench.scenarios.history import Action, History, parquet_table, saved_history
+from brokerbench.scenarios.history.stamp import INTACT
+from brokerbench.scenarios.metrics import window_rates
+from brokerbench.scenarios.metrics.window_rates import Window
 from tests.scenarios.harness import loaded, of
 
 S = 1_000_000_000
@@ -84,19 +85,19 @@ def test_a_message_counts_in_the_window_of_its_answer() -> None:
             (0, 5, 2.0, UNKNOWN),
         ],
     )
-    timeline = rates.timeline(seen)
-    assert rates.rate(timeline.published_ns, window()) == pytest.approx(2 / 2)
+    timeline = window_rates.timeline(seen)
+    assert window_rates.rate(timeline.published_ns, window()) == pytest.approx(2 / 2)
 
 
 def test_a_window_that_ran_dry_ends_with_its_last_event() -> None:
-    timeline = rates.timeline(typed([], settles=[(1.25, ACK), (1.5, ACK), (1.4, ACK), (2.0, NO)]))
-    assert rates.rate(timeline.consumed_ns, window(drained=True)) == pytest.approx(3 / 0.5)
-    assert rates.rate(timeline.consumed_ns, window(drained=False)) == pytest.approx(3 / 2)
+    timeline = window_rates.timeline(typed([], settles=[(1.25, ACK), (1.5, ACK), (1.4, ACK), (2.0, NO)]))
+    assert window_rates.rate(timeline.consumed_ns, window(drained=True)) == pytest.approx(3 / 0.5)
+    assert window_rates.rate(timeline.consumed_ns, window(drained=False)) == pytest.approx(3 / 2)
 
 
 def test_an_empty_window_has_no_rate() -> None:
-    timeline = rates.timeline(typed([]))
-    assert rates.rate(timeline.published_ns, window(drained=True)) == 0.0
+    timeline = window_rates.timeline(typed([]))
+    assert window_rates.rate(timeline.published_ns, window(drained=True)) == 0.0
 
 
 def test_latencies_belong_to_their_messages_whatever_the_order() -> None:
@@ -105,7 +106,7 @@ def test_latencies_belong_to_their_messages_whatever_the_order() -> None:
         settled=[(1, 0, 1.25, ACK), (3, 1, 1.2, ACK), (3, 0, 1.4, ACK)],
         deliveries=[(1, 0, 2.2), (3, 0, 2.0), (9, 0, 2.0), (3, 7, 2.0), (-1, -1, 2.0)],
     )
-    timeline = rates.timeline(seen)
+    timeline = window_rates.timeline(seen)
     assert timeline.published_ns.tolist() == [int(t * S) for t in (1.2, 1.25, 1.4)]
     assert [round(ns / 1e6) for ns in timeline.publish_latency_ns] == [100, 50, 400]
     # Deliveries of what was never sent have no latency.
@@ -114,7 +115,7 @@ def test_latencies_belong_to_their_messages_whatever_the_order() -> None:
 
 def test_sends_with_gaps_are_refused() -> None:
     with pytest.raises(ValueError, match="numbered"):
-        rates.timeline(typed([(0, 0, 1.0), (0, 2, 1.0)]))
+        window_rates.timeline(typed([(0, 0, 1.0), (0, 2, 1.0)]))
 
 
 def test_usage_adds_up_over_processes_and_names_the_busiest() -> None:
@@ -124,18 +125,18 @@ def test_usage_adds_up_over_processes_and_names_the_busiest() -> None:
         {**mark, "process_cpu_ns": S, "loop_cpu_ns": S // 2, "wall_ns": 2 * S},
         {**mark, "window": 5, "process_cpu_ns": 9 * S, "loop_cpu_ns": 9 * S, "wall_ns": S},
     ]
-    used = rates.usage(typed([], marks=marks), "producer", window(4))
+    used = window_rates.usage(typed([], marks=marks), "producer", window(4))
     assert used is not None
     assert (used.cores, used.busiest) == (2.0, 0.5)
-    assert rates.usage(typed([], marks=marks), "consumer", window(4)) is None
+    assert window_rates.usage(typed([], marks=marks), "consumer", window(4)) is None
 
 
 def test_the_generator_is_blamed_when_busy_or_near_its_ceiling() -> None:
-    idle, busy = rates.Usage(S, 2 * S, 0.5), rates.Usage(S, S, 0.95)
-    assert rates.limited_by([100.0], [idle], 1000.0) == ""
-    assert rates.limited_by([100.0], [idle, busy], 1000.0) == "generator"
-    assert rates.limited_by([100.0, 710.0], [idle], 1000.0) == "generator"
-    assert rates.limited_by([100.0], [idle], 0.0) == ""
+    idle, busy = window_rates.Usage(S, 2 * S, 0.5), window_rates.Usage(S, S, 0.95)
+    assert window_rates.limited_by([100.0], [idle], 1000.0) == ""
+    assert window_rates.limited_by([100.0], [idle, busy], 1000.0) == "generator"
+    assert window_rates.limited_by([100.0, 710.0], [idle], 1000.0) == "generator"
+    assert window_rates.limited_by([100.0], [idle], 0.0) == ""
 
 
 QUICK: Mapping[str, Any] = {"window_s": 0.2, "warmup_s": 0.05, "repeats": 2, "batches": [10, 100], "ceiling_s": 0.05}
@@ -149,7 +150,7 @@ def run(directory: Path, profile: str, **parameters: Any) -> Examination:
     with Processes() as load:
         throughput.run(context(directory, profile, load, **parameters))
     assert sorted(path.name for path in (directory / "history").iterdir() if path.is_dir()) == []
-    return throughput.examine(saved.load(directory / "history"))
+    return throughput.examine(saved_history.load(directory / "history"))
 
 
 @pytest.mark.parametrize(("profile", "batches"), [("memory", [10, 100]), ("noop", [2, 4])])
@@ -187,8 +188,8 @@ def test_several_of_each_and_late_acknowledgements(tmp_path: Path) -> None:
 
 
 def test_tables_in_many_files_are_judged_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table, "_ROWS_PER_GROUP", 64)
-    monkeypatch.setattr(table, "_GROUPS_PER_FILE", 2)
+    monkeypatch.setattr(parquet_table, "_ROWS_PER_GROUP", 64)
+    monkeypatch.setattr(parquet_table, "_GROUPS_PER_FILE", 2)
     examination = run(tmp_path, "memory", producers=2, consumers=2, repeats=1, batches=[20])
     for kind in ("sends", "settled", "deliveries", "settles"):
         assert list((tmp_path / "history").glob(f"{kind}.*~0002.parquet")), kind
@@ -212,7 +213,7 @@ def test_the_seed_decides_the_order(tmp_path: Path) -> None:
     orders = []
     for attempt in "ab":
         run(tmp_path / attempt, "noop", repeats=3, batches=[1, 10, 100], modes=["publish"], window_s=0.02)
-        orders.append([mark["batch"] for mark in saved.load(tmp_path / attempt / "history").events("window")])
+        orders.append([mark["batch"] for mark in saved_history.load(tmp_path / attempt / "history").events("window")])
     assert orders[0] == orders[1]
 
 

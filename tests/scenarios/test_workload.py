@@ -9,15 +9,18 @@ from typing import Any
 
 import pytest
 
-from bench.workers import Processes
-from brokers import registry
-from brokers.protocols import Broker
-from brokers.types import ChannelSpec, Durability, Endpoint
-from scenarios import latency, plan, saved, throughput, workload
-from scenarios.base import Context, LoadProcess
-from scenarios.fleet import Fleet
-from scenarios.load_bodies import OpenConsumer
-from scenarios.stamp import INTACT
+from brokerbench.bench.load.processes import Processes
+from brokerbench.brokers import registry
+from brokerbench.brokers.protocols import Broker
+from brokerbench.brokers.types import ChannelSpec, Durability, Endpoint
+from brokerbench.scenarios import latency, throughput
+from brokerbench.scenarios.base import Context, LoadProcess
+from brokerbench.scenarios.history import saved_history
+from brokerbench.scenarios.history.stamp import INTACT
+from brokerbench.scenarios.load import workload
+from brokerbench.scenarios.load.bodies import OpenConsumer
+from brokerbench.scenarios.load.controller import Fleet
+from brokerbench.scenarios.plans import plan
 
 
 class Process:
@@ -127,7 +130,7 @@ def test_every_message_of_such_a_load_is_verified(tmp_path: Path, parameters: di
         given, _, _ = context(tmp_path, throughput, **quick, **parameters)
         broker = registry.connect("memory", endpoint)
         throughput.run(replace(given, broker=broker, endpoint=endpoint, load=load))
-    seen = saved.load(tmp_path / "history")
+    seen = saved_history.load(tmp_path / "history")
     examination = throughput.examine(seen)
     assert [finding.violations for finding in examination.findings] == [0, 0, 0, 0]
     assert examination.findings[0].observations > 200
@@ -167,7 +170,7 @@ def test_figures_say_how_many_batches_an_acknowledgement_covers_in_truth(
     one = replace(about.declaration, limits=replace(limits, max_unsettled_batches=1))
     with Processes() as load:
         scenario.run(replace(about, load=load, broker=broker, declaration=one))
-    labelled = [metric.labels for metric in scenario.examine(saved.load(tmp_path / "history")).metrics]
+    labelled = [metric.labels for metric in scenario.examine(saved_history.load(tmp_path / "history")).metrics]
     assert {labels["acknowledge_every"] for labels in labelled if "acknowledge_every" in labels} == {1}
     assert set(opened) == {1}
 

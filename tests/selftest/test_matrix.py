@@ -7,14 +7,14 @@ from dataclasses import replace
 
 import pytest
 
-from bench.selftest import clean, matrix, page, run
-from bench.selftest.cases import CASES, CROSS
-from bench.selftest.checks import CHECKS, answers
-from bench.selftest.run import Outcome
-from bench.selftest.scene import CHANNEL
-from bench.selftest.story import Size, Story
-from brokers.faulty import FaultName
-from scenarios.verdicts import Finding
+from brokerbench.bench.selftest import matrix, page, random_histories, run
+from brokerbench.bench.selftest.cases import CASES, CROSS
+from brokerbench.bench.selftest.checks import CHECKS, answers
+from brokerbench.bench.selftest.run import Outcome
+from brokerbench.bench.selftest.scripts import Size, Story
+from brokerbench.bench.selftest.simulation import CHANNEL
+from brokerbench.brokers.faulty import FaultName
+from brokerbench.scenarios.verdicts import Finding
 
 MESSAGES = 4000
 HISTORIES = 60
@@ -47,7 +47,7 @@ def test_a_clean_history_has_something_to_judge_by_every_checker() -> None:
     seen = {
         name
         for seed in range(30)
-        for name, answer in answers(clean.history(seed), CHANNEL).items()
+        for name, answer in answers(random_histories.history(seed), CHANNEL).items()
         if answer.observations
     }
     # Order among keys is promised to one consumer alone.
@@ -55,7 +55,7 @@ def test_a_clean_history_has_something_to_judge_by_every_checker() -> None:
 
 
 def test_the_same_seed_gives_the_same_history() -> None:
-    first, second = clean.history(7), clean.history(7)
+    first, second = random_histories.history(7), random_histories.history(7)
     for name in ("reader", "producer", "seq", "key", "place", "delivery_count"):
         assert first.deliveries[name].tolist() == second.deliveries[name].tolist()
 
@@ -72,7 +72,7 @@ def test_the_page_shows_every_fault_and_checker(outcome: Outcome) -> None:
 def test_a_false_alarm_or_an_answer_that_nobody_reviewed_is_a_problem(
     outcome: Outcome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    alarmed = replace(outcome, alarms=[clean.Alarm(3, "delivery.no_loss", 2)])
+    alarmed = replace(outcome, alarms=[random_histories.Alarm(3, "delivery.no_loss", 2)])
     assert alarmed.problems == ["delivery.no_loss finds 2 in the clean history 3"]
     assert "## Problems" in page.markdown(alarmed)
     monkeypatch.delitem(CROSS, (FaultName.LOSE, "retention.not_early"))  # type: ignore[misc]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from bench import synthetic
-from bench.selftest import streams
-from bench.selftest.checks import CHECKS
-from scenarios import saved
-from scenarios.checkers import record, streamed
+from brokerbench.bench.lab import synthetic_history
+from brokerbench.bench.selftest import sharded_checks
+from brokerbench.bench.selftest.checks import CHECKS
+from brokerbench.scenarios.checkers.index import channel_index
+from brokerbench.scenarios.checkers.sharding import reduction
+from brokerbench.scenarios.history import saved_history
 
 FAULTS = (
     "delivery.no_loss",
@@ -26,10 +27,10 @@ FAULTS = (
 
 
 def test_every_checker_has_something_to_judge_and_says_of_shards_what_it_says_of_the_whole(tmp_path: Path) -> None:
-    faults = synthetic.write(tmp_path, synthetic.STRETCH, 1000, lambda share: None)
-    assert 0 <= saved.rows(tmp_path, "deliveries") - synthetic.STRETCH < 2000
-    whole = record.of_channel(saved.load(tmp_path), synthetic.CHANNEL)
+    faults = synthetic_history.write(tmp_path, synthetic_history.STRETCH, 1000, lambda share: None)
+    assert 0 <= saved_history.rows(tmp_path, "deliveries") - synthetic_history.STRETCH < 2000
+    whole = channel_index.of_channel(saved_history.load(tmp_path), synthetic_history.CHANNEL)
     expected = {name: replace(check(whole), property=name) for name, check in CHECKS.items()}
-    assert streamed.tallied(tmp_path, streams.tallies(whole.history.marks), 100_000) == expected
+    assert reduction.tallied(tmp_path, sharded_checks.tallies(whole.history.marks), 100_000) == expected
     assert {name: expected[name].violations for name in FAULTS} == dict.fromkeys(FAULTS, faults)
     assert not [name for name, finding in expected.items() if finding.not_testable or not finding.observations]

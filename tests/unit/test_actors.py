@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from brokers import registry
-from brokers.protocols import Producer
-from brokers.types import (
+from brokerbench.brokers import registry
+from brokerbench.brokers.protocols import Producer
+from brokerbench.brokers.types import (
     Batch,
     ChannelSpec,
     ConsumerSettings,
@@ -24,8 +24,9 @@ from brokers.types import (
     SendReceipt,
     Settlements,
 )
-from scenarios import history, saved, stamp
-from scenarios.actors import Sender, Taker
+from brokerbench.scenarios import history
+from brokerbench.scenarios.clients.recording import Sender, Taker
+from brokerbench.scenarios.history import saved_history, stamp
 
 
 class _Bundled:
@@ -66,7 +67,7 @@ def test_every_batch_is_settled_and_written_down(tmp_path: Path, bundled: bool) 
         taker.acknowledge_all([])
         if bundled:
             assert taker.consumer.together == [2]  # type: ignore[attr-defined]
-    settles = saved.load(tmp_path).settles
+    settles = saved_history.load(tmp_path).settles
     assert settles["batch"].tolist() == np.repeat([0, 1, 2], 10).tolist()
     assert settles["slot"].tolist() == [*range(10)] * 3
     broker.delete_channel("channel")
@@ -113,7 +114,7 @@ def test_late_answers_are_written_down_for_the_batch_that_they_are_about(tmp_pat
         assert taker.can_pipeline
         assert [len(taker.take_ahead(10, 0.0)) for _ in range(4)] == [10, 10, 5, 0]
         taker.settle(1.0)
-    written = saved.load(tmp_path)
+    written = saved_history.load(tmp_path)
     assert written.deliveries["batch"].tolist() == written.settles["batch"].tolist() == [0] * 10 + [1] * 10 + [2] * 5
     assert (written.settles["asked_ns"] == written.deliveries["received_ns"]).all()
     broker.delete_channel("channel")
@@ -148,7 +149,7 @@ def test_what_was_stamped_ahead_is_written_down_as_far_as_it_was_handed_over(tmp
             send(5)
         sender.flush()
         sender.send([7])
-    found = saved.load(tmp_path)
+    found = saved_history.load(tmp_path)
     # Numbers stay without gaps.
     assert found.sends["seq"].tolist() == [*range(8)]
     assert found.sends["key"].tolist() == [*range(7), 7]

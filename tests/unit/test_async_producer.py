@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping
 
 import pytest
 
-from brokers.async_producer import AsyncProducer
-from brokers.errors import Misuse, TooLarge
-from brokers.loop import Loop
-from brokers.types import NO_PLACE, Batch, Outcome, ProducerSettings, Settlements
+from brokerbench.brokers.async_producer import AsyncProducer
+from brokerbench.brokers.errors import Misuse, TooLarge
+from brokerbench.brokers.loop import Loop
+from brokerbench.brokers.types import NO_PLACE, Batch, Outcome, ProducerSettings, Settlements
 
 ACKNOWLEDGED, REJECTED, UNKNOWN = Outcome.ACKNOWLEDGED, Outcome.REJECTED, Outcome.UNKNOWN
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from bench import calibrate, contests_kafka, contests_omb, own_side
-from bench.calibrate import Measured, Wish
-from bench.cli import app
-from bench.engines.base import EngineChoice
-from bench.errors import BadInput, CheckFailed
-from bench.ground import Contest, Side
-from bench.own_side import Load, Sample, Verified
+from brokerbench.bench.calibration import calibrate, own_client, workloads_kafka, workloads_omb
+from brokerbench.bench.calibration.calibrate import Measured, Wish
+from brokerbench.bench.calibration.fixture import Contest, Side
+from brokerbench.bench.calibration.own_client import Load, Sample, Verified
+from brokerbench.bench.cli import app
+from brokerbench.bench.engines.base import EngineChoice
+from brokerbench.bench.errors import BadInput, CheckFailed
 
 
 def _side(name: str, rate: float, cpu_us: float | None = None) -> Measured:
@@ -99,13 +99,13 @@ def test_the_consumer_tool_s_rate_is_of_what_came_after_the_warm_up() -> None:
     row = "2026-01-31 12:00:{at}, 0, 1.0, 1.0, {count}, 1.0, 0, 0, 1.0, 1.0"
     rows = [("00:900", 500), ("01:000", 1000), ("01:500", 3000), ("02:000", 6000)]
     text = "\n".join(row.format(at=at, count=count) for at, count in rows)
-    assert contests_kafka._perf_rate(text, warmup=1000).rate == pytest.approx(5000.0)
+    assert workloads_kafka._perf_rate(text, warmup=1000).rate == pytest.approx(5000.0)
     with pytest.raises(CheckFailed, match="told too little"):
-        contests_kafka._perf_rate(text, warmup=5000)
+        workloads_kafka._perf_rate(text, warmup=5000)
 
 
 def test_a_history_s_copies_and_damage_are_counted(tmp_path: Path) -> None:
-    sample, found = own_side.noop(tmp_path / "noop", Load(256, 100, 1000), 0.01, 0.05)
+    sample, found = own_client.noop(tmp_path / "noop", Load(256, 100, 1000), 0.01, 0.05)
     assert sample.rate > 0
     assert found.sent == found.acknowledged == found.received == found.intact > 0
     assert found.again == 0
@@ -143,7 +143,7 @@ def test_redis_is_measured_against_plain_clients() -> None:
 def test_openmessaging_s_first_reports_are_its_warm_up(tmp_path: Path) -> None:
     result = tmp_path / "result.json"
     result.write_text(json.dumps({"consumeRate": [1.0, 2.0, 300.0, 500.0]}))
-    assert contests_omb._rate(result).rate == pytest.approx(400.0)
+    assert workloads_omb._rate(result).rate == pytest.approx(400.0)
     result.write_text(json.dumps({"consumeRate": [1.0]}))
     with pytest.raises(CheckFailed, match="within its warm-up"):
-        contests_omb._rate(result)
+        workloads_omb._rate(result)

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scenarios import clocks, history, saved, table
-from scenarios.base import Measured
-from scenarios.clocks import Clock, Reading
-from scenarios.history import History, Writer
+from brokerbench.scenarios import history
+from brokerbench.scenarios.base import Measured
+from brokerbench.scenarios.history import History, Writer, parquet_table, saved_history
+from brokerbench.scenarios.metrics import clock_sync
+from brokerbench.scenarios.metrics.clock_sync import Clock, Reading
 
 AHEAD_NS = 7_000_000_000_000
 
@@ -33,7 +34,7 @@ def host(ahead_ns: int, before_s: float, after_s: float) -> Callable[[], int]:
 
 @pytest.mark.parametrize(("before_s", "after_s"), [(0.0, 0.0), (0.01, 0.0), (0.0, 0.01), (0.01, 0.01)])
 def test_the_truth_is_within_the_error_however_lopsided_the_way(before_s: float, after_s: float) -> None:
-    reading = clocks.read(host(AHEAD_NS, before_s, after_s), rounds=5)
+    reading = clock_sync.read(host(AHEAD_NS, before_s, after_s), rounds=5)
     assert abs(reading.offset_ns - AHEAD_NS) <= reading.error_ns
     assert reading.error_ns >= (before_s + after_s) / 2 * 1e9
 
@@ -41,7 +42,7 @@ def test_the_truth_is_within_the_error_however_lopsided_the_way(before_s: float,
 def test_the_shortest_round_trip_counts() -> None:
     slow, fast = host(AHEAD_NS, 0.02, 0.0), host(AHEAD_NS, 0.0, 0.0)
     answers = iter([slow, fast, slow])
-    reading = clocks.read(lambda: next(answers)(), rounds=3)
+    reading = clock_sync.read(lambda: next(answers)(), rounds=3)
     assert reading.error_ns < 10_000_000
 
 
@@ -78,7 +79,7 @@ def a_part(directory: Path, base_ns: int) -> None:
                 name: np.full(
                     2,
                     base_ns if name == "received_ns" else 4,
-                    table.DTYPES[history.SCHEMAS["deliveries"].field(name).type],
+                    parquet_table.DTYPES[history.SCHEMAS["deliveries"].field(name).type],
                 )
                 for name in history.SCHEMAS["deliveries"].names
             },
@@ -89,8 +90,8 @@ def test_a_part_comes_home_on_the_cells_clock(tmp_path: Path) -> None:
     a_part(tmp_path / "there", AHEAD_NS)
     clock = Clock(Reading(0, AHEAD_NS, 10), Reading(10**9, AHEAD_NS, 10))
     (tmp_path / "here").mkdir()
-    clocks.bring_home(tmp_path / "there", tmp_path / "here", "producer-0", clock, "left (10.0.0.1)")
-    there, here = saved.load(tmp_path / "there"), saved.load(tmp_path / "here")
+    clock_sync.bring_home(tmp_path / "there", tmp_path / "here", "producer-0", clock, "left (10.0.0.1)")
+    there, here = saved_history.load(tmp_path / "there"), saved_history.load(tmp_path / "here")
     assert here.sends["intended_ns"].tolist() == [0, 1, 2]
     assert here.sends["sent_ns"].tolist() == [5, 5, 5]
     assert here.deliveries["received_ns"].tolist() == [0, 0]
@@ -110,7 +111,7 @@ def over(tmp_path: Path, producers: list[str], readers: list[str], errors: dict[
         for name, values in errors.items():
             for value in values:
                 writer.mark("clock", host=name, offset_ns=0, error_ns=value)
-    return saved.load(tmp_path)
+    return saved_history.load(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +127,7 @@ def over(tmp_path: Path, producers: list[str], readers: list[str], errors: dict[
 )
 def test_errors_of_both_hosts_add_up(tmp_path: Path, producers: list[str], readers: list[str], expected: int) -> None:
     found = over(tmp_path, producers, readers, {"a": [5, 20], "b": [10, 10], "c": [100]})
-    assert clocks.error_ns(found) == expected
+    assert clock_sync.error_ns(found) == expected
 
 
 def a_latency(median_ms: float) -> list[Measured]:
@@ -138,17 +139,17 @@ def a_latency(median_ms: float) -> list[Measured]:
 
 
 def test_a_latency_states_its_clock_error() -> None:
-    error, *latencies = clocks.stated(a_latency(2.0), 150_000)
+    error, *latencies = clock_sync.stated(a_latency(2.0), 150_000)
     assert (error.name, error.samples, error.labels) == ("clock_error", (0.15,), {"rate": 1000})
     assert [metric.samples for metric in latencies] == [metric.samples for metric in a_latency(2.0)]
     assert all("within 0.150 ms" in metric.note for metric in latencies)
 
 
 def test_a_latency_is_refused_when_the_clocks_are_too_far_apart() -> None:
-    (error,) = clocks.stated(a_latency(2.0), 201_000)
+    (error,) = clock_sync.stated(a_latency(2.0), 201_000)
     assert error.name == "clock_error"
     assert "refused" in error.note
 
 
 def test_on_one_host_nothing_is_added() -> None:
-    assert clocks.stated(a_latency(2.0), 0) == a_latency(2.0)
+    assert clock_sync.stated(a_latency(2.0), 0) == a_latency(2.0)

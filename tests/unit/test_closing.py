@@ -8,10 +8,10 @@ from contextlib import suppress
 
 import pytest
 
-from brokers.errors import Misuse
-from brokers.guard import Opened
-from brokers.memory import Memory, Space
-from brokers.types import Batch, ChannelSpec, ConsumerSettings, ProducerSettings
+from brokerbench.brokers.contract import Opened
+from brokerbench.brokers.errors import Misuse
+from brokerbench.brokers.memory.broker import Memory, Space
+from brokerbench.brokers.types import Batch, ChannelSpec, ConsumerSettings, ProducerSettings
 
 
 class Thing:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench import aa
-from bench.errors import BadInput
-from scenarios.comparison import compare, interval
+from brokerbench.bench.errors import BadInput
+from brokerbench.bench.lab import false_positives
+from brokerbench.scenarios.compare.difference import compare, interval
 
 RECORDED = [
     float(line) for line in (Path(__file__).parents[1] / "recorded" / "memory_publish_rates.txt").read_text().split()
@@ -71,7 +71,7 @@ def test_a_negative_minimum_effect_is_refused() -> None:
 def test_equal_things_are_seldom_called_different(repeats: int) -> None:
     synthetic = np.random.default_rng(3).lognormal(0, 0.2, 4000).tolist()
     for samples in (RECORDED, synthetic):
-        found = aa.false_alarms(samples, repeats, TRIALS, seed=1)
+        found = false_positives.false_alarms(samples, repeats, TRIALS, seed=1)
         assert found.low <= 0.05, (found.different, found.trials)
 
 
@@ -88,6 +88,6 @@ def test_the_trials_can_fail() -> None:
 def test_a_run_without_enough_repeats_is_refused() -> None:
     evidence = next((Path(__file__).parents[2] / "docs" / "evidence").glob("*"))
     with pytest.raises(BadInput, match="no rate has 20 repeats"):
-        aa.recorded_rates(evidence, 10)
+        false_positives.recorded_rates(evidence, 10)
     with pytest.raises(ValueError, match="too few"):
-        aa.false_alarms([1.0, 2.0], 3, 10, 1)
+        false_positives.false_alarms([1.0, 2.0], 3, 10, 1)

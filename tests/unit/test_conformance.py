@@ -14,15 +14,16 @@ from typing import Any
 
 import pytest
 
-from bench import conformance, pytest_plugin, verify
-from bench.conformance import CHECKS, Check, Context, Skipped, Status, run
-from bench.engines.start import channel_prefix
-from brokers.declarations import Declaration, Provider, Support
-from brokers.errors import Refused, Unreachable
-from brokers.faulty import Fault, FaultName, Faulty
-from brokers.memory import Memory, Space
-from brokers.memory_declaration import DECLARATION
-from brokers.types import AckGranularity, Batch, ChannelSpec, FromBeginning, Settlements
+from brokerbench.bench import conformance, pytest_plugin
+from brokerbench.bench.commands import verify
+from brokerbench.bench.conformance import CHECKS, Check, Context, Skipped, Status, run
+from brokerbench.bench.engines.start import channel_prefix
+from brokerbench.brokers.declarations import Declaration, Provider, Support
+from brokerbench.brokers.errors import Refused, Unreachable
+from brokerbench.brokers.faulty import Fault, FaultName, Faulty
+from brokerbench.brokers.memory.broker import Memory, Space
+from brokerbench.brokers.memory.declaration import DECLARATION
+from brokerbench.brokers.types import AckGranularity, Batch, ChannelSpec, FromBeginning, Settlements
 
 Bends = Mapping[str, Callable[[Any], Any]]
 """Method -> what makes another one of the original."""
@@ -332,7 +333,7 @@ def test_a_faulty_broker_is_turned_down(fault: FaultName, check: str) -> None:
 
 
 def test_a_check_that_hangs_fails_and_the_rest_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.conformance.running.PATIENCE_S", 0.1)
+    monkeypatch.setattr("brokerbench.bench.conformance.running.PATIENCE_S", 0.1)
     stop = Event()
     checks = [
         Check("hangs", "it does not", lambda _: stop.wait(30) and None),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from brokers.errors import Misuse
-from brokers.faulty import Fault, FaultName, Faulty, parse_faults
-from brokers.memory import Memory, Space
-from brokers.types import (
+from brokerbench.brokers.errors import Misuse
+from brokerbench.brokers.faulty import Fault, FaultName, Faulty, parse_faults
+from brokerbench.brokers.memory.broker import Memory, Space
+from brokerbench.brokers.types import (
     Batch,
     ChannelSpec,
     ConsumerSettings,

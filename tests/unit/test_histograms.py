@@ -9,11 +9,11 @@ from hdrh.log import HistogramLogReader
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench import hlog
-from brokers.types import Outcome
-from scenarios.histograms import DIGITS, HIGHEST_NS, LOWEST_NS, histogram
-from scenarios.history import History
-from scenarios.stamp import INTACT
+from brokerbench.bench.run import hlog
+from brokerbench.brokers.types import Outcome
+from brokerbench.scenarios.history import History
+from brokerbench.scenarios.history.stamp import INTACT
+from brokerbench.scenarios.metrics.histograms import DIGITS, HIGHEST_NS, LOWEST_NS, histogram
 
 S = 1_000_000_000
 

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from brokers.types import Outcome, Received, Settlements
-from scenarios import history, saved, stamp, table
-from scenarios.history import Action, Writer
+from brokerbench.brokers.types import Outcome, Received, Settlements
+from brokerbench.scenarios import history
+from brokerbench.scenarios.history import Action, Writer, parquet_table, saved_history, stamp
 
 
 def send_some(writer: Writer, producer: int, count: int) -> list[bytes]:
@@ -40,7 +40,7 @@ def test_round_trip_over_two_writers(tmp_path: Path) -> None:
             writer.settled(number, Settlements.uniform(0, 2, Outcome.ACKNOWLEDGED, 200))
             writer.deliveries(number, 0, received(payloads[:2]))
             writer.settles(number, 0, Action.ACKNOWLEDGE, Settlements.uniform(0, 2, Outcome.ACKNOWLEDGED, 600), 550)
-    loaded = saved.load(tmp_path)
+    loaded = saved_history.load(tmp_path)
     assert loaded.sends["seq"].tolist() == [0, 1, 2] * 2
     assert loaded.outcomes().tolist() == [1, 1, 0] * 2, "what nothing settled is unknown"
     assert loaded.settled_column("settled_ns", -1).tolist() == [200, 200, -1] * 2
@@ -59,21 +59,21 @@ def test_row_groups_are_streamed_to_disk(tmp_path: Path) -> None:
             _, checksums = stamper.stamp(seqs, seqs % 7, 5)
             writer.sends(0, seqs, seqs % 7, 64, checksums, 100, 101)
         assert (tmp_path / "sends.w.parquet").stat().st_size > 100_000, "written before it is closed"
-    assert len(saved.load(tmp_path).sends["seq"]) == 300_000
+    assert len(saved_history.load(tmp_path).sends["seq"]) == 300_000
 
 
 def test_a_file_is_opened_with_its_first_row_and_not_with_the_first_row_group(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(table, "_ROWS_PER_GROUP", 10)
+    monkeypatch.setattr(parquet_table, "_ROWS_PER_GROUP", 10)
     opened: list[Path] = []
-    make = table.pq.ParquetWriter
+    make = parquet_table.pq.ParquetWriter
 
     def counted(path: Path, *words: Any, **options: Any) -> Any:
         opened.append(path)
         return make(path, *words, **options)
 
-    monkeypatch.setattr(table.pq, "ParquetWriter", counted)
+    monkeypatch.setattr(parquet_table.pq, "ParquetWriter", counted)
     with Writer(tmp_path, "w", 7) as writer:
         assert not list(tmp_path.glob("*.parquet"))
         send_some(writer, 0, 1)
@@ -83,8 +83,8 @@ def test_a_file_is_opened_with_its_first_row_and_not_with_the_first_row_group(
 
 
 def test_a_long_table_is_continued_in_further_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table, "_ROWS_PER_GROUP", 10)
-    monkeypatch.setattr(table, "_GROUPS_PER_FILE", 2)
+    monkeypatch.setattr(parquet_table, "_ROWS_PER_GROUP", 10)
+    monkeypatch.setattr(parquet_table, "_GROUPS_PER_FILE", 2)
     seqs = np.arange(245, dtype=np.int64)
     for name, producer in (("w", 0), ("w-1", 1)):
         with Writer(tmp_path, name, 7) as writer:
@@ -94,7 +94,7 @@ def test_a_long_table_is_continued_in_further_files(tmp_path: Path, monkeypatch:
         path.name for path in tmp_path.glob("sends.w~*")
     )
     assert names == ["sends.w.parquet", *(f"sends.w~{at:04d}.parquet" for at in range(1, 13))]
-    sends = saved.load(tmp_path).sends
+    sends = saved_history.load(tmp_path).sends
     for producer in (0, 1):
         assert sends["seq"][sends["producer"] == producer].tolist() == seqs.tolist()
     for kind in ("settled", "deliveries", "settles"):
@@ -102,24 +102,24 @@ def test_a_long_table_is_continued_in_further_files(tmp_path: Path, monkeypatch:
 
 
 def test_a_table_that_ends_with_a_file_leaves_no_empty_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table, "_ROWS_PER_GROUP", 10)
-    monkeypatch.setattr(table, "_GROUPS_PER_FILE", 2)
+    monkeypatch.setattr(parquet_table, "_ROWS_PER_GROUP", 10)
+    monkeypatch.setattr(parquet_table, "_GROUPS_PER_FILE", 2)
     seqs = np.arange(40, dtype=np.int64)
     with Writer(tmp_path, "w", 7) as writer:
         writer.sends(0, seqs, seqs, 64, seqs.astype(np.uint64), seqs, 1)
     assert sorted(path.name for path in tmp_path.glob("sends.*")) == ["sends.w.parquet", "sends.w~0001.parquet"]
-    assert saved.load(tmp_path).sends["seq"].tolist() == seqs.tolist()
+    assert saved_history.load(tmp_path).sends["seq"].tolist() == seqs.tolist()
 
 
 @pytest.mark.parametrize("batch", [1, 7, 10, 25])
 def test_batches_and_row_groups_need_not_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int) -> None:
-    monkeypatch.setattr(table, "_ROWS_PER_GROUP", 10)
+    monkeypatch.setattr(parquet_table, "_ROWS_PER_GROUP", 10)
     whole = np.arange(53, dtype=np.int64)
     with Writer(tmp_path, "w", 7) as writer:
         for at in range(0, 53, batch):
             seqs = whole[at : at + batch]
             writer.sends(3, seqs, seqs % 5, 64, (seqs * 11).astype(np.uint64), seqs + 1, at)
-    sends = saved.load(tmp_path).sends
+    sends = saved_history.load(tmp_path).sends
     assert sends["seq"].tolist() == whole.tolist()
     assert sends["key"].tolist() == (whole % 5).tolist()
     assert sends["checksum"].tolist() == (whole * 11).tolist()
@@ -129,12 +129,12 @@ def test_batches_and_row_groups_need_not_meet(tmp_path: Path, monkeypatch: pytes
 
 
 def test_what_goes_wrong_in_the_background_is_heard_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table, "_ROWS_PER_GROUP", 10)
+    monkeypatch.setattr(parquet_table, "_ROWS_PER_GROUP", 10)
 
     def full(*_: object) -> None:
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(table.pq.ParquetWriter, "write_table", full)
+    monkeypatch.setattr(parquet_table.pq.ParquetWriter, "write_table", full)
     with pytest.raises(OSError, match="no space left"), Writer(tmp_path, "w", 7) as writer:
         send_some(writer, 0, 10)
     writer = Writer(tmp_path, "x", 7)
@@ -146,7 +146,7 @@ def test_what_goes_wrong_in_the_background_is_heard_of(tmp_path: Path, monkeypat
 
 
 def test_an_empty_directory_is_an_empty_history(tmp_path: Path) -> None:
-    loaded = saved.load(tmp_path)
+    loaded = saved_history.load(tmp_path)
     assert len(loaded.sends["seq"]) == 0
     assert len(loaded.outcomes()) == 0
 
@@ -154,11 +154,11 @@ def test_an_empty_directory_is_an_empty_history(tmp_path: Path) -> None:
 def test_damage_is_named(tmp_path: Path) -> None:
     (tmp_path / "sends.x.parquet").write_bytes(b"PAR1 nonsense")
     with pytest.raises(ValueError, match=r"damaged history file .*sends\.x\.parquet"):
-        saved.load(tmp_path)
+        saved_history.load(tmp_path)
     (tmp_path / "sends.x.parquet").unlink()
     (tmp_path / "marks.x.jsonl").write_text('{"event": "a", "at_ns": 1}\n{"even\n')
     with pytest.raises(ValueError, match=r"marks\.x\.jsonl, line 2"):
-        saved.load(tmp_path)
+        saved_history.load(tmp_path)
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.8])
@@ -170,9 +170,9 @@ def test_a_flipped_bit_is_named(tmp_path: Path, share: float) -> None:
     content[int(len(content) * share)] ^= 1
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"damaged history file .*sends\.w\.parquet"):
-        saved.load(tmp_path).outcomes()
+        saved_history.load(tmp_path).outcomes()
     with pytest.raises(ValueError, match=r"damaged history file .*sends\.w\.parquet"):
-        list(saved.stream(tmp_path, "sends"))
+        list(saved_history.stream(tmp_path, "sends"))
 
 
 @pytest.mark.parametrize("rows", [1, 3])
@@ -183,4 +183,4 @@ def test_columns_of_unlike_length_are_refused(tmp_path: Path, rows: int) -> None
         with pytest.raises(ValueError, match=f"{rows} rows of slot, 2 of the table"):
             writer.rows("settles", {**columns, "slot": np.zeros(rows, np.int64)})
         writer.rows("settles", columns)
-    assert saved.rows(tmp_path, "settles") == 2
+    assert saved_history.rows(tmp_path, "settles") == 2

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from brokers.declarations import PROPERTIES, Kind, ProfileDeclaration, Support
-from brokers.errors import ChannelMissing, Misuse, Refused
-from brokers.faulty import Faulty
-from brokers.memory import Memory
-from brokers.memory_declaration import DECLARATION as MEMORY
-from brokers.noop import CAPACITY, Noop
-from brokers.noop import DECLARATION as NOOP
-from brokers.protocols import (
+from brokerbench.brokers.declarations import PROPERTIES, Kind, ProfileDeclaration, Support
+from brokerbench.brokers.errors import ChannelMissing, Misuse, Refused
+from brokerbench.brokers.faulty import Faulty
+from brokerbench.brokers.memory.broker import Memory
+from brokerbench.brokers.memory.declaration import DECLARATION as MEMORY
+from brokerbench.brokers.noop import CAPACITY, Noop
+from brokerbench.brokers.noop import DECLARATION as NOOP
+from brokerbench.brokers.protocols import (
     Bounded,
     Broker,
     Consumer,
@@ -24,8 +24,8 @@ from brokers.protocols import (
     Replayable,
     Retaining,
 )
-from brokers.redis_declaration import DECLARATION as REDIS
-from brokers.types import (
+from brokerbench.brokers.redis_streams.declaration import DECLARATION as REDIS
+from brokerbench.brokers.types import (
     Batch,
     ChannelSpec,
     ConsumerSettings,

@@ -7,9 +7,9 @@ import time
 import numpy as np
 from confluent_kafka import KafkaError
 
-from brokers.kafka_commits import Commits
-from brokers.kafka_settling import Fates
-from brokers.types import NO_TIME, Outcome, Received, constant
+from brokerbench.brokers.kafka.share_acknowledgements import Commits
+from brokerbench.brokers.settling import Fates
+from brokerbench.brokers.types import NO_TIME, Outcome, Received, constant
 
 NONE = np.empty(0, np.int64)
 ACKNOWLEDGED, REJECTED, UNKNOWN = Outcome.ACKNOWLEDGED, Outcome.REJECTED, Outcome.UNKNOWN

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from confluent_kafka import KafkaError
 
-from brokers.kafka_reports import Reports
-from brokers.librdkafka import MESSAGE, Messages
-from brokers.types import NO_PARTITION, NO_PLACE, Outcome
+from brokerbench.brokers.kafka.delivery_reports import Reports
+from brokerbench.brokers.kafka.librdkafka.library import MESSAGE, Messages
+from brokerbench.brokers.types import NO_PARTITION, NO_PLACE, Outcome
 
 
 def messages(*tickets: int, error: int = 0) -> Messages:

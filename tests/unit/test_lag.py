@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from brokers.types import Outcome
-from scenarios import lag
-from scenarios.history import History
-from scenarios.stamp import INTACT
+from brokerbench.brokers.types import Outcome
+from brokerbench.scenarios.history import History
+from brokerbench.scenarios.history.stamp import INTACT
+from brokerbench.scenarios.metrics import lag
 
 MS = 1_000_000
 Row = tuple[int, float, float | None, dict[int, float]]

@@ -17,15 +17,16 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brokers import librdkafka_partitions, librdkafka_producer
-from brokers.kafka_producer import KafkaProducer
-from brokers.kafka_reader import KafkaReader
-from brokers.librdkafka import MESSAGE, Addresses, bytes_at, joined, messages_at
-from brokers.librdkafka_consumer import ColumnConsumer
-from brokers.librdkafka_producer import ColumnProducer
-from brokers.librdkafka_share import ColumnShareConsumer
-from brokers.rows import Rows
-from brokers.types import Batch, Endpoint, Outcome, ProducerSettings, Received, Settlements
+from brokerbench.brokers.kafka.librdkafka import partitions as librdkafka_partitions
+from brokerbench.brokers.kafka.librdkafka import producer as librdkafka_producer
+from brokerbench.brokers.kafka.librdkafka.consumer import ColumnConsumer
+from brokerbench.brokers.kafka.librdkafka.library import MESSAGE, Addresses, bytes_at, joined, messages_at
+from brokerbench.brokers.kafka.librdkafka.producer import ColumnProducer
+from brokerbench.brokers.kafka.librdkafka.share_consumer import ColumnShareConsumer
+from brokerbench.brokers.kafka.producer import KafkaProducer
+from brokerbench.brokers.kafka.reader import KafkaReader
+from brokerbench.brokers.rows import Rows
+from brokerbench.brokers.types import Batch, Endpoint, Outcome, ProducerSettings, Received, Settlements
 
 LOGGER = logging.getLogger("test")
 

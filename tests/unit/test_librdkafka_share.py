@@ -15,12 +15,19 @@ import numpy as np
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from brokers import librdkafka_share
-from brokers.errors import Misuse
-from brokers.kafka_share import KafkaShareConsumer
-from brokers.librdkafka_producer import ColumnProducer
-from brokers.librdkafka_share import ACCEPT, RELEASE, ColumnShareConsumer, Part, Polled, asked_for
-from brokers.types import ConsumerSettings, Endpoint, IntColumn, Outcome, Received
+from brokerbench.brokers.errors import Misuse
+from brokerbench.brokers.kafka.librdkafka import share_consumer
+from brokerbench.brokers.kafka.librdkafka.producer import ColumnProducer
+from brokerbench.brokers.kafka.librdkafka.share_consumer import (
+    ACCEPT,
+    RELEASE,
+    ColumnShareConsumer,
+    Part,
+    Polled,
+    asked_for,
+)
+from brokerbench.brokers.kafka.share_group import KafkaShareConsumer
+from brokerbench.brokers.types import ConsumerSettings, Endpoint, IntColumn, Outcome, Received
 
 LOGGER = logging.getLogger("test")
 PATIENCE_S = 20.0
@@ -117,9 +124,9 @@ def test_messages_are_where_the_library_says_that_they_are(group: Group, monkeyp
     polled = group.poll()
     assert len(polled) == 12
     assert polled.addresses.tolist() == asked_for(polled.handle.value, 12).tolist()
-    assert librdkafka_share._POINTERS_FOLLOW_THE_COUNT, "nothing was compared: look at this version, and name it"
+    assert share_consumer._POINTERS_FOLLOW_THE_COUNT, "nothing was compared: look at this version, and name it"
     known = polled.addresses.tolist()
-    monkeypatch.setattr(librdkafka_share, "_POINTERS_FOLLOW_THE_COUNT", False)
+    monkeypatch.setattr(share_consumer, "_POINTERS_FOLLOW_THE_COUNT", False)
     polled.look()
     assert polled.addresses.tolist() == known, "of other versions"
     group.settle(polled)

@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from brokers.types import Outcome
-from scenarios import documents, latency, omb, omb_driver, omb_result, throughput, workload
-from scenarios.history import History
-from scenarios.omb_result import About
-from scenarios.stamp import INTACT
+from brokerbench.brokers.types import Outcome
+from brokerbench.scenarios import latency, throughput
+from brokerbench.scenarios.history import History
+from brokerbench.scenarios.history.stamp import INTACT
+from brokerbench.scenarios.load import workload
+from brokerbench.scenarios.omb import driver_file, test_result, workload_file
+from brokerbench.scenarios.omb.test_result import About
+from brokerbench.scenarios.plans import yaml_document
 
 MS, S = 1_000_000, 1_000_000_000
 FIELDS: dict[str, Any] = {
@@ -33,8 +36,8 @@ FIELDS: dict[str, Any] = {
 SOURCE = Path("workload.yaml")
 
 
-def mapped(duration_s: float | None = None, **fields: Any) -> omb.Mapped:
-    return omb.mapped(omb.Workload(**{**FIELDS, **fields}), SOURCE, None, duration_s)
+def mapped(duration_s: float | None = None, **fields: Any) -> workload_file.Mapped:
+    return workload_file.mapped(workload_file.Workload(**{**FIELDS, **fields}), SOURCE, None, duration_s)
 
 
 def test_a_rate_becomes_one_window_of_an_open_loop() -> None:
@@ -113,12 +116,12 @@ def test_payloads_are_those_that_were_asked_for(tmp_path: Path) -> None:
     (tmp_path / "payload").mkdir()
     data = tmp_path / "payload" / "1k.data"
     data.write_bytes(bytes(1024))
-    asked = omb.Workload(**{**FIELDS, "useRandomizedPayloads": False, "payloadFile": "payload/1k.data"})
-    parameters = omb.mapped(asked, source).parameters
+    asked = workload_file.Workload(**{**FIELDS, "useRandomizedPayloads": False, "payloadFile": "payload/1k.data"})
+    parameters = workload_file.mapped(asked, source).parameters
     assert workload.payload_spec(parameters).path == str(data)
     data.write_bytes(bytes(1000))
-    with pytest.raises(omb.Misfit, match="has 1000 bytes, and messageSize says 1024"):
-        omb.mapped(asked, source)
+    with pytest.raises(workload_file.Misfit, match="has 1000 bytes, and messageSize says 1024"):
+        workload_file.mapped(asked, source)
 
 
 def test_a_driver_names_its_profile_and_what_is_not_done(tmp_path: Path) -> None:
@@ -128,7 +131,7 @@ def test_a_driver_names_its_profile_and_what_is_not_done(tmp_path: Path) -> None
         "replicationFactor: 3\ncommonConfig: |\n  bootstrap.servers=localhost:9092\n"
         "producerConfig: |\n  compression.type=lz4\n"
     )
-    driver = omb_driver.read(path)
+    driver = driver_file.read(path)
     assert (driver.name, driver.profile) == ("Kafka", "kafka")
     assert driver.not_honoured.keys() == {
         "replicationFactor",
@@ -137,7 +140,7 @@ def test_a_driver_names_its_profile_and_what_is_not_done(tmp_path: Path) -> None
     }
     assert driver.settings == {}
     path.write_text("name: Pulsar\ndriverClass: io.openmessaging.benchmark.driver.pulsar.PulsarBenchmarkDriver\n")
-    other = omb_driver.read(path)
+    other = driver_file.read(path)
     assert other.profile is None
     assert "driverClass" in other.not_honoured
 
@@ -153,14 +156,14 @@ def test_settings_of_a_driver_that_are_done(tmp_path: Path, acks: str, flush: st
         f"producerConfig: |\n  acks={acks}\n  linger.ms=0\n  batch.size=131072\n"
         "consumerConfig: |\n  enable.auto.commit=false\n  auto.offset.reset=latest\n"
     )
-    driver = omb_driver.read(path)
+    driver = driver_file.read(path)
     expected = {"linger_ms": 0.0, "batch_bytes": 131072} | ({"durability": durability} if durability else {})
     assert driver.settings == expected
     done = {"topicConfig.flush.messages"} if durability == "strict" else set()
     done |= {"producerConfig.acks"} if durability else set()
     settings = {"topicConfig.flush.messages", "topicConfig.flush.ms", "producerConfig.acks"}
     assert driver.not_honoured.keys() == settings - done | {"consumerConfig.auto.offset.reset"}
-    found = omb.mapped(omb.Workload(**FIELDS), SOURCE, driver).parameters
+    found = workload_file.mapped(workload_file.Workload(**FIELDS), SOURCE, driver).parameters
     assert (found["linger_ms"], found["durability"]) == (0.0, durability or "default")
 
 
@@ -168,11 +171,11 @@ def test_unknown_and_missing_fields_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "workload.yaml"
     lines = [f"{name}: {value}" for name, value in FIELDS.items()]
     path.write_text("\n".join([*lines, "topicz: 1"]))
-    with pytest.raises(documents.DocumentError, match="line 14: unknown key 'topicz'; did you mean 'topics'"):
-        documents.read(path, omb.Workload)
+    with pytest.raises(yaml_document.DocumentError, match="line 14: unknown key 'topicz'; did you mean 'topics'"):
+        yaml_document.read(path, workload_file.Workload)
     path.write_text("\n".join(lines[:-1]))
-    with pytest.raises(documents.DocumentError, match="testDurationMinutes is missing"):
-        documents.read(path, omb.Workload)
+    with pytest.raises(yaml_document.DocumentError, match="testDurationMinutes is missing"):
+        yaml_document.read(path, workload_file.Workload)
 
 
 ABOUT = About("w", "d", 1024, 1, 16, 2, 3)
@@ -215,7 +218,7 @@ def paced(seconds: int, rate: int = 100) -> History:
 
 
 def test_a_result_in_its_shape() -> None:
-    found = omb_result.as_test_result(paced(35), ABOUT)
+    found = test_result.as_test_result(paced(35), ABOUT)
     assert found["publishRate"] == [pytest.approx(100, abs=1)] * 3, "the last period has what is left over"
     assert found["publishErrorRate"] == [0.0, 0.0, pytest.approx(1 / 15)]
     assert found["publishLatencyAvg"] == [3.0] * 3
@@ -228,9 +231,9 @@ def test_a_result_in_its_shape() -> None:
 
 
 def test_a_short_window_is_one_period_and_others_are_refused() -> None:
-    assert len(omb_result.as_test_result(paced(2), ABOUT)["consumeRate"]) == 1
+    assert len(test_result.as_test_result(paced(2), ABOUT)["consumeRate"]) == 1
     with pytest.raises(ValueError, match="no window"):
-        omb_result.as_test_result(History({}, {}, {}, {}, []), ABOUT)
+        test_result.as_test_result(History({}, {}, {}, {}, []), ABOUT)
 
 
 def test_every_field_of_its_class_is_there() -> None:
@@ -239,5 +242,5 @@ def test_every_field_of_its_class_is_there() -> None:
     aggregates = [f"aggregated{name[0].upper()}{name[1:]}" for name in series]
     quantiles = [f"aggregated{name}Quantiles" for name in ("PublishLatency", "PublishDelayLatency", "EndToEndLatency")]
     counts = ["publishRate", "publishErrorRate", "consumeRate", "backlog"]
-    found = omb_result.as_test_result(paced(2), ABOUT)
+    found = test_result.as_test_result(paced(2), ABOUT)
     assert set(found) == {*ABOUT.fields(), *counts, *series, *aggregates, *quantiles}

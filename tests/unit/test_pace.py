@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scenarios.pace import follow, stretches, woken_in_time
+from brokerbench.scenarios.load.pacing import follow, stretches, woken_in_time
 
 MS = 1_000_000
 

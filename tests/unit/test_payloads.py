@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from scenarios import payloads, sizes, workload
-from scenarios.keys import Choice, Keys, KeySpec
-from scenarios.payloads import Kind, PayloadSpec
+from brokerbench.scenarios.load import payloads, sizes, workload
+from brokerbench.scenarios.load.keys import Choice, Keys, KeySpec
+from brokerbench.scenarios.load.payloads import Kind, PayloadSpec
 
 
 def drawn(text: str, count: int = 20_000) -> np.ndarray[Any, np.dtype[np.int64]]:

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from brokers import registry
-from scenarios import catalogue, plan
-from scenarios.documents import DocumentError
+from brokerbench.brokers import registry
+from brokerbench.scenarios import catalogue
+from brokerbench.scenarios.plans import plan
+from brokerbench.scenarios.plans.yaml_document import DocumentError
 
-SHIPPED = sorted((Path(plan.__file__).parents[1] / "bench" / "plans").glob("*.yaml"))
+SHIPPED = sorted((Path(plan.__file__).parents[2] / "bench" / "plans").glob("*.yaml"))
 
 
 def read(tmp_path: Path, text: str) -> plan.Plan:

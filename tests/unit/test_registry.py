@@ -8,12 +8,12 @@ from importlib.metadata import EntryPoint
 
 import pytest
 
-from brokers import registry
-from brokers.errors import AdapterUnavailable, UnknownProfile
-from brokers.types import Endpoint
+from brokerbench.brokers import registry
+from brokerbench.brokers.errors import AdapterUnavailable, UnknownProfile
+from brokerbench.brokers.types import Endpoint
 
-FOREIGN = registry.Adapter("foreign", "brokers.memory:Memory", None, "pip install foreign")
-IMPOSTOR = registry.Adapter("kafka", "brokers.memory:Memory", None, "pip install impostor")
+FOREIGN = registry.Adapter("foreign", "brokerbench.brokers.memory.broker:Memory", None, "pip install foreign")
+IMPOSTOR = registry.Adapter("kafka", "brokerbench.brokers.memory.broker:Memory", None, "pip install impostor")
 NOT_AN_ADAPTER = "text"
 
 
@@ -60,12 +60,12 @@ def test_a_broken_plugin_is_named_and_the_others_go_on() -> None:
         ]
     )
     assert catalogue.adapters["foreign"] == FOREIGN
-    assert catalogue.adapters["kafka"].path == "brokers.kafka:Kafka"
+    assert catalogue.adapters["kafka"].path == "brokerbench.brokers.kafka.consumer_group:Kafka"
     reasons = {label.partition(" ")[0]: reason for label, reason in catalogue.broken.items()}
     assert set(reasons) == {"broken", "quitting", "text", "impostor"}
     assert "ModuleNotFoundError" in reasons["broken"]
     assert "SystemExit: 3" in reasons["quitting"]
-    assert "is not a brokers.registry.Adapter" in reasons["text"]
+    assert "is not a brokerbench.brokers.registry.Adapter" in reasons["text"]
     assert "'kafka' is taken" in reasons["impostor"]
 
 

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scenarios import regression, rounds
-from scenarios.likeness import Incomparable, took_turns
-from scenarios.regression import Change, Regression, judge
-from scenarios.results import RunResult
-from scenarios.rounds import Judged, Round, Series
-from scenarios.verdicts import Verdict
+from brokerbench.scenarios.compare import regression, rounds
+from brokerbench.scenarios.compare.comparability import Incomparable, took_turns
+from brokerbench.scenarios.compare.regression import Change, Regression, judge
+from brokerbench.scenarios.compare.rounds import Judged, Round, Series
+from brokerbench.scenarios.results import RunResult
+from brokerbench.scenarios.verdicts import Verdict
 from tests.reports import sample
 
 STEADY = (100.0, 101.0, 99.0, 100.5, 99.5)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brokers.rows import Rows, sizes_of
+from brokerbench.brokers.rows import Rows, sizes_of
 
 
 def rows(payloads: list[bytes]) -> Rows:

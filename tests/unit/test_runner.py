@@ -2,10 +2,10 @@
 
 import pytest
 
-from bench.runner import runs_alone
-from scenarios import catalogue
-from scenarios.plan import CellPlan
-from scenarios.verdicts import Grade
+from brokerbench.bench.run.runner import runs_alone
+from brokerbench.scenarios import catalogue
+from brokerbench.scenarios.plans.plan import CellPlan
+from brokerbench.scenarios.verdicts import Grade
 
 
 @pytest.mark.parametrize(

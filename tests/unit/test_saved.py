@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from brokers.types import Outcome
-from scenarios import journeys, rates, saved
-from scenarios.checkers import delivery
-from scenarios.history import SCHEMAS, Action, Columns, History, Writer
-from scenarios.journeys import NEVER, Journeys
-from scenarios.stamp import CORRUPT, INTACT
-from scenarios.table import DTYPES
+from brokerbench.brokers.types import Outcome
+from brokerbench.scenarios.analysis import delivery
+from brokerbench.scenarios.history import SCHEMAS, Action, Columns, History, Writer, saved_history
+from brokerbench.scenarios.history.parquet_table import DTYPES
+from brokerbench.scenarios.history.stamp import CORRUPT, INTACT
+from brokerbench.scenarios.metrics import message_times, window_rates
+from brokerbench.scenarios.metrics.message_times import NEVER, Journeys
 
 CHANNELS, GROUPS, EACH = ("a", "b"), ("g", "h"), 40
 """Producers 0 and 2 send to a, 1 and 3 to b; readers 0 to 3 are g of a, h of a, g of b, h of b."""
@@ -110,29 +110,31 @@ def test_figures_are_the_same_in_stretches(
     tmp_path: Path, seed: int, stretch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(tmp_path, seed)
-    monkeypatch.setattr(saved, "_ROWS_PER_STRETCH", stretch)
-    history = saved.load(tmp_path)
-    whole = in_memory(saved.load(tmp_path))
+    monkeypatch.setattr(saved_history, "_ROWS_PER_STRETCH", stretch)
+    history = saved_history.load(tmp_path)
+    whole = in_memory(saved_history.load(tmp_path))
     every = [0, 1, 2, 3]
-    assert listed(journeys.of_history(history)) == plainly(whole, every, [[0, 2], [1, 3]])
-    by_channel = {name: listed(of) for name, of in journeys.of_channels(history)}
+    assert listed(message_times.of_history(history)) == plainly(whole, every, [[0, 2], [1, 3]])
+    by_channel = {name: listed(of) for name, of in message_times.of_channels(history)}
     assert by_channel == {"a": plainly(whole, [0, 2], [[0], [1]]), "b": plainly(whole, [1, 3], [[2], [3]])}
-    ours, theirs = (rates.timeline(each) for each in (history, whole))
+    ours, theirs = (window_rates.timeline(each) for each in (history, whole))
     for field in fields(ours):
         assert getattr(ours, field.name).tolist() == getattr(theirs, field.name).tolist()
-    assert rates.consumed_ns(history, [1, 2]).tolist() == rates.consumed_ns(whole, [1, 2]).tolist()
+    assert window_rates.consumed_ns(history, [1, 2]).tolist() == window_rates.consumed_ns(whole, [1, 2]).tolist()
     tables = (history.sends, history.settled, history.deliveries, history.settles)
-    assert not any(table.in_memory for table in tables if isinstance(table, saved.Saved)), "nothing was read whole"
-    assert saved.place(history) == tmp_path
-    assert saved.place(whole) is None
-    assert saved.place(replace(history, settles=whole.settles)) is None
+    assert not any(table.in_memory for table in tables if isinstance(table, saved_history.Saved)), (
+        "nothing was read whole"
+    )
+    assert saved_history.place(history) == tmp_path
+    assert saved_history.place(whole) is None
+    assert saved_history.place(replace(history, settles=whole.settles)) is None
 
 
 def test_what_is_delivered_is_judged_from_disk(tmp_path: Path) -> None:
     write(tmp_path, 0)
-    history = saved.load(tmp_path)
+    history = saved_history.load(tmp_path)
     found = delivery.findings(history)
-    assert not isinstance(history.deliveries, saved.Saved) or not history.deliveries.in_memory
+    assert not isinstance(history.deliveries, saved_history.Saved) or not history.deliveries.in_memory
     assert [(of.property, of.observations, of.violations) for of in found] == [
         (of.property, of.observations, of.violations) for of in delivery.findings(in_memory(history))
     ]
@@ -145,4 +147,4 @@ def test_numbers_with_gaps_are_refused(tmp_path: Path, seqs: list[int]) -> None:
     with Writer(tmp_path, "p", run=1) as writer:
         writer.rows("sends", rows("sends", producer=3, seq=np.array(seqs)))
     with pytest.raises(ValueError, match="not numbered from 0 without gaps"):
-        journeys.of_history(saved.load(tmp_path))
+        message_times.of_history(saved_history.load(tmp_path))

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from scenarios import scaling_law
+from brokerbench.scenarios.compare import scaling_law
 
 LEVELS = [1, 2, 3, 4, 6, 8]
 

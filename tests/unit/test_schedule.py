@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scenarios.schedule import ARRIVALS, SHAPES, Schedule, due_ns
+from brokerbench.scenarios.load.schedule import ARRIVALS, SHAPES, Schedule, due_ns
 
 S = 1_000_000_000
 START = 5 * S

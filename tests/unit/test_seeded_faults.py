@@ -6,9 +6,9 @@ from itertools import pairwise
 
 import pytest
 
-from brokers.faulty import Fault, FaultName, Faulty
-from brokers.memory import Memory, Space
-from brokers.types import (
+from brokerbench.brokers.faulty import Fault, FaultName, Faulty
+from brokerbench.brokers.memory.broker import Memory, Space
+from brokerbench.brokers.types import (
     Batch,
     ChannelSpec,
     ConsumerSettings,

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brokers import sqs_codec as codec
-from brokers.errors import Refused
+from brokerbench.brokers.errors import Refused
+from brokerbench.brokers.sqs import codec
 
 KEYS = st.none() | st.binary(max_size=200)
 

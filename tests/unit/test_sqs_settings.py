@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
 
-from brokers.declarations import PROPERTIES, Kind, ProfileDeclaration, Support
-from brokers.errors import ChannelMissing, Misuse, Refused, Unreachable
-from brokers.sqs_connection import explained, refused, settings_of, translated_error
-from brokers.sqs_consumer import lease_seconds
-from brokers.sqs_declarations import FIFO, STANDARD
-from brokers.types import Endpoint
+from brokerbench.brokers.declarations import PROPERTIES, Kind, ProfileDeclaration, Support
+from brokerbench.brokers.errors import ChannelMissing, Misuse, Refused, Unreachable
+from brokerbench.brokers.sqs.connection import explained, refused, settings_of, translated_error
+from brokerbench.brokers.sqs.consumer import lease_seconds
+from brokerbench.brokers.sqs.declarations import FIFO, STANDARD
+from brokerbench.brokers.types import Endpoint
 
 SECRETS = {"access_key_id": "someone", "secret_access_key": "hunter2"}
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scenarios import stamp
+from brokerbench.scenarios.history import stamp
 
 RUN = 7
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from bench import steady
-from bench.errors import BadInput, CheckFailed
-from bench.own_side import Verified
-from brokers.memory import Memory
-from brokers.types import Endpoint, Retention
-from scenarios.history import Mark
+from brokerbench.bench.calibration.own_client import Verified
+from brokerbench.bench.errors import BadInput, CheckFailed
+from brokerbench.bench.lab import memory_growth
+from brokerbench.brokers.memory.broker import Memory
+from brokerbench.brokers.types import Endpoint, Retention
+from brokerbench.scenarios.history import Mark
 
 
 def marks(role: str, grows_by: float, seconds: int = 300) -> list[Mark]:
@@ -28,7 +28,7 @@ def marks(role: str, grows_by: float, seconds: int = 300) -> list[Mark]:
 
 
 def test_memory_that_stays_is_flat_and_memory_that_grows_is_not() -> None:
-    stays, grows = steady.memory([*marks("producer", 0.0), *marks("consumer", 0.2)])
+    stays, grows = memory_growth.memory([*marks("producer", 0.0), *marks("consumer", 0.2)])
     assert (stays.role, stays.ratio, stays.flat, len(stays.resident_bytes)) == ("producer", 1.0, True, 101)
     assert (stays.first_bytes, stays.last_bytes, stays.most_bytes) == (1e8, 1e8, 1e9)
     assert (grows.role, grows.flat) == ("consumer", False)
@@ -40,21 +40,21 @@ def test_who_removes_nothing_unasked_is_asked_to_keep_the_bound(
 ) -> None:
     asked: list[str] = []
     monkeypatch.setattr(Memory, "enforce_retention", lambda broker, channel: asked.append(channel))
-    monkeypatch.setattr(steady, "WINDOW_S", 0.1)
-    monkeypatch.setitem(steady.BOUNDS, "memory", Retention(max_messages=10_000_000))
+    monkeypatch.setattr(memory_growth, "WINDOW_S", 0.1)
+    monkeypatch.setitem(memory_growth.BOUNDS, "memory", Retention(max_messages=10_000_000))
     (tmp_path / "history").mkdir()
-    steady._load("memory", Endpoint("memory", f"memory://{tmp_path}"), "steady", tmp_path / "history", 20_000)
+    memory_growth._load("memory", Endpoint("memory", f"memory://{tmp_path}"), "steady", tmp_path / "history", 20_000)
     assert set(asked) == {"steady"}
 
 
 def test_a_short_run_says_nothing() -> None:
     with pytest.raises(CheckFailed, match="too short"):
-        steady.memory([*marks("producer", 0.0, 140), *marks("consumer", 0.0, 140)])
+        memory_growth.memory([*marks("producer", 0.0, 140), *marks("consumer", 0.0, 140)])
 
 
 def test_room_is_asked_for_first(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="GB are needed"):
-        steady._require_room(tmp_path, "kafka", 10**14)
+        memory_growth._require_room(tmp_path, "kafka", 10**14)
 
 
 @pytest.mark.parametrize(
@@ -62,14 +62,14 @@ def test_room_is_asked_for_first(tmp_path: Path) -> None:
     [Verified(9, 8, 9, 9, 0), Verified(9, 9, 8, 8, 0), Verified(9, 9, 9, 8, 0), Verified(9, 9, 9, 9, 1)],
 )
 def test_all_messages_count(checked: Verified) -> None:
-    steady._require_all(Verified(9, 9, 9, 9, 0))
+    memory_growth._require_all(Verified(9, 9, 9, 9, 0))
     with pytest.raises(CheckFailed, match="not every message came once and intact: 9 sent"):
-        steady._require_all(checked)
+        memory_growth._require_all(checked)
 
 
 def test_what_is_printed() -> None:
-    memory = steady.memory([*marks("producer", 0.0), *marks("consumer", 0.2)])
-    text = steady.text(steady.Steady("kafka", "4", 9, 3.0, 5 * 10**8, memory, Verified(9, 9, 9, 9, 0)))
+    memory = memory_growth.memory([*marks("producer", 0.0), *marks("consumer", 0.2)])
+    text = memory_growth.text(memory_growth.Steady("kafka", "4", 9, 3.0, 5 * 10**8, memory, Verified(9, 9, 9, 9, 0)))
     assert "9 messages of 1024 bytes in 3 s (3 a second)" in text
     assert "1.000 x (flat)" in text and "(NOT FLAT)" in text
     assert text.endswith("9 sent, 9 acknowledged, 9 received, 9 intact, 0 again; history 0.50 GB")

@@ -2,8 +2,8 @@
 
 import pytest
 
-from brokers.declarations import Declaration, Provider, Support
-from scenarios.verdicts import MIN_OBSERVATIONS, Finding, Verdict, judge, upper_bound_95
+from brokerbench.brokers.declarations import Declaration, Provider, Support
+from brokerbench.scenarios.verdicts import MIN_OBSERVATIONS, Finding, Verdict, judge, upper_bound_95
 
 ALWAYS, CAN, QUANTITY = "delivery.no_loss", "replay.from_beginning", "retention.overshoot"
 

@@ -14,10 +14,10 @@ from typing import Any
 import psutil
 import pytest
 
-from bench.workers import Processes
-from brokers.errors import Refused
-from brokers.types import Endpoint
-from scenarios.base import LoadFailed, Worker
+from brokerbench.bench.load.processes import Processes
+from brokerbench.brokers.errors import Refused
+from brokerbench.brokers.types import Endpoint
+from brokerbench.scenarios.base import LoadFailed, Worker
 
 HERE = "tests.unit.test_workers"
 NOWHERE = Endpoint("redis", "redis://127.0.0.1:1/0", secrets={"password": "hunter2"})
@@ -48,13 +48,13 @@ def leave(worker: Worker, arguments: Mapping[str, Any]) -> None:
 
 def what_is_imported(worker: Worker, arguments: Mapping[str, Any]) -> None:
     worker.connect_noop().close()
-    from scenarios import load_bodies  # noqa: F401
+    from brokerbench.scenarios.load import bodies  # noqa: F401
 
     worker.report(sorted({name.partition(".")[0] for name in sys.modules}))
 
 
 @pytest.fixture
-def load() -> Iterator[Processes]:
+def load(bodies_of_tests: None) -> Iterator[Processes]:
     with Processes() as processes:
         yield processes
 
@@ -80,7 +80,7 @@ def test_a_failure_brings_its_message(load: Processes, profile: str, endpoint: E
 
 def test_nobody_there_is_a_failure_without_secrets(load: Processes) -> None:
     process = load.start(
-        "scenarios.load_bodies:produce",
+        "brokerbench.scenarios.load.bodies:produce",
         "redis-streams",
         NOWHERE,
         {"history": "/nonexistent", "name": "x", "run": 1},
@@ -126,7 +126,7 @@ def test_a_worker_ends_with_its_starter(tmp_path: Path) -> None:
     """Also a busy one, also after SIGKILL."""
     script = (
         "import time\n"
-        "from bench.workers import Processes\n"
+        "from brokerbench.bench.load.processes import Processes\n"
         "from tests.unit.test_workers import HERE, NOWHERE\n"
         "process = Processes().start(f'{HERE}:sleep', 'redis-streams', NOWHERE, {})\n"
         "print(process.report(20.0), flush=True)\n"

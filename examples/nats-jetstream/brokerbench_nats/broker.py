@@ -17,12 +17,12 @@ from nats.aio.client import Client
 from nats.js import api
 from nats.js.errors import NotFoundError, ServerError, ServiceUnavailableError
 
+from brokerbench.brokers import types as its
+from brokerbench.brokers.async_producer import AsyncProducer
+from brokerbench.brokers.contract import Opened, ThreadGuard, check_count, chosen
+from brokerbench.brokers.errors import BrokerError, ChannelMissing, Misuse, Refused, TooLarge, Unreachable, Unsupported
+from brokerbench.brokers.loop import Loop
 from brokerbench_nats.declaration import DECLARATION, LARGEST_BYTES, LEAST_LEASE_S, LONGEST_SUBJECT
-from brokers import types as its
-from brokers.async_producer import AsyncProducer
-from brokers.errors import BrokerError, ChannelMissing, Misuse, Refused, TooLarge, Unreachable, Unsupported
-from brokers.guard import Guard, Opened, check_count, chosen
-from brokers.loop import Loop
 
 
 async def _ignore(error: Exception) -> None:
@@ -141,7 +141,7 @@ class JetStreamConsumer:
     def __init__(self, broker: JetStream, channel: str, config: api.ConsumerConfig) -> None:
         self._broker, self._channel, self._got = broker, channel, list[Any]()
         self._counts = config.ack_policy != api.AckPolicy.NONE
-        self._guard, self._name = Guard("a consumer"), broker.run(broker.js.add_consumer(channel, config)).name
+        self._guard, self._name = ThreadGuard("a consumer"), broker.run(broker.js.add_consumer(channel, config)).name
         self._messages = broker.run(broker.js.pull_subscribe_bind(self._name, channel, pending_bytes_limit=-1))
 
     def receive(self, max_messages: int, wait_s: float) -> its.Received:

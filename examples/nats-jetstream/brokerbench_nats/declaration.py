@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from brokers.declarations import Declaration, Limits, ProfileDeclaration, Provider, Support
-from brokers.types import AckGranularity, Clock, Resolution
+from brokerbench.brokers.declarations import Declaration, Limits, ProfileDeclaration, Provider, Support
+from brokerbench.brokers.types import AckGranularity, Clock, Resolution
 
 LARGEST_BYTES = 1 << 20
 """``max_payload`` of a server with default settings; headers count."""

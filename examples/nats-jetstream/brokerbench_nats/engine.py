@@ -6,11 +6,11 @@ import shutil
 import sys
 from pathlib import Path
 
-from bench.engines.base import LOOPBACK, Command, Engine, EngineSpec, port_of
-from bench.errors import EngineUnavailable
-from bench.guard import Guard
-from brokers.types import Endpoint
-from scenarios.verdicts import Grade
+from brokerbench.bench.engines.base import LOOPBACK, Command, Engine, EngineSpec, port_of
+from brokerbench.bench.errors import EngineUnavailable
+from brokerbench.bench.guard import Guard
+from brokerbench.brokers.types import Endpoint
+from brokerbench.scenarios.verdicts import Grade
 
 SPEC = EngineSpec(
     name="nats",

@@ -1,5 +1,5 @@
 """What the project finds by the entry point. Imports no client library: listing profiles stays cheap."""
 
-from brokers.registry import Adapter
+from brokerbench.brokers.registry import Adapter
 
 ADAPTER = Adapter("nats-jetstream", "brokerbench_nats.broker:JetStream", "nats", "pip install nats-py")

@@ -1,0 +1,1 @@
+"""The harness against what people would use instead: ``brokerbench calibrate``."""

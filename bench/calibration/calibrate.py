@@ -1,0 +1,280 @@
+"""Is this harness as fast as what a user would otherwise use? Both, in turns, on one engine in the same minutes.
+
+A round gives each side one window; sides take turns at being first. The first round warms up broker and machine
+and is kept apart. A ratio is own over peer, with the interval of ``scenarios/compare/difference.py``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, astuple, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from brokerbench.bench import store
+from brokerbench.bench.calibration import own_client, workloads, workloads_noop
+from brokerbench.bench.calibration.fixture import Contest, Ground, Side
+from brokerbench.bench.calibration.own_client import Load, OwnSide, Sample, Verified
+from brokerbench.bench.engines.base import EngineChoice
+from brokerbench.bench.engines.start import channel_prefix, start_engines
+from brokerbench.bench.errors import BadInput, CheckFailed, EngineUnavailable
+from brokerbench.bench.guard import Guard
+from brokerbench.bench.load.processes import Processes
+from brokerbench.bench.run import readiness
+from brokerbench.brokers import registry
+from brokerbench.brokers.errors import AdapterUnavailable
+from brokerbench.scenarios.compare.difference import compare, interval
+
+NOOP = "noop"
+_FEWEST = 3
+"""Repeats that an interval needs."""
+_LOADS = {
+    "sqs-standard": Load(1024, 400, 800),
+    "kafka": Load(1024, 1000, 100_000, acknowledge_every=10),
+    # A poll gives up to 1,900, and what is received in two parts is committed in two.
+    "kafka-share": Load(1024, 2000, 100_000),
+}
+_USUAL = Load(1024, 1000, 100_000)
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """``repeats``: windows of each side that count; 3 at least."""
+
+    profile: str
+    engine: EngineChoice
+    repeats: int
+    seconds: float
+    warmup_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One side: its samples, and where their geometric mean lies (None with fewer than three of them).
+
+    ``failures``: why windows of it have no sample.
+    """
+
+    name: str
+    command: str
+    rates: Sequence[float]
+    low: float | None
+    high: float | None
+    cpu_us: float | None
+    failures: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """Own over peer. ``met``: ratio and CPU reach their bars; None without a bar."""
+
+    peer: str
+    ratio: float
+    low: float
+    high: float
+    bar: float | None
+    met: bool | None
+    cpu_ratio: float | None
+    most_cpu: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """``ratios`` compare the first of ``sides``, this harness, with each other that has samples enough."""
+
+    work: str
+    settings: Mapping[str, str]
+    sides: Sequence[Measured]
+    ratios: Sequence[Ratio]
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    profile: str
+    engine: str
+    version: str
+    cores: int
+    works: Sequence[Work]
+    verified: Verified
+
+    @property
+    def failures(self) -> list[str]:
+        """Of all peers."""
+        return [
+            f"{work.work}: {side.name}: {why}" for work in self.works for side in work.sides for why in side.failures
+        ]
+
+
+def calibrate(wish: Wish, tell: Tell) -> Calibration:
+    """A peer that fails has ``failures``, and what others showed is kept.
+
+    Raises BadInput, EngineUnavailable, and CheckFailed when this side fails or its messages do not verify.
+    """
+    if wish.profile not in workloads.PROFILES and wish.profile != NOOP:
+        raise BadInput(
+            f"no peer is known for {wish.profile}; there are some for {', '.join(workloads.PROFILES)}, {NOOP}"
+        )
+    if wish.repeats < _FEWEST or wish.seconds <= 0 or wish.warmup_s <= 0:
+        raise BadInput(f"{_FEWEST} repeats and windows above 0 s are the least")
+    wanted = _LOADS.get(wish.profile, _USUAL)
+    with Guard.start(store.new_run_id(datetime.now(UTC))) as guard:
+        directory = guard.directory("calibrate")
+        if wish.profile == NOOP:
+            return _noop(wish, wanted, directory, tell)
+        with _ground(wish, wanted, guard, directory) as (ground, engine, version):
+            works = [
+                _contest(contest, wish, tell)
+                for opened in workloads.PROFILES[wish.profile]
+                for contest in opened(ground)
+            ]
+            ground.own.close()
+        checked = own_client.verified(directory / "history")
+    _require_verified(checked)
+    return Calibration(wish.profile, engine, version, os.cpu_count() or 1, works, checked)
+
+
+@contextmanager
+def _ground(wish: Wish, wanted: Load, guard: Guard, directory: Path) -> Iterator[tuple[Ground, str, str]]:
+    try:
+        adapter = registry.adapter(wish.profile)
+        registry.load(wish.profile)
+    except AdapterUnavailable as problem:
+        raise EngineUnavailable(str(problem)) from None
+    assert adapter.broker is not None, "what has peers has a broker"
+    prefix = channel_prefix(guard.run_id)
+    engine = start_engines([adapter.broker], wish.engine, directory, guard)[adapter.broker]
+    try:
+        version = readiness.prove(wish.profile, engine.endpoint, f"{prefix}ready")
+        broker = registry.connect(wish.profile, engine.endpoint)
+        with Processes() as load:
+            own = OwnSide(load, wish.profile, engine.endpoint, directory / "history", wanted)
+            ground = Ground(
+                wish.profile,
+                engine.endpoint,
+                broker,
+                guard,
+                own,
+                wanted,
+                directory,
+                prefix,
+                wish.warmup_s,
+                wish.seconds,
+            )
+            yield ground, f"{engine.spec.product} ({engine.kind})", version
+        broker.close()
+    except readiness.NotReady as problem:
+        raise EngineUnavailable(f"an engine started and does not work: {problem}") from problem
+    finally:
+        engine.stop()
+
+
+def _contest(contest: Contest, wish: Wish, tell: Tell) -> Work:
+    sides = [contest.own, *contest.peers]
+    samples: dict[str, list[Sample]] = {side.name: [] for side in sides}
+    failures: dict[str, list[str]] = {side.name: [] for side in sides}
+    for at in range(wish.repeats + 1):
+        for side in sides[at % len(sides) :] + sides[: at % len(sides)]:
+            doing = f"{contest.work}, {'warm-up' if not at else f'round {at}'}: {side.name}"
+            try:
+                sample = side.measure()
+            except CheckFailed as problem:
+                if side is contest.own:
+                    raise
+                failures[side.name].append(str(problem))
+                tell(f"{doing} failed: {problem}")
+                continue
+            tell(f"{doing} {sample.rate:,.0f} messages/s")
+            if at:
+                samples[side.name].append(sample)
+    measured = [_measured(side, samples[side.name], failures[side.name]) for side in sides]
+    ratios = [_ratio(contest, measured[0], peer) for peer in measured[1:] if len(peer.rates) >= _FEWEST]
+    return Work(contest.work, contest.settings, measured, ratios)
+
+
+def _measured(side: Side, samples: Sequence[Sample], failures: Sequence[str] = ()) -> Measured:
+    rates = [sample.rate for sample in samples]
+    cpu = [sample.cpu_us for sample in samples if sample.cpu_us is not None]
+    low, high = interval(rates) if len(rates) >= _FEWEST else (None, None)
+    return Measured(side.name, side.command, rates, low, high, sum(cpu) / len(cpu) if cpu else None, failures)
+
+
+def _ratio(contest: Contest, own: Measured, peer: Measured) -> Ratio:
+    found = compare(peer.rates, own.rates)
+    bar, most_cpu = contest.bars.get(peer.name), contest.most_cpu
+    cpu = own.cpu_us / peer.cpu_us if own.cpu_us is not None and peer.cpu_us else None
+    met = None
+    if bar is not None:
+        met = found.ratio >= bar and (most_cpu is None or (cpu is not None and cpu <= most_cpu))
+    return Ratio(peer.name, found.ratio, found.low, found.high, bar, met, cpu, most_cpu)
+
+
+def _noop(wish: Wish, wanted: Load, directory: Path, tell: Tell) -> Calibration:
+    """No broker: a bar in messages a second, as it stands and as it is on this machine."""
+    checks: list[Verified] = []
+
+    def check(found: Verified) -> None:
+        _require_verified(found)
+        checks.append(found)
+
+    work = _contest(workloads_noop.contest(wanted, directory, wish.warmup_s, wish.seconds, check), wish, tell)
+    own = work.sides[0]
+    assert own.low is not None and own.high is not None, "there are repeats enough"
+    bar = workloads_noop.BAR
+    mean = float(np.exp(np.mean(np.log(own.rates)))) / bar
+    as_it_stands = Ratio(f"{bar:,.0f} a second", mean, own.low / bar, own.high / bar, 1.0, mean >= 1.0, None, None)
+    work = replace(work, ratios=[as_it_stands, *work.ratios])
+    total = Verified(*(sum(column) for column in zip(*map(astuple, checks), strict=True)))
+    return Calibration(NOOP, "none", "noop", os.cpu_count() or 1, [work], total)
+
+
+def _require_verified(found: Verified) -> None:
+    wrong = {
+        "sends that were not acknowledged": found.sent - found.acknowledged,
+        "deliveries that were not intact": found.received - found.intact,
+        "deliveries that came again": found.again,
+    }
+    if any(wrong.values()) or not found.sent:
+        raise CheckFailed(f"nothing is compared: of {found.sent} messages sent and {found.received} received, {wrong}")
+
+
+def as_json(found: Calibration) -> dict[str, Any]:
+    return asdict(found)
+
+
+def text(found: Calibration) -> str:
+    """A table a work, the commands behind it."""
+    lines = [f"{found.profile} on {found.engine} {found.version}, {found.cores} cores for broker and clients"]
+    for work in found.works:
+        settings = ", ".join(f"{name}: {value}" for name, value in work.settings.items())
+        lines += ["", f"{work.work} ({settings})"]
+        lines += [_side_line(side) for side in work.sides]
+        lines += [_ratio_line(ratio) for ratio in work.ratios]
+        lines += [f"    {side.name}: {side.command}" for side in work.sides]
+    checked = found.verified
+    lines += ["", f"verified: {checked.acknowledged:,} acknowledged, {checked.received:,} received, all of them intact"]
+    return "\n".join(lines)
+
+
+def _side_line(side: Measured) -> str:
+    if side.low is None or side.high is None:
+        return f"  {side.name:<26} {len(side.rates)} of its windows worked; {side.failures[-1]}"
+    mean = float(np.exp(np.mean(np.log(side.rates))))
+    cpu = f", {side.cpu_us:.2f} us of client CPU a message" if side.cpu_us is not None else ""
+    return f"  {side.name:<26} {mean:>11,.0f} messages/s ({side.low:,.0f} to {side.high:,.0f}){cpu}"
+
+
+def _ratio_line(ratio: Ratio) -> str:
+    line = f"  against {ratio.peer}: {ratio.ratio:.2f} x ({ratio.low:.2f} to {ratio.high:.2f})"
+    if ratio.cpu_ratio is not None:
+        line += f", CPU {ratio.cpu_ratio:.2f} x"
+    if ratio.bar is None:
+        return line
+    bar = f"{ratio.bar:g} x" + (f", CPU at most {ratio.most_cpu:g} x" if ratio.most_cpu is not None else "")
+    return f"{line}; bar {bar}: {'met' if ratio.met else 'MISSED'}"

@@ -1,0 +1,122 @@
+"""What the sides of a contest meet on: a running broker, channels of their own, and peers started under the guard."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+
+from brokerbench.bench import children
+from brokerbench.bench.calibration.own_client import Load, OwnSide, Sample
+from brokerbench.bench.errors import CheckFailed
+from brokerbench.bench.guard import Guard
+from brokerbench.brokers.protocols import Broker
+from brokerbench.brokers.types import ChannelSpec, Endpoint
+
+_TOOL_S = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One way of doing the work. ``command``: as it was run, channel and address included."""
+
+    name: str
+    command: str
+    measure: Callable[[], Sample]
+
+
+@dataclass(frozen=True, slots=True)
+class Contest:
+    """The same work by several. ``bars``: peer's name -> the least that own over peer should be (none: no bar)."""
+
+    work: str
+    settings: Mapping[str, str]
+    own: Side
+    peers: Sequence[Side]
+    bars: Mapping[str, float]
+    most_cpu: float | None = None
+    """At most so many times a peer's CPU a message."""
+
+
+@dataclass(slots=True)
+class Ground:
+    """A running broker, and all that sides need to meet on it."""
+
+    profile: str
+    endpoint: Endpoint
+    broker: Broker
+    guard: Guard
+    own: OwnSide
+    wanted: Load
+    logs: Path
+    prefix: str
+    warmup_s: float
+    seconds: float
+    _numbers: Iterator[int] = field(default_factory=count)
+    _commands: dict[str, str] = field(default_factory=dict)
+    _rates: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def channel(self, partitions: int) -> Iterator[str]:
+        name = f"{self.prefix}c{next(self._numbers)}"
+        self.broker.create_channel(ChannelSpec(name, partitions=partitions))
+        try:
+            yield name
+        finally:
+            self.broker.delete_channel(name)
+
+    def number(self) -> int:
+        return next(self._numbers)
+
+    def module(self, program: str, work: str, channel: str, **options: object) -> list[str]:
+        given = {"address": self.endpoint.address, "channel": channel, "size": self.wanted.size, **options}
+        words = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+        return children.command(f"bench.calibration.peers.{program}", work, *words)
+
+    def start(self, argv: Sequence[str]) -> tuple[subprocess.Popen[bytes], Path]:
+        log = self.logs / f"peer-{next(self._numbers)}.log"
+        # Some peers write logs of their own where they stand.
+        return self.guard.spawn(argv, log_path=log, cwd=self.logs), log
+
+    def printed(self, running: tuple[subprocess.Popen[bytes], Path]) -> str:
+        """What it printed, once it has ended well. Raises CheckFailed with its last words."""
+        process, log = running
+        try:
+            code = process.wait(_TOOL_S)
+        except subprocess.TimeoutExpired:
+            self.guard.kill(process)
+            raise CheckFailed(f"a peer was still at work after {_TOOL_S:g} s: {shlex.join(process.args)}") from None  # type: ignore[arg-type]
+        text = log.read_text(encoding="utf-8", errors="replace")
+        if code:
+            raise CheckFailed(f"a peer failed with code {code}: {text[-500:]}")
+        return text
+
+    def loop(self, argv: Sequence[str]) -> Sample:
+        """Run one of the plain loops."""
+        return figure(self.printed(self.start(argv)))
+
+    def expected(self, name: str, guess: float) -> int:
+        """Messages of one window for a tool that counts messages instead of seconds."""
+        return max(1000, int(self._rates.get(name, guess) * self.seconds))
+
+    def learnt(self, name: str, sample: Sample) -> Sample:
+        self._rates[name] = sample.rate
+        return sample
+
+
+def figure(text: str) -> Sample:
+    row = json.loads(text.strip().splitlines()[-1])
+    return Sample(row["messages"] / row["seconds"], row["cpu_s"] / max(1, row["messages"]) * 1e6)
+
+
+def own_publish(ground: Ground, partitions: int) -> Side:
+    def measure() -> Sample:
+        with ground.channel(partitions) as channel:
+            return ground.own.publish(channel, ground.warmup_s, ground.seconds)
+
+    return Side("brokerbench", ground.own.describe("produce"), measure)

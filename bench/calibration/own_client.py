@@ -1,0 +1,275 @@
+"""This harness's side of a calibration: the load bodies of ``throughput`` in processes of their own.
+
+Everything sent is stamped and written down, everything received is verified, written down and acknowledged, as in
+any cell. A rate counts what was settled, from the first counted send or receive to the last answer.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from shutil import rmtree
+from typing import Any
+
+import numpy as np
+
+from brokerbench.bench.errors import CheckFailed
+from brokerbench.bench.load.processes import Handle, Processes
+from brokerbench.brokers import registry
+from brokerbench.brokers.types import ChannelSpec, Endpoint, Outcome, ProducerSettings
+from brokerbench.scenarios import history
+from brokerbench.scenarios.clients.recording import Sender, Taker
+from brokerbench.scenarios.history import saved_history, stamp
+from brokerbench.scenarios.load.bodies import Close, Consume, Consumed, OpenConsumer, OpenProducer, Publish
+from brokerbench.scenarios.load.keys import KeySpec
+from brokerbench.scenarios.load.payloads import PayloadSpec
+
+RUN = 1
+SEED = 1
+KEYS = 1000
+_LEAD_NS = 20_000_000
+_PATIENCE_S = 10.0
+_SLACK_S = 60.0
+_LATER_NS = 3_600_000_000_000
+_NOOP_SLICE = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What one client is asked to do: sizes in bytes, ``batch`` and ``in_flight`` in messages.
+
+    ``acknowledge_every``: batches that one acknowledgement covers, unless a work has a number of its own.
+    """
+
+    size: int
+    batch: int
+    in_flight: int
+    acknowledge_every: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """``rate`` in messages a second; ``cpu_us`` of the client a message, all threads (None: not known)."""
+
+    rate: float
+    cpu_us: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What this side's history says: messages by fate. ``again``: deliveries that one reader had before."""
+
+    sent: int
+    acknowledged: int
+    received: int
+    intact: int
+    again: int
+
+
+def arguments(directory: Path, body: str, wanted: Load) -> dict[str, Any]:
+    """Of ``load_bodies.produce`` or ``consume``, which also name its part of the history in ``directory``."""
+    return {
+        "history": str(directory),
+        "name": body,
+        "run": RUN,
+        "seed": SEED,
+        "payloads": PayloadSpec(wanted.size),
+        "keys": KeySpec(KEYS),
+        "settings": ProducerSettings(),
+    }
+
+
+class OwnSide:
+    """One producer and one consumer process."""
+
+    def __init__(self, load: Processes, profile: str, endpoint: Endpoint, directory: Path, wanted: Load) -> None:
+        self._wanted = wanted
+        self._windows, self._numbers = count(), count()
+        self._producer, self._consumer = (
+            load.start(
+                f"brokerbench.scenarios.load.bodies:{body}", profile, endpoint, arguments(directory, body, wanted)
+            )
+            for body in ("produce", "consume")
+        )
+
+    def describe(self, work: str, acknowledge_every: int | None = None) -> str:
+        wanted = self._wanted
+        every = acknowledge_every or wanted.acknowledge_every
+        return (
+            f"brokerbench.scenarios.load.bodies:{work} in a process of its own: size={wanted.size} "
+            f"batch={wanted.batch} "
+            f"in_flight={wanted.in_flight} keys={KEYS} acknowledge_every={every}, stamped, verified, recorded"
+        )
+
+    def publish(self, channel: str, warmup_s: float, seconds: float) -> Sample:
+        with self._producing(channel):
+            begun = self._publish(warmup_s)
+            with _clock(self._producer) as clock:
+                sent = self._publish(seconds) - begun
+        return clock.sample(sent)
+
+    def fill(self, channel: str, messages: int) -> None:
+        """Publish at least so many."""
+        with self._producing(channel):
+            while self._publish(0.5) < messages:
+                pass
+
+    def consume(
+        self, channel: str, group: str, warmup: int, messages: int, acknowledge_every: int | None = None
+    ) -> Sample:
+        """So many messages after the first ``warmup``. Raises CheckFailed when they do not come."""
+        with self._consuming(channel, group, acknowledge_every):
+            self._take(warmup, _LATER_NS)
+            with _clock(self._consumer) as clock:
+                received = self._take(messages, _LATER_NS)
+        if received < messages:
+            raise CheckFailed(f"{channel}: {received} of {messages} messages came")
+        return clock.sample(received)
+
+    def consume_for(self, channel: str, warmup_s: float, seconds: float) -> Sample:
+        with self._consuming(channel, "own"):
+            self._take(None, int(warmup_s * 1e9))
+            with _clock(self._consumer) as clock:
+                received = self._take(None, int(seconds * 1e9))
+        return clock.sample(received)
+
+    def both(self, channel: str, warmup_s: float, seconds: float) -> Sample:
+        """Messages received a second while the producer sends as fast as it can; CPU of both."""
+        with self._producing(channel), self._consuming(channel, "own"):
+            start_ns = time.monotonic_ns() + _LEAD_NS
+            middle_ns = start_ns + int(warmup_s * 1e9)
+            end_ns = middle_ns + int(seconds * 1e9)
+            self._producer.order(Publish(next(self._windows), self._wanted.batch, start_ns, end_ns))
+            self._ask(self._consumer, self._consume_order(start_ns, middle_ns, None))
+            with _clock(self._producer, self._consumer) as clock:
+                received = self._ask(self._consumer, self._consume_order(middle_ns, end_ns, None)).received
+            self._producer.report(_SLACK_S)
+        return clock.sample(received)
+
+    def close(self) -> None:
+        for process in (self._producer, self._consumer):
+            process.wait(_SLACK_S)
+
+    @contextmanager
+    def _producing(self, channel: str) -> Iterator[None]:
+        order = OpenProducer(channel, next(self._numbers), self._wanted.batch, self._wanted.in_flight)
+        self._ask(self._producer, order)
+        yield
+        self._ask(self._producer, Close())
+
+    @contextmanager
+    def _consuming(self, channel: str, group: str, acknowledge_every: int | None = None) -> Iterator[None]:
+        every = acknowledge_every or self._wanted.acknowledge_every
+        self._ask(self._consumer, OpenConsumer(channel, next(self._numbers), group, every))
+        yield
+        self._ask(self._consumer, Close())
+
+    def _publish(self, seconds: float) -> int:
+        """Acknowledged on this channel so far."""
+        start_ns = time.monotonic_ns()
+        end_ns = start_ns + int(seconds * 1e9)
+        acknowledged: int = self._ask(
+            self._producer, Publish(next(self._windows), self._wanted.batch, start_ns, end_ns), seconds
+        )
+        return acknowledged
+
+    def _take(self, messages: int | None, for_ns: int) -> int:
+        now_ns = time.monotonic_ns()
+        consumed: Consumed = self._ask(self._consumer, self._consume_order(now_ns, now_ns + for_ns, messages), 600.0)
+        return consumed.received
+
+    def _consume_order(self, start_ns: int, end_ns: int, messages: int | None) -> Consume:
+        return Consume(next(self._windows), self._wanted.batch, start_ns, end_ns, messages, _PATIENCE_S)
+
+    @staticmethod
+    def _ask(process: Handle, order: Any, seconds: float = 0.0) -> Any:
+        process.order(order)
+        return process.report(seconds + _SLACK_S)
+
+
+class _Clock:
+    def __init__(self, processes: tuple[Handle, ...]) -> None:
+        self._processes = processes
+        self._begin = self._now()
+        self._spent = (0.0, 0.0)
+
+    def _now(self) -> tuple[float, float]:
+        return time.perf_counter(), sum(process.cpu_s() for process in self._processes)
+
+    def stop(self) -> None:
+        now = self._now()
+        self._spent = now[0] - self._begin[0], now[1] - self._begin[1]
+
+    def sample(self, messages: int) -> Sample:
+        seconds, cpu_s = self._spent
+        return Sample(messages / seconds, cpu_s / max(1, messages) * 1e6)
+
+
+@contextmanager
+def _clock(*processes: Handle) -> Iterator[_Clock]:
+    clock = _Clock(processes)
+    yield clock
+    clock.stop()
+
+
+def noop(directory: Path, wanted: Load, warmup_s: float, seconds: float) -> tuple[Sample, Verified]:
+    """One process: stamp, record, send, receive, verify, record, acknowledge; the history closed.
+
+    The rate is by CPU time: nothing waits here, and what else the machine does must not lower it.
+    """
+    broker = registry.connect("noop", Endpoint("noop", "noop://calibrate"))
+    broker.create_channel(ChannelSpec("calibrate"))
+    try:
+        _noop(directory / "warm-up", wanted, warmup_s)
+        sample = _noop(directory / "counted", wanted, seconds)
+        return sample, verified(directory / "counted")
+    finally:
+        broker.delete_channel("calibrate")
+        broker.close()
+        rmtree(directory)
+
+
+def _noop(directory: Path, wanted: Load, seconds: float) -> Sample:
+    broker = registry.connect("noop", Endpoint("noop", "noop://calibrate"))
+    keys = np.random.default_rng(SEED).integers(0, KEYS, wanted.batch)
+    messages = 0
+    with history.Writer(directory, "noop", RUN) as writer:
+        sender = Sender(broker, "calibrate", writer, number=0, run=RUN, seed=SEED, size=wanted.size)
+        taker = Taker(broker, "calibrate", writer, number=0)
+        begin_s, begin_cpu_s = time.perf_counter(), time.process_time()
+        while not messages or time.perf_counter() - begin_s < seconds:
+            for _ in range(_NOOP_SLICE):
+                sender.send(keys)
+            while len(taken := taker.take(wanted.batch, 0.0)):
+                taker.acknowledge(taken)
+                messages += len(taken)
+        sender.close()
+        taker.close()
+    cpu_s = time.process_time() - begin_cpu_s
+    return Sample(messages / cpu_s, cpu_s / messages * 1e6)
+
+
+def verified(directory: Path) -> Verified:
+    """Count what a closed history holds, a stretch at a time."""
+    sent = sum(len(part["seq"]) for part in saved_history.stream(directory, "sends", ["seq"]))
+    acknowledged = sum(
+        int(np.count_nonzero(part["outcome"] == Outcome.ACKNOWLEDGED))
+        for part in saved_history.stream(directory, "settled", ["outcome"])
+    )
+    received = intact = 0
+    seen: dict[int, list[Any]] = {}
+    for part in saved_history.stream(directory, "deliveries", ["reader", "producer", "seq", "status"]):
+        received += len(part["seq"])
+        intact += int(np.count_nonzero(part["status"] == stamp.INTACT))
+        for reader in np.unique(part["reader"]).tolist():
+            theirs = part["reader"] == reader
+            seen.setdefault(reader, []).append(part["producer"][theirs].astype(np.int64) << 40 | part["seq"][theirs])
+    again = 0
+    for parts in seen.values():
+        identities = np.concatenate(parts)
+        again += len(identities) - len(np.unique(identities))
+    return Verified(sent, acknowledged, received, intact, again)

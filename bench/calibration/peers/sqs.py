@@ -1,0 +1,106 @@
+"""Plain ``aiobotocore``: as many requests of ten at once as asked for; receive and delete in turns of each worker.
+
+It asks for what the adapter asks for, so that the service does the same work. With ``--keep-alive`` it asks to keep
+connections, too, which LocalStack closes otherwise. Credentials are the emulators' own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from argparse import Namespace
+from base64 import b64decode, b64encode
+from itertools import cycle, islice
+from typing import Any
+
+from aiobotocore.config import AioConfig
+from aiobotocore.session import get_session
+
+from brokerbench.bench.calibration.peers.plain_loop import Clock, Figure, arguments, payloads, tell
+
+_ENTRIES = 10
+
+
+async def publish(client: Any, url: str, given: Namespace) -> Figure:
+    bodies = cycle(payloads(given.size))
+
+    async def send_until(end_s: float) -> int:
+        async def work() -> int:
+            count = 0
+            while time.perf_counter() < end_s:
+                entries = [
+                    {"Id": str(at), "MessageBody": b64encode(body).decode()}
+                    for at, body in enumerate(islice(bodies, _ENTRIES))
+                ]
+                answer = await client.send_message_batch(QueueUrl=url, Entries=entries)
+                count += len(answer["Successful"])
+            return count
+
+        return sum(await asyncio.gather(*(work() for _ in range(given.concurrency))))
+
+    await send_until(time.perf_counter() + given.warmup)
+    clock = Clock()
+    return clock.figure(await send_until(time.perf_counter() + given.seconds))
+
+
+async def consume(client: Any, url: str, given: Namespace) -> Figure:
+    """``--seconds`` after ``--warmup`` seconds; the queue must hold more than that takes."""
+
+    async def take_until(end_s: float) -> int:
+        async def work() -> int:
+            count = 0
+            while time.perf_counter() < end_s:
+                answer = await client.receive_message(
+                    QueueUrl=url,
+                    MaxNumberOfMessages=_ENTRIES,
+                    WaitTimeSeconds=0,
+                    MessageSystemAttributeNames=["ApproximateReceiveCount", "SentTimestamp"],
+                    MessageAttributeNames=["All"],
+                )
+                messages = answer.get("Messages", ())
+                if not messages:
+                    continue
+                for message in messages:
+                    b64decode(message["Body"].partition(":")[2])
+                entries = [
+                    {"Id": str(at), "ReceiptHandle": message["ReceiptHandle"]} for at, message in enumerate(messages)
+                ]
+                answer = await client.delete_message_batch(QueueUrl=url, Entries=entries)
+                count += len(answer["Successful"])
+            return count
+
+        return sum(await asyncio.gather(*(work() for _ in range(given.concurrency))))
+
+    await take_until(time.perf_counter() + given.warmup)
+    clock = Clock()
+    return clock.figure(await take_until(time.perf_counter() + given.seconds))
+
+
+def keep_alive(request: Any, **_: Any) -> None:
+    request.headers["Connection"] = "keep-alive"
+
+
+async def main(given: Namespace) -> Figure:
+    config = AioConfig(
+        max_pool_connections=given.concurrency,
+        parameter_validation=False,
+        retries={"total_max_attempts": 1, "mode": "standard"},
+        proxies={},
+    )
+    session = get_session()
+    async with session.create_client(
+        "sqs",
+        region_name="us-east-1",
+        endpoint_url=given.address,
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+        config=config,
+    ) as client:
+        if given.keep_alive:
+            client.meta.events.register("before-send.sqs", keep_alive)
+        url = (await client.get_queue_url(QueueName=given.channel))["QueueUrl"]
+        return await (publish if given.work == "publish" else consume)(client, url, given)
+
+
+if __name__ == "__main__":
+    tell(asyncio.run(main(arguments("sqs", ("publish", "consume")))))

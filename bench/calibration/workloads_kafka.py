@@ -1,0 +1,190 @@
+"""Contests on Kafka: its own performance tools, and plain loops of the same client library."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from datetime import datetime
+
+from brokerbench.bench.calibration import workloads_omb
+from brokerbench.bench.calibration.fixture import Contest, Ground, Side, figure, own_publish
+from brokerbench.bench.calibration.own_client import Sample
+from brokerbench.bench.calibration.peers import kafka as kafka_loop
+from brokerbench.bench.calibration.peers import kafka_share as share_loop
+from brokerbench.bench.engines import prepare
+from brokerbench.bench.errors import CheckFailed
+
+_PARTITIONS = 3
+_KAFKA = {
+    "partitions": str(_PARTITIONS),
+    "acks": "all, idempotent",
+    "linger": f"{kafka_loop.LINGER_MS} ms",
+    "batch": f"{kafka_loop.BATCH_BYTES} bytes",
+    "compression": "none",
+}
+_BACKLOG_RATE = 500_000
+_COMMIT_EVERY = 100
+"""Batches, where a backlog is consumed: some nine times a second, as ``kafka-consumer-perf-test`` commits every 5 s."""
+_SHARE_RATE = 200_000
+
+
+def publish(ground: Ground) -> Iterator[Contest]:
+    tool = _java("ProducerPerformance")
+
+    def perf_command(channel: str, warmup: int, messages: int) -> list[str]:
+        properties = [
+            f"bootstrap.servers={ground.endpoint.address}",
+            "acks=all",
+            f"linger.ms={kafka_loop.LINGER_MS}",
+            f"batch.size={kafka_loop.BATCH_BYTES}",
+            "compression.type=none",
+            f"buffer.memory={max(32 << 20, ground.wanted.in_flight * ground.wanted.size)}",
+        ]
+        numbers = ["--num-records", str(warmup + messages), "--warmup-records", str(warmup), "--throughput", "-1"]
+        load = ["--record-size", str(ground.wanted.size), "--key-distribution", "random", "--record-key-range", "1000"]
+        return [*tool, "--topic", channel, *numbers, *load, "--command-property", *properties]
+
+    def perf() -> Sample:
+        messages = ground.expected("perf", 60_000)
+        with ground.channel(_PARTITIONS) as channel:
+            text = ground.printed(ground.start(perf_command(channel, messages, messages)))
+        # The last line is of what came after the warm-up: "300000 records sent, 86000.1 records/sec (84 MB/sec), ...".
+        last = [line for line in text.splitlines() if "records sent" in line][-1]
+        return ground.learnt("perf", Sample(float(last.split("records/sec")[0].split(",")[-1])))
+
+    def loop_command(channel: str) -> list[str]:
+        options = {"batch": ground.wanted.batch, "in_flight": ground.wanted.in_flight}
+        return ground.module("kafka", "publish", channel, **options, warmup=ground.warmup_s, seconds=ground.seconds)
+
+    def loop() -> Sample:
+        with ground.channel(_PARTITIONS) as channel:
+            return ground.loop(loop_command(channel))
+
+    yield Contest(
+        "publish",
+        _KAFKA,
+        own_publish(ground, _PARTITIONS),
+        (
+            Side("kafka-producer-perf-test", shlex.join(perf_command("TOPIC", 0, 0)), perf),
+            Side("produce_batch loop", shlex.join(loop_command("TOPIC")), loop),
+        ),
+        {"kafka-producer-perf-test": 1.2},
+    )
+
+
+def consume(ground: Ground) -> Iterator[Contest]:
+    messages = int(_BACKLOG_RATE * ground.seconds)
+    warmup = messages // 4
+    tool = _java("ConsumerPerformance")
+    with ground.channel(_PARTITIONS) as channel:
+        ground.own.fill(channel, messages + warmup)
+
+        def perf_command(group: str) -> list[str]:
+            address = ["--bootstrap-server", ground.endpoint.address, "--topic", channel, "--group", group]
+            show = ["--show-detailed-stats", "--reporting-interval", "50", "--hide-header", "--timeout", "10000"]
+            return [*tool, *address, "--num-records", str(messages + warmup), *show]
+
+        def perf() -> Sample:
+            return _perf_rate(ground.printed(ground.start(perf_command(f"perf-{ground.number()}"))), warmup)
+
+        def loop_command(group: str) -> list[str]:
+            load = {"batch": ground.wanted.batch, "commit_every": _COMMIT_EVERY}
+            return ground.module("kafka", "consume", channel, group=group, **load, warmup=warmup, messages=messages)
+
+        def loop() -> Sample:
+            return ground.loop(loop_command(f"loop-{ground.number()}"))
+
+        def own() -> Sample:
+            return ground.own.consume(channel, f"own-{ground.number()}", warmup, messages, _COMMIT_EVERY)
+
+        yield Contest(
+            "consume",
+            {
+                "partitions": str(_PARTITIONS),
+                "messages": f"{messages} after {warmup}",
+                "commit": f"each {_COMMIT_EVERY * ground.wanted.batch} messages (perf-test: every 5 s)",
+            },
+            Side("brokerbench", ground.own.describe("consume", _COMMIT_EVERY), own),
+            (
+                Side("kafka-consumer-perf-test", shlex.join(perf_command("GROUP")), perf),
+                Side("consume loop", shlex.join(loop_command("GROUP")), loop),
+            ),
+            {"kafka-consumer-perf-test": 1.0},
+        )
+
+
+def both(ground: Ground) -> Iterator[Contest]:
+    def commands(channel: str) -> tuple[list[str], list[str]]:
+        load = {"batch": ground.wanted.batch, "in_flight": ground.wanted.in_flight}
+        windows = {"warmup": ground.warmup_s, "seconds": ground.seconds}
+        publish = ground.module(
+            "kafka", "publish", channel, **load, warmup=0, seconds=3 * ground.warmup_s + ground.seconds
+        )
+        return publish, ground.module(
+            "kafka", "consume", channel, **load, commit_every=ground.wanted.acknowledge_every, **windows
+        )
+
+    def loops() -> Sample:
+        with ground.channel(_PARTITIONS) as channel:
+            publishing, consuming = map(ground.start, commands(channel))
+            received = figure(ground.printed(consuming))
+            ground.printed(publishing)
+            return Sample(received.rate)
+
+    def own() -> Sample:
+        with ground.channel(_PARTITIONS) as channel:
+            return ground.own.both(channel, ground.warmup_s, ground.seconds)
+
+    peers = [Side("two plain loops", " & ".join(map(shlex.join, commands("TOPIC"))), loops)]
+    if (omb := workloads_omb.side(ground, _PARTITIONS)) is not None:
+        peers.append(omb)
+    yield Contest(
+        "publish and consume at once",
+        _KAFKA,
+        Side("brokerbench", f"{ground.own.describe('produce')}; {ground.own.describe('consume')}", own),
+        peers,
+        {workloads_omb.NAME: 1.2},
+    )
+
+
+def share(ground: Ground) -> Iterator[Contest]:
+    messages = int(_SHARE_RATE * ground.seconds)
+    warmup = messages // 4
+    with ground.channel(_PARTITIONS) as channel:
+        ground.own.fill(channel, messages + warmup)
+
+        def loop(name: str, *how: str) -> Side:
+            def command(group: str) -> list[str]:
+                batch = min(ground.wanted.batch, share_loop.MAX_POLL_RECORDS)
+                options = {"group": group, "batch": batch, "warmup": warmup, "messages": messages}
+                return [*ground.module("kafka_share", "consume", channel, **options), *how]
+
+            return Side(name, shlex.join(command("GROUP")), lambda: ground.loop(command(f"loop-{ground.number()}")))
+
+        yield Contest(
+            "consume and acknowledge",
+            {"partitions": str(_PARTITIONS), "messages": f"{messages} after {warmup}"},
+            Side(
+                "brokerbench",
+                ground.own.describe("consume"),
+                lambda: ground.own.consume(channel, f"own-{ground.number()}", warmup, messages),
+            ),
+            (loop("ShareConsumer loop"), loop("the same, waiting for no answer", "--ahead")),
+            {"ShareConsumer loop": 0.9},
+        )
+
+
+def _java(tool: str) -> list[str]:
+    jars = f"{prepare.kafka()}/*:{prepare.kafka_tools()}/*"
+    return [str(prepare.java()), "-Xmx1g", "-cp", jars, f"org.apache.kafka.tools.{tool}"]
+
+
+def _perf_rate(text: str, warmup: int) -> Sample:
+    """From rows "2026-01-31 12:00:00:000, thread, MB, MB/s, messages so far, ...": what came after the warm-up."""
+    rows = [line.split(", ") for line in text.splitlines() if line.count(",") >= 9]
+    points = [(datetime.strptime(row[0], "%Y-%m-%d %H:%M:%S:%f"), int(row[4])) for row in rows]
+    counted = [point for point in points if point[1] >= warmup]
+    if len(counted) < 2:
+        raise CheckFailed(f"kafka-consumer-perf-test told too little: {text[-300:]}")
+    (begin, first), (end, last) = counted[0], counted[-1]
+    return Sample((last - first) / (end - begin).total_seconds())

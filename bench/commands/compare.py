@@ -1,0 +1,95 @@
+"""``brokerbench compare``: reads the two sides, has them judged, writes what was asked for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from brokerbench.bench import store
+from brokerbench.bench.errors import BadInput
+from brokerbench.reports import compare as rendering
+from brokerbench.scenarios.compare import comparability, regression, rounds
+from brokerbench.scenarios.compare.comparability import Incomparable
+from brokerbench.scenarios.compare.regression import Regression
+from brokerbench.scenarios.compare.rounds import Round
+
+_SHARE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(%?)\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """Files to write; None for those not wanted."""
+
+    markdown: Path | None
+    junit: Path | None
+
+
+def compare(base: Path, head: Path, minimum_effect: str, noise: Path | None) -> Regression:
+    """Raises BadInput for what cannot be read or compared, with every reason."""
+    effect = share("--minimum-effect", minimum_effect)
+    before, after = load(base), load(head)
+    try:
+        equal = None
+        if noise is not None:
+            series = regression.repeats(before).values()
+            count = max((len(samples) for _, samples in series), default=0)
+            recorded = load(noise)
+            comparability.refuse_unlike(before[:1], recorded)
+            equal = regression.measured_noise(recorded, max(count, regression.FEWEST))
+        return regression.judge(before, after, minimum_effect=effect, noise=equal)
+    except Incomparable as problem:
+        raise BadInput("cannot be compared: " + "; ".join(problem.reasons)) from None
+
+
+def share(option: str, text: str) -> float:
+    """``"5 %"`` or ``"0.05"``. Raises BadInput."""
+    match = _SHARE.fullmatch(text)
+    if match is None:
+        raise BadInput(f"{option} {text!r}: must be a share such as '5 %' or 0.05")
+    number, percent = match.groups()
+    value = float(number) / (100 if percent else 1)
+    if value >= 1:
+        raise BadInput(f"{option} {text!r}: must be below 100 %; a share of five in a hundred is '5 %' or 0.05")
+    return value
+
+
+def load(path: Path) -> list[Round]:
+    """The rounds of one side: a run, a file of pytest-benchmark, or a directory of several. Raises BadInput."""
+    if path.is_dir() and not (path / store.RESULT).exists():
+        found = [
+            entry for entry in sorted(path.iterdir()) if entry.suffix == ".json" or (entry / store.RESULT).exists()
+        ]
+        if not found:
+            raise BadInput(f"{path}: neither a run nor a directory of runs or of pytest-benchmark's JSON files")
+        return [_one(entry) for entry in found]
+    return [_one(path)]
+
+
+def _one(path: Path) -> Round:
+    if path.is_dir() or path.name == store.RESULT:
+        return rounds.of_run(store.load(path), str(path))
+    try:
+        return rounds.of_benchmarks(path.read_bytes(), str(path))
+    except OSError as problem:
+        raise BadInput(f"{path}: cannot be read: {problem.strerror}") from None
+    except ValueError as problem:
+        raise BadInput(str(problem)) from None
+
+
+def write(found: Regression, outputs: Outputs) -> Sequence[Path]:
+    """Raises BadInput that names the option."""
+    wanted = (
+        ("--markdown", outputs.markdown, rendering.markdown),
+        ("--junit", outputs.junit, rendering.junit),
+    )
+    written = []
+    for option, path, render in wanted:
+        if path is not None:
+            try:
+                store.write_text(path, render(found))
+            except OSError as problem:
+                raise BadInput(f"{option}: {path} cannot be written: {problem.strerror}") from None
+            written.append(path)
+    return written

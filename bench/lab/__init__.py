@@ -1,0 +1,1 @@
+"""Tools for developing the harness itself. Not part of the installed package."""

@@ -1,0 +1,258 @@
+"""Does a load process need more memory the longer it runs?
+
+``python -m brokerbench.bench.lab.memory_growth --profile kafka``. One producer and one consumer, each a load process as
+in ``throughput``, send and take many messages at once in one channel that the broker keeps bounded by size. Everything
+is stamped, written down, verified and acknowledged as in any cell. Each process notes its resident memory at the end of
+every window; the last minute is held against the first one after the warm-up. Between windows the consumer catches up,
+so that the bound removes nothing that is still to be read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from brokerbench.bench import store
+from brokerbench.bench.calibration import own_client
+from brokerbench.bench.calibration.own_client import Load, Verified
+from brokerbench.bench.engines.base import EngineChoice
+from brokerbench.bench.engines.start import channel_prefix, start_engines
+from brokerbench.bench.errors import BadInput, BenchError, CheckFailed
+from brokerbench.bench.guard import Guard
+from brokerbench.bench.load.processes import Handle, Processes
+from brokerbench.bench.run import readiness
+from brokerbench.brokers import registry
+from brokerbench.brokers.protocols import Retaining
+from brokerbench.brokers.types import ChannelSpec, Endpoint, Retention
+from brokerbench.scenarios import history
+from brokerbench.scenarios.base import LoadFailed
+from brokerbench.scenarios.history import saved_history
+from brokerbench.scenarios.load.bodies import Close, Consume, OpenConsumer, OpenProducer, Publish
+
+LOAD = Load(size=1024, batch=1000, in_flight=10_000)
+PARTITIONS = 3
+WINDOW_S, WARMUP_S, MINUTE_S = 3.0, 60.0, 60.0
+BOUNDS = {
+    # Segments end the granularity of removal: a bound of one segment would remove what is being written.
+    "kafka": Retention(max_bytes=6 << 30, segment_bytes=128 << 20),
+    "redis-streams": Retention(max_messages=2_500_000),
+}
+ALLOWED = 0.05
+"""How much the last minute may differ from the first."""
+_AWAY = 2
+"""Windows before the consumer keeps up. In the first it joins, in the second it takes nothing, so that what its client
+fetches ahead fills once and for all: a consumer that keeps up does not see that until something holds it up."""
+_MOST_BEHIND = 300_000
+"""Messages; an eighth of the smaller bound."""
+_HISTORY_BYTES = 60
+"""A message, both sides: 22 where measured."""
+_PATIENCE_S, _SLACK_S = 20.0, 90.0
+_FOR_EVER_NS = 3_600_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Of one load process: medians of resident bytes over the first minute after the warm-up and the last minute."""
+
+    role: str
+    first_bytes: float
+    last_bytes: float
+    most_bytes: float
+    resident_bytes: Sequence[int]
+    """At the end of each window."""
+
+    @property
+    def ratio(self) -> float:
+        return self.last_bytes / self.first_bytes
+
+    @property
+    def flat(self) -> bool:
+        return abs(self.ratio - 1) <= ALLOWED
+
+
+@dataclass(frozen=True, slots=True)
+class Steady:
+    profile: str
+    version: str
+    messages: int
+    seconds: float
+    history_bytes: int
+    memory: Sequence[Memory]
+    verified: Verified
+
+
+def measure(profile: str, messages: int) -> Steady:
+    """Raises BadInput (no room on the disk, unknown profile), EngineUnavailable, CheckFailed (lost, or too short)."""
+    if profile not in BOUNDS:
+        raise BadInput(f"--profile {profile}: a bound by size is known for {', '.join(BOUNDS)}")
+    with Guard.start(store.new_run_id(datetime.now(UTC))) as guard:
+        directory = guard.directory("steady")
+        _require_room(directory, profile, messages)
+        broker_name = registry.adapter(profile).broker
+        assert broker_name is not None, "what has a bound has a broker"
+        engine = start_engines([broker_name], EngineChoice.NATIVE, directory, guard)[broker_name]
+        try:
+            prefix = channel_prefix(guard.run_id)
+            version = readiness.prove(profile, engine.endpoint, f"{prefix}ready")
+            began_s = time.monotonic()
+            _load(profile, engine.endpoint, f"{prefix}steady", directory / "history", messages)
+            seconds = time.monotonic() - began_s
+        finally:
+            engine.stop()
+        written = sum(path.stat().st_size for path in (directory / "history").iterdir())
+        checked = own_client.verified(directory / "history")
+        marks = saved_history.marks(directory / "history")
+    _require_all(checked)
+    return Steady(profile, version, messages, seconds, written, memory(marks), checked)
+
+
+def _require_all(found: Verified) -> None:
+    """Every message acknowledged, received once and intact: of a run that loses some, memory says nothing."""
+    if not found.sent == found.acknowledged == found.received == found.intact or found.again:
+        raise CheckFailed(f"not every message came once and intact: {_counts(found)}")
+
+
+def memory(marks: Sequence[history.Mark]) -> list[Memory]:
+    """Raises CheckFailed for a run too short to have two minutes."""
+    found = []
+    for role in ("producer", "consumer"):
+        usage = [mark for mark in marks if mark["event"] == "usage" and mark["role"] == role]
+        at_s = np.array([mark["at_ns"] for mark in usage], np.int64) / 1e9
+        resident = np.array([mark["resident_bytes"] for mark in usage], np.int64)
+        if not len(at_s) or at_s[-1] - at_s[0] < WARMUP_S + 2 * MINUTE_S:
+            raise CheckFailed("the run was too short to hold its last minute against its first: ask for more messages")
+        begin_s = at_s[0] + WARMUP_S
+        first = resident[(at_s >= begin_s) & (at_s < begin_s + MINUTE_S)]
+        last = resident[at_s > at_s[-1] - MINUTE_S]
+        medians = float(np.median(first)), float(np.median(last))
+        found.append(Memory(role, *medians, float(resident.max()), resident.tolist()))
+    return found
+
+
+def _require_room(directory: Path, profile: str, messages: int) -> None:
+    bound = BOUNDS[profile]
+    kept = bound.max_bytes or LOAD.size * (bound.max_messages or 0)
+    # An append-only file is written anew beside the old one.
+    needed = 3 * kept + _HISTORY_BYTES * messages
+    free = shutil.disk_usage(directory).free
+    if free < needed:
+        raise BadInput(
+            f"{directory}: {free / 1e9:.1f} GB are free, {needed / 1e9:.1f} GB are needed (TMPDIR names another)"
+        )
+
+
+def _load(profile: str, endpoint: Endpoint, channel: str, directory: Path, messages: int) -> None:
+    broker = registry.connect(profile, endpoint)
+    broker.create_channel(ChannelSpec(channel, partitions=PARTITIONS, retention=BOUNDS[profile]))
+    with Processes() as load:
+        producer, consumer = (
+            load.start(
+                f"brokerbench.scenarios.load.bodies:{body}",
+                profile,
+                endpoint,
+                own_client.arguments(directory, body, LOAD),
+            )
+            for body in ("produce", "consume")
+        )
+        _ask(producer, OpenProducer(channel, 0, LOAD.batch, LOAD.in_flight))
+        _ask(consumer, OpenConsumer(channel, 1, acknowledge_every=LOAD.acknowledge_every))
+        sent = received = 0
+        began_s = time.monotonic()
+        for window in count():
+            now_ns = time.monotonic_ns()
+            end_ns = now_ns + int(WINDOW_S * 1e9)
+            if sent < messages:
+                producer.order(Publish(window, LOAD.batch, now_ns, end_ns))
+            if window >= _AWAY:
+                received += _ask(consumer, Consume(window, LOAD.batch, now_ns, end_ns, None, _PATIENCE_S)).received
+            if sent < messages:
+                sent = producer.report(_SLACK_S)
+            behind = sent - received
+            if not window or behind > _MOST_BEHIND or (sent >= messages and behind):
+                now_ns = time.monotonic_ns()
+                wanted = behind if window else 1
+                order = Consume(window, LOAD.batch, now_ns, now_ns + _FOR_EVER_NS, wanted, _PATIENCE_S)
+                received += _ask(consumer, order, 600.0).received
+                if window and received < sent:
+                    break  # what is missing is found in the history
+            if isinstance(broker, Retaining):  # who has no policy of its own keeps all until asked
+                broker.enforce_retention(channel)
+            _tell(sent, messages, time.monotonic() - began_s)
+            if sent >= messages and received >= sent:
+                break
+        for process in (producer, consumer):
+            _ask(process, Close())
+            process.wait(_SLACK_S)
+    broker.delete_channel(channel)
+    broker.close()
+
+
+def _ask(process: Handle, order: object, seconds: float = 0.0) -> Any:
+    process.order(order)
+    return process.report(seconds + _SLACK_S)
+
+
+def _tell(sent: int, messages: int, seconds: float) -> None:
+    left_s = seconds / sent * (messages - sent) if sent else float("nan")
+    speed = f"{sent / seconds:,.0f} a second, {max(left_s, 0):,.0f} s left "
+    print(f"\r{min(sent / messages, 1.0):4.0%} of {messages:,} messages, {speed}", end="", file=sys.stderr, flush=True)
+
+
+def text(found: Steady) -> str:
+    rows = [
+        f"{memory.role:<9} {memory.first_bytes / 1e6:7.1f} MB in the first minute, "
+        f"{memory.last_bytes / 1e6:7.1f} MB in the last: "
+        f"{memory.ratio:.3f} x ({'flat' if memory.flat else 'NOT FLAT'}), {memory.most_bytes / 1e6:.1f} MB at most"
+        for memory in found.memory
+    ]
+    checked = found.verified
+    return "\n".join(
+        [
+            f"{found.profile} {found.version}: {checked.received:,} messages of {LOAD.size} bytes "
+            f"in {found.seconds:,.0f} s ({checked.received / found.seconds:,.0f} a second)",
+            *rows,
+            f"verified: {_counts(checked)}; history {found.history_bytes / 1e9:.2f} GB",
+        ]
+    )
+
+
+def _counts(found: Verified) -> str:
+    return (
+        f"{found.sent:,} sent, {found.acknowledged:,} acknowledged, {found.received:,} received, "
+        f"{found.intact:,} intact, {found.again:,} again"
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m brokerbench.bench.lab.memory_growth", description=__doc__)
+    parser.add_argument("--profile", default="kafka", choices=BOUNDS)
+    parser.add_argument("--messages", type=int, default=50_000_000)
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args()
+    try:
+        found = measure(given.profile, given.messages)
+    except BenchError as error:
+        print(f"\nbench.steady: {error}", file=sys.stderr)
+        return error.exit_code
+    except (TimeoutError, LoadFailed) as lost:
+        print(f"\nbench.steady: {lost}", file=sys.stderr)
+        return 1
+    print(file=sys.stderr)
+    rows = [{**asdict(memory), "ratio": memory.ratio, "flat": memory.flat} for memory in found.memory]
+    print(json.dumps({**asdict(found), "memory": rows}, indent=2) if given.json else text(found))
+    return int(not all(memory.flat for memory in found.memory))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Running a plan: cells, their processes, their turns, their results."""

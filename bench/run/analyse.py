@@ -1,0 +1,43 @@
+"""Judges a saved run again, from its histories and the declarations saved beside them. No broker, no engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from brokerbench.bench import store
+from brokerbench.bench.errors import BadInput
+from brokerbench.bench.run.cell import examine
+from brokerbench.scenarios.results import Cell, RunResult
+
+
+def analyse(run: Path) -> RunResult:
+    """The run with verdicts and metrics made anew, saved in its place. Raises BadInput for a damaged run.
+
+    A cell that failed after its experiment had ended (interrupted, short of memory) is judged, too.
+    """
+    result = store.load(run)
+    anew = result.model_copy(update={"cells": [_cell(run, cell) for cell in result.cells]})
+    store.save(run, anew)
+    return anew
+
+
+def _cell(run: Path, cell: Cell) -> Cell:
+    if cell.status == "completed":
+        return _judged(run, cell)
+    if not store.sealed(store.cell_directory(run, cell.id)):
+        return cell
+    try:
+        return _judged(run, cell)
+    except BadInput as problem:
+        return cell if str(problem) in cell.error else cell.model_copy(update={"error": f"{cell.error}; {problem}"})
+
+
+def _judged(run: Path, cell: Cell) -> Cell:
+    directory = store.cell_directory(run, cell.id)
+    try:
+        store.check_history(directory)
+        return examine(cell, directory)
+    except Exception as problem:  # a damaged file raises whatever its reader raises
+        raise BadInput(
+            f"{run}: the cell {cell.id} cannot be judged again: {type(problem).__name__}: {problem}"
+        ) from problem

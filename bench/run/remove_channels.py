@@ -1,0 +1,53 @@
+"""Removes the channels that a run left on a broker elsewhere.
+
+``python -m brokerbench.bench.run.remove_channels BROKER PREFIX``.
+The guard runs this when a run on external engines ends, however it ends. Addresses and credentials come from the
+environment, as they did for the run: nothing secret is written down. Nothing is touched but channels with the prefix.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from brokerbench.bench.engines import catalogue, external
+from brokerbench.bench.errors import BenchError
+from brokerbench.brokers import registry
+from brokerbench.brokers.errors import BrokerError
+from brokerbench.brokers.protocols import Broker
+
+_PATIENCE_S = 10.0
+
+
+def remove(broker: str, prefix: str) -> None:
+    """Delete every channel that begins with ``prefix``. Raises BenchError, BrokerError."""
+    endpoint = external.connect(catalogue.ENGINES[broker]).endpoint
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            for profile in registry.profiles():
+                if registry.adapter(profile).broker == broker:
+                    _remove(registry.connect(profile, endpoint), prefix)
+            return
+        except BrokerError:
+            # Busy for a moment (a coordinator that loads), perhaps: what is gone already is not asked for again.
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
+
+
+def _remove(connection: Broker, prefix: str) -> None:
+    try:
+        dead_letters = connection.declaration().limits.dead_letter_prefix
+        for begin in dict.fromkeys((prefix, f"{dead_letters}{prefix}")):
+            for name in connection.list_channels(begin):
+                connection.delete_channel(name)
+    finally:
+        connection.close()
+
+
+if __name__ == "__main__":
+    try:
+        remove(*sys.argv[1:])
+    except (BenchError, BrokerError) as problem:
+        sys.exit(f"brokerbench: channels named {sys.argv[2]}* on {sys.argv[1]} may still be there: {problem}")

@@ -1,0 +1,262 @@
+"""Histories in which everything is as promised, however wild: no checker may find anything in them.
+
+Each is drawn from a seed: how many producers, consumers, keys and partitions there are, and what they do next. Several
+producers share keys. Consumers hold several batches, settle in parts and out of order, fail, settle after their lease
+has ended, or die with what they hold; others come. Producers come and go. Some sends are answered with
+"unknown", or never. Readers read the channel in the middle and at the end.
+
+What an experiment owes to its checkers is kept: whenever the clock jumps, nothing that could be delivered waits, and
+who fails a message gives back what must not overtake it. Some channels have dead letters, or deduplicate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import count
+
+import numpy as np
+
+from brokerbench.bench.selftest.checks import FACTS, answers
+from brokerbench.bench.selftest.scripts import GROUP, LEASE_S, LETTERS, LIMIT_S, MAX_DELIVERIES, read_again, settle
+from brokerbench.bench.selftest.simulation import CHANNEL, RUN, Scene, record
+from brokerbench.brokers.faulty import Fault, FaultName
+from brokerbench.brokers.memory.log import DEDUPLICATION_WINDOW_S
+from brokerbench.brokers.types import ChannelSpec, ConsumerSettings, DeadLetterPolicy, Outcome, Retention
+from brokerbench.scenarios.clients.recording import Sender, Taken, Taker
+from brokerbench.scenarios.history import History, select
+
+_KEPT_SHARE = 0.15
+_LETTERS_SHARE, _REPEATS_SHARE = 0.3, 0.3
+_LAPSING_SHARE = 0.5
+_ALL = 100_000
+_MOST_HELD = 3
+_CHUNK = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """A finding where there must be none. The same seed gives it again."""
+
+    seed: int
+    checker: str
+    violations: int
+
+
+def alarms(seed: int) -> list[Alarm]:
+    found = answers(history(seed), CHANNEL)
+    return [
+        Alarm(seed, name, answer.violations)
+        for name, answer in found.items()
+        if answer.violations and name not in FACTS
+    ]
+
+
+def search(histories: int, pool: Executor, tell: Callable[[float, str], None]) -> list[Alarm]:
+    """Alarms in the histories of the seeds from 0 on."""
+    chunks = [range(first, min(first + _CHUNK, histories)) for first in range(0, histories, _CHUNK)]
+    found: list[Alarm] = []
+    for at, some in enumerate(pool.map(_all_alarms, chunks), 1):
+        found += some
+        tell(at / len(chunks), "clean histories")
+    return found
+
+
+def _all_alarms(seeds: Sequence[int]) -> list[Alarm]:
+    return [alarm for seed in seeds for alarm in alarms(seed)]
+
+
+def history(seed: int) -> History:
+    """The history of one seed. The faults in it are what a broker may do: leave a fate unknown."""
+    rng = np.random.default_rng(seed)
+    kind = rng.random()
+    lapses = bool(kind < _LAPSING_SHARE)
+    letters = bool(rng.random() < _LETTERS_SHARE)
+    act = _keep if kind > 1 - _KEPT_SHARE else partial(_consume, lapses=lapses, letters=letters)
+    names = [FaultName.UNKNOWN_OUTCOME]
+    if lapses:
+        # An acknowledgement that got lost is a lapse too: the message comes back when its lease has ended.
+        names.append(FaultName.LOSE_ACKNOWLEDGEMENT)
+    if not letters:
+        # It would lose letters too, and their fate is known.
+        names.append(FaultName.UNKNOWN_AND_LOSE)
+    legal = [Fault(name, float(rng.choice([0.0, 0.05, 0.2])), seed) for name in names]
+    return _unanswered(record(lambda scene: act(_World(scene, rng)), legal).history, rng)
+
+
+def _unanswered(played: History, rng: np.random.Generator) -> History:
+    """Half of the sends of unknown fate were never answered at all: their sender died."""
+    unknown = played.settled["outcome"] == Outcome.UNKNOWN
+    return replace(played, settled=select(played.settled, ~(unknown & (rng.random(len(unknown)) < 0.5))))
+
+
+@dataclass(slots=True)
+class _Hands:
+    """A consumer and what it holds: batches, and how many of each it has acknowledged, from the first on."""
+
+    taker: Taker
+    held: list[tuple[Taken, int]] = field(default_factory=list)
+
+
+class _World:
+    """Everybody in one history."""
+
+    def __init__(self, scene: Scene, rng: np.random.Generator) -> None:
+        self.scene, self.rng = scene, rng
+        self.keys, self.partitions = int(rng.integers(1, 60)), int(rng.integers(1, 6))
+        self.to_send = int(rng.integers(20, 400))
+        self.size = int(rng.choice([48, 64, 200]))
+        self._numbers, self._readers = count(), count()
+        self.senders: list[Sender] = []
+        self.hands: list[_Hands] = []
+        self.window_s: float | None = None
+        """Within which a broker that deduplicates knows a message again; None where nothing has an identity."""
+
+    def one(self, of: Sequence[_Hands]) -> _Hands:
+        return of[int(self.rng.integers(len(of)))]
+
+    def sender(self) -> Sender:
+        number = next(self._numbers)
+        return Sender(self.scene.broker, CHANNEL, self.scene.writer, number=number, run=RUN, seed=1, size=self.size)
+
+    def consumer(self, channel: str = CHANNEL) -> _Hands:
+        number = next(self._readers)
+        settings = ConsumerSettings(group=GROUP, name=f"consumer-{number}")
+        return _Hands(Taker(self.scene.broker, channel, self.scene.writer, number=number, settings=settings))
+
+    def read(self) -> None:
+        read_again(self.scene, next(self._readers))
+
+
+def _consume(world: _World, *, lapses: bool, letters: bool) -> None:
+    scene, rng = world.scene, world.rng
+    if letters:
+        scene.broker.create_channel(ChannelSpec(LETTERS, lease_s=LEASE_S))
+    dead_letter = DeadLetterPolicy(LETTERS, MAX_DELIVERIES) if letters else None
+    spec = ChannelSpec(CHANNEL, partitions=world.partitions, lease_s=LEASE_S, dead_letter=dead_letter)
+    scene.broker.create_channel(spec)
+    world.window_s = DEDUPLICATION_WINDOW_S if rng.random() < _REPEATS_SHARE else None
+    marked = {"lapses": lapses, "letters": letters, "window_s": world.window_s}
+    scene.writer.mark("phase", channel=CHANNEL, lease_s=LEASE_S, **marked)
+    world.senders = [world.sender() for _ in range(rng.integers(1, 7))]
+    world.hands = [world.consumer() for _ in range(rng.integers(1, 6))]
+    actions = _ACTIONS if lapses else {act: weight for act, weight in _ACTIONS.items() if act not in _LAPSING}
+    likely = rng.dirichlet(list(actions.values()))
+    while world.to_send > 0:
+        list(actions)[int(rng.choice(len(actions), p=likely))](world)
+    while scene.broker.backlog(CHANNEL, GROUP):
+        _take_all(world)
+        for hands in world.hands:
+            while hands.held:
+                _settle_one(world, hands)
+        if lapses:
+            _lapse(world)
+    scene.writer.mark("drained", channel=CHANNEL, group=GROUP)
+    if letters:
+        reader = world.consumer(LETTERS)
+        while scene.broker.backlog(LETTERS, GROUP):
+            reader.taker.acknowledge(reader.taker.take(_ALL, 0.0))
+            if lapses:
+                scene.clock.jump(LEASE_S)
+        scene.writer.mark("drained", channel=LETTERS, group=GROUP)
+    world.read()
+
+
+def _keep(world: _World) -> None:
+    scene, rng = world.scene, world.rng
+    limit = Retention(max_age_s=LIMIT_S)
+    scene.broker.create_channel(ChannelSpec(CHANNEL, partitions=world.partitions, retention=limit))
+    scene.writer.mark("kept", channel=CHANNEL, age_s=LIMIT_S)
+    world.senders = [world.sender() for _ in range(rng.integers(1, 7))]
+    while world.to_send > 0:
+        _send(world)
+        if rng.random() < 0.3:
+            scene.clock.jump(float(rng.exponential(LIMIT_S / 4)))
+        if rng.random() < 0.3:
+            world.read()
+    scene.clock.jump(float(rng.uniform(0, 2 * LIMIT_S)))
+    world.read()
+
+
+def _send(world: _World) -> None:
+    """New messages, and where there is deduplication also some that were sent before, by this producer or another."""
+    rng = world.rng
+    messages = int(rng.integers(1, 30))
+    sender = world.senders[int(rng.integers(len(world.senders)))]
+    keys, identities = rng.integers(0, world.keys, messages), None
+    if world.window_s is not None:
+        first = world.to_send
+        identities = [first - at if rng.random() < 0.9 else first + int(rng.integers(30)) for at in range(messages)]
+        keys = np.array(identities) % world.keys
+    sender.send(keys, identities=identities)
+    world.to_send -= messages
+
+
+def _replace_sender(world: _World) -> None:
+    world.senders[int(world.rng.integers(len(world.senders)))] = world.sender()
+
+
+def _take(world: _World) -> None:
+    hands = world.one(world.hands)
+    if len(hands.held) < _MOST_HELD:
+        _take_into(hands, int(world.rng.integers(1, 40)))
+
+
+def _take_into(hands: _Hands, messages: int) -> None:
+    taken = hands.taker.take(messages, 0.0)
+    if len(taken):
+        hands.held.append((taken, 0))
+
+
+def _take_all(world: _World) -> None:
+    """Nothing that can be delivered waits after this. All goes to one consumer: keys are not split."""
+    _take_into(world.one(world.hands), _ALL)
+
+
+def _settle(world: _World) -> None:
+    holding = [hands for hands in world.hands if hands.held]
+    if holding:
+        _settle_one(world, world.one(holding))
+
+
+def _settle_one(world: _World, hands: _Hands) -> None:
+    """Settle a batch, or acknowledge some more from its beginning."""
+    rng = world.rng
+    taken, done = hands.held.pop(int(rng.integers(len(hands.held))))
+    if rng.random() < 0.3:
+        until = int(rng.integers(done, len(taken) + 1))
+        if until > done:
+            hands.taker.acknowledge(taken, range(done, until))
+        if until < len(taken):
+            hands.held.append((taken, until))
+        return
+    failing = rng.random(len(taken)) < rng.choice([0.0, 0.1, 0.5])
+    settle(hands.taker, taken, failing, done)
+
+
+def _die(world: _World) -> None:
+    at = int(world.rng.integers(len(world.hands)))
+    world.hands[at].taker.close()
+    world.hands[at] = world.consumer()
+
+
+def _lapse(world: _World) -> None:
+    """All leases end. Some of those who held them do not know, and settle late."""
+    _take_all(world)
+    world.scene.clock.jump(LEASE_S)
+    _take_all(world)
+
+
+_ACTIONS: Mapping[Callable[[_World], None], float] = {
+    _send: 6.0,
+    _take: 6.0,
+    _settle: 6.0,
+    _World.read: 0.2,
+    _replace_sender: 0.3,
+    _die: 0.5,
+    _lapse: 0.5,
+}
+"""With how likely each is, on the whole; every history draws its own likelihoods."""
+_LAPSING = (_die, _lapse)

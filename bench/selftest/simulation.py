@@ -1,0 +1,89 @@
+"""Where an experiment without engine takes place: a faulty reference broker, a history, and a clock that jumps.
+
+Nobody waits for leases or limits to end. The broker's clock jumps, and every time that was recorded after a jump is
+moved by as much before anybody reads it. Between jumps it is slow: how long a machine takes to play a story must not
+matter. All must be done by one thread.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from brokerbench.brokers.faulty import Fault, FaultName, Faulty, Offender
+from brokerbench.brokers.memory.broker import Memory, Space, steady_epoch_ns
+from brokerbench.scenarios.history import Column, Columns, History, Mark, Writer, saved_history
+
+CHANNEL = "c"
+RUN = 1
+
+
+_SLOWER = 100
+"""Of two records that follow on each other the later one is later still."""
+
+
+class Clock:
+    """Epoch time of the broker: that of this host, slowed down, and its jumps."""
+
+    def __init__(self) -> None:
+        self._begin_ns, self._begin_epoch_ns = time.monotonic_ns(), steady_epoch_ns()
+        self._at_ns: list[int] = []
+        self._by_ns: list[int] = [0]
+
+    def __call__(self) -> int:
+        return self._begin_epoch_ns + (time.monotonic_ns() - self._begin_ns) // _SLOWER + self._by_ns[-1]
+
+    def jump(self, seconds: float) -> None:
+        self._at_ns.append(time.monotonic_ns())
+        self._by_ns.append(self._by_ns[-1] + int(seconds * 1e9))
+
+    def moved(self, part: History) -> History:
+        """The same history, with this host's times as they were told."""
+        moved = self._columns
+        marks = [self._mark(mark) for mark in part.marks]
+        return History(moved(part.sends), moved(part.settled), moved(part.deliveries), moved(part.settles), marks)
+
+    def _columns(self, table: Columns) -> Columns:
+        return {name: self._told(column) if _is_told(name) else column for name, column in table.items()}
+
+    def _mark(self, mark: Mark) -> Mark:
+        return {name: int(self._told(np.array(value))) if _is_told(name) else value for name, value in mark.items()}
+
+    def _told(self, times_ns: Column) -> Column:
+        """This host's times as the broker's clock went."""
+        jumped = np.array(self._by_ns)[np.searchsorted(np.array(self._at_ns, np.int64), times_ns, side="right")]
+        told: Column = self._begin_ns + (times_ns - self._begin_ns) // _SLOWER + jumped
+        return told
+
+
+def _is_told(name: str) -> bool:
+    """Whether a column or attribute is a time of this host."""
+    return name.endswith("_ns") and "epoch" not in name and name != "resolution_ns"
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    history: History
+    offenders: Mapping[FaultName, Sequence[Offender]]
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    broker: Faulty
+    clock: Clock
+    writer: Writer
+
+
+def record(act: Callable[[Scene], None], faults: Sequence[Fault]) -> Played:
+    """What was recorded of an experiment, and what the faults really hit."""
+    clock = Clock()
+    broker = Faulty(Memory(Space(clock)), faults)
+    with tempfile.TemporaryDirectory(prefix="brokerbench-selftest-") as directory:
+        with Writer(Path(directory), "selftest", RUN) as writer:
+            act(Scene(broker, clock, writer))
+        return Played(clock.moved(saved_history.load(Path(directory))), broker.offenders)

@@ -1,0 +1,191 @@
+"""A broker that breaks its promises on purpose, so that every checker can be seen to fail.
+
+``Faulty`` stands around a memory broker and commits the faults it is given. Whether a message is hit follows
+from the fault's seed and the message's place alone: the same run hits the same messages, whatever the threads
+do. Every hit is recorded in ``offenders``, with the payload as it was sent, to be held against a checker's
+findings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from brokerbench.brokers.contract import check
+from brokerbench.brokers.declarations import ProfileDeclaration
+from brokerbench.brokers.errors import Misuse
+from brokerbench.brokers.faulty import deduplication
+from brokerbench.brokers.faulty.consumer import FaultyConsumer, FaultyReader
+from brokerbench.brokers.faulty.faults import Fault, FaultName, Offender
+from brokerbench.brokers.faulty.injector import State
+from brokerbench.brokers.faulty.withheld import rows_of
+from brokerbench.brokers.memory.broker import Memory, MemoryProducer, Space
+from brokerbench.brokers.types import (
+    NO_PARTITION,
+    NO_PLACE,
+    Batch,
+    ChannelSpec,
+    ConsumerSettings,
+    Endpoint,
+    FromBeginning,
+    Outcome,
+    Position,
+    ProducerSettings,
+    ReplayStart,
+    SendReceipt,
+    Settlements,
+)
+
+__all__ = ["Fault", "FaultName", "Faulty", "Offender"]
+
+_PAGE = 1000
+
+
+class Faulty:
+    """``inner`` with ``faults``. All connections of a run come from one object by ``again``: they share the record."""
+
+    def __init__(self, inner: Memory, faults: Sequence[Fault]) -> None:
+        self._inner = inner
+        self._state = State(faults, inner.space)
+
+    @classmethod
+    def connect(cls, endpoint: Endpoint) -> Faulty:
+        """``options["faults"]``: ``name:rate[:seed]``, comma-separated, over the memory broker of this address.
+
+        Connections to one address with the same faults share the record.
+        """
+        faults = endpoint.options.get("faults", "")
+        first = _CONNECTED.get((endpoint.address, faults))
+        if first is None:
+            first = _CONNECTED[endpoint.address, faults] = cls(Memory.connect(endpoint), parse_faults(faults))
+        return first.again()
+
+    def again(self) -> Faulty:
+        """Another connection to the same: the same messages, the same faults, the same record."""
+        other = Faulty(Memory(self._inner.space), ())
+        other._state = self._state
+        return other
+
+    @property
+    def offenders(self) -> Mapping[FaultName, Sequence[Offender]]:
+        """The messages that each fault really hit, in the order in which it did."""
+        return self._state.offenders()
+
+    def crash(self) -> None:
+        """The broker stops and starts again: what ``lose_last_before_crash`` takes is gone from now on."""
+        self._state.crash()
+
+    def declaration(self) -> ProfileDeclaration:
+        """What the inner broker promises: that is what the faults break."""
+        return self._inner.declaration()
+
+    def server_version(self) -> str:
+        return f"faulty {self._inner.server_version()}"
+
+    def create_channel(self, spec: ChannelSpec) -> None:
+        self._inner.create_channel(self._state.adopt(spec))
+
+    def delete_channel(self, name: str) -> None:
+        self._inner.delete_channel(name)
+
+    def list_channels(self, prefix: str) -> list[str]:
+        return self._inner.list_channels(prefix)
+
+    def producer(self, channel: str, settings: ProducerSettings) -> FaultyProducer:
+        return FaultyProducer(self._inner.producer(channel, settings), self._state, self._inner.space, channel)
+
+    def consumer(self, channel: str, settings: ConsumerSettings) -> FaultyConsumer:
+        inner = self._inner.consumer(channel, settings)
+        return FaultyConsumer(inner, self._state, channel, self._state.stash(channel, settings.group))
+
+    def reader(self, channel: str, start: ReplayStart) -> FaultyReader:
+        return FaultyReader(self._inner.reader(channel, start), self._state, channel)
+
+    def bounds(self, channel: str) -> tuple[Position, Position]:
+        begin, end = self._inner.bounds(channel)
+        if not self._state.changes_retention:
+            return begin, end
+        firsts = dict(end.places)
+        reader = self._inner.reader(channel, FromBeginning())
+        while page := rows_of(reader.read(_PAGE, 0.0)):
+            for row in page:
+                if self._state.is_kept(channel, row):
+                    firsts[row.partition] = min(firsts[row.partition], row.place)
+        return Position(firsts), end
+
+    def enforce_retention(self, channel: str) -> int:
+        return self._inner.enforce_retention(channel)
+
+    def backlog(self, channel: str, group: str) -> int:
+        """What the inner broker still has for the group, and the deliveries that faults hold back."""
+        return self._inner.backlog(channel, group) + self._state.stash(channel, group).size()
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+class FaultyProducer:
+    """Tells of some sends what is not so. Losses happen at delivery: the broker acknowledged, then dropped."""
+
+    def __init__(self, inner: MemoryProducer, state: State, space: Space, channel: str) -> None:
+        self._inner = inner
+        self._state = state
+        self._space = space
+        self._channel = channel
+        self._payloads: dict[int, bytes] = {}
+        self._hits: deduplication.Hits = {}
+
+    def send(self, batch: Batch) -> SendReceipt:
+        check(batch)
+        with self._space.changed:
+            told, hits = deduplication.disturbed(self._state, self._space.log(self._channel), batch)
+            receipt = self._inner.send(told)
+        self._payloads.update(enumerate(batch.payloads, receipt.first_ticket))
+        self._hits |= {receipt.first_ticket + at: name for at, name in hits.items()}
+        return receipt
+
+    def poll(self) -> Settlements:
+        return self._told(self._inner.poll())
+
+    def flush(self, timeout_s: float) -> Settlements:
+        return self._told(self._inner.flush(timeout_s))
+
+    def close(self) -> Settlements:
+        return self._told(self._inner.close())
+
+    def _told(self, settled: Settlements) -> Settlements:
+        errors = dict(settled.errors)
+        outcomes, partitions, places = settled.outcomes.copy(), settled.partitions.copy(), settled.places.copy()
+        for at, ticket in enumerate(settled.tickets.tolist()):
+            payload = self._payloads.pop(ticket)
+            partition, place = int(partitions[at]), int(places[at])
+            if ticket in self._hits:
+                self._state.hit(self._hits.pop(ticket), partition, place, payload)
+            for name, outcome in _LIES.items():
+                if self._state.strikes(name, partition, place):
+                    self._state.hit(name, partition, place, payload)
+                    outcomes[at], partitions[at], places[at] = outcome, NO_PARTITION, NO_PLACE
+                    errors[ticket] = f"fault: {name}"
+                    break
+        return replace(settled, outcomes=outcomes, partitions=partitions, places=places, errors=errors)
+
+
+_CONNECTED: dict[tuple[str, str], Faulty] = {}
+_LIES = {
+    FaultName.REJECT_BUT_DELIVER: Outcome.REJECTED,
+    FaultName.UNKNOWN_OUTCOME: Outcome.UNKNOWN,
+    FaultName.UNKNOWN_AND_LOSE: Outcome.UNKNOWN,
+}
+
+
+def parse_faults(text: str) -> list[Fault]:
+    """``"lose:0.01:7,corrupt:0.5"`` -> faults. Raises Misuse."""
+    faults = []
+    for part in filter(None, text.split(",")):
+        name, _, numbers = part.strip().partition(":")
+        rate, _, seed = numbers.partition(":")
+        try:
+            faults.append(Fault(FaultName(name), float(rate), int(seed or 0)))
+        except ValueError as error:
+            raise Misuse(f"fault {part!r} is not name:rate[:seed]: {error}") from None
+    return faults

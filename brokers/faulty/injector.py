@@ -1,0 +1,258 @@
+"""What all parts of a faulty broker share: the dice, the record of hits, what it knows of its channels."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Container, Sequence
+from dataclasses import replace
+from hashlib import blake2b
+from itertools import count
+from math import ceil
+
+from brokerbench.brokers.errors import Misuse
+from brokerbench.brokers.faulty.faults import Fault, FaultName, Offender
+from brokerbench.brokers.faulty.withheld import Row, Stash
+from brokerbench.brokers.memory.broker import Space
+from brokerbench.brokers.types import NO_PLACE, ChannelSpec
+
+EARLY = 0.5
+LATE = 4.0
+"""When messages hit by ``expire_early`` and ``expire_late`` go, in multiples of the age limit; and, in leases after the
+end of its lease, when one hit by ``late_redelivery`` comes."""
+_LOSSES = (FaultName.LOSE, FaultName.LOSE_AND_DUPLICATE, FaultName.UNKNOWN_AND_LOSE)
+_WITHHELD = (*_LOSSES, FaultName.LOSE_LAST_BEFORE_CRASH, FaultName.DEAD_LETTER_MISSING)
+_SHOWN_OTHERWISE = (
+    FaultName.CORRUPT,
+    FaultName.CORRUPT_LAST_BYTE,
+    FaultName.TRUNCATE,
+    FaultName.WRONG_COUNT,
+    FaultName.DEAD_LETTER_ALTERED,
+)
+
+
+class State:
+    """The dice and the record. Safe for any number of threads."""
+
+    def __init__(self, faults: Sequence[Fault], space: Space) -> None:
+        for fault in faults:
+            if not 0 <= fault.rate <= 1:
+                raise Misuse(f"the rate of {fault.name} must be between 0 and 1, not {fault.rate}")
+        self._faults = {FaultName(fault.name): fault for fault in faults}
+        if len(self._faults) < len(faults):
+            raise Misuse("a fault is given twice")
+        # Most runs have one fault among millions of messages: what cannot happen is not asked message by message.
+        self._withholds = self.has(*_WITHHELD)
+        self._shows_otherwise = self.has(*_SHOWN_OTHERWISE)
+        self._space = space
+        self._serials = count()
+        self.swallowed: set[tuple[str, str]] = set()
+        """(channel, identity) of new messages that were taken for repeats: what repeats them is one."""
+        self._specs: dict[str, ChannelSpec] = {}
+        self._dead: set[str] = set()
+        self._crashed: set[tuple[str, int, int]] = set()
+        self._stashes: dict[tuple[str, str], Stash] = {}
+        self._hits: dict[FaultName, dict[tuple[int, int, bytes], Offender]] = {name: {} for name in FaultName}
+
+    @property
+    def changes_retention(self) -> bool:
+        return FaultName.EXPIRE_EARLY in self._faults or FaultName.EXPIRE_LATE in self._faults
+
+    def has(self, *names: FaultName) -> bool:
+        """Whether any of these faults can happen."""
+        return any(name in self._faults for name in names)
+
+    def serial(self) -> int:
+        return next(self._serials)
+
+    def now_ns(self) -> int:
+        return self._space.clock()
+
+    def strikes(self, name: FaultName, partition: int, place: int) -> bool:
+        fault = self._faults.get(name)
+        if fault is None:
+            return False
+        if fault.places is not None:
+            return (partition, place) in fault.places
+        return self._dice(fault, partition, place) < fault.rate
+
+    def hit(self, name: FaultName, partition: int, place: int, payload: bytes) -> None:
+        """Recorded once for a message, however often it shows."""
+        self._hits[name].setdefault((partition, place, payload), Offender(partition, place, payload))
+
+    def offenders(self) -> dict[FaultName, list[Offender]]:
+        return {name: list(hits.values()) for name, hits in self._hits.items() if hits or name in self._faults}
+
+    def stash(self, channel: str, group: str) -> Stash:
+        return self._stashes.setdefault((channel, group), Stash())
+
+    def adopt(self, spec: ChannelSpec) -> ChannelSpec:
+        """The channel as the inner broker shall make it: keeping longer, where some messages must stay late."""
+        self._specs[spec.name] = spec
+        if spec.dead_letter is not None:
+            self._dead.add(spec.dead_letter.channel)
+        limit = spec.retention
+        if limit is None or limit.max_age_s is None or FaultName.EXPIRE_LATE not in self._faults:
+            return spec
+        return replace(spec, retention=replace(limit, max_age_s=limit.max_age_s * LATE))
+
+    def lease_s(self, channel: str) -> float:
+        with self._space.changed:
+            return self._space.log(channel).spec.lease_s
+
+    def is_dead(self, channel: str) -> bool:
+        """Whether it is a channel of dead letters."""
+        return channel in self._dead
+
+    def bury(self, channel: str, row: Row) -> None:
+        """Copy a message that was acknowledged to the dead letters, if the fault strikes and the channel has some."""
+        spec = self._specs.get(channel)
+        policy = None if spec is None else spec.dead_letter
+        if policy is not None and self._happens(FaultName.DEAD_LETTER_EXTRA, row):
+            with self._space.changed:
+                self._space.log(policy.channel).append(row.payload, row.key, row.attributes, self.now_ns())
+                self._space.changed.notify_all()
+
+    def crash(self) -> None:
+        """From now on the last of what each channel keeps is lost."""
+        fault = self._faults.get(FaultName.LOSE_LAST_BEFORE_CRASH)
+        if fault is None:
+            return
+        with self._space.changed:
+            for name, log in self._space.logs.items():
+                spots = list(zip(log.partitions, log.places, strict=True))
+                if fault.places is None:
+                    lost = set(spots[len(spots) - ceil(fault.rate * len(spots)) :])
+                else:
+                    lost = set(spots) & fault.places
+                self._crashed |= {(name, *spot) for spot in lost}
+
+    def is_kept(self, channel: str, row: Row) -> bool:
+        """Whether a message that the inner broker still has is there for the world."""
+        spec = self._specs.get(channel) if self.changes_retention else None
+        limit = None if spec is None else spec.retention
+        if limit is None or limit.max_age_s is None:
+            return True
+        limit_ns = int(limit.max_age_s * 1e9)
+        age_ns = self.now_ns() - row.epoch_ns
+        if age_ns > limit_ns:
+            late = self.strikes(FaultName.EXPIRE_LATE, row.partition, row.place)
+            if late:
+                self.hit(FaultName.EXPIRE_LATE, row.partition, row.place, row.payload)
+            return late
+        if age_ns > limit_ns * EARLY and self.strikes(FaultName.EXPIRE_EARLY, row.partition, row.place):
+            self.hit(FaultName.EXPIRE_EARLY, row.partition, row.place, row.payload)
+            return False
+        return True
+
+    def is_lost(self, channel: str, row: Row) -> bool:
+        """Whether nobody gets this message. What was delivered before a crash is not lost by it."""
+        if not self._withholds:
+            return False
+        lost = [self._happens(name, row) for name in _LOSSES]
+        if row.count <= 1 and (channel, *row.spot) in self._crashed:
+            self.hit(FaultName.LOSE_LAST_BEFORE_CRASH, *row.spot, row.payload)
+            return True
+        return any(lost) or (self.is_dead(channel) and self._happens(FaultName.DEAD_LETTER_MISSING, row))
+
+    def shown(self, channel: str, row: Row) -> Row:
+        """What a consumer sees of it."""
+        if not self._shows_otherwise or row.place == NO_PLACE:
+            return row
+        payload, number = row.payload, row.count
+        if payload and self._happens(FaultName.CORRUPT, row):
+            payload = self._with_a_byte_changed(FaultName.CORRUPT, row, payload)
+        if payload and self.is_dead(channel) and self._happens(FaultName.DEAD_LETTER_ALTERED, row):
+            payload = self._with_a_byte_changed(FaultName.DEAD_LETTER_ALTERED, row, payload)
+        if payload and self._happens(FaultName.CORRUPT_LAST_BYTE, row):
+            payload = payload[:-1] + bytes([payload[-1] ^ 1])
+        if payload and self._happens(FaultName.TRUNCATE, row):
+            payload = payload[:-1]
+        if self._happens(FaultName.WRONG_COUNT, row):
+            number += 1
+        return row if payload is row.payload and number == row.count else replace(row, payload=payload, count=number)
+
+    def read_again(self, channel: str, row: Row) -> Row:
+        """What a reader sees of it."""
+        payload = row.payload
+        if payload and self._happens(FaultName.REPLAY_ALTERED, row):
+            payload = self._with_a_byte_changed(FaultName.REPLAY_ALTERED, row, payload)
+        if payload and self.is_dead(channel) and self._happens(FaultName.DEAD_LETTER_ALTERED, row):
+            payload = self._with_a_byte_changed(FaultName.DEAD_LETTER_ALTERED, row, payload)
+        return row if payload is row.payload else replace(row, payload=payload)
+
+    def _with_a_byte_changed(self, name: FaultName, row: Row, payload: bytes) -> bytes:
+        """Any byte, but always the same one of a message."""
+        rng = self._rng(name, row)
+        at = rng.randrange(len(payload))
+        return payload[:at] + bytes([payload[at] ^ rng.randrange(1, 256)]) + payload[at + 1 :]
+
+    def is_skipped_in_replay(self, row: Row) -> bool:
+        return self._happens(FaultName.REPLAY_GAP, row)
+
+    def phantom_beside(self, row: Row) -> bytes | None:
+        """A payload that nobody sent, as long as this row's."""
+        if not self.strikes(FaultName.PHANTOM, row.partition, row.place):
+            return None
+        return self._rng(FaultName.PHANTOM, row).randbytes(len(row.payload))
+
+    def swapped(self, name: FaultName, rows: Sequence[Row], partner: Partner, *, first: bool) -> list[Row]:
+        """Rows in which ``name`` made some change places with a later one (each at most once).
+
+        ``first``: only those that are delivered for the first time.
+        """
+        rows = list(rows)
+        if not self.has(name):
+            return rows
+        moved: set[int] = {at for at, row in enumerate(rows) if first and row.count > 1}
+        for at, row in enumerate(rows):
+            if at in moved or not self.strikes(name, row.partition, row.place):
+                continue
+            after = partner(rows, at, moved)
+            if after is not None:
+                self.hit(name, row.partition, row.place, row.payload)
+                rows[at], rows[after] = rows[after], rows[at]
+                moved |= {at, after}
+        return rows
+
+    def _happens(self, name: FaultName, row: Row) -> bool:
+        if not self.strikes(name, row.partition, row.place):
+            return False
+        self.hit(name, row.partition, row.place, row.payload)
+        return True
+
+    def _dice(self, fault: Fault, partition: int, place: int) -> float:
+        text = f"{fault.seed}:{fault.name}:{partition}:{place}".encode()
+        return int.from_bytes(blake2b(text, digest_size=8).digest()) / 2**64
+
+    def _rng(self, name: FaultName, row: Row) -> random.Random:
+        return random.Random(f"{self._faults[name].seed}:{name}:{row.partition}:{row.place}")
+
+
+Partner = Callable[[Sequence[Row], int, Container[int]], int | None]
+"""(rows, index, indices that must stay) -> the index of a later row to change places with."""
+
+
+def next_of_key(rows: Sequence[Row], at: int, stay: Container[int]) -> int | None:
+    """The next that may move, of the same key and partition."""
+    own = rows[at].key, rows[at].partition
+    later = range(at + 1, len(rows))
+    return next(
+        (other for other in later if other not in stay and (rows[other].key, rows[other].partition) == own), None
+    )
+
+
+def next_of_partition(rows: Sequence[Row], at: int, stay: Container[int]) -> int | None:
+    """The very next of the same partition, if it may move and no order within a key forbids."""
+    own = rows[at]
+    after = next((other for other in range(at + 1, len(rows)) if rows[other].partition == own.partition), None)
+    if after is None or after in stay or (own.key is not None and rows[after].key == own.key):
+        return None
+    return after
+
+
+def next_elsewhere(rows: Sequence[Row], at: int, stay: Container[int]) -> int | None:
+    """The very next, if it may move and is of another partition."""
+    after = at + 1
+    if after == len(rows) or after in stay or rows[after].partition == rows[at].partition:
+        return None
+    return after

@@ -1,0 +1,182 @@
+"""Deliveries of a faulty broker, row by row, and those that it holds back."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import starmap
+from threading import Lock
+
+import numpy as np
+
+from brokerbench.brokers.faulty.faults import FaultName
+from brokerbench.brokers.types import Received
+
+Spot = tuple[int, int]
+"""Partition and place: which message of a channel."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One delivery. ``source``: the inner delivery that settles it, ``None`` where the inner broker knows of none."""
+
+    payload: bytes
+    key: bytes | None
+    partition: int
+    place: int
+    epoch_ns: int
+    count: int
+    attributes: Mapping[str, str]
+    source: tuple[Received, int] | None
+
+    @property
+    def spot(self) -> Spot:
+        return self.partition, self.place
+
+    def again(self) -> Row:
+        """The same message once more, without the inner broker's knowledge."""
+        return replace(self, count=self.count + 1, source=None)
+
+
+def rows_of(received: Received) -> list[Row]:
+    attributes = received.attributes or [{}] * len(received)
+    columns = zip(
+        received.payloads,
+        received.keys,
+        received.partitions.tolist(),
+        received.places.tolist(),
+        received.broker_epoch_ns.tolist(),
+        received.delivery_counts.tolist(),
+        attributes,
+        ((received, at) for at in range(len(received))),
+        strict=True,
+    )
+    return list(starmap(Row, columns))
+
+
+def received_of(rows: list[Row], shown: Sequence[Row]) -> Received:
+    """``rows`` delivered, with the payloads and counts of ``shown`` (rows may be altered on the way out)."""
+    return Received(
+        [row.payload for row in shown],
+        [row.key for row in rows],
+        np.array([row.partition for row in rows], np.int32),
+        np.array([row.place for row in rows], np.int64),
+        time.monotonic_ns(),
+        np.array([row.epoch_ns for row in rows], np.int64),
+        np.array([row.count for row in shown], np.int32),
+        attributes=[row.attributes for row in rows] if any(row.attributes for row in rows) else None,
+        handle=rows,
+    )
+
+
+class Stash:
+    """What a group does not get yet, or gets once more.
+
+    ``due``: now; ``overtaken``: after a later one of its key; ``late``: at a time. Also what faults must remember of
+    the group's settlements until a message comes again.
+    """
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._due: list[Row] = []
+        self._overtaken: list[tuple[FaultName, Row]] = []
+        self._late: dict[Spot, tuple[int, Row]] = {}
+        self._spare: deque[Row] = deque()
+        self._owed = 0
+        self._asked_for: set[Spot] = set()
+        self._unanswered: set[Spot] = set()
+
+    def put(self, row: Row) -> None:
+        with self._lock:
+            self._due.append(row)
+
+    def hold(self, row: Row, name: FaultName) -> None:
+        """Until a later one of its key has come: that is what ``name`` does."""
+        with self._lock:
+            self._overtaken.append((name, row))
+
+    def take(self, count: int) -> list[Row]:
+        with self._lock:
+            taken, self._due = self._due[:count], self._due[count:]
+            return taken
+
+    def overtake(self, rows: Sequence[Row]) -> list[tuple[FaultName, Row]]:
+        """Those held that one of ``rows`` has now overtaken, in order; they are the caller's now."""
+        with self._lock:
+            passed = [entry for entry in self._overtaken if any(_is_later(row, entry[1]) for row in rows)]
+            self._overtaken = [entry for entry in self._overtaken if entry not in passed]
+            return passed
+
+    def give_up(self) -> None:
+        """Nothing came that could overtake: what is held comes back in order."""
+        with self._lock:
+            self._due += [row for _, row in self._overtaken]
+            self._overtaken = []
+
+    def size(self) -> int:
+        """Without those that are late: their source still counts them."""
+        with self._lock:
+            return len(self._due) + len(self._overtaken)
+
+    def hold_until(self, due_ns: int, row: Row) -> None:
+        with self._lock:
+            self._late[row.spot] = due_ns, row
+
+    def take_late(self, count: int, now_ns: int) -> list[Row]:
+        with self._lock:
+            due = [row for due_ns, row in self._late.values() if due_ns <= now_ns][:count]
+            for row in due:
+                del self._late[row.spot]
+            return due
+
+    def holds_late(self) -> bool:
+        with self._lock:
+            return bool(self._late)
+
+    def owe(self) -> None:
+        """One delivery was withheld that another shall stand for."""
+        with self._lock:
+            self._owed += 1
+
+    def spare(self, row: Row) -> None:
+        """This one was acknowledged: it can stand for a withheld one."""
+        with self._lock:
+            self._spare.append(row.again())
+
+    def pay(self) -> list[Row]:
+        """Those that are delivered once more to make up for withheld ones."""
+        with self._lock:
+            count = min(self._owed, len(self._spare))
+            paid = [self._spare.popleft() for _ in range(count)]
+            self._owed -= count
+            self._due += paid
+            return paid
+
+    def ask_for(self, row: Row) -> None:
+        """Somebody released this one: it shall come again."""
+        with self._lock:
+            self._asked_for.add(row.spot)
+
+    def was_asked_for(self, row: Row) -> bool:
+        """Asked once for each redelivery."""
+        with self._lock:
+            known = row.spot in self._asked_for
+            self._asked_for.discard(row.spot)
+            return known
+
+    def leave_unanswered(self, row: Row) -> None:
+        with self._lock:
+            self._unanswered.add(row.spot)
+
+    def was_unanswered(self, row: Row) -> bool:
+        """Asked once for each redelivery."""
+        with self._lock:
+            known = row.spot in self._unanswered
+            self._unanswered.discard(row.spot)
+            return known
+
+
+def _is_later(row: Row, held: Row) -> bool:
+    return row.key == held.key and row.partition == held.partition and row.place > held.place

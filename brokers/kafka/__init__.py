@@ -1,0 +1,1 @@
+"""Apache Kafka: the profiles ``kafka`` (consumer group) and ``kafka-share`` (share group)."""

@@ -1,0 +1,247 @@
+"""Topics, groups and offsets: everything that is asked of Kafka apart from moving messages.
+
+A group of this package is called ``<channel>:<group>`` on the broker: groups belong to a channel
+here, and to the whole cluster in Kafka; no topic name contains a colon, so that names cannot clash.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import Any
+
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package re-exports without __all__
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    ConfigSource,
+    NewTopic,
+    OffsetSpec,
+    ResourceType,
+)
+
+from brokerbench.brokers.errors import ChannelMissing, Misuse, Refused, Unreachable, Unsupported
+from brokerbench.brokers.kafka.client import LOGGER, REQUEST_TIMEOUT_S, client_config, kafka_error, translated
+from brokerbench.brokers.types import (
+    ChannelSpec,
+    Durability,
+    Endpoint,
+    FromBeginning,
+    FromPosition,
+    FromTime,
+    Position,
+    ReplayStart,
+    Retention,
+)
+
+_EARLIEST = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
+_LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+_OWN = (ConfigSource.DYNAMIC_TOPIC_CONFIG.value, ConfigSource.GROUP_CONFIG.value)
+_WAIT_S = 30.0
+_POLL_S = 0.02
+
+
+def group_id(channel: str, group: str) -> str:
+    return f"{channel}:{group}"
+
+
+class KafkaAdmin:
+    """One AdminClient, kept for the life of the broker object: its futures die with it."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self._client = AdminClient(client_config(endpoint, logger=LOGGER))
+
+    def probe(self) -> None:
+        """Raises Unreachable unless a broker answers."""
+        try:
+            self._client.list_topics(timeout=REQUEST_TIMEOUT_S)
+        except KafkaException as failure:
+            raise translated(failure, f"connect to {self._endpoint.address}") from None
+
+    def create_topic(self, spec: ChannelSpec) -> None:
+        if spec.partitions < 1:
+            raise Misuse(f"a channel of {spec.partitions} partitions")
+        replicas = int(self._endpoint.options.get("replication_factor", "1"))
+        topic = NewTopic(spec.name, spec.partitions, replicas, config=_topic_config(spec, replicas))
+        _answer(self._client.create_topics([topic], request_timeout=_WAIT_S)[spec.name], f"create {spec.name}")
+        _wait_until(lambda: self._has_leaders(spec.name, spec.partitions), f"create {spec.name}")
+
+    def _has_leaders(self, channel: str, partitions: int) -> bool:
+        topic = self._client.list_topics(channel, timeout=REQUEST_TIMEOUT_S).topics.get(channel)
+        if topic is None or topic.error is not None or len(topic.partitions) < partitions:
+            return False
+        if any(partition.leader < 0 for partition in topic.partitions.values()):
+            return False
+        try:
+            self.bounds(channel)
+        except (ChannelMissing, Refused, Unreachable):  # metadata is ahead of the leader
+            return False
+        return True
+
+    def delete_topic(self, channel: str) -> None:
+        """The topic and the groups that were made for it; neither need exist."""
+        with suppress(ChannelMissing):
+            _answer(self._client.delete_topics([channel], request_timeout=_WAIT_S)[channel], f"delete {channel}")
+        _wait_until(lambda: channel not in self.topics(), f"delete {channel}")
+        self._delete_groups(group_id(channel, ""))
+
+    def _delete_groups(self, prefix: str) -> None:
+        # A member may still be there, or the coordinator is busy or only loading: the topic is gone, so the broker
+        # forgets empty groups by itself (offsets.retention.minutes). Nothing that was measured depends on it.
+        with suppress(Refused, Unreachable):
+            groups = [prefix, *self._groups(prefix)]
+            for name in groups:
+                settings = self.configuration(ResourceType.GROUP, name, only_own=True)
+                if settings:
+                    self.configure(ResourceType.GROUP, name, dict.fromkeys(settings))
+            for name, future in self._client.delete_consumer_groups(groups, request_timeout=_WAIT_S).items():
+                with suppress(Refused):
+                    _answer(future, f"delete group {name}")
+
+    def _groups(self, prefix: str) -> list[str]:
+        """Also share groups, which the successor of this deprecated call leaves out (client 2.16)."""
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)
+                listed = self._client.list_groups(timeout=REQUEST_TIMEOUT_S)
+        except KafkaException as failure:
+            raise translated(failure, "list groups") from None
+        return [name for name in map(str, listed) if name.startswith(prefix)]
+
+    def topics(self) -> list[str]:
+        try:
+            return sorted(self._client.list_topics(timeout=REQUEST_TIMEOUT_S).topics)
+        except KafkaException as failure:
+            raise translated(failure, "list channels") from None
+
+    def partitions(self, channel: str) -> list[int]:
+        try:
+            topic = self._client.list_topics(channel, timeout=REQUEST_TIMEOUT_S).topics.get(channel)
+        except KafkaException as failure:
+            raise translated(failure, f"look at {channel}") from None
+        if topic is None or topic.error is not None:
+            raise ChannelMissing(f"{channel} does not exist")
+        return sorted(topic.partitions)
+
+    def bounds(self, channel: str) -> tuple[Position, Position]:
+        partitions = [TopicPartition(channel, number) for number in self.partitions(channel)]
+        return self._offsets(partitions, _EARLIEST), self._offsets(partitions, _LATEST)
+
+    def offsets_at(self, channel: str, start: ReplayStart) -> Mapping[int, int]:
+        """{partition: where to begin to read}. Raises ChannelMissing for a partition that there is not."""
+        low, high = self.bounds(channel)
+        match start:
+            case FromBeginning():
+                return low.places
+            case FromPosition(position):
+                unknown = set(position.places) - set(low.places)
+                if unknown:
+                    raise ChannelMissing(f"{channel} has no partition {min(unknown)}")
+                return position.places
+            case FromTime(epoch_ns):
+                time_ms = OffsetSpec.for_timestamp(-(-epoch_ns // 1_000_000))
+                found = self._offsets([TopicPartition(channel, number) for number in low.places], time_ms)
+                # No message that young yet: what was the end before we asked, so that none slips through.
+                return {number: place if place >= 0 else high.places[number] for number, place in found.places.items()}
+
+    def _offsets(self, partitions: Iterable[TopicPartition], which: OffsetSpec) -> Position:
+        futures = self._client.list_offsets(dict.fromkeys(partitions, which), request_timeout=REQUEST_TIMEOUT_S)
+        answers = {place.partition: _answer(future, "list offsets") for place, future in futures.items()}
+        return Position({partition: answer.offset for partition, answer in sorted(answers.items())})
+
+    def committed(self, channel: str, group: str) -> dict[int, int]:
+        """{partition: committed offset}; partitions without one are left out."""
+        partitions = [TopicPartition(channel, number) for number in self.partitions(channel)]
+        request = ConsumerGroupTopicPartitions(group_id(channel, group), partitions)
+        future = self._client.list_consumer_group_offsets([request])[request.group_id]
+        answer = _answer(future, f"look up the offsets of group {group}")
+        return {entry.partition: entry.offset for entry in answer.topic_partitions if entry.offset >= 0}
+
+    def configure(self, kind: ResourceType, name: str, settings: Mapping[str, str | None]) -> None:
+        """Set what is given, and wait until it shows; ``None`` takes a setting back to its default."""
+        entries = [
+            ConfigEntry(
+                key,
+                value or "",
+                incremental_operation=AlterConfigOpType.DELETE if value is None else AlterConfigOpType.SET,
+            )
+            for key, value in settings.items()
+        ]
+        resource = ConfigResource(kind, name, incremental_configs=entries)
+        _answer(_only(self._client.incremental_alter_configs([resource], request_timeout=_WAIT_S)), f"configure {name}")
+        # The answer comes from the controller, some milliseconds before the brokers act on it.
+        wanted = {key: value for key, value in settings.items() if value is not None}.items()
+        _wait_until(lambda: wanted <= self.configuration(kind, name).items(), f"configure {name}")
+
+    def configuration(self, kind: ResourceType, name: str, only_own: bool = False) -> dict[str, str]:
+        """Settings in force; ``only_own``: without what is inherited or a default."""
+        futures = self._client.describe_configs([ConfigResource(kind, name)])
+        entries: dict[str, ConfigEntry] = _answer(_only(futures), f"look up the settings of {name}")
+        return {
+            key: entry.value
+            for key, entry in entries.items()
+            if entry.value is not None and (not only_own or _source(entry) in _OWN)
+        }
+
+
+def _topic_config(spec: ChannelSpec, replicas: int) -> dict[str, str]:
+    # The broker's own clock: with Kafka's default, CreateTime, a producer's clock decides what a
+    # replay from a time finds and when retention removes a message.
+    config = {"message.timestamp.type": "LogAppendTime"}
+    if spec.durability is Durability.STRICT:
+        # Synced to disk before the acknowledgement; Kafka's default leaves that to the replicas.
+        config |= {"flush.messages": "1", "min.insync.replicas": str(min(2, replicas))}
+    if spec.retention is not None:
+        config |= _retention_config(spec.retention, spec.partitions)
+    return config
+
+
+def _retention_config(retention: Retention, partitions: int) -> dict[str, str]:
+    if retention.max_messages is not None:
+        raise Unsupported("retention by count", "Kafka retains by age and by size only")
+    config = {"cleanup.policy": "delete"}
+    if retention.max_age_s is not None:
+        config["retention.ms"] = str(int(retention.max_age_s * 1000))
+    if retention.max_bytes is not None:
+        # Kafka's limit holds for each partition by itself.
+        config["retention.bytes"] = str(-(-retention.max_bytes // partitions))
+    if retention.segment_bytes is not None:
+        config["segment.bytes"] = str(retention.segment_bytes)
+    if retention.segment_ms is not None:
+        config["segment.ms"] = str(retention.segment_ms)
+    return config
+
+
+def _source(entry: ConfigEntry) -> object:
+    return entry.source  # annotated as ConfigSource, really an int
+
+
+def _only(futures: Mapping[Any, Future[Any]]) -> Future[Any]:
+    """Never ``popitem``: the client looks the future up in this very mapping when the answer comes."""
+    return next(iter(futures.values()))
+
+
+def _answer(future: Future[Any], what: str) -> Any:
+    try:
+        return future.result(timeout=_WAIT_S)
+    except KafkaException as failure:
+        error = kafka_error(failure)
+        if error is not None and error.code() == KafkaError.TOPIC_EXCEPTION:
+            raise Misuse(f"{what}: {error.str()}") from None
+        raise translated(failure, what) from None
+    except TimeoutError:
+        raise Unreachable(f"{what}: no answer within {_WAIT_S:g} s") from None
+
+
+def _wait_until(done: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + _WAIT_S
+    while not done():
+        if time.monotonic() > deadline:
+            raise Unreachable(f"{what}: not settled within {_WAIT_S:g} s")
+        time.sleep(_POLL_S)

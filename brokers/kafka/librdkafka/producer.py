@@ -1,0 +1,165 @@
+"""A librdkafka producer that takes messages as columns and reports so. See ``librdkafka``."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+from collections.abc import Mapping, Sequence
+from ctypes import c_char_p, c_int, c_int32, c_size_t, c_ssize_t, c_void_p
+from typing import Any
+
+import numpy as np
+from confluent_kafka import KafkaError, KafkaException
+
+from brokerbench.brokers.kafka.librdkafka.library import (
+    ERROR_EVENT,
+    LOG_EVENT,
+    MESSAGE,
+    REPORT_EVENT,
+    Log,
+    Messages,
+    Room,
+    address,
+    client,
+    destroy,
+    error_of,
+    event_destroy,
+    function,
+    joined,
+    messages_at,
+    new_producer,
+    queue_destroy,
+    queue_poll,
+    text,
+)
+from brokerbench.brokers.types import IntColumn, SmallIntColumn
+
+_ANY_PARTITION = -1
+_COPY = 0x2
+_QUEUED_AND_IN_FLIGHT = 0x1 | 0x2
+_WAKE_MS = 1
+
+
+class _Piece(ctypes.Structure):
+    _fields_ = (("at", c_char_p), ("size", c_size_t))
+
+
+class _Header(ctypes.Structure):
+    _fields_ = (("name", c_char_p), ("value", c_char_p), ("size", c_ssize_t))
+
+
+class _Value(ctypes.Union):
+    _fields_ = (
+        ("handle", c_void_p),
+        ("number", c_int),
+        ("memory", _Piece),
+        ("header", _Header),
+        ("padding", ctypes.c_char * 64),
+    )
+
+
+class _Argument(ctypes.Structure):
+    """``rd_kafka_vu_t``: one of the arguments of ``produceva``."""
+
+    _fields_ = (("kind", c_int), ("value", _Value))
+
+
+_TOPIC, _PAYLOAD, _KEY, _NUMBER, _FLAGS, _HEADER = 2, 4, 5, 6, 7, 9
+"""Kinds of arguments."""
+
+_topic_new = function("topic_new", c_void_p, c_void_p, c_char_p, c_void_p)
+_topic_destroy = function("topic_destroy", None, c_void_p)
+_queue_get_main = function("queue_get_main", c_void_p, c_void_p)
+_event_type = function("event_type", c_int, c_void_p, quick=True)
+_event_message_count = function("event_message_count", c_size_t, c_void_p, quick=True)
+_event_message_array = function("event_message_array", c_size_t, c_void_p, c_void_p, c_size_t)
+_event_error_string = function("event_error_string", c_char_p, c_void_p, quick=True)
+_produce_batch = function("produce_batch", c_int, c_void_p, c_int32, c_int, c_void_p, c_int)
+_produceva = function("produceva", c_void_p, c_void_p, c_void_p, c_size_t)
+_flush = function("flush", c_int, c_void_p, c_int)
+_purge = function("purge", c_int, c_void_p, c_int)
+
+
+class ColumnProducer:
+    """Sends to one topic. The caller numbers its messages; a report about one brings its number back.
+
+    Not for use by two threads at once. Raises KafkaException for a configuration that the library refuses.
+    """
+
+    def __init__(self, config: Mapping[str, Any], topic: str, logger: logging.Logger) -> None:
+        self._client = client(new_producer, config, REPORT_EVENT | LOG_EVENT | ERROR_EVENT)
+        self._room = Room()
+        self._queue: int = _queue_get_main(self._client)
+        self._log = Log(self._client, self._queue, logger)
+        self._topic: int | None = _topic_new(self._client, topic.encode(), None)
+        if self._topic is None:
+            self.close()
+            raise KafkaException(
+                KafkaError(KafkaError._INVALID_ARG, f"no topic can be called {topic!r} with this configuration")
+            )
+
+    def produce(self, payloads: Sequence[bytes], keys: Sequence[bytes] | None, numbers: IntColumn) -> SmallIntColumn:
+        """The error of each message, 0 for one that was taken. No report comes for one that was not.
+
+        A full queue refuses all behind the first that it has no room for: sending them again keeps the order.
+        """
+        messages = self._room.of(len(payloads))
+        # The library copies before it returns. Until then these names keep the bytes where they are.
+        _bodies, messages["payload"], messages["size"] = joined(payloads)
+        _names, messages["key"], messages["key_size"] = (None, 0, 0) if keys is None else joined(keys)
+        messages["number"] = numbers
+        _produce_batch(self._topic, _ANY_PARTITION, _COPY, self._room.address, len(messages))
+        errors: SmallIntColumn = messages["error"].copy()
+        return errors
+
+    def produce_with_headers(self, payload: bytes, key: bytes | None, headers: Mapping[str, str], number: int) -> int:
+        """The error, as of ``produce``, which cannot carry headers."""
+        arguments = [
+            _Argument(_TOPIC, _Value(handle=self._topic)),
+            _Argument(_PAYLOAD, _Value(memory=_Piece(payload, len(payload)))),
+            _Argument(_NUMBER, _Value(handle=number)),
+            _Argument(_FLAGS, _Value(number=_COPY)),
+        ]
+        if key is not None:
+            arguments.append(_Argument(_KEY, _Value(memory=_Piece(key, len(key)))))
+        for name, value in headers.items():
+            raw = value.encode()
+            arguments.append(_Argument(_HEADER, _Value(header=_Header(name.encode(), raw, len(raw)))))
+        error = error_of(_produceva(self._client, (_Argument * len(arguments))(*arguments), len(arguments)))
+        return 0 if error is None else error.code()
+
+    def reports(self, wait_s: float) -> Messages:
+        """About messages that became settled together, as soon as there are any; none after ``wait_s``."""
+        wait_ms = int(wait_s * 1000)
+        while (event := queue_poll(self._queue, wait_ms)) is not None:
+            try:
+                kind = _event_type(event)
+                if kind == REPORT_EVENT:
+                    addresses = np.empty(_event_message_count(event), np.uint64)
+                    count = _event_message_array(event, address(addresses), len(addresses))
+                    return messages_at(addresses[:count])
+                if kind == LOG_EVENT:
+                    self._log.hand_over(event)
+                elif kind == ERROR_EVENT:
+                    self._log.error(text(_event_error_string(event)))
+            finally:
+                event_destroy(event)
+            wait_ms = 0
+        return np.empty(0, MESSAGE)
+
+    def hurry(self) -> None:
+        """Send now what waits for more to be sent with it."""
+        _flush(self._client, _WAKE_MS)
+
+    def purge(self) -> None:
+        """Give up what is not settled: reports say so."""
+        _purge(self._client, _QUEUED_AND_IN_FLIGHT)
+
+    def close(self) -> None:
+        """What is not settled then is never reported."""
+        while len(self.reports(0)):
+            """The last log lines come with them."""
+        if self._topic is not None:
+            _topic_destroy(self._topic)
+        queue_destroy(self._queue)
+        destroy(self._client)

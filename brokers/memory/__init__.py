@@ -1,0 +1,1 @@
+"""The reference broker, in process: the profile ``memory``."""

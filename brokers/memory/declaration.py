@@ -1,0 +1,80 @@
+"""What the memory profile promises: everything that can be promised, as it is the reference."""
+
+from __future__ import annotations
+
+from brokerbench.brokers.declarations import Declaration, Limits, ProfileDeclaration, Provider, Support
+from brokerbench.brokers.types import AckGranularity, Clock, Durability, Resolution
+
+_SOURCE = "derived: brokers/memory/log.py, of which this is the specification"
+
+
+def _always(note: str = "") -> Declaration:
+    return Declaration(Support.GUARANTEED, Provider.BROKER, _SOURCE, note)
+
+
+def _never(note: str) -> Declaration:
+    return Declaration(Support.IMPOSSIBLE, Provider.NOBODY, _SOURCE, note)
+
+
+def _within(low: float, high: float, note: str = "") -> Declaration:
+    return Declaration(Support.GUARANTEED, Provider.BROKER, _SOURCE, note, low=low, high=high)
+
+
+DECLARATION = ProfileDeclaration(
+    profile="memory",
+    product="memory",
+    summary="The reference: exact semantics of the interface, in one process.",
+    limits=Limits(
+        max_message_bytes=None,
+        max_request_messages=None,
+        max_request_bytes=None,
+        ack_granularity=AckGranularity.MESSAGE,
+        settle_resolution=Resolution.REQUEST,
+        broker_clock=Clock.BROKER_APPEND,
+        broker_clock_resolution_ns=1,
+        has_positions=True,
+        has_partitions=True,
+        lease_min_s=0.0,
+        lease_max_s=None,
+        lease_is_per_channel=False,
+        retention_min_age_s=0.0,
+        retention_max_age_s=None,
+        max_unsettled_batches=None,
+        max_receive_messages=None,
+        payload_encoding="bytes",
+        drain_proof="backlog is 0: nothing waits, is held behind a key, or is leased, under the channel's lock",
+        buffers_ahead=False,
+        has_dead_letters=True,
+        has_deduplication=True,
+    ),
+    durability=dict.fromkeys(Durability, "no choice: the memory of the process"),
+    properties={
+        "delivery.no_loss": _always("until retention removes it"),
+        "delivery.no_phantom": _always(),
+        "delivery.no_duplicate": _always("an acknowledgement after the lease's end is rejected, not lost"),
+        "delivery.intact": _always(),
+        "replay.from_beginning": _always(),
+        "replay.from_position": _always(),
+        "replay.from_time": _always(),
+        "replay.independent_reader": _always(),
+        "replay.complete": _always(),
+        "replay.intact": _always(),
+        "replay.order": _always(),
+        "replay.time_offset": _within(0.0, 1.0, "the clock resolves 1 ns; the bound leaves room for the next message"),
+        "ordering.channel": _always("one consumer; keys that are busy wait"),
+        "ordering.per_key.one_consumer": _always(),
+        "ordering.per_key.three_consumers": _always("a key with an unsettled delivery is locked"),
+        "ordering.per_key.several_producers": _always(),
+        "ordering.per_key.after_redelivery": _always(),
+        "redelivery.after_release": _always(),
+        "retention.by_age": _always(),
+        "retention.by_size": _always(),
+        "retention.not_early": _always(),
+        "retention.overshoot": _within(0.0, 0.5, "gone at the next operation; the bound leaves room for the probe"),
+        "retention.overshoot_large_segment": _within(0.0, 0.5, "there are no segments"),
+        "retention.size_excess": _within(0.0, 0.0, "payload bytes or messages"),
+        "retention.unread_survives": _never("retention removes what is old, read or not"),
+        "retention.unacknowledged_survives": _never("retention removes what is old, delivered or not"),
+        "retention.acknowledged_kept": _always(),
+    },
+)

@@ -1,0 +1,205 @@
+"""Sending to Redis Streams: pipelined XADD on one connection, so that each stream keeps the order of sending."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import hiredis
+import numpy as np
+
+from brokerbench.brokers.contract import ThreadGuard, check
+from brokerbench.brokers.errors import Unreachable, Unsupported
+from brokerbench.brokers.redis_streams.codec import Packer, places_of
+from brokerbench.brokers.redis_streams.connection import Wire, pack
+from brokerbench.brokers.redis_streams.declaration import MAX_PAYLOAD_BYTES
+from brokerbench.brokers.types import (
+    NO_PARTITION,
+    NO_PLACE,
+    Batch,
+    IntColumn,
+    Outcome,
+    ProducerSettings,
+    SendReceipt,
+    Settlements,
+    SmallIntColumn,
+)
+
+REQUEST_MESSAGES = 1000
+REQUEST_BYTES = 4 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """XADDs that were written together and settle together; with a fsync asked for, one reply more."""
+
+    first_ticket: int
+    partitions: SmallIntColumn
+    give_up_ns: int
+
+
+class RedisProducer:
+    """``settings.concurrency`` requests are in flight on one connection. Settles when a request's last reply is in.
+
+    An unanswered request makes itself and all behind it UNKNOWN and drops the connection; the next ``send``
+    makes a new one. ``fsync`` asks for WAITAOF after each request: quick where the server runs with
+    ``appendfsync always``; with ``everysec`` each request waits for the next second.
+    """
+
+    def __init__(
+        self, connect: Callable[[], Wire], streams: list[bytes], settings: ProducerSettings, *, fsync: bool
+    ) -> None:
+        self._connect = connect
+        self._settings = settings
+        self._packer = Packer(streams)
+        self._fsync = pack(b"WAITAOF", 1, 0, int(settings.timeout_s * 1000)) if fsync else b""
+        self._guard = ThreadGuard("a Redis producer")
+        self._next_ticket = 0
+        self._open: deque[_Request] = deque()
+        self._open_messages = 0
+        self._replies: list[Any] = []
+        self._settled: list[Settlements] = []
+        self._wire = connect()
+        if fsync:
+            _require_fsync(self._wire)
+
+    def send(self, batch: Batch) -> SendReceipt:
+        with self._guard:
+            check(batch)
+            if batch.dedup_ids is not None:
+                raise Unsupported(
+                    "dedup_ids", "Redis appends whatever it is sent (before 8.6, which this adapter supports)"
+                )
+            if self._wire.closed:
+                self._wire = self._connect()
+            first, count = self._next_ticket, len(batch)
+            rejected = tuple(row for row, payload in enumerate(batch.payloads) if len(payload) > MAX_PAYLOAD_BYTES)
+            total = sum(map(len, batch.payloads))
+            step = max(1, min(REQUEST_MESSAGES, count * REQUEST_BYTES // max(1, total)))
+            start = 0
+            for stop in (*rejected, count):
+                for at in range(start, stop, step):
+                    self._request(batch, range(at, min(at + step, stop)), first)
+                if stop < count:
+                    self._settle_all(first + stop, 1, Outcome.REJECTED, f"larger than {MAX_PAYLOAD_BYTES} bytes")
+                start = stop + 1
+            self._next_ticket += count
+            return SendReceipt(first, count, rejected)
+
+    def poll(self) -> Settlements:
+        with self._guard:
+            self._advance(0.0)
+            return self._hand_over()
+
+    def flush(self, timeout_s: float) -> Settlements:
+        with self._guard:
+            give_up = time.monotonic() + timeout_s
+            while self._open and (left_s := give_up - time.monotonic()) > 0:
+                self._advance(left_s)
+            return self._hand_over()
+
+    def close(self) -> Settlements:
+        if not self._guard.close():
+            return Settlements.empty()
+        if self._open:
+            self._advance(0.0)
+        self._give_up("the producer was closed before Redis answered")
+        return self._hand_over()
+
+    def _request(self, batch: Batch, rows: range, first: int) -> None:
+        limit = max(len(rows), self._settings.max_in_flight)
+        while self._open and (len(self._open) >= self._settings.concurrency or self._open_messages + len(rows) > limit):
+            self._advance(self._settings.timeout_s)
+        if self._wire.closed:
+            self._settle_all(first + rows.start, len(rows), Outcome.REJECTED, "not sent: the connection was lost")
+            return
+        data, partitions = self._packer.pack(batch, rows)
+        give_up_ns = time.monotonic_ns() + int(self._settings.timeout_s * 1e9)
+        self._open.append(_Request(first + rows.start, partitions, give_up_ns))
+        self._open_messages += len(rows)
+        try:
+            self._wire.write(data + self._fsync)
+        except Unreachable as error:
+            self._give_up(str(error))
+
+    def _advance(self, wait_s: float) -> None:
+        """Take in replies, waiting up to ``wait_s`` for the first; settle what is complete or too old."""
+        if not self._open:
+            return
+        left_s = (self._open[0].give_up_ns - time.monotonic_ns()) / 1e9
+        try:
+            if self._wire.fill(min(wait_s, left_s)):
+                self._replies += self._wire.replies()
+        except Unreachable as error:
+            self._give_up(str(error))
+            return
+        extra = 1 if self._fsync else 0
+        while self._open and len(self._replies) >= len(self._open[0].partitions) + extra:
+            request = self._open.popleft()
+            count = len(request.partitions)
+            replies = self._replies[:count]
+            safe = not self._fsync or _is_safe(self._replies[count])
+            del self._replies[: count + extra]
+            self._open_messages -= count
+            self._settled.append(_settled(request, replies, safe=safe))
+        if self._open and self._open[0].give_up_ns <= time.monotonic_ns():
+            self._give_up(f"Redis did not answer within {self._settings.timeout_s:g} s")
+
+    def _give_up(self, reason: str) -> None:
+        """Drop the connection. Replies that came are facts; what is behind them is UNKNOWN."""
+        self._wire.close()
+        for request in self._open:
+            count = len(request.partitions)
+            replies, self._replies = self._replies[:count], []
+            if replies and not self._fsync:
+                part = _Request(request.first_ticket, request.partitions[: len(replies)], 0)
+                self._settled.append(_settled(part, replies, safe=True))
+            known = 0 if self._fsync else len(replies)
+            self._settle_all(request.first_ticket + known, count - known, Outcome.UNKNOWN, reason)
+        self._open.clear()
+        self._open_messages = 0
+        self._replies = []
+
+    def _settle_all(self, first: int, count: int, outcome: Outcome, reason: str) -> None:
+        self._settled.append(Settlements.uniform(first, count, outcome, time.monotonic_ns(), reason))
+
+    def _hand_over(self) -> Settlements:
+        settled, self._settled = self._settled, []
+        return Settlements.concat(settled)
+
+
+def _settled(request: _Request, replies: list[Any], *, safe: bool) -> Settlements:
+    """Fates of one request. An error reply is a rejection; without the fsync asked for, fates are unknown."""
+    count = len(replies)
+    tickets: IntColumn = np.arange(request.first_ticket, request.first_ticket + count, dtype=np.int64)
+    outcomes = np.full(count, Outcome.ACKNOWLEDGED if safe else Outcome.UNKNOWN, np.int8)
+    partitions = request.partitions
+    errors: dict[int, str] = {} if safe else {request.first_ticket: "appended, but not confirmed to be on disk"}
+    if set(map(type, replies)) <= {bytes}:
+        places = places_of(replies)
+    else:
+        places = np.full(count, NO_PLACE, np.int64)
+        partitions = partitions.copy()
+        good = [at for at, reply in enumerate(replies) if isinstance(reply, bytes)]
+        places[good] = places_of([replies[at] for at in good])
+        for at in sorted(set(range(count)) - set(good)):
+            outcomes[at] = Outcome.REJECTED
+            partitions[at] = NO_PARTITION
+            if len(errors) < 100:
+                errors[request.first_ticket + at] = str(replies[at])
+    return Settlements(tickets, outcomes, np.full(count, time.monotonic_ns(), np.int64), partitions, places, errors)
+
+
+def _is_safe(reply: Any) -> bool:
+    """WAITAOF answers [local fsyncs, replicas]."""
+    return isinstance(reply, list) and bool(reply[0] >= 1)
+
+
+def _require_fsync(wire: Wire) -> None:
+    (reply,) = wire.ask([pack(b"WAITAOF", 1, 0, 1)])
+    if isinstance(reply, hiredis.ReplyError):
+        wire.close()
+        raise Unsupported("durability=strict", f"Redis does not confirm writes to disk: {reply}")

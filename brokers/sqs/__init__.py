@@ -1,0 +1,1 @@
+"""Amazon SQS: the profiles ``sqs-standard`` and ``sqs-fifo``."""

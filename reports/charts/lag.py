@@ -1,0 +1,68 @@
+"""Lag over time: how many messages waited in a cell, and how long the oldest had; a line for each profile."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import altair as alt
+
+from brokerbench.reports.charts import palette
+from brokerbench.reports.charts.panels import Data, Panel, panel_title, stack
+from brokerbench.reports.charts.svg import Spec
+from brokerbench.scenarios.results import Cell, Metric, RunResult
+
+_METRICS = {"consumer_lag_over_time": "messages that waited", "backlog_age_over_time": "age of the oldest, in ms"}
+_SCENARIOS = ("throughput", "latency")
+_WIDTH, _HEIGHT = 560, 80
+
+
+def lag(result: RunResult, profiles: Sequence[str]) -> Spec | None:
+    """The first cell of each profile and scenario that measured speed; None where no result has such metrics."""
+    data, panels = Data(), []
+    for scenario in _SCENARIOS:
+        cells = [cell for profile in profiles if (cell := _first(result, profile, scenario)) is not None]
+        for name, title in _METRICS.items():
+            rows = [
+                row for cell in cells for metric in cell.metrics if metric.name == name for row in _rows(cell, metric)
+            ]
+            if rows:
+                last = name == list(_METRICS)[-1]
+                panels.append(_panel(data, rows, f"{scenario}: {title}", profiles, last=last))
+    if not panels:
+        return None
+    return stack(
+        panels,
+        data,
+        "What waited, over the time of a cell",
+        "The most in each stretch of time. Where a cell only publishes for a while, its backlog is meant to grow.",
+    )
+
+
+def _first(result: RunResult, profile: str, scenario: str) -> Cell | None:
+    found = (cell for cell in result.cells if (cell.profile, cell.scenario) == (profile, scenario))
+    return next((cell for cell in found if any(metric.name in _METRICS for metric in cell.metrics)), None)
+
+
+def _rows(cell: Cell, metric: Metric) -> list[dict[str, Any]]:
+    every_s = float(metric.labels["every_s"])
+    return [
+        {"profile": cell.profile, "cell": cell.id, "second": round(at * every_s, 3), "value": value}
+        for at, value in enumerate(metric.samples)
+    ]
+
+
+def _panel(data: Data, rows: Sequence[Mapping[str, Any]], title: str, profiles: Sequence[str], *, last: bool) -> Panel:
+    drawn = [name for name in profiles if any(row["profile"] == name for row in rows)]
+    colours = alt.Scale(domain=drawn, range=list(palette.SERIES[: len(drawn)]))
+    chart = alt.Chart(data.add(rows)).mark_line(interpolate="step-after", strokeWidth=1.5)
+    return chart.encode(
+        x=alt.X("second:Q", axis=alt.Axis(title="seconds since the first send" if last else None, tickCount=8)),
+        y=alt.Y("value:Q", axis=alt.Axis(title=None, format="~s", tickCount=4)),
+        color=alt.Color("profile:N", scale=colours, legend=alt.Legend(title=None, orient="bottom")),
+        tooltip=[
+            alt.Tooltip("cell:N"),
+            alt.Tooltip("second:Q", format=".2f"),
+            alt.Tooltip("value:Q", format=",.0f"),
+        ],
+    ).properties(width=_WIDTH, height=_HEIGHT, title=panel_title(title))

@@ -1,0 +1,44 @@
+"""Colours and signs of all pictures. Told apart without colour too: every verdict has a sign of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from brokerbench.reports.facts import Outcome
+
+INK = "#1f2933"
+MUTED = "#6b7785"
+GRID = "#e3e7ec"
+PAPER = "#ffffff"
+FONT = "Helvetica, Arial, 'Liberation Sans', 'DejaVu Sans', sans-serif"
+
+CHECK = "M-0.55,0.02L-0.38,-0.16L-0.14,0.09L0.42,-0.5L0.58,-0.33L-0.14,0.44Z"
+CROSS = (
+    "M-0.48,-0.34L-0.34,-0.48L0,-0.14L0.34,-0.48L0.48,-0.34L0.14,0L0.48,0.34L0.34,0.48L0,0.14L-0.34,0.48L-0.48,0.34"
+    "L-0.14,0Z"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Fill of a verdict's field, ink upon it, and its sign: a path or a text."""
+
+    fill: str
+    ink: str
+    path: str = ""
+    sign: str = ""
+
+
+LOOKS: Mapping[Outcome, Look] = {
+    Outcome.HOLDS: Look("#1f6f8b", "#ffffff", path=CHECK),
+    Outcome.FAILS: Look("#f2c078", "#5a3a00", path=CROSS),
+    Outcome.REFUTED: Look("#b3261e", "#ffffff", sign="!"),
+    Outcome.OPEN: Look("#dde2e8", "#3d4752", sign="?"),
+    Outcome.UNTESTED: Look("#f7f8fa", "#6b7785", sign="n/a"),
+    Outcome.FAILED: Look("#1f2933", "#ffffff", sign="failed"),
+    Outcome.MISSING: Look("#ffffff", "#9aa5b1", sign="none"),
+}
+
+SERIES = ("#1f6f8b", "#e07a3f", "#7a5195", "#4f8a3d", "#a63d57")
+"""For what is told apart by number: batch sizes."""

@@ -1,0 +1,163 @@
+"""Pictures of a run, as Vega-Lite specifications made with altair: drawn to SVG, or interactive in the HTML report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import altair as alt
+from altair.utils.schemapi import debug_mode
+
+from brokerbench.reports import facts, tables, words
+from brokerbench.reports.charts import lag, latency, palette, scaling, speeds
+from brokerbench.reports.charts.panels import Data, Panel, panel_title, stack
+from brokerbench.reports.charts.svg import Spec
+from brokerbench.reports.facts import Outcome, Seen
+from brokerbench.scenarios.results import RunResult
+from brokerbench.scenarios.verdicts import Grade
+
+NAMES = ("verdicts", "speeds", "scaling", "latency", "lag", "replay", "overshoot")
+_LABELS = 190
+_CELL_WIDTH, _CELL_HEIGHT = 104, 24
+
+
+def of_run(result: RunResult, profiles: Sequence[str] | None = None) -> dict[str, Spec]:
+    """Name to specification; a picture without data is left out."""
+    names = list(profiles if profiles is not None else facts.profiles(result))
+    if not names:
+        return {}
+    with debug_mode(False):  # altair validates every part as it is made; a test validates the whole instead
+        drawn = {
+            "verdicts": verdicts(result, names),
+            "speeds": speeds.speeds(result, names),
+            "scaling": scaling.scaling(result, names),
+            "latency": latency.latency(result, names),
+            "lag": lag.lag(result, names),
+            "replay": speeds.replay(result, names),
+            "overshoot": speeds.overshoot(result, names),
+        }
+    return {name: spec for name, spec in drawn.items() if spec is not None}
+
+
+def verdicts(result: RunResult, profiles: Sequence[str]) -> Spec | None:
+    """Every property on every profile: what its verdict means, or the median where it is a quantity."""
+    rows = [row for group in facts.GROUPS for row in _group_rows(result, profiles, group)]
+    if not rows:
+        return None
+    present = [outcome for outcome in Outcome if any(row["outcome"] == outcome.value for row in rows)]
+    emulated = any(row["emulated"] for row in rows)
+    data = Data()
+    parts = [
+        _group_chart(
+            data, [row for row in rows if row["group"] == group], title, profiles, present, first=group == _first(rows)
+        )
+        for group, title in facts.GROUPS.items()
+        if any(row["group"] == group for row in rows)
+    ]
+    notes = ["Numbers are medians of quantities." if any(row["text"][:1].isdigit() for row in rows) else ""]
+    notes += ["Pale with a dashed edge: an emulator, so the shape of the API only." if emulated else ""]
+    return stack(parts, data, "What each broker was seen to do", *filter(None, notes), spacing=10)
+
+
+def _first(rows: Sequence[Mapping[str, Any]]) -> str:
+    return str(rows[0]["group"])
+
+
+def _group_rows(result: RunResult, profiles: Sequence[str], group: str) -> list[dict[str, Any]]:
+    """Rows of a group's properties that some profile was asked about."""
+    rows = []
+    for about in facts.properties_of(group):
+        across = [facts.seen(result, profile, about.name) for profile in profiles]
+        if any(seen.rows or seen.failed for seen in across):
+            rows += [_verdict_row(seen, group) for seen in across]
+    return rows
+
+
+def _verdict_row(seen: Seen, group: str) -> dict[str, Any]:
+    look = palette.LOOKS[seen.outcome]
+    quantity = tables.middle(seen)
+    return {
+        "group": group,
+        "profile": seen.profile,
+        "property": short(seen.about.name),
+        "statement": seen.about.statement,
+        "outcome": seen.outcome.value,
+        "meaning": facts.MEANINGS[seen.outcome],
+        "text": quantity or look.sign,
+        "sign": seen.outcome.value if look.path and not quantity else "",
+        "ink": palette.INK if seen.grade is Grade.EMULATOR else look.ink,
+        "emulated": seen.grade is Grade.EMULATOR,
+        "declared": tables.declared(seen.chief.declared, seen.about) if seen.rows else words.NOTHING,
+        "measured": tables.measured(seen),
+        "reason": seen.chief.reason if seen.rows else seen.outcome.value,
+    }
+
+
+def short(property_name: str) -> str:
+    """``per key, after redelivery`` for ``ordering.per_key.after_redelivery``: the heading says the rest."""
+    return property_name.partition(".")[2].replace(".", ", ").replace("_", " ")
+
+
+def _group_chart(
+    data: Data,
+    rows: Sequence[Mapping[str, Any]],
+    title: str,
+    profiles: Sequence[str],
+    present: Sequence[Outcome],
+    *,
+    first: bool,
+) -> Panel:
+    order = list(dict.fromkeys(row["property"] for row in rows))
+    x = alt.X(
+        "profile:N",
+        sort=list(profiles),
+        title=None,
+        scale=alt.Scale(paddingInner=0.05, paddingOuter=0),
+        axis=alt.Axis(orient="top", labelAngle=0, domain=False, ticks=False, labelFontWeight=600) if first else None,
+    )
+    y = alt.Y(
+        "property:N",
+        sort=order,
+        title=None,
+        scale=alt.Scale(paddingInner=0.14, paddingOuter=0),
+        axis=alt.Axis(
+            domain=False, ticks=False, minExtent=_LABELS, maxExtent=_LABELS, labelLimit=_LABELS, labelPadding=8
+        ),
+    )
+    tooltip = [
+        alt.Tooltip(name, title=name)
+        for name in ("profile:N", "statement:N", "outcome:N", "declared:N", "measured:N", "reason:N")
+    ]
+    base = alt.Chart(data.add(rows)).encode(x=x, y=y, tooltip=tooltip)
+    colour = alt.Color(
+        "meaning:N",
+        scale=alt.Scale(domain=[facts.MEANINGS[o] for o in present], range=[palette.LOOKS[o].fill for o in present]),
+        legend=alt.Legend(orient="bottom", title=None, symbolType="square", symbolSize=180, columns=3),
+    )
+    field = base.mark_rect(cornerRadius=3).encode(
+        color=colour, opacity=alt.condition("datum.emulated", alt.value(0.42), alt.value(1))
+    )
+    edge = (
+        base.transform_filter("datum.emulated")
+        .mark_rect(cornerRadius=3, filled=False, stroke=palette.MUTED, strokeDash=[3, 3], strokeWidth=1)
+        .encode()
+    )
+    signs = [outcome for outcome in present if palette.LOOKS[outcome].path]
+    sign = (
+        base.transform_filter("datum.sign != ''")
+        .mark_point(filled=True, size=230, opacity=1)
+        .encode(
+            shape=alt.Shape(
+                "sign:N",
+                scale=alt.Scale(domain=[o.value for o in signs], range=[palette.LOOKS[o].path for o in signs]),
+                legend=None,
+            ),
+            color=alt.Color("ink:N", scale=None),
+        )
+    )
+    text = base.mark_text(fontSize=11, fontWeight=600).encode(text="text:N", color=alt.Color("ink:N", scale=None))
+    return alt.layer(field, edge, sign, text).properties(
+        width=_CELL_WIDTH * len(profiles),
+        height=_CELL_HEIGHT * len(order),
+        title=panel_title(title, dx=-_LABELS),
+    )

@@ -1,0 +1,176 @@
+"""How throughput grows: with producers and consumers (and the law that was fitted), partitions, batch, message size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import altair as alt
+import numpy as np
+
+from brokerbench.reports import speeds, words
+from brokerbench.reports.charts import palette
+from brokerbench.reports.charts.panels import Data, Panel, panel_title, stack
+from brokerbench.reports.charts.svg import Spec
+from brokerbench.scenarios.compare import scaling_law
+from brokerbench.scenarios.compare.scaling_law import Estimate, Fit
+from brokerbench.scenarios.results import Metric, RunResult
+
+_WIDTH, _HEIGHT = 560, 150
+_FEWEST_LEVELS = 3
+"""Two points are a comparison, which the picture of speeds shows."""
+_STEPS = 60
+_SI = "datum.value == 0 ? '0' : format(datum.value, '~s')"
+_BYTES = "datum.value < 1024 ? format(datum.value, 'd') + ' B' : format(datum.value / 1024, '~r') + ' KiB'"
+
+
+@dataclass(frozen=True, slots=True)
+class _Axis:
+    """What was varied, and the figure that is looked at."""
+
+    label: str
+    metric: str
+    mode: str
+    title: str
+    clients: bool = False
+
+
+_AXES = (
+    _Axis("producers", "publish_rate", "publish", "Publish, by number of producers", clients=True),
+    _Axis("consumers", "consume_rate", "consume", "Consume a backlog, by number of consumers", clients=True),
+    _Axis("partitions", "consume_rate", "both", "Publish and consume at once, by partitions"),
+    _Axis("batch", "consume_rate", "both", "Publish and consume at once, by messages in a batch"),
+    _Axis("size", "consume_rate", "both", "Publish and consume at once, by bytes in a message"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Series:
+    """All measurements of one profile along one axis, everything else being equal; a metric for each level."""
+
+    profile: str
+    points: Sequence[tuple[float, Metric]]
+
+    def fit(self) -> Fit | None:
+        pairs = [(level, sample) for level, metric in self.points for sample in metric.samples]
+        return scaling_law.fit([level for level, _ in pairs], [rate for _, rate in pairs])
+
+
+def scaling(result: RunResult, profiles: Sequence[str]) -> Spec | None:
+    """None where nothing was varied."""
+    data, panels = Data(), []
+    for axis in _AXES:
+        series = [entry for profile in profiles for entry in _series(result, profile, axis)]
+        if series:
+            panels.append(_panel(data, axis, series, profiles))
+    if not panels:
+        return None
+    return stack(
+        panels,
+        data,
+        "How throughput grows",
+        "Dot: median of the repeats; bar: their range. Hollow: the generator may have set the figure.",
+        "Line and band: the Universal Scalability Law and its 95 % interval, of brokers and clients together.",
+    )
+
+
+def _series(result: RunResult, profile: str, axis: _Axis) -> Iterator[_Series]:
+    found: dict[tuple[tuple[str, object], ...], dict[float, Metric]] = {}
+    for cell in result.cells:
+        for metric in cell.metrics if cell.profile == profile else []:
+            labels = metric.labels
+            if speeds.of_one_group(metric):
+                continue
+            if metric.name == axis.metric and labels.get("mode") == axis.mode and axis.label in labels:
+                others = tuple(sorted((name, value) for name, value in labels.items() if name != axis.label))
+                points, level = found.setdefault(others, {}), float(labels[axis.label])
+                points[level] = _together(points[level], metric) if level in points else metric
+    for points in found.values():
+        if len(points) >= _FEWEST_LEVELS:
+            yield _Series(profile, sorted(points.items()))
+
+
+def _together(one: Metric, other: Metric) -> Metric:
+    """The same figure of two cells: a plan that varies several things meets itself where they cross."""
+    limited = one.limited_by or other.limited_by
+    return one.model_copy(update={"samples": [*one.samples, *other.samples], "limited_by": limited})
+
+
+def _panel(data: Data, axis: _Axis, series: Sequence[_Series], profiles: Sequence[str]) -> Panel:
+    drawn = [name for name in profiles if any(entry.profile == name for entry in series)]
+    colour = alt.Color(
+        "profile:N",
+        scale=alt.Scale(domain=drawn, range=list(palette.SERIES[: len(drawn)])),
+        legend=alt.Legend(title=None, orient="bottom"),
+    )
+    levels = sorted({level for entry in series for level, _ in entry.points})
+    x = alt.X(
+        "level:Q",
+        scale=alt.Scale(zero=True, nice=False) if axis.clients else alt.Scale(type="log", base=2, nice=False),
+        axis=alt.Axis(title=axis.label, values=levels, labelExpr=_BYTES if axis.label == "size" else _SI, grid=False),
+    )
+    base = alt.Chart(data.add([row for entry in series for row in _rows(entry)])).encode(
+        x=x,
+        color=colour,
+        tooltip=[
+            alt.Tooltip("profile:N"),
+            alt.Tooltip("level:Q", title=axis.label),
+            *(alt.Tooltip(f"{name}:Q", format=",.0f") for name in ("median", "low", "high")),
+            alt.Tooltip("repeats:Q"),
+        ],
+    )
+    y = alt.Y("median:Q", axis=alt.Axis(title="msg/s", labelExpr=_SI, tickCount=5), scale=alt.Scale(zero=True))
+    bar = base.mark_rule(strokeWidth=2, opacity=0.45).encode(y="low:Q", y2="high:Q")
+    dot = base.transform_filter("!datum.limited").mark_point(filled=True, size=45, opacity=1).encode(y=y)
+    ring = base.transform_filter("datum.limited").mark_point(fill=palette.PAPER, size=45, opacity=1).encode(y=y)
+    layers: list[Any] = [bar, dot, ring]
+    title = panel_title(axis.title)
+    fits = [(entry.profile, entry.fit()) for entry in series] if axis.clients else []
+    if axis.clients:
+        lines = [row for profile, fit in fits if fit for row in _curve(profile, fit, levels[-1])]
+        law = alt.Chart(data.add(lines)).encode(x=x, color=colour)
+        band = law.mark_area(opacity=0.15).encode(y="low:Q", y2="high:Q", fill=colour, stroke=alt.value(None))
+        layers = [band, law.mark_line(strokeWidth=2).encode(y="rate:Q"), *layers]
+        title = panel_title(axis.title, subtitle=[_in_words(profile, fit, levels[-1]) for profile, fit in fits])
+    else:
+        layers.insert(0, base.mark_line(strokeWidth=1.5, opacity=0.6).encode(y=y))
+    return alt.layer(*layers).properties(width=_WIDTH, height=_HEIGHT, title=title)
+
+
+def _rows(series: _Series) -> Iterator[Mapping[str, Any]]:
+    for level, metric in series.points:
+        yield {
+            "profile": series.profile,
+            "level": level,
+            "median": words.median(metric.samples),
+            "low": min(metric.samples),
+            "high": max(metric.samples),
+            "repeats": len(metric.samples),
+            "limited": bool(metric.limited_by),
+        }
+
+
+def _curve(profile: str, fit: Fit, last: float) -> Iterator[Mapping[str, Any]]:
+    clients = np.linspace(1.0, last, _STEPS)
+    for level, low, rate, high in zip(clients.tolist(), *(part.tolist() for part in fit.rate(clients)), strict=True):
+        yield {"profile": profile, "level": level, "low": low, "rate": rate, "high": high}
+
+
+def _in_words(profile: str, fit: Fit | None, last: float) -> str:
+    if fit is None:
+        return f"{profile}: too few numbers of clients for a fit"
+    peak = "no peak" if math.isinf(fit.peak.value) else f"most at {_estimate(fit.peak, '.1f')} clients"
+    beyond = ", beyond what was measured" if last < fit.peak.value < math.inf else ""
+    return (
+        f"{profile}: contention {_estimate(fit.contention, '.2f')}, coherency {_estimate(fit.coherency, '.3f')}, "
+        f"{peak}{beyond}; off by {fit.off_by:.0%}"
+    )
+
+
+def _estimate(estimate: Estimate, form: str) -> str:
+    low, value, high = (
+        "∞" if math.isinf(part) else format(part, form) for part in (estimate.low, estimate.value, estimate.high)
+    )
+    return f"{value} ({low} to {high})"

@@ -1,0 +1,205 @@
+"""Pictures of quantities: speeds with their spread and the harness' ceiling, replay rates, retention overshoot."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import altair as alt
+
+from brokerbench.reports import facts, words
+from brokerbench.reports import speeds as speed_rows
+from brokerbench.reports.charts import palette
+from brokerbench.reports.charts.panels import Data, Panel, panel_title, stack
+from brokerbench.reports.charts.svg import Spec
+from brokerbench.reports.speeds import Speed
+from brokerbench.scenarios.results import RunResult
+from brokerbench.scenarios.verdicts import Grade
+
+Rows = Sequence[Mapping[str, Any]]
+
+_WIDTH = 520
+_SI = "datum.value == 0 ? '0' : format(datum.value, '~s')"
+_OVERSHOOTS: Mapping[str, str] = {
+    "retention.overshoot": "small segments, or none",
+    "retention.overshoot_large_segment": "default-like large segments",
+}
+
+
+def speeds(result: RunResult, profiles: Sequence[str]) -> Spec | None:
+    """Publish, consume and both: median, range of the repeats, and what the harness alone can do."""
+    rows = [
+        _speed_row(speed)
+        for speed in speed_rows.of_run(result, profiles)
+        if "batch" in speed.metric.labels
+        and min(speed.metric.samples) > 0
+        and not speed_rows.of_one_group(speed.metric)
+    ]
+    if not rows:
+        return None
+    batches = sorted({row["batch"] for row in rows}, key=lambda text: (len(text), text))
+    data, panels = Data(), []
+    for emulated, suffix in ((False, ""), (True, " (emulators: rank nothing)")):
+        part = [row for row in rows if row["emulated"] == emulated]
+        axis = _log_axis(part)
+        names = list(dict.fromkeys(row["what"] for row in part))
+        for what in names:
+            chosen = [row for row in part if row["what"] == what]
+            panels.append(_panel(data, chosen, f"{what}{suffix}", profiles, batches, axis, last=what == names[-1]))
+    notes = (
+        "Dot: median; line: range of the repeats; black tick: what the harness alone reaches (noop). Logarithmic.",
+        "Hollow: an emulator, or limited by the generator; such a figure ranks nothing.",
+    )
+    return stack(panels, data, "Speed on verified messages", *notes)
+
+
+def _speed_row(speed: Speed) -> dict[str, Any]:
+    metric = speed.metric
+    return {
+        "profile": speed.profile,
+        "what": speed.what.partition(", batch")[0],
+        "batch": f"batch {metric.labels['batch']}",
+        "median": speed.median,
+        "low": min(metric.samples),
+        "high": max(metric.samples),
+        "repeats": len(metric.samples),
+        "unit": metric.unit,
+        "ceiling": words.median(speed.ceiling.samples) if speed.ceiling else None,
+        "cpu": words.spread(speed.cpu.samples, speed.cpu.unit) if speed.cpu else "not measured",
+        "ranks": f"nothing: {speed.no_rank}" if speed.no_rank else "yes",
+        "hollow": bool(speed.no_rank),
+        "emulated": metric.grade in (Grade.EMULATOR, Grade.MODEL),
+    }
+
+
+def _log_axis(rows: Rows) -> tuple[list[float], list[float]]:
+    """Domain with a little room, and ticks at 1, 2 and 5 times the powers of ten inside it."""
+    if not rows:
+        return [], []
+    low = min((row["low"] for row in rows if row["low"] > 0), default=1.0) / 1.3
+    high = max(max(row["high"], row["ceiling"] or 0.0) for row in rows) * 1.3
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks = [factor * 10.0**power for power in decades for factor in (1, 2, 5)]
+    return [low, high], [tick for tick in ticks if low <= tick <= high]
+
+
+def _panel(
+    data: Data,
+    rows: Rows,
+    title: str,
+    profiles: Sequence[str],
+    batches: Sequence[str],
+    axis: tuple[list[float], list[float]],
+    *,
+    last: bool,
+) -> Panel:
+    domain, ticks = axis
+    colours = alt.Scale(domain=list(batches), range=list(palette.SERIES[: len(batches)]))
+    base = alt.Chart(data.add(rows)).encode(
+        y=_profile_axis(rows, profiles),
+        yOffset=alt.YOffset("batch:N", sort=list(batches)),
+        color=alt.Color("batch:N", scale=colours, legend=alt.Legend(title=None, orient="bottom")),
+        tooltip=[
+            alt.Tooltip("profile:N"),
+            alt.Tooltip("batch:N"),
+            alt.Tooltip("median:Q", format=",.0f"),
+            alt.Tooltip("low:Q", format=",.0f"),
+            alt.Tooltip("high:Q", format=",.0f"),
+            alt.Tooltip("repeats:Q"),
+            alt.Tooltip("ceiling:Q", format=",.0f", title="noop ceiling"),
+            alt.Tooltip("cpu:N", title="client CPU"),
+            alt.Tooltip("ranks:N"),
+        ],
+    )
+    scale = alt.Scale(type="log", domain=domain, nice=False)
+    marks = alt.Axis(
+        labelExpr=_SI, values=ticks, title=str(rows[0]["unit"]) if last else None, labels=last, ticks=False
+    )
+    line = base.mark_rule(strokeWidth=2.5, opacity=0.6).encode(x=alt.X("low:Q", scale=scale, axis=marks), x2="high:Q")
+    tick = (
+        base.transform_filter("datum.ceiling != null")
+        .mark_tick(thickness=2, size=11)
+        .encode(x=alt.X("ceiling:Q", scale=scale), color=alt.value(palette.INK))
+    )
+    median = alt.X("median:Q", scale=scale)
+    dot = base.transform_filter("!datum.hollow").mark_point(filled=True, size=55, opacity=1).encode(x=median)
+    ring = base.transform_filter("datum.hollow").mark_point(fill=palette.PAPER, size=45, strokeWidth=1.8, opacity=1)
+    return alt.layer(line, tick, dot, ring.encode(x=median)).properties(
+        width=_WIDTH, height=alt.Step(14), title=panel_title(title)
+    )
+
+
+def _profile_axis(rows: Rows, profiles: Sequence[str]) -> alt.Y:
+    names = [name for name in profiles if any(row["profile"] == name for row in rows)]
+    axis = alt.Axis(domain=False, ticks=False, minExtent=100, labelPadding=8)
+    return alt.Y("profile:N", sort=names, title=None, axis=axis)
+
+
+def replay(result: RunResult, profiles: Sequence[str]) -> Spec | None:
+    """How fast acknowledged messages were read again."""
+    rows = [
+        {
+            "profile": speed.profile,
+            "how": speed.what,
+            "median": speed.median,
+            "low": min(speed.metric.samples),
+            "high": max(speed.metric.samples),
+            "unit": speed.metric.unit,
+            "ranks": f"nothing: {speed.no_rank}" if speed.no_rank else "yes",
+        }
+        for speed in speed_rows.of_run(result, profiles)
+        if speed.metric.name == "replay_rate"
+    ]
+    if not rows:
+        return None
+    several = len({row["how"] for row in rows}) > 1
+    legend = alt.Legend(title=None, orient="bottom", columns=3) if several else None
+    data = Data()
+    base = alt.Chart(data.add(rows)).encode(
+        y=_profile_axis(rows, profiles),
+        yOffset="how:N",
+        color=alt.Color("how:N", scale=alt.Scale(range=list(palette.SERIES)), legend=legend),
+        tooltip=["profile:N", "how:N", alt.Tooltip("median:Q", format=",.0f"), "ranks:N"],
+    )
+    axis = alt.Axis(labelExpr=_SI, title=str(rows[0]["unit"]), tickCount=6)
+    line = base.mark_rule(strokeWidth=3, opacity=0.55).encode(x=alt.X("low:Q", axis=axis), x2="high:Q")
+    dot = base.mark_point(filled=True, size=70, opacity=1).encode(x="median:Q")
+    note = "Dot: median; line: range. Timed while other cells ran: an impression, which ranks nothing."
+    panel = alt.layer(line, dot).properties(width=_WIDTH, height=alt.Step(16))
+    return stack([panel], data, "Reading again what was acknowledged", note)
+
+
+def overshoot(result: RunResult, profiles: Sequence[str]) -> Spec | None:
+    """How long after its limit a message was really gone: every sample, the median, and the declared bound."""
+    data = Data()
+    drawn = [_overshoot_panel(data, result, profiles, name, title) for name, title in _OVERSHOOTS.items()]
+    panels = [panel for panel in drawn if panel is not None]
+    if not panels:
+        return None
+    notes = "Each tick is a message; dot: median; grey: as declared. Too long by at most the time between two looks."
+    return stack(panels, data, "Gone how long after the limit", notes)
+
+
+def _overshoot_panel(data: Data, result: RunResult, profiles: Sequence[str], name: str, title: str) -> Panel | None:
+    samples: list[dict[str, Any]] = []
+    bounds: list[dict[str, Any]] = []
+    for profile in profiles:
+        seen = facts.seen(result, profile, name)
+        samples += [{"profile": profile, "seconds": value} for value in seen.samples]
+        if seen.samples and seen.chief.declared.high is not None:
+            bounds.append({"profile": profile, "low": seen.chief.declared.low or 0.0, "high": seen.chief.declared.high})
+    if not samples:
+        return None
+    y = _profile_axis(samples, profiles)
+    axis = alt.Axis(title="seconds after the limit", tickCount=8)
+    base = alt.Chart(data.add(samples)).encode(y=y)
+    strip = base.mark_tick(thickness=1.5, size=16, opacity=0.5, color=palette.SERIES[0])
+    middle = base.mark_point(filled=True, size=80, opacity=1, color=palette.SERIES[1]).encode(
+        x=alt.X("median(seconds):Q"), tooltip=["profile:N", alt.Tooltip("median(seconds):Q", format=".3~s")]
+    )
+    layers: list[Any] = [strip.encode(x=alt.X("seconds:Q", axis=axis, scale=alt.Scale(zero=True))), middle]
+    if bounds:
+        band = alt.Chart(data.add(bounds)).mark_bar(color=palette.GRID, height=22, cornerRadius=3)
+        layers.insert(0, band.encode(y=y, x=alt.X("low:Q", axis=axis), x2="high:Q"))
+    return alt.layer(*layers).properties(width=_WIDTH, height=alt.Step(28), title=panel_title(title))

@@ -1,0 +1,43 @@
+"""What every load must keep, channel by channel: nothing lost, altered, delivered twice or made up.
+
+Where several groups read a channel, each must get everything, and is judged by itself: what came to one is missing to
+another all the same, and a message that came once to each was not delivered twice.
+"""
+
+from __future__ import annotations
+
+from brokerbench.scenarios.checkers import corruption, duplicates, loss, phantom
+from brokerbench.scenarios.checkers.findings import combined, of_group
+from brokerbench.scenarios.checkers.index import channel_index
+from brokerbench.scenarios.checkers.index.channel_index import Record
+from brokerbench.scenarios.checkers.sharding import reduction
+from brokerbench.scenarios.history import History, saved_history
+from brokerbench.scenarios.verdicts import Finding
+
+PROPERTIES = ("delivery.no_loss", "delivery.intact", "delivery.no_duplicate", "delivery.no_phantom")
+
+
+def findings(history: History) -> list[Finding]:
+    """One finding for each of PROPERTIES, over all channels and groups; of a saved history in little memory.
+
+    Raises ValueError for a damaged history, OSError where the disk has no room to cut it into shards.
+    """
+    if (directory := saved_history.place(history)) is not None:
+        return reduction.judged(directory)
+    parts = [
+        _judged(group)
+        for channel in channel_index.channels(history)
+        for group in channel_index.of_channel(history, channel).by_group()
+    ]
+    return [combined(name, (part[at] for part in parts)) for at, name in enumerate(PROPERTIES)]
+
+
+def _judged(of: Record) -> tuple[Finding, ...]:
+    """In the order of PROPERTIES."""
+    found = (
+        loss.lost(of, of.delivered, drained=of.drained()),
+        corruption.altered(of, of.delivered),
+        duplicates.delivered_again(of, of.delivered),
+        phantom.phantoms(of, of.delivered),
+    )
+    return tuple(of_group(finding, of.group) for finding in found)

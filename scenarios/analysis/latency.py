@@ -1,0 +1,339 @@
+"""The metrics of ``latency``, from its history alone.
+
+A message belongs to the window in which it was due. *Corrected* latencies begin when a message was due: time that it
+waited because its producer was late counts. *Uncorrected* ones begin when it was sent: what a closed loop sees, and
+too good when something stalls. What never arrived has no latency: it is counted beside, and makes a window fail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from brokerbench.brokers.types import Resolution
+from brokerbench.scenarios.base import Measured
+from brokerbench.scenarios.history import History
+from brokerbench.scenarios.load import workload
+from brokerbench.scenarios.metrics import broker_usage, clock_sync, lag, message_times, per_group, window_rates
+from brokerbench.scenarios.metrics.message_times import NEVER, Journeys, Times
+
+QUANTILES: Mapping[str, float] = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p99.9": 99.9, "p99.99": 99.99, "max": 100.0}
+_FEWEST_BEYOND = 5
+"""A percentile is stated when at least so many samples lie beyond it; the maximum always."""
+_LABELS = (
+    "size",
+    "batch",
+    "producers",
+    "consumers",
+    "partitions",
+    "keys",
+    "acknowledge_every",
+    "shape",
+    "arrivals",
+    "durability",
+)
+_GRID_NS = lag.LOOK_NS
+_STRETCHES = 10
+"""A window is cut into so many stretches to see whether its latency drifts."""
+_DRIFT_P = 0.01
+_DRIFT_RATIO = 1.5
+
+
+@dataclass(frozen=True, slots=True)
+class Paced:
+    """One window of an open loop, and what became of the messages that were due in it."""
+
+    number: int
+    purpose: str
+    rate: float
+    start_ns: int
+    end_ns: int
+    away_ns: int
+    of: Journeys
+    clock_error_ns: int = 0
+    """By how much the clocks of senders and receivers may differ: 0 on one host."""
+
+    @property
+    def duration_s(self) -> float:
+        return (self.end_ns - self.start_ns) / 1e9
+
+    def received_rate(self) -> float:
+        """Messages a second that were due and received within the window: by all groups together."""
+        return float(np.count_nonzero(self.of.received_ns < self.end_ns)) / self.duration_s
+
+    def lasts(self, limit_ns: float) -> bool:
+        """All was taken and received; 99 of 100 within the limit; at the end nothing older than it was waiting."""
+        if not len(self.of) or (self.of.received_ns == NEVER).any() or (self.of.settled_ns == NEVER).any():
+            return False
+        behind_ns = int(self.of.backlog_age_ns(np.array([self.end_ns]))[0])
+        longest_ns = max(behind_ns, float(np.percentile(_end_to_end(self.of), 99)))
+        return longest_ns + self.clock_error_ns <= limit_ns
+
+    def tells_end_to_end(self) -> bool:
+        """Whether its clocks are good enough for latencies from sender to receiver."""
+        values = _end_to_end(self.of)
+        return not len(values) or not clock_sync.too_coarse(float(np.median(values)), self.clock_error_ns)
+
+
+def paced_windows(history: History, *, warmup: bool = False) -> list[Paced]:
+    """The open-loop windows of a history, in order; none where it holds no such experiment."""
+    marks = list(history.events("paced", warmup=warmup))
+    if not marks:
+        return []
+    everything, clock_error_ns = message_times.of_history(history), clock_sync.error_ns(history)
+    return [
+        Paced(
+            number=mark["window"],
+            purpose=mark["purpose"],
+            rate=mark["rate"],
+            start_ns=mark["start_ns"],
+            end_ns=mark["end_ns"],
+            away_ns=int(mark["consumers_away_s"] * 1e9),
+            of=everything.due_within(mark["start_ns"], mark["end_ns"]),
+            clock_error_ns=clock_error_ns,
+        )
+        for mark in marks
+    ]
+
+
+def metrics(history: History) -> list[Measured]:
+    """Empty where the history holds no experiment of this sort."""
+    about = next(iter(history.events("latency")), None)
+    if about is None:
+        return []
+    # Before all windows are in memory.
+    over_time = list(lag.over_time(lag.looks(history)))
+    windows = paced_windows(history)
+    if not windows:
+        return []
+    parameters = about["parameters"]
+    common = {**workload.labels(parameters, _LABELS), **clock_sync.labels(history)}
+    limit_ns = float(parameters["latency_limit_ms"]) * 1e6
+    by_flush = about["settle_resolution"] == Resolution.FLUSH.value
+    found: list[Measured] = []
+    # Climbing is for the search alone: its windows are short, and the last of them hold far more than passes.
+    steady = [window for window in windows if window.purpose not in ("backlog", "climb")]
+    for rate in dict.fromkeys(window.rate for window in steady):
+        ours = [window for window in steady if window.rate == rate]
+        found += _at_rate(history, ours, {**common, "rate": round(rate)}, limit_ns, by_flush=by_flush)
+    found += _sustainable(
+        history, steady, [window for window in windows if window.purpose == "climb"], common, limit_ns
+    )
+    for window in windows:
+        if window.purpose == "backlog":
+            found += _backlog(window, common, limit_ns)
+    found += over_time
+    found += per_group.out_of_order(history)
+    return [metric for metric in found if metric.samples]
+
+
+def _at_rate(
+    history: History, windows: Sequence[Paced], labels: Mapping[str, Any], limit_ns: float, *, by_flush: bool
+) -> Iterable[Measured]:
+    """Everything that one rate showed; one sample a window."""
+    limited = "generator" if any(limited_by_generator(history, window, limit_ns) for window in windows) else ""
+    lasted = [window.lasts(limit_ns) for window in windows]
+    note = f"lasted in {sum(lasted)} of {len(windows)} windows{_of_all(windows)}"
+    received = tuple(window.received_rate() for window in windows)
+    groups = per_group.several(history)
+    in_total = {**labels, "group": per_group.ALL} if groups else labels
+    yield Measured("goodput", "msg/s", received, in_total, limited_by=limited, note=note)
+    for at, group in enumerate(groups):
+        alone = tuple(replace(window, of=window.of.of_group(at)).received_rate() for window in windows)
+        yield Measured("goodput", "msg/s", alone, {**labels, "group": group}, limited_by=limited)
+    for corrected in (True, False):
+        of = {**labels, "from": "due" if corrected else "sent"}
+        latencies = _quantiles("end_to_end_latency", windows, of, limited, _Ends.RECEIVED)
+        yield from clock_sync.stated(latencies, windows[0].clock_error_ns)
+        if not by_flush:
+            yield from _quantiles("publish_latency", windows, of, limited, _Ends.SETTLED)
+    yield from _quantiles("schedule_lag", windows, {**labels, "from": "due"}, "", _Ends.SENT)
+    grids = [np.arange(window.start_ns, window.end_ns, _GRID_NS) for window in windows]
+    pairs = list(zip(windows, grids, strict=True))
+    yield Measured(
+        "consumer_lag",
+        "messages",
+        tuple(float(window.of.underway(grid).max()) for window, grid in pairs),
+        labels,
+        better="lower",
+        note=lag.most_means(windows[0].of.groups),
+    )
+    yield Measured(
+        "backlog_age",
+        "ms",
+        tuple(float(window.of.backlog_age_ns(grid).max()) / 1e6 for window, grid in pairs),
+        labels,
+        better="lower",
+        note=lag.OLDEST,
+    )
+    usages = [(window, window_rates.usage(history, "producer", _plain(window))) for window in windows]
+    yield Measured(
+        "client_cpu",
+        "cores",
+        tuple(spent.cores for _, spent in usages if spent is not None),
+        {**labels, "role": "producer"},
+        note="all threads of the load processes, client library included",
+    )
+    marks = {mark["window"]: mark for mark in history.events("paced", warmup=False)}
+    passed = [(marks[window.number], int(np.count_nonzero(window.of.received_ns != NEVER))) for window in windows]
+    yield from broker_usage.metrics(passed, labels)
+    pauses = [sum(mark["gc_ns"] for mark in history.events("usage", window=window.number)) / 1e6 for window in windows]
+    yield Measured(
+        "gc_pauses",
+        "ms",
+        tuple(pauses),
+        labels,
+        better="lower",
+        note="garbage collection of all load processes together",
+    )
+
+
+def _of_all(windows: Sequence[Paced]) -> str:
+    groups = windows[0].of.groups
+    return f"; of all {groups} groups together" if groups > 1 else ""
+
+
+class _Ends:
+    """Columns in which a latency may end."""
+
+    SENT, SETTLED, RECEIVED = "sent_ns", "settled_ns", "received_ns"
+
+
+def _quantiles(
+    name: str, windows: Sequence[Paced], labels: Mapping[str, Any], limited: str, end: str
+) -> Iterable[Measured]:
+    """One metric for each percentile that has enough samples beyond it, in every window."""
+    parts = [latencies_ns(window.of, end, corrected=labels["from"] == "due") for window in windows]
+    fewest = min(len(part) for part in parts)
+    missing = sum(len(_ending(window.of, end)) for window in windows) - sum(len(part) for part in parts)
+    note = f"{sum(len(part) for part in parts):,} samples; {missing:,} never came; {_drift(parts)}"
+    told = [
+        (quantile, percent)
+        for quantile, percent in QUANTILES.items()
+        if fewest and (percent == 100.0 or fewest * (1 - percent / 100) >= _FEWEST_BEYOND)
+    ]
+    if told:
+        found = [np.percentile(part, [percent for _, percent in told]) / 1e6 for part in parts]
+        for at, (quantile, _) in enumerate(told):
+            values = tuple(float(of_window[at]) for of_window in found)
+            of = {**labels, "quantile": quantile}
+            yield Measured(name, "ms", values, of, better="lower", limited_by=limited, note=note)
+
+
+def latencies_ns(of: Journeys, end: str, *, corrected: bool) -> Times:
+    """From due (``corrected``) or sent until ``end`` (a column of Journeys); what never came is left out.
+
+    A message is sent and settled once, and received by each group.
+    """
+    of = _ending(of, end)
+    ends: Times = getattr(of, end)
+    came = ends != NEVER
+    begins = of.due_ns if corrected else of.sent_ns
+    values: Times = np.maximum(ends[came] - begins[came], 0)
+    return values
+
+
+def _ending(of: Journeys, end: str) -> Journeys:
+    return of if end == _Ends.RECEIVED else of.as_sent()
+
+
+def _end_to_end(of: Journeys) -> Times:
+    return latencies_ns(of, _Ends.RECEIVED, corrected=True)
+
+
+def _drift(parts: Sequence[Times]) -> str:
+    """Whether latency climbs within a window, by Kendall's rank correlation of ten medians with time."""
+    from scipy import stats  # half a second that no other cell needs
+
+    climbing = 0
+    for part in parts:
+        if len(part) < 10 * _STRETCHES:
+            continue
+        medians = np.array([np.median(stretch) for stretch in np.array_split(part, _STRETCHES)])
+        correlation, p = stats.kendalltau(np.arange(_STRETCHES), medians)
+        if correlation > 0 and p < _DRIFT_P and medians[-1] > _DRIFT_RATIO * max(1.0, medians[0]):
+            climbing += 1
+    return f"climbing within {climbing} of {len(parts)} windows" if climbing else "steady"
+
+
+def limited_by_generator(history: History, window: Paced, limit_ns: float) -> bool:
+    """The producers had no core left, or sent one in a hundred later than the limit though the broker took them."""
+    spent = window_rates.usage(history, "producer", _plain(window))
+    saturated = spent is not None and spent.busiest >= window_rates.SATURATED
+    lag_ns = latencies_ns(window.of, _Ends.SENT, corrected=True)
+    late = bool(len(lag_ns)) and float(np.percentile(lag_ns, 99)) > limit_ns
+    return saturated and late
+
+
+def _plain(window: Paced) -> window_rates.Window:
+    return window_rates.Window(window.number, "paced", 0, False, window.start_ns, window.end_ns, False)
+
+
+def _sustainable(
+    history: History, windows: Sequence[Paced], climbed: Sequence[Paced], labels: Mapping[str, Any], limit_ns: float
+) -> Iterable[Measured]:
+    """The highest rate of which most windows lasted; of those that were tried more than once, if any of them did."""
+    # A rate was chosen because it lasted in the search: where it was confirmed, only that tells how sure it is.
+    confirmed = {window.rate for window in windows if window.purpose == "confirm"}
+    windows = [window for window in windows if window.purpose == "confirm" or window.rate not in confirmed]
+    tried = _tried(windows, limit_ns)
+    lasting = [rate for rate, lasted in tried.items() if 2 * sum(lasted) > len(lasted)]
+    if not lasting:
+        return
+    best = max([rate for rate in lasting if len(tried[rate]) > 1] or lasting)
+    higher = _tried([window for window in (*windows, *climbed) if window.rate > best], limit_ns)
+    above = sorted(rate for rate, lasted in higher.items() if not any(lasted))
+    first = [window for window in (*windows, *climbed) if above and window.rate == above[0]]
+    limited = any(limited_by_generator(history, window, limit_ns) for window in first)
+    beyond = (
+        f"{above[0]:,.0f} did not last"
+        if above
+        else "no higher rate failed in all its windows: the true one may be higher"
+    )
+    ours = [window for window in windows if window.rate == best]
+    yield Measured(
+        "sustainable_rate",
+        "msg/s",
+        # A rate of messages, as it was asked for: what all groups received together is so many times that.
+        tuple(window.received_rate() / window.of.groups for window in ours),
+        {**labels, "limit_ms": limit_ns / 1e6},
+        better="higher",
+        limited_by="generator" if limited else "",
+        note=f"{best:,.0f} asked for; lasted in {sum(tried[best])} of {len(ours)} windows of {ours[0].duration_s:g} s "
+        f"(99th percentile and backlog within {limit_ns / 1e6:g} ms), so with 95 % confidence in "
+        f"{_at_least(sum(tried[best]), len(ours)):.0%} of such windows or more; {beyond}",
+    )
+
+
+def _tried(windows: Sequence[Paced], limit_ns: float) -> Mapping[float, Sequence[bool]]:
+    """{rate: of each of its windows whether it lasted}."""
+    tried: dict[float, list[bool]] = {}
+    for window in windows:
+        tried.setdefault(window.rate, []).append(window.lasts(limit_ns))
+    return tried
+
+
+def _at_least(lasted: int, of: int) -> float:
+    """The lower limit of Clopper and Pearson, one-sided."""
+    from scipy import stats
+
+    return float(stats.beta.ppf(0.05, lasted, of - lasted + 1))
+
+
+def _backlog(window: Paced, labels: Mapping[str, Any], limit_ns: float) -> Iterable[Measured]:
+    """How long consumers that were away need until nothing older than the limit waits, while producers go on."""
+    begin_ns = window.start_ns + window.away_ns
+    grid = np.arange(begin_ns, window.end_ns, _GRID_NS)
+    of = {**labels, "rate": round(window.rate)}
+    waiting = int(window.of.backlog(np.array([begin_ns]))[0])
+    caught_up = np.flatnonzero(window.of.backlog_age_ns(grid) <= limit_ns)
+    note = f"{waiting:,} messages waited; {window.rate:,.0f} more a second came meanwhile{_of_all([window])}"
+    yield Measured("backlog_taken", "messages", (float(waiting),), of, note="what consumers found when they came")
+    if len(caught_up):
+        seconds = max(float(caught_up[0]) * _GRID_NS, float(_GRID_NS)) / 1e9
+        taken = float(np.count_nonzero(window.of.received_ns < begin_ns + seconds * 1e9))
+        yield Measured("catch_up_time", "s", (seconds,), of, better="lower", note=note)
+        yield Measured("catch_up_rate", "msg/s", (taken / seconds,), of, better="higher", note=note)

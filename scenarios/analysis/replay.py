@@ -1,0 +1,310 @@
+"""Findings of the replay scenario: what each attempt to read again brought, against what the first group got.
+
+A replay is held against the *first delivery* of each acknowledged message: its partition, place and broker time; it is
+held against what lies up to the highest place that it read: one that ended early leaves the rest unknown, and its note
+says so. Times closer to the asked one than the clock's resolution are neither missing nor extra.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from brokerbench.brokers.types import Outcome
+from brokerbench.scenarios.base import Examination, Measured
+from brokerbench.scenarios.checkers import corruption, duplicates, loss, phantom
+from brokerbench.scenarios.checkers.findings import combined, spread, with_waits
+from brokerbench.scenarios.checkers.index import channel_index
+from brokerbench.scenarios.checkers.index.channel_index import MAX_OFFENDERS, Delivered, Ids, Mask, Record
+from brokerbench.scenarios.history import History
+from brokerbench.scenarios.history.stamp import CORRUPT
+from brokerbench.scenarios.verdicts import Finding
+
+_MODES = ("from_beginning", "from_position", "from_time", "independent_reader")
+_NOT_A_BENCHMARK = "not a benchmark figure: cells run side by side"
+
+Attempt = Mapping[str, Any]
+"""An ``attempt`` mark: mode, reader, outcome (read, ended early, looked, refused), where it started."""
+
+
+@dataclass(frozen=True, slots=True)
+class First:
+    """The first delivery to the first group, by message id: index (-1 = none), partition, place, broker time."""
+
+    index: Ids
+    partition: Ids
+    place: Ids
+    epoch_ns: Ids
+    expected: Mask
+    """Acknowledged by the broker when sent, and delivered."""
+
+
+def examine(history: History) -> Examination:
+    names = channel_index.channels(history)
+    if not names:
+        return Examination([], [])
+    whole = channel_index.of_channel(history, names[0])
+    attempts = list(history.events("attempt"))
+    consumed = whole.delivered.to(whole.consumers())
+    group = whole.delivered.to(whole.consumers(group="first"))
+    first = first_deliveries(whole, group)
+    reads = [
+        attempt for attempt in attempts if attempt["outcome"] in ("read", "ended early") and "readers" not in attempt
+    ]
+    replayed = whole.delivered.to([int(attempt["reader"]) for attempt in reads])
+    groups = dict.fromkeys(str(mark["group"]) for mark in history.events("reader", kind="consumer"))
+    refusals = dict.fromkeys(str(attempt["reason"]) for attempt in attempts if attempt["outcome"] == "refused")
+    none_read = "" if reads else "; ".join(refusals) or "the experiment ended before"
+    findings = [
+        *(_capability(whole, first, mode, attempts) for mode in _MODES[:3]),
+        _independent(whole, group, first, attempts),
+        _or_untestable("replay.complete", none_read, [complete(whole, first, attempt) for attempt in reads]),
+        _or_untestable("replay.intact", none_read, [corruption.altered(whole, replayed)]),
+        _or_untestable("replay.order", none_read, [in_first_order(whole, first, attempt) for attempt in reads]),
+        _time_offset(whole, attempts, none_read),
+        with_waits(loss.lost(whole, consumed, drained=whole.drained()), whole),
+        phantom.phantoms(whole, consumed),
+        combined(
+            "delivery.no_duplicate",
+            [duplicates.delivered_again(whole, consumed.to(whole.consumers(group=name))) for name in groups],
+        ),
+        corruption.altered(whole, consumed),
+    ]
+    return Examination(findings, _rates(whole, reads))
+
+
+def first_deliveries(whole: Record, group: Delivered) -> First:
+    index = group.first(len(whole.sent))
+    there = index >= 0
+    at = np.maximum(index, 0)
+
+    def gathered(name: str) -> Ids:
+        column = group.column(name).astype(np.int64)
+        return np.where(there, column[at], -1) if len(column) else np.full(len(index), -1, np.int64)
+
+    return First(
+        index,
+        gathered("partition"),
+        gathered("place"),
+        gathered("broker_epoch_ns"),
+        there & (whole.sent.outcome == Outcome.ACKNOWLEDGED),
+    )
+
+
+def complete(whole: Record, first: First, attempt: Attempt) -> Finding:
+    """Every message from the start on, each once, and nothing else."""
+    replayed = whole.delivered.to([int(attempt["reader"])])
+    message = replayed.message
+    seen = np.zeros(len(whole.sent), bool)
+    seen[message[message >= 0]] = True
+    wanted, _ = _scope(attempt, first.partition, first.place, first.epoch_ns)
+    wanted &= first.expected
+    observable = wanted & (seen | _reached(whole, int(attempt["reader"]), first))
+    missing = np.flatnonzero(observable & ~seen)
+    inside, near = _scope(attempt, *(replayed.column(name) for name in ("partition", "place", "broker_epoch_ns")))
+    repeated = np.ones(len(message), bool)
+    repeated[replayed.first(len(whole.sent))[seen]] = False
+    repeated &= message >= 0
+    rejected = np.zeros(len(message), bool)
+    rejected[message >= 0] = whole.sent.outcome[message[message >= 0]] == Outcome.REJECTED
+    foreign = (message < 0) & (replayed.column("status") != CORRUPT)
+    extra = np.flatnonzero((~inside & ~near) | repeated | foreign | rejected)
+    where = {"mode": attempt["mode"], "reader": int(attempt["reader"])}
+    offenders: list[Mapping[str, object]] = [
+        {
+            "kind": "missing",
+            **where,
+            **whole.sent.describe(int(number)),
+            "partition": int(first.partition[number]),
+            "place": int(first.place[number]),
+        }
+        for number in missing[:MAX_OFFENDERS]
+    ]
+    offenders += [
+        {
+            "kind": "repeated" if repeated[at] else "extra",
+            **where,
+            **(whole.sent.describe(int(message[at])) if message[at] >= 0 else {}),
+            **replayed.describe(int(at)),
+        }
+        for at in extra[:MAX_OFFENDERS]
+    ]
+    return Finding(
+        "replay.complete",
+        observations=int(observable.sum()) + len(extra),
+        violations=len(missing) + len(extra),
+        unknown=int((wanted & ~observable & _until(attempt, first)).sum()),
+        offenders=tuple(offenders[:MAX_OFFENDERS]),
+        note=f"reader {attempt['reader']} ended early" if attempt["outcome"] == "ended early" else "",
+    )
+
+
+def in_first_order(whole: Record, first: First, attempt: Attempt) -> Finding:
+    """Per producer and key: neighbours in the order of first delivery come in the same order again."""
+    replayed = whole.delivered.to([int(attempt["reader"])])
+    rank = replayed.first(len(whole.sent))
+    both = np.flatnonzero(first.expected & (rank >= 0))
+    message = both[np.argsort(first.index[both])]
+    line = whole.line[message]
+    by_line = np.argsort(line, kind="stable")
+    message, line = message[by_line], line[by_line]
+    neighbours = np.flatnonzero(line[1:] == line[:-1])
+    earlier, later = message[neighbours], message[neighbours + 1]
+    bad = np.flatnonzero(rank[later] < rank[earlier])
+    bad = bad[np.argsort(rank[earlier[bad]], kind="stable")]
+    return Finding(
+        "replay.order",
+        observations=len(neighbours),
+        violations=len(bad),
+        offenders=tuple(
+            {
+                "mode": attempt["mode"],
+                **whole.sent.describe(int(earlier[at])),
+                **replayed.describe(int(rank[earlier[at]])),
+                "overtaken_by": whole.sent.describe(int(later[at])),
+            }
+            for at in bad[:MAX_OFFENDERS].tolist()
+        ),
+    )
+
+
+def _scope(attempt: Attempt, partition: Ids, place: Ids, epoch_ns: Ids) -> tuple[Mask, Mask]:
+    """Which messages the attempt asked for, and which are too near to the asked time to tell."""
+    near = np.zeros(len(place), bool)
+    if "places" in attempt:
+        inside = np.zeros(len(place), bool)
+        for number, start in attempt["places"].items():
+            inside |= (partition == int(number)) & (place >= int(start))
+        return inside, near
+    if "asked_epoch_ns" in attempt:
+        from_asked = epoch_ns - int(attempt["asked_epoch_ns"])
+        near = np.abs(from_asked) < int(attempt["resolution_ns"])
+        return (from_asked >= 0) & ~near, near
+    return np.ones(len(place), bool), near
+
+
+def _reached(whole: Record, reader: int, first: First) -> Mask:
+    """Messages that the replay must have shown by now: those up to the highest place that it read."""
+    reached = np.zeros(len(first.index), bool)
+    for number, reach in whole.reach(reader).items():
+        reached |= (first.partition == number) & (first.place <= reach.highest[-1])
+    return reached
+
+
+def _until(attempt: Attempt, first: First) -> Mask:
+    """Messages that were there when the attempt was to end."""
+    there = np.zeros(len(first.index), bool)
+    for number, place in attempt["last"].items():
+        there |= (first.partition == int(number)) & (first.place <= int(place))
+    return there
+
+
+def _or_untestable(name: str, reason: str, parts: Sequence[Finding]) -> Finding:
+    if reason:
+        return Finding(name, not_testable=f"nothing was replayed: {reason}")
+    return combined(name, parts)
+
+
+def _capability(whole: Record, first: First, mode: str, attempts: Sequence[Attempt]) -> Finding:
+    """An attempt succeeds when an acknowledged message that it asked for comes again."""
+    tried = [attempt for attempt in attempts if attempt["mode"] == mode]
+    failed, unknown = [], 0
+    for attempt in tried:
+        seen = whole.delivered.to([int(attempt["reader"])]).known()
+        if first.expected[seen.message].any():
+            continue
+        if attempt["outcome"] == "ended early":
+            unknown += 1
+        else:
+            failed.append(attempt)
+    reasons = dict.fromkeys(str(attempt["reason"]) for attempt in tried if "reason" in attempt)
+    return Finding(
+        f"replay.{mode}",
+        observations=len(tried) - unknown,
+        violations=len(failed),
+        unknown=unknown,
+        offenders=tuple(_attempt_in_words(attempt) for attempt in failed[:MAX_OFFENDERS]),
+        note="; ".join(reasons),
+    )
+
+
+def _independent(whole: Record, group: Delivered, first: First, attempts: Sequence[Attempt]) -> Finding:
+    """An attempt succeeds when its reader misses nothing, and the group got each message exactly once."""
+    name = "replay.independent_reader"
+    tried = [attempt for attempt in attempts if attempt["mode"] == "independent_reader"]
+    failed, unknown = [], 0
+    lost = loss.lost(whole, group, drained=whole.drained(group="first"))
+    again = duplicates.delivered_again(whole, group)
+    disturbed = bool(lost.violations or again.violations)
+    for attempt in tried:
+        if attempt["outcome"] == "refused":
+            failed.append(attempt)
+        elif "readers" in attempt:
+            ours = whole.sent.by([int(attempt["producer"])]) & (whole.sent.outcome == Outcome.ACKNOWLEDGED)
+            missing = [
+                int((ours & (whole.delivered.to([reader]).first(len(ours)) < 0)).sum()) for reader in attempt["readers"]
+            ]
+            if any(missing):
+                if attempt["outcome"] == "looked":
+                    failed.append({**attempt, "missing": missing})
+                else:
+                    unknown += 1
+        elif disturbed or complete(whole, first, attempt).violations:
+            failed.append(attempt)
+        elif attempt["outcome"] != "read" or not whole.drained(group="first"):
+            unknown += 1
+    reasons = dict.fromkeys(str(attempt["reason"]) for attempt in tried if "reason" in attempt)
+    return Finding(
+        name,
+        observations=len(tried) - unknown,
+        violations=len(failed),
+        unknown=unknown,
+        offenders=tuple(_attempt_in_words(attempt) for attempt in failed[:MAX_OFFENDERS]),
+        note="; ".join(reasons),
+    )
+
+
+def _attempt_in_words(attempt: Attempt) -> dict[str, object]:
+    return {name: attempt[name] for name in ("mode", "reader", "outcome", "reason", "missing") if name in attempt}
+
+
+def _time_offset(whole: Record, attempts: Sequence[Attempt], none_read: str) -> Finding:
+    name = "replay.time_offset"
+    if none_read:
+        return Finding(name, not_testable=f"nothing was replayed: {none_read}")
+    samples: list[float] = []
+    notes: dict[str, None] = {}
+    for attempt in attempts:
+        if "asked_epoch_ns" not in attempt or attempt["outcome"] == "refused":
+            continue
+        epoch_ns = whole.delivered.to([int(attempt["reader"])]).column("broker_epoch_ns")
+        if len(epoch_ns):
+            samples.append((int(epoch_ns.min()) - int(attempt["asked_epoch_ns"])) / 1e6)
+            notes[f"clock: {attempt['clock']}, resolution {attempt['resolution_ns'] / 1e6:g} ms"] = None
+    return Finding(name, observations=len(samples), samples=tuple(samples), note="; ".join(notes))
+
+
+def _rates(whole: Record, reads: Sequence[Attempt]) -> list[Measured]:
+    """Speed of reading again, and time to the first message, of the modes that do not wait for a sender."""
+    metrics = []
+    for mode in _MODES[:3]:
+        rates, firsts = [], []
+        for attempt in reads:
+            received = whole.delivered.to([int(attempt["reader"])]).column("received_ns")
+            if attempt["mode"] != mode or not len(received):
+                continue
+            began_ns = int(attempt["began_ns"])
+            rates.append(len(received) / (int(received[-1]) - began_ns) * 1e9)
+            firsts.append((int(received[0]) - began_ns) / 1e6)
+        if rates:
+            labels = {"mode": mode}
+            metrics.append(
+                Measured("replay_rate", "msg/s", spread(rates), labels, better="higher", note=_NOT_A_BENCHMARK)
+            )
+            metrics.append(
+                Measured("replay_first_message", "ms", spread(firsts), labels, better="lower", note=_NOT_A_BENCHMARK)
+            )
+    return metrics

@@ -1,0 +1,1 @@
+"""A history in order: the columns, joins and bounds that checkers read."""

@@ -1,0 +1,250 @@
+"""One channel of a history, put in order once, for all checkers.
+
+Messages have an *id*: sends of the channel numbered from 0 by (producer, seq). As ``seq`` has no gaps an id is a
+sum, and joining deliveries to sends is one gather instead of a sort. Deliveries are in *order of delivery*: by
+the time of their batch, then reader, batch and slot, however the history was cut into files. Columns are gathered
+when they are asked for, so that a large history is not held twice; what several checkers derive (first
+deliveries, settlements) is derived once and kept with the record.
+
+A delivery whose stamp is damaged does not say reliably which message it was: it is attributed by its place, where the
+channel has places, and to no message (-1) otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from brokerbench.brokers.types import NO_PLACE, Outcome
+from brokerbench.scenarios.checkers.index import order_groups
+from brokerbench.scenarios.checkers.index.columns import NEVER as NEVER
+from brokerbench.scenarios.checkers.index.columns import Delivered as Delivered
+from brokerbench.scenarios.checkers.index.columns import Mask as Mask
+from brokerbench.scenarios.checkers.index.columns import Sent as Sent
+from brokerbench.scenarios.checkers.index.columns import Settled as Settled
+from brokerbench.scenarios.checkers.index.columns import never_asked
+from brokerbench.scenarios.checkers.index.order_groups import Lines
+from brokerbench.scenarios.checkers.index.whole import Identities, Reach, reach_of
+from brokerbench.scenarios.checkers.index.whole import Whole as Whole
+from brokerbench.scenarios.checkers.index.whole import identities as identities_of
+from brokerbench.scenarios.history import Action, Column, Columns, History, message_ids
+from brokerbench.scenarios.history.message_ids import Ids as Ids
+from brokerbench.scenarios.history.stamp import INTACT
+
+MAX_OFFENDERS = 10
+
+
+@dataclass(frozen=True)
+class Record:
+    """Everything that happened on one channel."""
+
+    history: History
+    channel: str
+    numbers: message_ids.Numbers
+    settled_ids: Ids
+    """For each row of the history's settled sends its message, or -1."""
+    sent: Sent
+    delivered: Delivered
+    last_sent_ns: int
+    whole: Whole | None = None
+    """Where the history is a shard."""
+    group: str = ""
+    """Where it is of one group among several."""
+
+    def by_group(self) -> list[Record]:
+        """A record for each group of consumers, with what was delivered to it; this one where there are not several."""
+        groups = self.history.groups(channel=self.channel)
+        if len(groups) < 2:
+            return [self]
+        return [replace(self, delivered=self.delivered.to(readers), group=group) for group, readers in groups.items()]
+
+    def consumers(self, **attributes: object) -> list[int]:
+        asked = tuple(attributes.items())
+        if asked not in self._consumers:
+            self._consumers[asked] = self.history.readers(channel=self.channel, kind="consumer", **attributes)
+        return self._consumers[asked]
+
+    @cached_property
+    def _consumers(self) -> dict[tuple[tuple[str, object], ...], list[int]]:
+        return {}
+
+    def drained(self, **attributes: object) -> bool:
+        """Whether it was proven, after the last send, that nothing was left."""
+        if self.group:
+            attributes = {"group": self.group, **attributes}
+        proofs = self.history.events("drained", channel=self.channel, **attributes)
+        return any(int(proof["at_ns"]) > self.last_sent_ns for proof in proofs)
+
+    def settled(self, delivered: Delivered, action: Action) -> Settled:
+        """Settlements of these deliveries by one action."""
+        if action not in delivered.settled:
+            if action not in self._settled:
+                self._settled[action] = self._of_all(action)
+            found = self._settled[action]
+            delivered.settled[action] = (
+                never_asked(len(delivered))
+                if found is None
+                else Settled(found.asked_ns[delivered.rows], found.settled_ns[delivered.rows])
+            )
+        return delivered.settled[action]
+
+    def events_ns(self, reader: int) -> Ids:
+        """Times at which calls of this reader ended (it received, or a settlement was answered), ascending."""
+        if self.whole is not None:
+            return self.whole.events_ns.get(reader, np.empty(0, np.int64))
+        deliveries, settles = self.history.deliveries, self.history.settles
+        received = deliveries["received_ns"][deliveries["reader"] == reader]
+        return np.unique(np.concatenate([received, settles["settled_ns"][settles["reader"] == reader]]))
+
+    def reach(self, reader: int) -> Mapping[int, Reach]:
+        """How far this reader of the channel came, by partition."""
+        if self.whole is not None:
+            return self.whole.reach.get(reader, {})
+        read = self.delivered.to([reader])
+        return reach_of({name: read.column(name) for name in ("partition", "place", "received_ns")})
+
+    @cached_property
+    def identities(self) -> Identities:
+        if self.whole is not None:
+            return self.whole.identities
+        return identities_of(list(self.history.events("identities")))
+
+    @cached_property
+    def line(self) -> Column:
+        """By message a number for its producer and key."""
+        return order_groups.numbered(self.sent.producer, self.sent.key)
+
+    @cached_property
+    def by_key(self) -> Lines:
+        """All messages, in lines of one producer and key."""
+        return order_groups.of(self.line)
+
+    def _of_all(self, action: Action) -> Settled | None:
+        """For every row of the history's deliveries; None where the action was never asked for."""
+        settles = self.history.settles
+        chosen = np.flatnonzero((settles["action"] == action) & (self.delivery_of >= 0))
+        if not len(chosen):
+            return None
+        asked = np.full(len(self.history.deliveries["slot"]), NEVER, np.int64)
+        answered = asked.copy()
+        if len(chosen) == len(self.delivery_of):
+            chosen = slice(None)  # type: ignore[assignment]  # all: views instead of copies
+        rows, outcome = self.delivery_of[chosen], settles["outcome"][chosen]
+        asked[rows] = settles["asked_ns"][chosen]
+        fine = outcome == Outcome.ACKNOWLEDGED
+        answered[rows[fine]] = settles["settled_ns"][chosen][fine]
+        return Settled(asked, answered)
+
+    @cached_property
+    def _settled(self) -> dict[Action, Settled | None]:
+        return {}
+
+    @cached_property
+    def delivery_of(self) -> Ids:
+        """For each row of the history's settles the row of its delivery, or -1."""
+        return message_ids.rows_of_settles(self.history.deliveries, self.history.settles)
+
+
+def of_channel(history: History, channel: str, whole: Whole | None = None) -> Record:
+    """The record of one channel. Raises ValueError for sends that are not numbered without gaps.
+
+    ``whole`` is given for a shard, where numbers have gaps and some of what happened is elsewhere.
+    """
+    producers = history.producers(channel=channel)
+    numbers = message_ids.of(history.sends, producers, gaps=whole is not None)
+    settled = numbers.ids(history.settled["producer"], history.settled["seq"])
+    sent = _sent(history, numbers, settled)
+    source = history.deliveries
+    rows = np.flatnonzero(message_ids.among(source["reader"], history.readers(channel=channel)))
+    rows = _in_order_of_delivery(source, rows)
+    message = numbers.ids(source["producer"][rows], source["seq"][rows])
+    damaged = np.flatnonzero(source["status"][rows] != INTACT)
+    message[damaged] = -1
+    if len(damaged):
+        message[damaged] = _by_place(sent, source, rows, message, damaged)
+    if whole is None:
+        last_sent_ns = int(history.sends["sent_ns"][numbers.rows].max(initial=0))
+    else:
+        last_sent_ns = max((whole.last_sent_ns.get(producer, 0) for producer in producers), default=0)
+    return Record(history, channel, numbers, settled, sent, Delivered(source, rows, message), last_sent_ns, whole)
+
+
+def elsewhere(of: Record, channel: str) -> Delivered:
+    """What was delivered from another channel, as messages of this record: from a channel of dead letters.
+
+    Places are the other channel's own: a delivery whose stamp is damaged is of no message.
+    """
+    source = of.history.deliveries
+    rows = np.flatnonzero(message_ids.among(source["reader"], of.history.readers(channel=channel)))
+    rows = _in_order_of_delivery(source, rows)
+    message = of.numbers.ids(source["producer"][rows], source["seq"][rows])
+    message[source["status"][rows] != INTACT] = -1
+    return Delivered(source, rows, message)
+
+
+def channels(history: History, **attributes: object) -> list[str]:
+    """Channels that have a producer with these attributes, in order of their first mark."""
+    return list(dict.fromkeys(str(mark["channel"]) for mark in history.events("producer", **attributes)))
+
+
+def _in_order_of_delivery(source: Columns, rows: Ids) -> Ids:
+    """Rows sorted by (received_ns, reader, batch, slot)."""
+    received = source["received_ns"][rows]
+    order = message_ids.stable_order(received)
+    rows, received = rows[order], received[order]
+    # What was received at once stands as it was written: mostly in this order already.
+    at_once = np.flatnonzero(received[1:] == received[:-1])
+    one, other = rows[at_once], rows[at_once + 1]
+    equal, wrong = np.ones(len(one), bool), np.zeros(len(one), bool)
+    for column in (source["reader"], source["batch"], source["slot"]):
+        wrong |= equal & (column[one] > column[other])
+        equal &= column[one] == column[other]
+    if wrong.any():
+        at = message_ids.rows_with(received, received[at_once[wrong]])
+        mixed = rows[at]
+        rows[at] = mixed[np.lexsort([*(source[name][mixed] for name in ("slot", "batch", "reader")), received[at]])]
+    return rows
+
+
+def _sent(history: History, numbers: message_ids.Numbers, settled_ids: Ids) -> Sent:
+    sends, settled = history.sends, history.settled
+    ours = settled_ids >= 0
+    rows = slice(None) if ours.all() else np.flatnonzero(ours)
+    settled_ids = settled_ids[rows]
+
+    def joined(name: str, missing: int) -> Column:
+        column = np.full(len(numbers.rows), missing, settled[name].dtype)
+        column[settled_ids] = settled[name][rows]
+        return column
+
+    own = {name: sends[name][numbers.rows] for name in ("producer", "seq", "key", "size", "checksum")}
+    return Sent(
+        **own,
+        outcome=joined("outcome", int(Outcome.UNKNOWN)),
+        partition=joined("partition", -1),
+        place=joined("place", NO_PLACE),
+    )
+
+
+def _by_place(sent: Sent, source: Columns, rows: Ids, message: Ids, damaged: Ids) -> Ids:
+    """Which messages were sent to the places of the damaged deliveries, or delivered intact from there."""
+    place = source["place"][rows]
+    known: dict[tuple[int, int], int] = {}
+    wanted = place[damaged]
+    others = message_ids.rows_with(place, wanted)
+    others = others[message[others] >= 0]
+    for partition, at, number in zip(
+        source["partition"][rows[others]].tolist(),
+        place[others].tolist(),
+        message[others].tolist(),
+        strict=True,
+    ):
+        known[partition, at] = number
+    for number in message_ids.rows_with(sent.place, wanted).tolist()[::-1]:
+        # A repeat that the broker swallowed was told the place of the first: that one lies there.
+        known[int(sent.partition[number]), int(sent.place[number])] = number
+    spots = zip(source["partition"][rows[damaged]].tolist(), wanted.tolist(), strict=True)
+    return np.array([-1 if spot[1] == NO_PLACE else known.get(spot, -1) for spot in spots], np.int64)

@@ -1,0 +1,1 @@
+"""Judging a history that does not fit in memory, shard by shard."""

@@ -1,0 +1,46 @@
+"""Everything of some messages, taken out of the shards of a history: small enough to be judged at once.
+
+What is said of messages that have to do with few others (repeats of one identity, dead letters) is the same whether
+the rest of the history is there or not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from brokerbench.scenarios.checkers.index.channel_index import Delivered, Ids, Mask, Record
+from brokerbench.scenarios.history import SCHEMAS, History, select
+
+
+def excerpt(part: Record, messages: Mask, others: Sequence[Delivered] = ()) -> History:
+    """All rows of these messages (a mask by id) on their channel; and ``others``, whatever they are of."""
+    history, delivered = part.history, part.delivered
+    ours = delivered.rows[(delivered.message >= 0) & messages[delivered.message]]
+    deliveries = np.sort(np.concatenate([ours, *(some.rows for some in others)]))
+    taken = np.zeros(len(history.deliveries["slot"]), bool)
+    taken[deliveries] = True
+    return History(
+        select(history.sends, part.numbers.rows[messages]),
+        select(history.settled, _where(part.settled_ids, messages)),
+        select(history.deliveries, deliveries),
+        select(history.settles, _where(part.delivery_of, taken)),
+        history.marks,
+    )
+
+
+def _where(indices: Ids, chosen: Mask) -> Ids:
+    """Rows whose index (-1: none) is chosen."""
+    known = np.flatnonzero(indices >= 0)
+    return known[chosen[indices[known]]]
+
+
+def together(parts: Sequence[History]) -> History:
+    """Excerpts of all shards as one; there is at least one."""
+    tables = (
+        {name: np.concatenate([getattr(part, kind)[name] for part in parts]) for name in getattr(parts[0], kind)}
+        for kind in SCHEMAS
+    )
+    sends, settled, deliveries, settles = tables
+    return History(sends, settled, deliveries, settles, parts[0].marks)

@@ -1,0 +1,1 @@
+"""Clients that drive a broker and record what they do."""

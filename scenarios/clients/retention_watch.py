@@ -1,0 +1,65 @@
+"""Watches what a channel keeps: positions where there are some, else a count, and writes down each change."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from brokerbench.brokers.errors import Unsupported
+from brokerbench.brokers.protocols import Bounded, Broker, Counting, Retaining
+from brokerbench.scenarios.history import Writer
+
+
+class Watch:
+    """Looks at what a channel keeps, and writes down each change with the look before it."""
+
+    def __init__(self, broker: Broker, every_s: float, writer: Writer, role: str, channel: str) -> None:
+        self._broker, self._every_s = broker, every_s
+        self._writer, self._role, self._channel = writer, role, channel
+        self._last: dict[str, Any] | None = None
+        self._pending: dict[str, Any] | None = None
+        self._changed = time.monotonic()
+        self.empty = False
+
+    def still_for_s(self) -> float:
+        return time.monotonic() - self._changed
+
+    def look(self) -> None:
+        begin = time.monotonic()
+        if isinstance(self._broker, Retaining):
+            self._broker.enforce_retention(self._channel)
+        asked_ns = time.monotonic_ns()
+        seen = self._see()
+        row = {"asked_ns": asked_ns, "answered_ns": time.monotonic_ns(), **seen}
+        if self._last is None or any(self._last[name] != seen[name] for name in seen):
+            if self._pending is not None:
+                self._writer.mark("look", role=self._role, **self._pending)
+            self._writer.mark("look", role=self._role, **row)
+            self._note_change(seen)
+            self._last, self._pending = row, None
+        else:
+            self._pending = row  # only the last look before a change tells anything
+        time.sleep(max(0.0, self._every_s - (time.monotonic() - begin)))
+
+    def finish(self) -> None:
+        """Write down the last look, and that the watch is over."""
+        if self._pending is not None:
+            self._writer.mark("look", role=self._role, **self._pending)
+            self._pending = None
+        self._writer.mark("watched", role=self._role)
+
+    def _see(self) -> dict[str, Any]:
+        if isinstance(self._broker, Bounded):
+            first, end = self._broker.bounds(self._channel)
+            return {
+                "first": {str(p): v for p, v in first.places.items()},
+                "end": {str(p): v for p, v in end.places.items()},
+            }
+        if isinstance(self._broker, Counting):
+            return {"count": self._broker.backlog(self._channel, "nobody")}
+        raise Unsupported("watching retention", "the profile tells neither positions nor counts")
+
+    def _note_change(self, seen: Mapping[str, Any]) -> None:
+        self._changed = time.monotonic()
+        self.empty = seen["first"] == seen["end"] if "first" in seen else seen["count"] == 0

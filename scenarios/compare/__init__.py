@@ -1,0 +1,1 @@
+"""Two builds against each other: what may be compared, and what differs."""

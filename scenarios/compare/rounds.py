@@ -1,0 +1,234 @@
+"""What two builds are compared by: one round of measuring, whether it came from a run or from pytest-benchmark.
+
+A round holds three sorts of fact. *Conditions* must be alike on both sides, or nothing can be concluded: machine,
+engine and its settings, grade, parameters. *Notes* may differ, and are said: the build itself, its packages.
+*Outcomes* are what is compared: verdicts, failures, speeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from brokerbench.scenarios.results import Cell, Engine, Environment, Metric, RunResult
+from brokerbench.scenarios.verdicts import Verdict
+
+Facts = Mapping[str, str]
+
+_GIB = 2**30
+_CLOSED_LOOP = "closed loop"
+_BESIDE_OTHERS = "not a benchmark figure"
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Repeats of one quantity in one round, in order of time. ``what`` tells it from the cell's others."""
+
+    cell: str
+    what: str
+    unit: str
+    better: Literal["higher", "lower"]
+    samples: tuple[float, ...]
+    limited_by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One verdict of one cell, with what was declared: a promise can be changed as well as kept."""
+
+    cell: str
+    property: str
+    verdict: Verdict
+    declared: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """``conditions`` hold for the whole round, ``cells`` for each cell; ``failed`` is cell -> error."""
+
+    source: str
+    created: str
+    kind: Literal["run", "pytest-benchmark"]
+    conditions: Facts
+    notes: Facts
+    cells: Mapping[str, Facts]
+    failed: Facts = field(default_factory=dict)
+    cut_short: bool = False
+    verdicts: tuple[Judged, ...] = ()
+    series: tuple[Series, ...] = ()
+
+
+def of_run(result: RunResult, source: str) -> Round:
+    """A run of brokerbench. ``source`` names it in messages."""
+    engines = {engine.name: engine for engine in result.engines}
+    return Round(
+        source=source,
+        created=result.created,
+        kind="run",
+        conditions=_host_class(result.environment),
+        notes={**_build(result.environment), "seed": str(result.seed)},
+        cells={cell.id: _cell_conditions(cell, engines.get(cell.engine)) for cell in result.cells},
+        failed={cell.id: cell.error for cell in result.cells if cell.status == "failed"},
+        cut_short=not result.complete,
+        verdicts=tuple(
+            Judged(cell.id, row.property, row.verdict, _declared(row.declared.model_dump()), row.reason)
+            for cell in result.cells
+            for row in cell.verdicts
+        ),
+        series=tuple(_series(cell, metric) for cell in result.cells for metric in cell.metrics if _compared(metric)),
+    )
+
+
+def _host_class(environment: Environment) -> Facts:
+    return {
+        "host: system": environment.system,
+        "host: machine": environment.machine,
+        "host: processor": environment.cpu_model,
+        "host: cores": str(environment.cpu_count),
+        # What a kernel reserves differs between starts of one machine.
+        "host: memory": f"{round(environment.memory_bytes / _GIB)} GiB",
+    }
+
+
+def _build(environment: Environment) -> Facts:
+    packages = {f"package {name}": version for name, version in environment.packages.items()}
+    return {"code revision": environment.code_revision, "Python": environment.python, **packages}
+
+
+def _cell_conditions(cell: Cell, engine: Engine | None) -> Facts:
+    parameters = {f"parameter {name}": str(value) for name, value in cell.parameters.items()}
+    about = {"profile": cell.profile, "scenario": cell.scenario, "grade": cell.grade.value}
+    if engine is None:
+        return {**about, "engine": cell.engine, **parameters}
+    settings = {f"engine setting {name}": value for name, value in engine.settings.items()}
+    version = {"engine": engine.product, "engine version": engine.version, "engine kind": engine.kind}
+    return {**about, **version, **settings, **parameters}
+
+
+def _declared(declared: Mapping[str, Any]) -> str:
+    """In one text, without the prose beside it."""
+    bounds = [f"{name} {declared[name]:g}" for name in ("low", "high") if declared[name] is not None]
+    return ", ".join([str(declared["support"]), f"by the {declared['provided_by']}", *bounds])
+
+
+def _compared(metric: Metric) -> bool:
+    """A speed that means something by itself: a rate, or a latency under a given rate.
+
+    A closed loop's latency is its rate again, and a rate in bytes is the one in messages times the size.
+    """
+    if not metric.better or not metric.samples or not metric.name.endswith(("_rate", "_latency")):
+        return False
+    return not metric.note.startswith((_CLOSED_LOOP, _BESIDE_OTHERS))
+
+
+def _series(cell: Cell, metric: Metric) -> Series:
+    """Told apart by the labels that are no parameters of the cell: those are alike on both sides.
+
+    A label may say another number than its parameter, where a profile did not honour what was asked for.
+    """
+    own = {name: value for name, value in metric.labels.items() if name not in cell.parameters}
+    labels = ", ".join(f"{name} {value}" for name, value in sorted(own.items()))
+    what = f"{metric.name} ({labels})" if labels else metric.name
+    better: Literal["higher", "lower"] = "higher" if metric.better == "higher" else "lower"
+    return Series(cell.id, what, metric.unit, better, tuple(metric.samples), metric.limited_by)
+
+
+class _Lenient(BaseModel):
+    """Another tool's file: what is not needed is not looked at."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class _Cpu(_Lenient):
+    brand_raw: str = "unknown"
+    count: int = 0
+
+
+class _Machine(_Lenient):
+    machine: str
+    system: str
+    release: str
+    python_implementation: str
+    python_version: str
+    cpu: _Cpu = _Cpu()
+
+
+class _Commit(_Lenient):
+    id: str | None = None
+
+
+class _Stats(_Lenient):
+    data: list[float] = Field(default_factory=list)
+
+
+class _Benchmark(_Lenient):
+    fullname: str
+    params: dict[str, Any] | None = None
+    extra_info: dict[str, Any] = Field(default_factory=dict)
+    stats: _Stats
+
+
+class BenchmarkFile(_Lenient):
+    """What pytest-benchmark writes with ``--benchmark-json``, or ``--benchmark-save`` and ``--benchmark-save-data``."""
+
+    machine_info: _Machine
+    commit_info: _Commit = _Commit()
+    benchmarks: list[_Benchmark]
+    datetime: str
+
+
+CONDITIONS, MESSAGES = "conditions", "messages"
+"""Keys of ``extra_info``: facts that must be alike, and how many messages one timing is of."""
+
+
+def of_benchmarks(content: bytes, source: str) -> Round:
+    """A JSON file of pytest-benchmark. Raises ValueError for one that is none, or without its single timings."""
+    try:
+        file = BenchmarkFile.model_validate_json(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "top level"
+        raise ValueError(f"{source}: not a file of pytest-benchmark: at {where}: {first['msg']}") from None
+    for entry in file.benchmarks:
+        if not entry.stats.data:
+            raise ValueError(f"{source}: {entry.fullname} has no single timings: write them with --benchmark-json")
+    machine = file.machine_info
+    return Round(
+        source=source,
+        created=file.datetime,
+        kind="pytest-benchmark",
+        conditions={
+            "host: system": f"{machine.system} {machine.release}",
+            "host: machine": machine.machine,
+            "host: processor": machine.cpu.brand_raw,
+            "host: cores": str(machine.cpu.count),
+        },
+        notes={
+            "code revision": file.commit_info.id or "unknown",
+            "Python": f"{machine.python_implementation} {machine.python_version}",
+        },
+        cells={entry.fullname: _benchmark_conditions(entry) for entry in file.benchmarks},
+        series=tuple(_timings(file.benchmarks)),
+    )
+
+
+def _benchmark_conditions(entry: _Benchmark) -> Facts:
+    parameters = {f"parameter {name}": str(value) for name, value in (entry.params or {}).items()}
+    parameters[MESSAGES] = str(entry.extra_info.get(MESSAGES, "none"))
+    stated = entry.extra_info.get(CONDITIONS, {})
+    return {**parameters, **({name: str(value) for name, value in stated.items()} if isinstance(stated, dict) else {})}
+
+
+def _timings(benchmarks: Iterable[_Benchmark]) -> Iterable[Series]:
+    """As a rate where the benchmark says of how many messages a timing is, else as a time."""
+    for entry in benchmarks:
+        messages = entry.extra_info.get(MESSAGES)
+        if isinstance(messages, int) and messages > 0:
+            rates = tuple(messages / timing for timing in entry.stats.data)
+            yield Series(entry.fullname, "rate", "msg/s", "higher", rates)
+        else:
+            yield Series(entry.fullname, "time", "s", "lower", tuple(entry.stats.data))

@@ -1,0 +1,267 @@
+"""The record of a cell: columns on disk, written as things happen, read back only to be judged.
+
+A history is a directory. Every writer (one producer or one consumer, in any process) has its own files,
+so that writers never meet, and long tables have several; ``saved.load`` puts them together. Four tables and one list:
+
+======================  =====================================================================================
+``sends.*.parquet``     one row a message handed to ``send``: producer, seq, key, size, checksum, intended_ns, sent_ns
+``settled.*.parquet``   one row a settled send: producer, seq, settled_ns, outcome, partition, place
+``deliveries.*``        one row a delivered message: reader, batch, slot, producer, seq, key, partition, place,
+                        broker_epoch_ns, received_ns, delivery_count, size, checksum, status (see stamp.py)
+``settles.*``           one row a settled delivery: reader, batch, slot, action, outcome, asked_ns, settled_ns
+``marks.*.jsonl``       events in words: readers and producers with their attributes, phases, proofs of drains,
+                        refusals, identities for deduplication (of consecutive sends)
+======================  =====================================================================================
+
+``seq`` counts a producer's sends from 0 without gaps and equals its ticket. ``reader`` numbers consumers *and*
+replay readers over the cell; what a reader is (kind, group, phase) stands in its ``reader`` mark. ``*_ns`` are
+this host's monotonic clock. A send without a settled row is UNKNOWN. ``broker_epoch_ns`` is NO_TIME where the broker
+keeps none, or nobody asked for it (load processes do not).
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import lru_cache
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from brokerbench.brokers.types import Outcome, Received, Settlements
+from brokerbench.scenarios.history import stamp
+from brokerbench.scenarios.history.parquet_table import Table, background
+
+Column = npt.NDArray[Any]
+Columns = Mapping[str, Column]
+Mark = Mapping[str, Any]
+
+
+class Action(IntEnum):
+    """What was asked for a delivery."""
+
+    ACKNOWLEDGE = 0
+    RELEASE = 1
+    REJECT = 2
+    EXTEND = 3
+
+
+def _schema(**columns: pa.DataType) -> pa.Schema:
+    return pa.schema([pa.field(name, kind, nullable=False) for name, kind in columns.items()])
+
+
+_I8, _I32, _I64, _U64 = pa.int8(), pa.int32(), pa.int64(), pa.uint64()
+
+SCHEMAS: Mapping[str, pa.Schema] = {
+    "sends": _schema(producer=_I32, seq=_I64, key=_I64, size=_I32, checksum=_U64, intended_ns=_I64, sent_ns=_I64),
+    "settled": _schema(producer=_I32, seq=_I64, settled_ns=_I64, outcome=_I8, partition=_I32, place=_I64),
+    "deliveries": _schema(
+        reader=_I32,
+        batch=_I64,
+        slot=_I32,
+        producer=_I32,
+        seq=_I64,
+        key=_I64,
+        partition=_I32,
+        place=_I64,
+        broker_epoch_ns=_I64,
+        received_ns=_I64,
+        delivery_count=_I32,
+        size=_I32,
+        checksum=_U64,
+        status=_I8,
+    ),
+    "settles": _schema(reader=_I32, batch=_I64, slot=_I32, action=_I8, outcome=_I8, asked_ns=_I64, settled_ns=_I64),
+}
+
+
+@lru_cache(maxsize=64)
+def _slots(count: int) -> Column:
+    return np.arange(count, dtype=np.int32)
+
+
+class Writer:
+    """Writes one part of a history. Not for two threads; open one for each producer or consumer."""
+
+    def __init__(self, directory: Path, name: str, run: int) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self._run = run
+        self._background = background()
+        self._tables = {
+            kind: Table(directory / f"{kind}.{name}.parquet", schema, self._background)
+            for kind, schema in SCHEMAS.items()
+        }
+        self._marks = (directory / f"marks.{name}.jsonl").open("a", encoding="utf-8")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def mark(self, event: str, **attributes: Any) -> None:
+        """Write down an event with both clocks. Attributes must be fit for JSON."""
+        row = {"event": event, "at_ns": time.monotonic_ns(), "at_epoch_ns": time.time_ns(), **attributes}
+        self._marks.write(json.dumps(row) + "\n")
+        self._marks.flush()
+
+    def sends(
+        self,
+        producer: int,
+        seqs: Column,
+        keys: Column,
+        size: Column | int,
+        checksums: Column,
+        intended_ns: Column | int,
+        sent_ns: Column | int,
+    ) -> None:
+        """``intended_ns`` is the schedule's time (open loop), or the time of sending in a closed loop."""
+        count = len(seqs)
+        self._tables["sends"].append(
+            count,
+            {
+                "producer": producer,
+                "seq": seqs,
+                "key": keys,
+                "size": size,
+                "checksum": checksums,
+                "intended_ns": intended_ns,
+                "sent_ns": sent_ns,
+            },
+        )
+
+    def settled(self, producer: int, settlements: Settlements) -> None:
+        count = len(settlements)
+        self._tables["settled"].append(
+            count,
+            {
+                "producer": producer,
+                "seq": settlements.tickets,
+                "settled_ns": settlements.settled_ns,
+                "outcome": settlements.outcomes,
+                "partition": settlements.partitions,
+                "place": settlements.places,
+            },
+        )
+
+    def deliveries(self, reader: int, batch: int, received: Received) -> stamp.Stamps:
+        """Verify and write down one received batch; returns its stamps. ``batch`` numbers the reader's receives."""
+        count = len(received)
+        stamps = stamp.read(received.payloads, self._run)
+        self._tables["deliveries"].append(
+            count,
+            {
+                "reader": reader,
+                "batch": batch,
+                "slot": _slots(count),
+                "producer": stamps.producer,
+                "seq": stamps.seq,
+                "key": stamps.key,
+                "partition": received.partitions,
+                "place": received.places,
+                "broker_epoch_ns": received.broker_epoch_ns,
+                "received_ns": received.received_ns,
+                "delivery_count": received.delivery_counts,
+                "size": stamps.size,
+                "checksum": stamps.checksum,
+                "status": stamps.status,
+            },
+        )
+        return stamps
+
+    def settles(self, reader: int, batch: int, action: Action, settlements: Settlements, asked_ns: int) -> None:
+        """``settlements.tickets`` are the slots within the batch."""
+        count = len(settlements)
+        self._tables["settles"].append(
+            count,
+            {
+                "reader": reader,
+                "batch": batch,
+                "slot": settlements.tickets,
+                "action": action,
+                "outcome": settlements.outcomes,
+                "asked_ns": asked_ns,
+                "settled_ns": settlements.settled_ns,
+            },
+        )
+
+    @property
+    def background_cpu_ns(self) -> int:
+        """CPU time of full row groups; complete when this is closed. The rest is its caller's."""
+        return sum(table.background_cpu_ns for table in self._tables.values())
+
+    def rows(self, kind: str, columns: Columns) -> None:
+        """Rows of one table as they are, for histories that no run wrote."""
+        self._tables[kind].append(len(next(iter(columns.values()))), columns)
+
+    def close(self) -> None:
+        try:
+            for table in self._tables.values():
+                table.close()
+        finally:
+            self._background.shutdown()
+            self._marks.close()
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """A history in memory: each table as a mapping of NumPy columns, marks in order of time."""
+
+    sends: Columns
+    settled: Columns
+    deliveries: Columns
+    settles: Columns
+    marks: Sequence[Mapping[str, Any]]
+
+    def events(self, event: str, **attributes: Any) -> Iterator[Mapping[str, Any]]:
+        """Marks of that event whose attributes have these values."""
+        for mark in self.marks:
+            if mark["event"] == event and all(mark.get(name) == value for name, value in attributes.items()):
+                yield mark
+
+    def readers(self, **attributes: Any) -> list[int]:
+        """Numbers of the readers whose ``reader`` mark has these attributes."""
+        return [int(mark["reader"]) for mark in self.events("reader", **attributes)]
+
+    def producers(self, **attributes: Any) -> list[int]:
+        return [int(mark["producer"]) for mark in self.events("producer", **attributes)]
+
+    def groups(self, **attributes: Any) -> dict[str, list[int]]:
+        """Readers of each group of consumers with these attributes in their marks; groups in order of their first."""
+        found: dict[str, list[int]] = {}
+        for mark in self.events("reader", kind="consumer", **attributes):
+            found.setdefault(str(mark.get("group", "")), []).append(int(mark["reader"]))
+        return dict(sorted(found.items(), key=lambda entry: min(entry[1])))
+
+    def outcomes(self) -> Column:
+        """Outcome of each row of ``sends`` (int8), UNKNOWN where nothing settled it."""
+        return self.settled_column("outcome", int(Outcome.UNKNOWN))
+
+    def settled_column(self, name: str, missing: int) -> Column:
+        """A column of ``settled``, joined to the rows of ``sends`` by producer and seq."""
+        source = self.settled[name]
+        out = np.full(len(self.sends["seq"]), missing, source.dtype)
+        for producer in np.unique(self.settled["producer"]):
+            theirs = self.settled["producer"] == producer
+            seqs = self.settled["seq"][theirs]
+            table = np.full(int(seqs.max()) + 1, missing, source.dtype)
+            table[seqs] = source[theirs]
+            ours = np.flatnonzero(self.sends["producer"] == producer)
+            wanted = self.sends["seq"][ours]
+            inside = wanted < len(table)
+            out[ours[inside]] = table[wanted[inside]]
+        return out
+
+
+def select(columns: Columns, rows: Column) -> Columns:
+    """The same columns, only these rows (mask or indices)."""
+    return {name: column[rows] for name, column in columns.items()}

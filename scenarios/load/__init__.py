@@ -1,0 +1,1 @@
+"""Load processes: what they send, when, and who controls them."""

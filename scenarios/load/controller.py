@@ -1,0 +1,321 @@
+"""The load processes of one cell under command: started once, given channels and windows, drained at the end.
+
+Counts what the broker is known to hold for each group of consumers, so that a window knows what is left and a channel
+ends with a proof that it is empty.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from itertools import count
+from types import TracebackType
+from typing import Self
+
+from brokerbench.brokers.errors import Unsupported
+from brokerbench.brokers.types import ChannelSpec, ConsumerSettings, Durability
+from brokerbench.scenarios.base import Context, LoadProcess
+from brokerbench.scenarios.history import Writer
+from brokerbench.scenarios.load import workload
+from brokerbench.scenarios.load.bodies import (
+    Backlog,
+    Close,
+    Consume,
+    Consumed,
+    OpenConsumer,
+    OpenProducer,
+    Pace,
+    Price,
+    Publish,
+)
+from brokerbench.scenarios.load.host_usage import Machine
+from brokerbench.scenarios.load.replies import Passed, answers, reports, telling, told_nobody
+from brokerbench.scenarios.load.schedule import Schedule
+
+START_S = 30.0
+_LEAD_NS = 20_000_000
+"""Orders go out this long before a window, so that all processes begin together."""
+_SLACK_S = 60.0
+"""A process that is later than this with its report is lost."""
+_IDLE_S = 0.3
+_DRAIN_BATCH = 1000
+_NO_WINDOW = -1
+_SURELY_EMPTY_S = 3.0
+"""Without other proof, a channel that gives nothing for so long is empty."""
+_LAST_LOOK_S = 0.3
+
+
+class Fleet:
+    """Producers and consumers of one cell. A context: on leaving, all are gone."""
+
+    def __init__(self, context: Context, writer: Writer) -> None:
+        self._context, self._parameters, self._writer = context, context.parameters, writer
+        self._windows, self._producer_numbers, self._openings = count(), count(), count()
+        self._channel = ""
+        self._groups = _group_names(context)
+        self._members = int(self._parameters["consumers"])
+        # Messages of the current channel: known to be taken by the broker, received again by each group.
+        self._published, self._received = 0, [0] * len(self._groups)
+        self._late_after_ns: int | None = None
+        self.late = 0
+        """Messages of the last paced window that came later than its limit so far, to all groups together."""
+        self._producers: list[LoadProcess] = []
+        self._consumers: list[LoadProcess] = []
+
+    def __enter__(self) -> Self:
+        self._producers = self._start("produce", "producer", int(self._parameters["producers"]))
+        self._consumers = self._start("consume", "consumer", self._members * len(self._groups))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if error is None:
+                for process in self._everyone:
+                    process.wait(_SLACK_S)
+        finally:
+            for process in self._everyone:
+                process.kill()
+
+    @property
+    def _everyone(self) -> list[LoadProcess]:
+        return [*self._producers, *self._consumers]
+
+    @property
+    def published(self) -> int:
+        """Messages that the broker is known to have taken on the current channel."""
+        return self._published
+
+    def _missing(self, group: int) -> int:
+        """Messages that the broker is known to have taken and this group has not received."""
+        return self._published - self._received[group]
+
+    def _of_group(self, group: int) -> list[LoadProcess]:
+        return self._consumers[group * self._members : (group + 1) * self._members]
+
+    def _start(self, body: str, role: str, number: int) -> list[LoadProcess]:
+        context, parameters = self._context, self._parameters
+        return [
+            context.load.start(
+                f"brokerbench.scenarios.load.bodies:{body}",
+                context.profile,
+                context.endpoint,
+                {
+                    "history": str(context.history_directory),
+                    "name": f"{role}-{at}",
+                    "run": context.run,
+                    "seed": context.seed + at,
+                    "payloads": workload.payload_spec(parameters),
+                    "keys": workload.key_spec(parameters),
+                    "settings": workload.producer_settings(parameters),
+                },
+            )
+            for at in range(number)
+        ]
+
+    def price(self, batches: Sequence[int], seconds: float) -> None:
+        """One process after the other: a ceiling is what a body does with a core of its own."""
+        for batch in batches:
+            for role, processes in (("publish", self._producers), ("consume", self._consumers)):
+                self._context.progress(0.0, f"the ceiling of {role} in batches of {batch}")
+                for process in processes:
+                    (rate,) = answers([process], Price(batch, seconds), START_S)
+                    self._writer.mark("ceiling", role=role, batch=batch, rate=rate)
+
+    def open(self, name: str, in_flight: Sequence[tuple[int, int]]) -> None:
+        """A new channel with everybody on it. ``in_flight``: batch sizes, each with its most unsettled messages."""
+        self._channel = f"{self._context.channel_prefix}{name}"
+        self._published, self._received = 0, [0] * len(self._groups)
+        opening = next(self._openings)
+        parameters = self._parameters
+        self._context.broker.create_channel(
+            ChannelSpec(
+                self._channel, partitions=int(parameters["partitions"]), durability=Durability(parameters["durability"])
+            )
+        )
+        for at, process in enumerate(self._consumers):
+            number = opening * len(self._consumers) + at
+            group = self._groups[at // self._members]
+            process.order(OpenConsumer(self._channel, number, group, int(parameters["acknowledge_every"])))
+        reports(self._consumers, START_S)
+        for batch, most in in_flight:
+            for process in self._producers:
+                process.order(OpenProducer(self._channel, next(self._producer_numbers), batch, most))
+            reports(self._producers, START_S)
+
+    def close(self) -> None:
+        """Prove that the channel is empty, and delete it."""
+        self._prove_drained()
+        answers(self._everyone, Close(), START_S)
+        self._context.broker.delete_channel(self._channel)
+
+    def window(
+        self, mode: str, batch: int, window_s: float, *, warmup: bool = False, passed: Passed = told_nobody
+    ) -> int:
+        """Closed loop: ``publish``, ``consume`` or ``both`` as fast as they can.
+
+        Returns the messages received by the group that received least.
+        """
+        before = list(self._received)
+        start_ns = _soon_ns()
+        end_ns = start_ns + int(window_s * 1e9)
+        number = next(self._windows)
+        publishing = self._producers if mode in ("publish", "both") else []
+        consuming = self._consumers if mode in ("consume", "both") else []
+        # A group of one consumer knows when it has everything; several stop when nothing comes.
+        knows = mode == "consume" and self._members == 1
+        patience_s = _IDLE_S if mode == "consume" and not knows else window_s
+        for process in publishing:
+            process.order(Publish(number, batch, start_ns, end_ns))
+        for at, process in enumerate(consuming):
+            left = self._missing(at) if knows else None
+            process.order(Consume(number, batch, start_ns, end_ns, left, patience_s))
+        machine = Machine(start_ns, self._context.engine_use)
+        self._late_after_ns = None
+        waiting = telling(passed, start_ns, end_ns)
+        drained = self._consumed(reports(consuming, window_s + _SLACK_S, waiting))
+        if publishing:
+            self._published = sum(reports(publishing, window_s + _SLACK_S, waiting))
+        self._writer.mark(
+            "window",
+            window=number,
+            mode=mode,
+            batch=batch,
+            warmup=warmup,
+            start_ns=start_ns,
+            end_ns=end_ns,
+            drained=drained and mode == "consume",
+            **machine.used(),
+        )
+        return min(after - earlier for after, earlier in zip(self._received, before, strict=True))
+
+    def paced(
+        self,
+        purpose: str,
+        batch: int,
+        schedule: Schedule,
+        *,
+        warmup: bool = False,
+        consumers_away_s: float = 0.0,
+        late_after_s: float | None = None,
+        passed: Passed = told_nobody,
+    ) -> int:
+        """Open loop: producers follow the schedule; consumers take what comes, from ``consumers_away_s`` on.
+
+        Returns the backlog at the schedule's end, of the group with the largest. Messages that are late to be sent are
+        sent nevertheless, and none is left out. What is received ``late_after_s`` after it was due, in this window
+        or when it is drained, is counted as ``late``.
+        """
+        self._late_after_ns = None if late_after_s is None else int(late_after_s * 1e9)
+        self.late = 0
+        start_ns = _soon_ns()
+        end_ns = start_ns + int(schedule.duration_s * 1e9)
+        number = next(self._windows)
+        for at, process in enumerate(self._producers):
+            process.order(Pace(number, batch, start_ns, schedule, at, len(self._producers), self._context.seed))
+        begin_ns = start_ns + int(consumers_away_s * 1e9)
+        for process in self._consumers:
+            process.order(Consume(number, batch, begin_ns, end_ns, None, schedule.duration_s, self._late_after_ns))
+        machine = Machine(start_ns, self._context.engine_use)
+        waiting = telling(passed, start_ns, end_ns)
+        self._consumed(reports(self._consumers, schedule.duration_s + _SLACK_S, waiting))
+        # Everything is sent, however late: a broker at a tenth of the asked rate needs ten times as long.
+        self._published = sum(reports(self._producers, 20 * schedule.duration_s + _SLACK_S))
+        self._writer.mark(
+            "paced",
+            window=number,
+            purpose=purpose,
+            batch=batch,
+            warmup=warmup,
+            rate=schedule.rate,
+            shape=schedule.shape,
+            arrivals=schedule.arrivals,
+            consumers_away_s=consumers_away_s,
+            start_ns=start_ns,
+            end_ns=end_ns,
+            **machine.used(),
+        )
+        return max(map(self._missing, range(len(self._groups))))
+
+    def _consumed(self, found: Sequence[Consumed]) -> bool:
+        """Count what came to each consumer; True when all ended before their time, having nothing left to take."""
+        for at, report in enumerate(found):
+            self._received[at // self._members] += report.received
+            self.late += report.late
+        return all(report.early for report in found)
+
+    def drain(self, patience_s: float = _SURELY_EMPTY_S) -> None:
+        """Take what is left, outside of any window; give up when nothing comes for ``patience_s``."""
+        now = came = time.monotonic()
+        deadline = now + float(self._parameters["drain_s"])
+        while (behind := self._behind()) and now < min(deadline, came + patience_s):
+            # One consumer stops at the last message. Several cannot know which is the last: they look again and again.
+            found = self._take(behind, deadline, patience_s if self._members == 1 else _IDLE_S)
+            now = time.monotonic()
+            came = now if found else came
+
+    def _behind(self) -> list[int]:
+        """Groups that have not received everything."""
+        return [group for group in range(len(self._groups)) if self._missing(group) > 0]
+
+    def _take(self, groups: Sequence[int], deadline: float, idle_s: float) -> int:
+        """Number of messages that came to these until the deadline, or until nothing came for ``idle_s``."""
+        now = time.monotonic()
+        for group in groups:
+            missing = self._missing(group)
+            count = missing if self._members == 1 and missing > 0 else None
+            until_ns = int(deadline * 1e9)
+            order = Consume(_NO_WINDOW, _DRAIN_BATCH, int(now * 1e9), until_ns, count, idle_s, self._late_after_ns)
+            for process in self._of_group(group):
+                process.order(order)
+        came = 0
+        for group in groups:
+            found = reports(self._of_group(group), deadline - now + _SLACK_S)
+            received = sum(report.received for report in found)
+            self._received[group] += received
+            self.late += sum(report.late for report in found)
+            came += received
+        return came
+
+    def _prove_drained(self) -> None:
+        """Everything came and one more look finds nothing; or the channel gave nothing for a long time. By group."""
+        self.drain()
+        deadline = time.monotonic() + float(self._parameters["drain_s"])
+        unproven = list(range(len(self._groups)))
+        while unproven and time.monotonic() < deadline:
+            look_s = _SURELY_EMPTY_S if set(unproven) & set(self._behind()) else _LAST_LOOK_S
+            before = list(self._received)
+            self._take(unproven, deadline, look_s)
+            quiet = [group for group in unproven if self._received[group] == before[group]]
+            for group in quiet:
+                (backlog,) = answers(self._of_group(group)[:1], Backlog(), START_S)
+                if not backlog:
+                    unproven.remove(group)
+                    self._writer.mark(
+                        "drained",
+                        channel=self._channel,
+                        group=self._groups[group],
+                        published=self._published,
+                        received=self._received[group],
+                        empty_for_s=look_s,
+                        backlog=backlog,
+                    )
+
+
+def _group_names(context: Context) -> list[str]:
+    """Raises Unsupported where several groups are wanted, and each would not get every message."""
+    count = int(context.parameters["groups"])
+    usual = ConsumerSettings().group
+    if count == 1:
+        return [usual]
+    if not context.declaration.limits.has_groups:
+        raise Unsupported(
+            f"groups: {count}",
+            f"{context.profile} has no groups, all consumers of a channel share its messages; use groups: 1",
+        )
+    return [f"{usual}-{at}" for at in range(count)]
+
+
+def _soon_ns() -> int:
+    return time.monotonic_ns() + _LEAD_NS

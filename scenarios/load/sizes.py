@@ -1,0 +1,77 @@
+"""Sizes of messages as people write them: a distribution, or sizes with weights.
+
+::
+
+    lognormal(1 KiB, 1.0)               # median, sigma of the logarithm
+    lognormal(1 KiB, 1.0, 16 KiB)       # and the largest (64 KiB unless told)
+    uniform(100 B, 2 KiB)
+    128 B: 5, 1 KiB: 3, 64 KiB: 1       # sizes and their weights
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from brokerbench.scenarios import units
+from brokerbench.scenarios.history.stamp import SIZE
+
+Sizes = npt.NDArray[np.int64]
+_LARGEST = 64 << 10
+_CALL = re.compile(r"\s*(lognormal|uniform)\s*\(([^()]*)\)\s*")
+
+
+def draw(text: str, count: int, rng: np.random.Generator) -> Sizes:
+    """So many sizes in bytes. What a distribution draws below the stamp or above its largest size is set to that.
+
+    Raises ValueError that says what would be right.
+    """
+    call = _CALL.fullmatch(text)
+    if call is None:
+        return _weighted(text, count, rng)
+    name, arguments = call.group(1), [part.strip() for part in call.group(2).split(",")]
+    if name == "uniform":
+        if len(arguments) != 2:
+            raise ValueError(f"sizes: uniform takes the smallest and the largest size, not {text!r}")
+        least, most = (_size(part) for part in arguments)
+        if least > most:
+            raise ValueError(f"sizes: the smallest size of {text!r} is above its largest")
+        return rng.integers(least, most + 1, count)
+    if len(arguments) not in (2, 3):
+        raise ValueError(f"sizes: lognormal takes a median, a sigma and perhaps the largest size, not {text!r}")
+    median, sigma = _size(arguments[0]), _positive(arguments[1], text)
+    most = _size(arguments[2]) if len(arguments) == 3 else max(_LARGEST, median)
+    drawn = np.rint(rng.lognormal(np.log(median), sigma, count))
+    return np.clip(drawn, SIZE, most).astype(np.int64)
+
+
+def _weighted(text: str, count: int, rng: np.random.Generator) -> Sizes:
+    pairs: Sequence[Sequence[str]] = [part.split(":") for part in text.split(",")]
+    if any(len(pair) != 2 for pair in pairs):
+        raise ValueError(
+            f"sizes must be like 'lognormal(1 KiB, 1.0)', 'uniform(100 B, 2 KiB)' or '128 B: 5, 1 KiB: 3', not {text!r}"
+        )
+    sizes = np.array([_size(size) for size, _ in pairs], np.int64)
+    weights = np.array([_positive(weight, text) for _, weight in pairs])
+    return rng.choice(sizes, count, p=weights / weights.sum())
+
+
+def _size(text: str) -> int:
+    text = text.strip()
+    size = float(text) if text.isdecimal() else units.parse("size", text)
+    if size < SIZE:
+        raise ValueError(f"sizes: {text} is below {SIZE} bytes, which the measuring stamp needs")
+    return round(size)
+
+
+def _positive(text: str, whole: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise ValueError(f"sizes: {text.strip()!r} in {whole!r} must be a number greater than 0")
+    return value

@@ -1,0 +1,110 @@
+"""What a load consists of, as parameters that ``throughput`` and ``latency`` share, and the labels that tell of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from brokerbench.brokers.declarations import Limits
+from brokerbench.brokers.types import Durability, ProducerSettings
+from brokerbench.scenarios.base import Parameters
+from brokerbench.scenarios.load import sizes
+from brokerbench.scenarios.load.keys import Choice, KeySpec
+from brokerbench.scenarios.load.payloads import Kind, PayloadSpec
+
+PARAMETERS: Parameters = {
+    "size": 1024,
+    "sizes": "",
+    "payload": Kind.RANDOM,
+    "random_share": 0.5,
+    "payload_path": "",
+    "payload_column": "",
+    "payload_pool": 1024,
+    "keys": 1000,
+    "keyed": True,
+    "key_choice": Choice.RANDOM,
+    "key_skew": 0.0,
+    "groups": 1,
+    "durability": Durability.DEFAULT,
+    "linger_ms": 5.0,
+    "batch_bytes": 1_000_000,
+}
+_BESIDE = (
+    "sizes",
+    "payload",
+    "random_share",
+    "keyed",
+    "key_choice",
+    "key_skew",
+    "groups",
+    "linger_ms",
+    "batch_bytes",
+)
+"""Said beside a figure where they are not as usual."""
+
+
+def check(parameters: Parameters) -> None:
+    """Raises ValueError for a load that nobody can send. A log is not read: load processes do, wherever they are."""
+    payload_spec(parameters)
+    key_spec(parameters)
+    if parameters["sizes"]:
+        sizes.draw(str(parameters["sizes"]), 1, np.random.default_rng(0))
+
+
+def payload_spec(parameters: Parameters) -> PayloadSpec:
+    """Raises ValueError for parameters that contradict each other."""
+    return PayloadSpec(
+        size=int(parameters["size"]),
+        sizes=str(parameters["sizes"]),
+        kind=Kind(parameters["payload"]),
+        random_share=float(parameters["random_share"]),
+        path=str(parameters["payload_path"]),
+        column=str(parameters["payload_column"]),
+        pool=int(parameters["payload_pool"]),
+    )
+
+
+def key_spec(parameters: Parameters) -> KeySpec:
+    """Raises ValueError as ``KeySpec`` does."""
+    return KeySpec(
+        int(parameters["keys"]),
+        float(parameters["key_skew"]),
+        Choice(parameters["key_choice"]),
+        bool(parameters["keyed"]),
+    )
+
+
+def producer_settings(parameters: Parameters) -> ProducerSettings:
+    return ProducerSettings(
+        linger_ms=float(parameters["linger_ms"]),
+        batch_bytes=int(parameters["batch_bytes"]),
+        durability=Durability(parameters["durability"]),
+    )
+
+
+def as_honoured(parameters: Parameters, limits: Limits) -> Parameters:
+    """With what the profile makes of them: some hold one unsettled batch, however many are asked for."""
+    most, wanted = limits.max_unsettled_batches, int(parameters["acknowledge_every"])
+    return parameters if most is None else {**parameters, "acknowledge_every": min(wanted, most)}
+
+
+def varied(parameters: Mapping[str, Any]) -> bool:
+    """Whether messages differ in size."""
+    return bool(parameters.get("sizes")) or parameters.get("payload") == Kind.REPLAY
+
+
+def labels(parameters: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """What stands beside every figure: these parameters, and those that say that the load is not the usual one.
+
+    An older history lacks those that did not exist yet.
+    """
+    found = {name: parameters[name] for name in names if name in parameters}
+    found |= {name: parameters[name] for name in _BESIDE if parameters.get(name, PARAMETERS[name]) != PARAMETERS[name]}
+    if varied(parameters):
+        found.pop("size", None)
+    if "keyed" in found:
+        found["keyed"] = "no"
+        found.pop("keys", None)
+    return found

@@ -1,0 +1,1 @@
+"""From a history to figures: columns in, columns or numbers out."""

@@ -1,0 +1,191 @@
+"""Each message's way through the broker: due, sent, settled, received; as columns over all messages of a history.
+
+Where several groups each get every message, it has one way to each: a row for every message and group.
+
+Pure. All times are one host's monotonic clock. A saved history is read in stretches: 32 bytes a message stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from brokerbench.brokers.types import Outcome
+from brokerbench.scenarios.history import Column, Columns, History, saved_history
+from brokerbench.scenarios.history.stamp import INTACT
+from brokerbench.scenarios.metrics.send_index import Sends
+
+Times = npt.NDArray[np.int64]
+
+NEVER = np.iinfo(np.int64).max
+"""Stands for a time that did not come: later than all others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Journeys:
+    """Parallel columns of nanoseconds, in order of ``due_ns``.
+
+    ``settled_ns`` is NEVER for what was not acknowledged, ``received_ns`` (of the first delivery) for what never came.
+    The rows of one message, one for each of ``groups``, stand together.
+    """
+
+    due_ns: Times
+    sent_ns: Times
+    settled_ns: Times
+    received_ns: Times
+    groups: int = 1
+
+    def __len__(self) -> int:
+        return len(self.due_ns)
+
+    def due_within(self, start_ns: int, end_ns: int) -> Journeys:
+        """Messages due from ``start_ns`` until before ``end_ns``."""
+        first, last = np.searchsorted(self.due_ns, [start_ns, end_ns])
+        return self._rows(slice(int(first), int(last)), self.groups)
+
+    def as_sent(self) -> Journeys:
+        """One row for each message: what befell it until the broker had it."""
+        return self._rows(slice(None, None, self.groups), 1)
+
+    def acknowledged(self) -> Journeys:
+        """Only what the broker is known to have taken."""
+        taken = self.settled_ns != NEVER
+        return self if taken.all() else self._rows(taken, self.groups)
+
+    def _rows(self, part: slice | npt.NDArray[np.bool_], groups: int) -> Journeys:
+        return Journeys(self.due_ns[part], self.sent_ns[part], self.settled_ns[part], self.received_ns[part], groups)
+
+    def backlog_age_ns(self, at_ns: Times) -> Times:
+        """At each time, how long the oldest message that was due and not yet received had been due; 0 without one.
+
+        The first message received later than t is the first at which the running maximum of receive times exceeds t.
+        """
+        latest = np.maximum.accumulate(self.received_ns)
+        oldest = np.searchsorted(latest, at_ns, "right")
+        due_ns = np.append(self.due_ns, NEVER)[oldest]
+        age_ns: Times = np.where(due_ns <= at_ns, at_ns - np.minimum(due_ns, at_ns), 0)
+        return age_ns
+
+    def of_group(self, at: int) -> Journeys:
+        """The rows of one group, by its place among them."""
+        return self._rows(slice(at, None, self.groups), 1)
+
+    def underway(self, at_ns: Times) -> Times:
+        """At each time (ascending), the messages that were sent and not yet received; of all groups together.
+
+        Without those that the broker is not known to have taken: they wait for nobody.
+        """
+        of = self.acknowledged()
+        # Clocks of several hosts agree within their error only.
+        waiting: Times = np.maximum(_until(of.sent_ns, at_ns) - _until(of.received_ns, at_ns), 0)
+        return waiting
+
+    def backlog(self, at_ns: Times) -> Times:
+        """At each time (ascending), the messages that the broker had acknowledged and nobody had received.
+
+        Of several groups, those of all together. Never below 0: a message may be received before its sender hears of
+        it.
+        """
+        settled = _until(np.maximum(self.settled_ns, self.sent_ns), at_ns)
+        received = _until(self.received_ns, at_ns)
+        waiting: Times = np.maximum(settled - received, 0)
+        return waiting
+
+
+def of_history(history: History) -> Journeys:
+    """Of all channels together. Raises ValueError for sends that are not numbered without gaps."""
+    sends, groups = Sends(history), list(history.groups().values())
+    if len(groups) < 2:
+        return _in_order(*_ways(history, sends, 1, lambda part: np.zeros(len(part["seq"]), np.int64)))
+    places = _ByNumber({reader: at for at, readers in enumerate(groups) for reader in readers})
+    return _in_order(*_ways(history, sends, len(groups), lambda part: places.of(part["reader"])))
+
+
+def of_channels(history: History) -> Iterator[tuple[str, Journeys]]:
+    """Of each channel that was sent to, with what its own consumers received.
+
+    Raises ValueError for sends that are not numbered without gaps.
+    """
+    channels = list(dict.fromkeys(str(mark["channel"]) for mark in history.events("producer")))
+    if not channels:
+        return
+    groups = [list(history.groups(channel=channel).values()) for channel in channels]
+    group_of, read_from, sent_to = dict[int, int](), dict[int, int](), dict[int, int]()
+    for at, channel in enumerate(channels):
+        sent_to |= dict.fromkeys(history.producers(channel=channel), at)
+        for group, readers in enumerate(groups[at]):
+            group_of |= dict.fromkeys(readers, group)
+            read_from |= dict.fromkeys(readers, at)
+    sources, targets, places = _ByNumber(read_from), _ByNumber(sent_to), _ByNumber(group_of)
+
+    def whose(part: Columns) -> Column:
+        own = sources.of(part["reader"]) == targets.of(part["producer"])
+        return np.where(own, places.of(part["reader"]), -1)
+
+    sends = Sends(history)
+    due_ns, sent_ns, settled_ns, received_ns = _ways(history, sends, max(1, *map(len, groups)), whose)
+    for at, channel in enumerate(channels):
+        ours = sends.of(history.producers(channel=channel))
+        theirs = [times[ours] for times in received_ns[: len(groups[at]) or 1]]
+        yield channel, _in_order(due_ns[ours], sent_ns[ours], settled_ns[ours], theirs)
+
+
+class _ByNumber:
+    """Looks up what belongs to producers or readers by their numbers; -1 for others."""
+
+    def __init__(self, of: Mapping[int, int]) -> None:
+        self._of = np.full(max(of, default=-1) + 2, -1, np.int64)
+        self._of[list(of.keys())] = list(of.values())
+
+    def of(self, numbers: Column) -> Column:
+        unknown = len(self._of) - 1
+        return self._of[np.where((numbers >= 0) & (numbers < unknown), numbers, unknown)]
+
+
+def _ways(
+    history: History, sends: Sends, groups: int, whose: Callable[[Columns], Column]
+) -> tuple[Times, Times, Times, list[Times]]:
+    """By the messages' numbers: due, sent, settled, and received by each group.
+
+    ``whose`` says which group each delivery came to, -1 for none that is meant, from ``reader`` and ``producer``.
+    """
+    due_ns, sent_ns = sends.columns("intended_ns", "sent_ns")
+    settled_ns = np.full(len(sends), NEVER, np.int64)
+    for part in saved_history.stretches(history.settled, ("producer", "seq", "settled_ns", "outcome")):
+        fine = part["outcome"] == Outcome.ACKNOWLEDGED
+        _earliest(settled_ns, sends, part, fine, "settled_ns")
+    received_ns = [np.full(len(sends), NEVER, np.int64) for _ in range(groups)]
+    for part in saved_history.stretches(history.deliveries, ("reader", "producer", "seq", "received_ns", "status")):
+        group = whose(part)
+        for at, times in enumerate(received_ns):
+            _earliest(times, sends, part, (part["status"] == INTACT) & (group == at), "received_ns")
+    return due_ns, sent_ns, settled_ns, received_ns
+
+
+def _earliest(times: Times, sends: Sends, part: Columns, fine: npt.NDArray[np.bool_], name: str) -> None:
+    """Into ``times``: for each message the earliest in column ``name`` of the rows that are ``fine``."""
+    numbers = sends.numbers(part["producer"], part["seq"])
+    rows = np.flatnonzero(fine & (numbers >= 0))
+    np.minimum.at(times, numbers[rows], part[name][rows])
+
+
+def _in_order(due_ns: Times, sent_ns: Times, settled_ns: Times, received_ns: Sequence[Times]) -> Journeys:
+    """Rows in order of ``due_ns``, one for each group."""
+    groups = len(received_ns)
+    if (due_ns[1:] < due_ns[:-1]).any():
+        order = np.argsort(due_ns, kind="stable")
+        due_ns, sent_ns, settled_ns = due_ns[order], sent_ns[order], settled_ns[order]
+        received_ns = [times[order] for times in received_ns]
+    if groups == 1:
+        return Journeys(due_ns, sent_ns, settled_ns, received_ns[0])
+    due_ns, sent_ns, settled_ns = (np.repeat(times, groups) for times in (due_ns, sent_ns, settled_ns))
+    return Journeys(due_ns, sent_ns, settled_ns, np.stack(received_ns, axis=1).ravel(), groups)
+
+
+def _until(times: Times, at_ns: Times) -> Times:
+    """How many of ``times`` are not later than each of ``at_ns`` (ascending). Looks are few: nothing is sorted."""
+    counts: Times = np.cumsum(np.bincount(np.searchsorted(at_ns, times), minlength=len(at_ns) + 1)[:-1])
+    return counts

@@ -1,0 +1,165 @@
+"""From a history to speeds: what was settled within windows, how long it took, and at what cost of CPU.
+
+Pure. Windows are marks; a message belongs to the window in which the broker's answer arrived. All times are
+one host's monotonic clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from brokerbench.brokers.types import Outcome
+from brokerbench.scenarios.history import Action, History, saved_history
+from brokerbench.scenarios.history.stamp import INTACT
+from brokerbench.scenarios.metrics.send_index import Sends
+
+Times = npt.NDArray[np.int64]
+
+SATURATED = 0.90
+"""A load process whose loop uses this share of a core could not have done much more."""
+NEAR_CEILING = 0.70
+"""A rate beyond this share of what the body reaches against ``noop`` is the body's as much as the broker's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """One measured stretch. ``drained``: it ended early, as nothing was left to consume."""
+
+    number: int
+    mode: str
+    batch: int
+    warmup: bool
+    start_ns: int
+    end_ns: int
+    drained: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What the load processes of one role used within a window. ``busiest``: share of a core of the busiest loop."""
+
+    process_cpu_ns: int
+    wall_ns: int
+    busiest: float
+
+    @property
+    def cores(self) -> float:
+        return self.process_cpu_ns / self.wall_ns if self.wall_ns else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """What counts, in order of time: acknowledged sends, and acknowledged deliveries."""
+
+    published_ns: Times
+    publish_latency_ns: Times
+    consumed_ns: Times
+    received_ns: Times
+    end_to_end_ns: Times
+
+
+def windows(history: History) -> list[Window]:
+    """Windows in the order in which they were measured."""
+    return [
+        Window(
+            number=mark["window"],
+            mode=mark["mode"],
+            batch=mark["batch"],
+            warmup=mark["warmup"],
+            start_ns=mark["start_ns"],
+            end_ns=mark["end_ns"],
+            drained=mark["drained"],
+        )
+        for mark in history.events("window")
+    ]
+
+
+def timeline(history: History) -> Timeline:
+    """Raises ValueError for sends that are not numbered without gaps."""
+    sends = Sends(history)
+    intended_ns, sent_ns = sends.columns("intended_ns", "sent_ns")
+    published: list[tuple[Times, Times]] = []
+    for part in saved_history.stretches(history.settled, ("producer", "seq", "settled_ns", "outcome")):
+        numbers = sends.numbers(part["producer"], part["seq"])
+        ours = np.flatnonzero((part["outcome"] == Outcome.ACKNOWLEDGED) & (numbers >= 0))
+        settled_ns = part["settled_ns"][ours]
+        published.append((settled_ns, settled_ns - intended_ns[numbers[ours]]))
+    received: list[tuple[Times, Times]] = []
+    for part in saved_history.stretches(history.deliveries, ("producer", "seq", "received_ns", "status")):
+        numbers = sends.numbers(part["producer"], part["seq"])
+        ours = np.flatnonzero((part["status"] == INTACT) & (numbers >= 0))
+        received_ns = part["received_ns"][ours]
+        received.append((received_ns, received_ns - sent_ns[numbers[ours]]))
+    return Timeline(*_in_order(published), consumed_ns(history), *_in_order(received))
+
+
+def consumed_ns(history: History, readers: Sequence[int] | None = None) -> Times:
+    """When deliveries (to these readers) were acknowledged, in order of time."""
+    parts = [np.empty(0, np.int64)]
+    for part in saved_history.stretches(history.settles, ("reader", "action", "outcome", "settled_ns")):
+        fine = (part["action"] == Action.ACKNOWLEDGE) & (part["outcome"] == Outcome.ACKNOWLEDGED)
+        if readers is not None:
+            fine &= np.isin(part["reader"], readers)
+        parts.append(part["settled_ns"][fine])
+    return np.sort(np.concatenate(parts))
+
+
+def _in_order(parts: Sequence[tuple[Times, Times]]) -> tuple[Times, Times]:
+    """Times and values, in order of time."""
+    nothing = np.empty(0, np.int64)
+    times = np.concatenate([nothing, *(times for times, _ in parts)])
+    values = np.concatenate([nothing, *(values for _, values in parts)])
+    if (times[1:] < times[:-1]).any():
+        order = np.argsort(times, kind="stable")
+        return times[order], values[order]
+    return times, values
+
+
+def within(times: Times, window: Window) -> slice:
+    """The stretch of sorted ``times`` that falls in the window: start included, end not."""
+    first, last = np.searchsorted(times, [window.start_ns, window.end_ns])
+    return slice(int(first), int(last))
+
+
+def rate(times: Times, window: Window) -> float:
+    """Events a second. A window that ended as nothing was left ends with its last event."""
+    inside = times[within(times, window)]
+    if not len(inside):
+        return 0.0
+    end_ns = int(inside[-1]) if window.drained else window.end_ns
+    return len(inside) / max(1, end_ns - window.start_ns) * 1e9
+
+
+def usage(history: History, role: str, window: Window) -> Usage | None:
+    """None where no load process of that role worked in the window."""
+    marks: Sequence[Mapping[str, Any]] = list(history.events("usage", role=role, window=window.number))
+    if not marks:
+        return None
+    return Usage(
+        process_cpu_ns=sum(mark["process_cpu_ns"] for mark in marks),
+        wall_ns=max(mark["wall_ns"] for mark in marks),
+        busiest=max(mark["loop_cpu_ns"] / max(1, mark["wall_ns"]) for mark in marks),
+    )
+
+
+def resident_bytes(history: History, role: str, window: Window) -> int:
+    """Of the largest load process of that role at the window's end; 0 where none worked in it."""
+    marks = history.events("usage", role=role, window=window.number)
+    return max((mark.get("resident_bytes", 0) for mark in marks), default=0)
+
+
+def ceiling(history: History, role: str, batch: int) -> float:
+    """What the load processes of that role do together against ``noop``, in messages a second; 0 if unknown."""
+    return float(sum(mark["rate"] for mark in history.events("ceiling", role=role, batch=batch)))
+
+
+def limited_by(rates: Sequence[float], usages: Sequence[Usage], ceiling_rate: float) -> str:
+    """``"generator"`` where the load processes, not the broker, may have set the figure; else ``""``."""
+    saturated = any(entry.busiest >= SATURATED for entry in usages)
+    near = ceiling_rate > 0 and max(rates, default=0.0) >= NEAR_CEILING * ceiling_rate
+    return "generator" if saturated or near else ""

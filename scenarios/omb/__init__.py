@@ -1,0 +1,1 @@
+"""Files of the OpenMessaging Benchmark: workloads and drivers in, results out."""

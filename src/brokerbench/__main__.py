@@ -1,0 +1,6 @@
+"""``python -m brokerbench``: the command line."""
+
+from brokerbench.bench.cli import main
+
+if __name__ == "__main__":
+    main()
