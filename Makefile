@@ -53,12 +53,12 @@ test: engines example
 	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 test-docker: engines
-	$(BIN)/python -m pytest -m docker tests/docker
+	$(BIN)/python -m pytest -m docker tests/system/docker
 
 mutants: setup
 	rm -rf mutants
 	$(BIN)/mutmut run > /dev/null
-	$(BIN)/python -m tests.checkers.mutation_score
+	$(BIN)/python -m tests.scenarios.checkers.mutation_score
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -1,0 +1,156 @@
+"""Expired early, expired late: message by message, from readers of the whole channel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from brokerbench.brokers.types import Outcome
+from brokerbench.scenarios.checkers import expiry
+from brokerbench.scenarios.checkers.index.channel_index import Record
+from brokerbench.scenarios.verdicts import Finding
+from tests.scenarios.checkers.histories import got, place_of, recorded, sends
+
+MS = 1_000_000
+LIMIT_S = 10.0
+FIRST, SECOND = {"reader": 0, "began_ns": 0}, {"reader": 1, "began_ns": 0}
+
+
+def history(count: int, rows: list[dict[str, int]], *, step_ns: int = 0, **outcomes: Outcome) -> Record:
+    """Messages of key 7 sent at 0, ``step_ns``, ... and settled 5 ns later, at place 10 and on of partition 0."""
+    sent, settled = sends([7] * count, **outcomes)
+    for seq, (send, settlement) in enumerate(zip(sent, settled, strict=True)):
+        send["sent_ns"] = seq * step_ns
+        settlement.update(place=10 + seq, settled_ns=seq * step_ns + 5)
+    return recorded(sent, settled, rows)
+
+
+def shown(seq: int, at_ns: int, reader: int = 0, **other: int) -> dict[str, int]:
+    return got(seq, at_ns, reader=reader, **{"place": 10 + seq, **other})
+
+
+def early(record: Record, *attempts: Mapping[str, Any]) -> Finding:
+    return expiry.early(record, attempts, LIMIT_S)
+
+
+def test_without_an_attempt_nothing_is_known() -> None:
+    record = history(2, [shown(0, 10)])
+    why = "nothing was read from the beginning"
+    assert early(record) == Finding("retention.not_early", not_testable=why)
+    assert expiry.late(record, [], LIMIT_S) == Finding("retention.by_age", not_testable=why)
+
+
+def test_early_in_full() -> None:
+    """Message 0 was passed unseen at 2 s; 1 was seen; 2 was passed by the same; nothing came after 3."""
+    rows = [shown(1, 2_000 * MS), shown(3, 3_000 * MS)]
+    assert early(history(5, rows), FIRST) == Finding(
+        "retention.not_early",
+        observations=4,
+        violations=2,
+        offenders=(
+            {"producer": 0, "seq": 0, "key": 7, "place": 10, "before_its_limit_s": 7.998},
+            {"producer": 0, "seq": 2, "key": 7, "place": 12, "before_its_limit_s": 6.998},
+        ),
+    )
+
+
+def test_every_attempt_is_counted() -> None:
+    rows = [shown(1, 2_000 * MS), shown(0, 2_000 * MS, reader=1), shown(1, 2_001 * MS, reader=1)]
+    finding = early(history(2, rows), FIRST, SECOND)
+    assert (finding.property, finding.observations, finding.violations) == ("retention.not_early", 4, 1)
+    finding = early(history(2, rows), SECOND)
+    assert (finding.observations, finding.violations) == (2, 0)
+
+
+@pytest.mark.parametrize(("passed_ns", "early_ones"), [(9_998 * MS - 1, 1), (9_998 * MS, 0), (9_998 * MS + 1, 0)])
+def test_early_is_before_the_limit_and_the_clock_s_tolerance(passed_ns: int, early_ones: int) -> None:
+    finding = early(history(2, [shown(1, passed_ns)]), FIRST)
+    assert (finding.observations, finding.violations) == (2 * early_ones, early_ones)
+    late_sent = early(history(2, [shown(1, passed_ns + 5)], step_ns=5), FIRST)
+    assert late_sent.violations == 0
+
+
+def test_passed_at_time_zero_is_passed() -> None:
+    finding = early(history(2, [shown(1, 0)]), FIRST)
+    assert (finding.observations, finding.violations) == (2, 1)
+
+
+@pytest.mark.parametrize("outcome", [Outcome.UNKNOWN, Outcome.REJECTED])
+def test_only_acknowledged_sends_must_be_kept(outcome: Outcome) -> None:
+    finding = early(history(2, [shown(1, 1)], s0=outcome), FIRST)
+    assert (finding.observations, finding.violations) == (1, 0)
+
+
+def test_places_are_compared_within_their_partition() -> None:
+    """What was shown of another partition, or without a place, or of a place further back, passes nothing."""
+    elsewhere = [shown(1, 50, partition=3, place=99), shown(1, 60, place=-1)]
+    finding = early(history(3, elsewhere), FIRST)
+    assert (finding.observations, finding.violations) == (1, 0)
+    fallen = [shown(2, 50), shown(1, 60)]
+    finding = early(history(4, fallen), FIRST)
+    assert (finding.observations, finding.violations) == (3, 1)
+    sent, settled = sends([7, 7])
+    settled[0].update(place=-1)
+    finding = early(recorded(sent, settled, [got(1, 50)]), FIRST)
+    assert (finding.observations, finding.violations) == (1, 0)
+
+
+def test_the_place_itself_is_not_passed_when_another_message_lies_there() -> None:
+    """Message 0 is known to lie at place 10; something else was read from there, and nothing after."""
+    finding = early(history(2, [shown(7, 50, place=10)]), FIRST)
+    assert finding.observations == 0
+
+
+def test_two_partitions() -> None:
+    sent, settled = sends([7] * 4)
+    for row, (partition, place) in zip(settled, [(0, 10), (0, 11), (1, 5), (1, 6)], strict=True):
+        row.update(partition=partition, place=place)
+    rows = [got(1, 50, partition=0, place=11), got(3, 60, partition=1, place=6)]
+    finding = early(recorded(sent, settled, rows), FIRST)
+    assert (finding.observations, [row["seq"] for row in finding.offenders]) == (4, [0, 2])
+    assert [row["before_its_limit_s"] for row in finding.offenders] == pytest.approx([9.998, 9.998], abs=1e-6)
+    assert finding.offenders[0]["before_its_limit_s"] != finding.offenders[1]["before_its_limit_s"]
+
+
+@pytest.mark.parametrize("count", [9, 10, 11])
+def test_ten_are_named(count: int) -> None:
+    finding = early(history(count + 1, [shown(count, 50)]), FIRST)
+    assert (finding.violations, [row["seq"] for row in finding.offenders]) == (count, list(range(min(count, 10))))
+    late = expiry.late(
+        history(count, [shown(seq, 50 + seq) for seq in range(count)]), [{"reader": 0, "began_ns": 9e18}], 1
+    )
+    assert (late.violations, [row["seq"] for row in late.offenders]) == (count, list(range(min(count, 10))))
+
+
+def test_late_in_full() -> None:
+    """An attempt at 20 s: 0 to 2 were over-age, and 2 and 0 are shown, in that order; 3 was not over-age."""
+    rows = [shown(2, 70, batch=4, slot=2, partition=3), shown(0, 71), shown(3, 72), shown(1, 5, reader=1)]
+    record = history(4, rows, step_ns=3_333 * MS)
+    assert expiry.late(record, [{"reader": 0, "began_ns": 20_000 * MS}], LIMIT_S) == Finding(
+        "retention.by_age",
+        observations=3,
+        violations=2,
+        offenders=(
+            {"producer": 0, "seq": 2, "key": 7, **place_of(rows[0])},
+            {"producer": 0, "seq": 0, "key": 7, **place_of(rows[1])},
+        ),
+    )
+
+
+@pytest.mark.parametrize(("began_ns", "late"), [(10_002 * MS + 4, 0), (10_002 * MS + 5, 1), (10_002 * MS + 6, 1)])
+def test_late_is_after_the_limit_the_grace_and_the_clock_s_tolerance(began_ns: int, late: int) -> None:
+    record = history(1, [shown(0, 50)])
+    for limit_s, grace_s, more_ns in ((10.0, 0.0, 0), (9.0, 1.0, 0), (10.0, 1.0, 1_000 * MS)):
+        finding = expiry.late(record, [{"reader": 0, "began_ns": began_ns + more_ns}], limit_s, grace_s)
+        assert (finding.observations, finding.violations) == (late, late)
+    assert expiry.late(record, [{"reader": 0, "began_ns": began_ns}], LIMIT_S).violations == late
+
+
+def test_late_counts_every_attempt_and_acknowledged_sends_alone() -> None:
+    rows = [shown(0, 50), shown(1, 51), shown(1, 60, reader=1)]
+    attempts = [{"reader": reader, "began_ns": 100_000 * MS} for reader in (0, 1)]
+    finding = expiry.late(history(2, rows, s0=Outcome.UNKNOWN), attempts, LIMIT_S)
+    assert (finding.observations, finding.violations) == (2, 2)
+    assert [row["reader"] for row in finding.offenders] == [0, 1]

@@ -1,0 +1,179 @@
+"""Runs that need no engine: what they print and leave, and damaged ones read again."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from brokerbench.bench import store
+from brokerbench.bench.run import runner
+from brokerbench.scenarios import results
+from tests.system.cli.conftest import PLAN, Call
+
+
+@pytest.fixture(scope="module")
+def run_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    where = tmp_path_factory.mktemp("once")
+    plan = where / "small.yaml"
+    plan.write_text(PLAN, encoding="utf-8")
+    program = str(Path(sys.executable).parent / "brokerbench")
+    command = [program, "run", str(plan), "--out", str(where / "run"), "--seed", "7", "--quiet"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    return where / "run"
+
+
+@pytest.fixture
+def finished(run_once: Path, tmp_path: Path) -> Path:
+    """A run of its own for each test, to damage."""
+    return shutil.copytree(run_once, tmp_path / "run")
+
+
+def test_json_is_all_that_stands_on_standard_output(call: Call, plan: Path, tmp_path: Path) -> None:
+    ended = call("run", plan, "--out", tmp_path / "run", "--json")
+    content = json.loads(ended.out)
+    assert (ended.code, ended.err) == (0, "")
+    assert content["directory"] == str(tmp_path / "run")
+    assert [cell["status"] for cell in content["cells"]] == ["completed"]
+
+
+def test_progress_is_plain_lines_on_standard_error(call: Call, plan: Path, tmp_path: Path) -> None:
+    ended = call("run", plan, "--out", tmp_path / "run")
+    assert "memory.replay: begins" in ended.err
+    assert "\x1b" not in ended.err + ended.out
+    assert "memory.replay" in ended.out
+    assert str(tmp_path / "run" / "result.json") in ended.out
+
+
+def test_the_result_is_complete_and_says_what_ran(finished: Path) -> None:
+    result = results.read(finished / "result.json")
+    assert (result.complete, result.seed, result.plan) == (True, 7, "small")
+    assert (finished / "report.html").stat().st_size > 1000
+    assert [path.name for path in (finished / "cells").iterdir()] == ["memory.replay"]
+
+
+def test_a_run_is_judged_again_to_the_same_result(call: Call, finished: Path) -> None:
+    before = json.loads((finished / "result.json").read_text())
+    ended = call("analyse", finished, "--json")
+    assert ended.code == 0
+    assert json.loads((finished / "result.json").read_text()) == before
+    assert call("analyse", finished / "result.json").code == 0
+
+
+def test_a_cell_that_ended_unjudged_is_judged_later(call: Call, finished: Path) -> None:
+    path = finished / "result.json"
+    before = json.loads(path.read_text())
+    (cell,) = before["cells"]
+    unjudged = {**cell, "status": "failed", "error": "interrupted", "verdicts": [], "metrics": []}
+    path.write_text(json.dumps({**before, "cells": [unjudged]}))
+    assert call("analyse", finished).code == 0
+    assert json.loads(path.read_text()) == before
+    # Not where the experiment itself did not come to its end, nor where it still cannot be judged.
+    (finished / "cells" / "memory.replay" / "declaration.json").write_text("{}")
+    path.write_text(json.dumps({**before, "cells": [unjudged]}))
+    assert call("analyse", finished).code == 1
+    assert "cannot be judged again" in json.loads(path.read_text())["cells"][0]["error"]
+    (finished / "cells" / "memory.replay" / "history.json").unlink()
+    path.write_text(json.dumps({**before, "cells": [unjudged]}))
+    assert call("analyse", finished).code == 1
+    assert json.loads(path.read_text())["cells"] == [unjudged]
+
+
+@pytest.mark.parametrize("command", [["report"], ["analyse"], ["decide", "--run"]])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text[: len(text) // 2],
+        lambda text: "",
+        lambda text: text.replace('"schema_version": 1', '"schema_version": 99'),
+        lambda text: text.replace('"seed"', '"sead"', 1),
+        lambda text: "[]",
+    ],
+    ids=["half", "empty", "future", "misspelt", "list"],
+)
+def test_a_damaged_result_is_named(
+    call: Call, finished: Path, tmp_path: Path, command: list[str], damage: object
+) -> None:
+    path = finished / "result.json"
+    assert callable(damage)
+    path.write_text(damage(path.read_text()))
+    docs = ["--docs", str(tmp_path / "docs")] if command[0] == "decide" else []
+    ended = call(*command, finished, *docs)
+    assert (ended.code, str(path) in ended.err, len(ended.err.splitlines())) == (2, True, 1), ended.err
+
+
+@pytest.mark.parametrize("damage", ["half", "empty", "gone"])
+@pytest.mark.parametrize("kind", ["sends", "settled", "deliveries", "settles", "marks", "declaration"])
+def test_a_damaged_history_is_named_and_the_result_stays(call: Call, finished: Path, kind: str, damage: str) -> None:
+    before = (finished / "result.json").read_text()
+    cell = finished / "cells" / "memory.replay"
+    file = max(cell.rglob(f"{kind}.*"), key=lambda path: path.stat().st_size)
+    whole = file.read_bytes()
+    if damage == "gone":
+        file.unlink()
+    else:
+        file.write_bytes(whole[: len(whole) // 2] if damage == "half" else b"")
+    ended = call("analyse", finished)
+    assert ended.code == 2
+    assert "the cell memory.replay cannot be judged again" in ended.err
+    assert len(ended.err.splitlines()) == 1
+    assert (finished / "result.json").read_text() == before
+
+
+def test_an_error_of_our_own_is_one_line_and_kept(
+    call: Call, plan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise LookupError("a mistake")
+
+    targets = runner._targets
+    monkeypatch.setattr(runner, "_targets", broken)
+    ended = call("run", plan, "--out", tmp_path / "run")
+    log = tmp_path / "run" / "logs" / "brokerbench.log"
+    assert ended.code == 1
+    assert ended.err.splitlines()[-1].startswith("brokerbench: unexpected LookupError: a mistake; nothing was measured")
+    assert str(log) in ended.err
+    assert "Traceback" in log.read_text()
+    monkeypatch.setattr(runner, "_targets", targets)
+    assert call("run", plan, "--out", tmp_path / "run").code == 0, "logs alone do not block the next try"
+
+
+def test_a_report_that_cannot_be_written(call: Call, finished: Path, tmp_path: Path) -> None:
+    for path in (tmp_path / "none" / "x.html", tmp_path):
+        ended = call("report", finished, "--html", path)
+        assert (ended.code, f"--html: {path} cannot be written" in ended.err) == (2, True), ended.err
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 300 KiB. Needs the right to mount."""
+    where = tmp_path / "small"
+    where.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "none", where], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"a small file system cannot be mounted here: {done.stderr.strip()}")
+    yield where
+    subprocess.run(["umount", "--lazy", where], check=True)
+
+
+def test_no_space_is_one_message_and_what_was_measured_stays(call: Call, tmp_path: Path, small_disk: Path) -> None:
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(PLAN + "  - scenario: replay\n    parameters: {messages: 50000}\n")
+    out = small_disk / "run"
+    ended = call("run", plan, "--out", out)
+    assert ended.code in (1, 2)
+    assert "no space left" in ended.err
+    if (out / store.RESULT).exists():
+        assert results.read(out / store.RESULT).cells
+
+
+def test_no_space_from_the_start(call: Call, plan: Path, small_disk: Path) -> None:
+    (small_disk / "filler").write_bytes(b"x" * 280 * 1024)
+    ended = call("run", plan, "--out", small_disk / "run")
+    assert (ended.code in (1, 2), "no space left" in ended.err.lower()) == (True, True), ended.err
