@@ -221,7 +221,7 @@ def calibrate(
         if not quiet:
             typer.echo(line, err=True)
 
-    found = calibration.calibrate(calibration.Wish(profile, engine, repeats, seconds, warmup), say)
+    found = calibration.calibrate(calibration.Request(profile, engine, repeats, seconds, warmup), say)
     typer.echo(json.dumps(calibration.as_json(found), indent=1) if as_json else calibration.text(found))
     if found.failures:
         raise errors.CheckFailed(f"peers failed, the rest is as measured: {'; '.join(found.failures)}")
@@ -282,7 +282,7 @@ def _measure(
     from brokerbench.bench.commands import measure
 
     return measure.measure(
-        measure.Wish(work.name, work.cells, engine, out, chosen_seed, quiet, work.timeout_s, scheduler)
+        measure.Request(work.name, work.cells, engine, out, chosen_seed, quiet, work.timeout_s, scheduler)
     )
 
 

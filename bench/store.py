@@ -44,7 +44,8 @@ def new_run_id(now: datetime) -> str:
 def create(directory: Path) -> Path:
     """Make a directory for a run. Raises BadInput for one that holds something already.
 
-    The logs of a run that measured nothing (``forsake``) are no hindrance: the new ones are written behind them.
+    The logs of a run that measured nothing (``discard_empty_run``) are no hindrance: new ones are written behind
+    them.
     """
     if directory.exists() and not directory.is_dir():
         raise BadInput(f"--out {directory}: this is a file; name a new directory")
@@ -59,7 +60,7 @@ def create(directory: Path) -> Path:
     return directory
 
 
-def forsake(run: Path, keep_logs: bool) -> Path | None:
+def discard_empty_run(run: Path, keep_logs: bool) -> Path | None:
     """Remove what a run without a result made, so that its directory can be used again.
 
     Logs stay where they say something and ``keep_logs``; then their directory is returned.

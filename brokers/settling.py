@@ -38,7 +38,7 @@ def rows_of(received: Received, indices: Indices) -> IntColumn:
     return rows
 
 
-class Fates:
+class Outcomes:
     """Outcomes of ``rows`` of one ``Received``; UNKNOWN until told."""
 
     __slots__ = ("_errors", "outcomes", "partitions", "places", "rows")

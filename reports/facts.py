@@ -28,7 +28,7 @@ _GROUP_OF = {"redelivery": "delivery"}
 PROPERTY_NAMES = tuple(PROPERTIES)
 
 
-class Outcome(StrEnum):
+class PropertyOutcome(StrEnum):
     """What a verdict means for someone who would rely on the statement."""
 
     HOLDS = "holds"
@@ -43,24 +43,24 @@ class Outcome(StrEnum):
     MISSING = "not measured"
 
 
-SYMBOLS: Mapping[Outcome, str] = {
-    Outcome.HOLDS: "✔",
-    Outcome.FAILS: "✘",
-    Outcome.REFUTED: "‼",
-    Outcome.OPEN: "?",
-    Outcome.UNTESTED: words.NOTHING,
-    Outcome.FAILED: "FAILED",
-    Outcome.MISSING: "·",
+SYMBOLS: Mapping[PropertyOutcome, str] = {
+    PropertyOutcome.HOLDS: "✔",
+    PropertyOutcome.FAILS: "✘",
+    PropertyOutcome.REFUTED: "‼",
+    PropertyOutcome.OPEN: "?",
+    PropertyOutcome.UNTESTED: words.NOTHING,
+    PropertyOutcome.FAILED: "FAILED",
+    PropertyOutcome.MISSING: "·",
 }
 
-MEANINGS: Mapping[Outcome, str] = {
-    Outcome.HOLDS: "holds, as declared",
-    Outcome.FAILS: "does not hold, as declared",
-    Outcome.REFUTED: "refuted: not as declared",
-    Outcome.OPEN: "inconclusive",
-    Outcome.UNTESTED: "not testable here",
-    Outcome.FAILED: "the cell failed",
-    Outcome.MISSING: "not measured",
+MEANINGS: Mapping[PropertyOutcome, str] = {
+    PropertyOutcome.HOLDS: "holds, as declared",
+    PropertyOutcome.FAILS: "does not hold, as declared",
+    PropertyOutcome.REFUTED: "refuted: not as declared",
+    PropertyOutcome.OPEN: "inconclusive",
+    PropertyOutcome.UNTESTED: "not testable here",
+    PropertyOutcome.FAILED: "the cell failed",
+    PropertyOutcome.MISSING: "not measured",
 }
 
 _WEIGHT = (
@@ -97,9 +97,9 @@ class Seen:
         return min(self.rows, key=lambda entry: _WEIGHT.index(entry.row.verdict)).row
 
     @property
-    def outcome(self) -> Outcome:
+    def outcome(self) -> PropertyOutcome:
         if not self.rows:
-            return Outcome.FAILED if self.failed else Outcome.MISSING
+            return PropertyOutcome.FAILED if self.failed else PropertyOutcome.MISSING
         return outcome_of(self.chief)
 
     @property
@@ -126,18 +126,18 @@ class Seen:
         return self.chief.grade if self.rows else None
 
 
-def outcome_of(row: VerdictRow) -> Outcome:
+def outcome_of(row: VerdictRow) -> PropertyOutcome:
     """What one row of evidence means."""
     if row.verdict is Verdict.REFUTED:
-        return Outcome.REFUTED
+        return PropertyOutcome.REFUTED
     if row.verdict is Verdict.INCONCLUSIVE:
-        return Outcome.OPEN
+        return PropertyOutcome.OPEN
     if row.verdict is Verdict.NOT_TESTABLE:
-        return Outcome.UNTESTED
+        return PropertyOutcome.UNTESTED
     against = row.declared.support is Support.IMPOSSIBLE or (
         row.declared.support is Support.POSSIBLE and row.kind is Kind.ALWAYS
     )
-    return Outcome.FAILS if against else Outcome.HOLDS
+    return PropertyOutcome.FAILS if against else PropertyOutcome.HOLDS
 
 
 def is_option(cell: Cell) -> bool:

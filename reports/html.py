@@ -55,7 +55,7 @@ def _view(result: RunResult) -> dict[str, Any]:
         "flips": {d.need.name: sensitivity.flips(sensitivity.changes(result, d)) for d in decisions},
         "subject": subject,
         "matrix": _matrix(result, profiles),
-        "looks": [(facts.MEANINGS[outcome], _css_class(outcome)) for outcome in facts.Outcome],
+        "looks": [(facts.MEANINGS[outcome], _css_class(outcome)) for outcome in facts.PropertyOutcome],
         "palette": {_css_class(outcome): look for outcome, look in palette.LOOKS.items()},
         "verdicts": _verdicts(result),
         "bound": upper_bound_95,
@@ -133,7 +133,7 @@ def anchor(cell: str, property_name: str) -> str:
     return f"{cell}--{property_name}"
 
 
-def _css_class(outcome: facts.Outcome) -> str:
+def _css_class(outcome: facts.PropertyOutcome) -> str:
     return outcome.name.lower()
 
 

@@ -139,7 +139,7 @@ def _view(result: RunResult) -> Mapping[str, Any]:
         "why": _why,
         "living_with": lambda profile: tables.living_with(result, profile),
         "groups": facts.GROUPS,
-        "symbols": [(facts.SYMBOLS[outcome], facts.MEANINGS[outcome]) for outcome in facts.Outcome],
+        "symbols": [(facts.SYMBOLS[outcome], facts.MEANINGS[outcome]) for outcome in facts.PropertyOutcome],
         "properties_of": facts.properties_of,
         "seen": lambda profile, name: facts.seen(result, profile, name),
         "verdict_cell": lambda seen: _verdict_cell(seen, evidence),

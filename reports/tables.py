@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from brokerbench.brokers.declarations import Kind, Property, Provider, Support
 from brokerbench.reports import facts, words
-from brokerbench.reports.facts import Outcome, Seen
+from brokerbench.reports.facts import PropertyOutcome, Seen
 from brokerbench.scenarios.results import Declared, RunResult
 from brokerbench.scenarios.verdicts import Verdict
 
@@ -56,7 +56,7 @@ def measured(seen: Seen) -> str:
 
 def middle(seen: Seen) -> str:
     """The median of a quantity that was judged; empty where there is none."""
-    judged = seen.outcome in (Outcome.HOLDS, Outcome.OPEN, Outcome.REFUTED)
+    judged = seen.outcome in (PropertyOutcome.HOLDS, PropertyOutcome.OPEN, PropertyOutcome.REFUTED)
     return words.amount(words.median(seen.samples), seen.about.unit) if judged and seen.samples else ""
 
 
@@ -68,7 +68,7 @@ def missed(seen: Seen) -> str:
 def surprises(result: RunResult, profiles: Sequence[str]) -> list[Seen]:
     """What the documentation and the measurement disagree on."""
     every = (facts.seen(result, profile, name) for profile in profiles for name in facts.PROPERTY_NAMES)
-    return [seen for seen in every if seen.outcome is Outcome.REFUTED]
+    return [seen for seen in every if seen.outcome is PropertyOutcome.REFUTED]
 
 
 def gaps(result: RunResult, profiles: Sequence[str]) -> list[Gap]:
@@ -77,7 +77,7 @@ def gaps(result: RunResult, profiles: Sequence[str]) -> list[Gap]:
     for profile in profiles:
         for name in facts.PROPERTY_NAMES:
             seen = facts.seen(result, profile, name)
-            if seen.outcome is Outcome.UNTESTED:
+            if seen.outcome is PropertyOutcome.UNTESTED:
                 row = next(entry for entry in seen.rows if entry.row.verdict is Verdict.NOT_TESTABLE)
                 grouped.setdefault((profile, row.row.reason), []).append((name, row.cell))
     return [
@@ -92,11 +92,11 @@ def living_with(result: RunResult, profile: str) -> tuple[list[str], list[str]]:
     for name in facts.PROPERTY_NAMES:
         seen = facts.seen(result, profile, name)
         if seen.about.kind is Kind.QUANTITY:
-            if seen.outcome is Outcome.REFUTED:
+            if seen.outcome is PropertyOutcome.REFUTED:
                 text = f"{measured(seen)}; declared {declared(seen.chief.declared, seen.about)}"
                 fails.append(f"the declared bound on the {seen.about.statement} ({text})")
-        elif seen.outcome in (Outcome.FAILS, Outcome.REFUTED):
+        elif seen.outcome in (PropertyOutcome.FAILS, PropertyOutcome.REFUTED):
             fails.append(seen.about.statement)
-        elif seen.outcome is Outcome.HOLDS and seen.chief.declared.provided_by is Provider.ADAPTER:
+        elif seen.outcome is PropertyOutcome.HOLDS and seen.chief.declared.provided_by is Provider.ADAPTER:
             by_adapter.append(seen.about.statement)
     return fails, by_adapter

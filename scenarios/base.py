@@ -34,7 +34,7 @@ class Worker(Protocol):
         """The profile that does nothing, to price the body itself."""
         ...
 
-    def next_order(self) -> Any:
+    def next_command(self) -> Any:
         """Wait for the next order. ``None``: there will be no more, and the body returns."""
         ...
 
@@ -50,7 +50,7 @@ class Worker(Protocol):
 class LoadProcess(Protocol):
     """A running load process. It ends with the process that started it, however that ends."""
 
-    def order(self, order: Any) -> None:
+    def command(self, order: Any) -> None:
         """Hand over an order (anything that pickles but None). Raises LoadFailed."""
         ...
 
@@ -84,7 +84,7 @@ class Load(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class EngineUse:
+class BrokerUsage:
     """What a broker's processes have used since they began, and hold now.
 
     ``network_bytes``: all that went over this host's loopback, its clients' and strangers' included: nobody counts a
@@ -119,7 +119,7 @@ class Context:
     history_directory: Path
     load: Load
     progress: Progress
-    engine_use: Callable[[], EngineUse | None] = lambda: None
+    engine_use: Callable[[], BrokerUsage | None] = lambda: None
     """None where the broker's processes cannot be looked at: in process, or somewhere else."""
 
     def writer(self, name: str) -> Writer:

@@ -23,7 +23,7 @@ from brokerbench.scenarios.analysis import delivery, latency
 from brokerbench.scenarios.base import Context, Examination, Parameters
 from brokerbench.scenarios.history import History
 from brokerbench.scenarios.load import workload
-from brokerbench.scenarios.load.controller import Fleet
+from brokerbench.scenarios.load.controller import LoadController
 from brokerbench.scenarios.load.replies import Passed
 from brokerbench.scenarios.load.schedule import Schedule
 
@@ -96,7 +96,7 @@ def run(context: Context) -> None:
             settle_resolution=context.declaration.limits.settle_resolution.value,
             drain_proof=context.declaration.limits.drain_proof,
         )
-        with Fleet(context, writer) as fleet:
+        with LoadController(context, writer) as fleet:
             _Experiment(context, fleet).run()
 
 
@@ -107,7 +107,7 @@ def examine(history: History) -> Examination:
 class _Experiment:
     """The windows of one cell, one after the other; the search depends on what the last one showed."""
 
-    def __init__(self, context: Context, fleet: Fleet) -> None:
+    def __init__(self, context: Context, fleet: LoadController) -> None:
         self._context, self._parameters, self._fleet = context, context.parameters, fleet
         self._batch = int(self._parameters["batch"])
         self._window_s = float(self._parameters["window_s"])

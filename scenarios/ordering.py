@@ -24,8 +24,8 @@ from brokerbench.brokers.protocols import Broker
 from brokerbench.brokers.types import AckGranularity, ChannelSpec, Settlements
 from brokerbench.scenarios.analysis import ordering as checker
 from brokerbench.scenarios.base import Context, Examination, Parameters
-from brokerbench.scenarios.clients.consumer_group import Crew
-from brokerbench.scenarios.clients.recording import Sender, Taken, Taker
+from brokerbench.scenarios.clients.consumer_group import ConsumerGroup
+from brokerbench.scenarios.clients.recording import RecordedBatch, RecordingConsumer, RecordingProducer
 from brokerbench.scenarios.history import Column, History, Writer
 from brokerbench.scenarios.history.stamp import INTACT
 from brokerbench.scenarios.load.payloads import PayloadSpec
@@ -128,7 +128,7 @@ class _Phase:
         }[self._phase]
         self._writer.mark("phase", phase=self._phase, channel=self._channel, consumers=consumers, lease_s=lease_s)
         failing = _Failing(context) if self._phase == "release" else None
-        with Crew(
+        with ConsumerGroup(
             context,
             self._channel,
             "workers",
@@ -144,7 +144,7 @@ class _Phase:
             crew.drain(context.broker, self._writer, sent, self._patience_s)
         context.broker.delete_channel(self._channel)
 
-    def _warm_up(self, crew: Crew, consumers: int) -> None:
+    def _warm_up(self, crew: ConsumerGroup, consumers: int) -> None:
         sender = self._sender(self._first + _WARM_UP, "warm-up", self._writer)
         patience_s = _SHARED_PATIENCE_S if self._phase == "shared" else self._patience_s / 2
         joined = crew.warm_up(sender, range(self._keys), patience_s)
@@ -170,9 +170,9 @@ class _Phase:
         finally:
             broker.close()
 
-    def _sender(self, number: int, stage: str, writer: Writer, broker: Broker | None = None) -> Sender:
+    def _sender(self, number: int, stage: str, writer: Writer, broker: Broker | None = None) -> RecordingProducer:
         context = self._context
-        return Sender(
+        return RecordingProducer(
             broker or context.broker,
             self._channel,
             writer,
@@ -184,7 +184,7 @@ class _Phase:
             stage=stage,
         )
 
-    def _send(self, sender: Sender, messages: int) -> int:
+    def _send(self, sender: RecordingProducer, messages: int) -> int:
         """Which key comes next is chosen at random, the same for the same seed."""
         keys = np.random.default_rng([self._context.seed, self._first]).integers(0, self._keys, messages)
         for at in range(0, messages, _SEND_CHUNK):
@@ -208,7 +208,7 @@ class _Failing:
         self._releases: Counter[tuple[int, int]] = Counter()
         self._lock = threading.Lock()
 
-    def settle(self, taker: Taker, taken: Taken) -> Settlements:
+    def settle(self, taker: RecordingConsumer, taken: RecordedBatch) -> Settlements:
         released = self._released(taken)
         if not released.any() or not taker.can_release:
             return taker.acknowledge(taken)
@@ -216,7 +216,7 @@ class _Failing:
         taker.release(taken, np.flatnonzero(released))
         return acknowledged if acknowledged is not None else Settlements.empty()
 
-    def _released(self, taken: Taken) -> Column:
+    def _released(self, taken: RecordedBatch) -> Column:
         """Mask of the failed ones, and of those that must not overtake them."""
         seq, producer = taken.stamps.seq, taken.stamps.producer
         line = taken.received.partitions if self._by_position else _keys(taken)
@@ -236,7 +236,7 @@ class _Failing:
         return released
 
 
-def _keys(taken: Taken) -> Column:
+def _keys(taken: RecordedBatch) -> Column:
     """Numbers of the keys as the broker delivered them: a damaged stamp must not mislead the worker."""
     names = [b"" if key is None else key for key in taken.received.keys]
     return np.unique(names, return_inverse=True)[1] if any(names) else taken.stamps.key

@@ -33,8 +33,8 @@ from brokerbench.brokers.types import (
 )
 from brokerbench.scenarios.analysis import replay as checker
 from brokerbench.scenarios.base import Context, Examination, Parameters
-from brokerbench.scenarios.clients.consumer_group import Crew
-from brokerbench.scenarios.clients.recording import Replayer, Sender, Taker
+from brokerbench.scenarios.clients.consumer_group import ConsumerGroup
+from brokerbench.scenarios.clients.recording import RecordingConsumer, RecordingProducer, RecordingReader
 from brokerbench.scenarios.history import Column, History, Writer
 from brokerbench.scenarios.load.payloads import PayloadSpec
 
@@ -131,12 +131,12 @@ class _Run:
                 self._writer.mark("attempt", mode=mode, reader=-1, outcome="refused", reason=_NO_READER)
             self._two_groups()
 
-    def _crew(self, group: str, first_reader: int) -> Crew:
-        return Crew(self._context, self._channel, group, first_reader=first_reader, batch=self._batch)
+    def _crew(self, group: str, first_reader: int) -> ConsumerGroup:
+        return ConsumerGroup(self._context, self._channel, group, first_reader=first_reader, batch=self._batch)
 
-    def _sender(self, number: int) -> Sender:
+    def _sender(self, number: int) -> RecordingProducer:
         context = self._context
-        return Sender(
+        return RecordingProducer(
             context.broker,
             self._channel,
             self._writer,
@@ -176,7 +176,7 @@ class _Run:
         began_ns = time.monotonic_ns()
         said: dict[str, Any] = {"mode": mode, "reader": reader, "began_ns": began_ns, **_in_words(start)}
         try:
-            replayer = Replayer(broker, self._channel, start, writer, number=reader, mode=mode)
+            replayer = RecordingReader(broker, self._channel, start, writer, number=reader, mode=mode)
         except Unsupported as refusal:
             writer.mark("attempt", outcome="refused", reason=refusal.reason, **said)
             return
@@ -192,7 +192,7 @@ class _Run:
             **said,
         )
 
-    def _independent(self, crew: Crew) -> None:
+    def _independent(self, crew: ConsumerGroup) -> None:
         """Readers from the beginning, while more is sent and the group goes on."""
         ends: list[Places] = []
         with ThreadPoolExecutor(self._attempts) as beside:
@@ -229,7 +229,9 @@ class _Run:
             began_ns = time.monotonic_ns()
             group = f"look-{number}"
             settings = ConsumerSettings(group=group, name=group)
-            taker = Taker(self._context.broker, self._channel, self._writer, number=100 + number, settings=settings)
+            taker = RecordingConsumer(
+                self._context.broker, self._channel, self._writer, number=100 + number, settings=settings
+            )
             give_up = time.monotonic() + float(self._context.parameters["look_s"])
             while time.monotonic() < give_up:
                 taken = taker.take(self._batch, max(0.0, give_up - time.monotonic()))
@@ -272,7 +274,7 @@ class _Run:
             )
 
 
-def _read_to(replayer: Replayer, last: Last, batch: int, patience_s: float) -> str:
+def _read_to(replayer: RecordingReader, last: Last, batch: int, patience_s: float) -> str:
     """Read until the last places are reached (``read``), or nothing came for long short of them (``ended early``)."""
     highest: Places = {}
     give_up = time.monotonic() + patience_s

@@ -26,8 +26,8 @@ from brokerbench.brokers.protocols import Broker, Releasable, Replayable, Retain
 from brokerbench.brokers.types import ChannelSpec, ConsumerSettings, FromBeginning, Retention
 from brokerbench.scenarios.analysis import retention as checker
 from brokerbench.scenarios.base import Context, Examination, Parameters
-from brokerbench.scenarios.clients.recording import Replayer, Sender, Taken, Taker
-from brokerbench.scenarios.clients.retention_watch import Watch
+from brokerbench.scenarios.clients.recording import RecordedBatch, RecordingConsumer, RecordingProducer, RecordingReader
+from brokerbench.scenarios.clients.retention_watch import RetentionWatch
 from brokerbench.scenarios.history import History, Writer
 from brokerbench.scenarios.load.payloads import PayloadSpec
 
@@ -158,9 +158,9 @@ class _Run:
         )
         return spec.name, segmented
 
-    def _sender(self, role: str, channel: str, number: int | None = None, as_role: str = "") -> Sender:
+    def _sender(self, role: str, channel: str, number: int | None = None, as_role: str = "") -> RecordingProducer:
         context = self._context
-        return Sender(
+        return RecordingProducer(
             self._broker,
             channel,
             self._writer,
@@ -171,9 +171,11 @@ class _Run:
             role=as_role or role,
         )
 
-    def _taker(self, role: str, channel: str, group: str, number: int, stage: str) -> Taker:
+    def _taker(self, role: str, channel: str, group: str, number: int, stage: str) -> RecordingConsumer:
         settings = ConsumerSettings(group=group, name=f"{role}-{stage}")
-        return Taker(self._broker, channel, self._writer, number=number, settings=settings, role=role, stage=stage)
+        return RecordingConsumer(
+            self._broker, channel, self._writer, number=number, settings=settings, role=role, stage=stage
+        )
 
     # -- roles ------------------------------------------------------------------------------------
 
@@ -190,7 +192,7 @@ class _Run:
         taker.close()
         number = _NUMBERS["acked"] + 10
         if isinstance(self._broker, Replayable):
-            replayer = Replayer(
+            replayer = RecordingReader(
                 self._broker, channel, FromBeginning(), self._writer, number=number, role="acked", stage="after"
             )
             _read_until(replayer, count, 10.0)
@@ -227,7 +229,9 @@ class _Run:
             sender.send(range(500))
         sender.flush()
         sender.close()
-        watch = Watch(self._broker, float(self._context.parameters["look_every_s"]), self._writer, "size", channel)
+        watch = RetentionWatch(
+            self._broker, float(self._context.parameters["look_every_s"]), self._writer, "size", channel
+        )
         deadline = time.monotonic() + float(self._context.parameters["grace_s"])
         while time.monotonic() < deadline and watch.still_for_s() < _SETTLED_AFTER_S:
             watch.look()
@@ -252,7 +256,7 @@ class _Run:
         if self._age_s > _LONG_LIMIT_S:
             # Taken just before a long limit, these also show that the messages were there until then.
             _sleep_until(sent + self._age_s - _EARLY_LOOK_S)
-        kept: list[Taken] = []
+        kept: list[RecordedBatch] = []
         _take_until(taker, count, min(_EARLY_LOOK_S, self._age_s / 2), kept.append)
         _sleep_until(sent + self._age_s + float(parameters["give_back_after_s"]))
         if isinstance(self._broker, Retaining):
@@ -295,7 +299,7 @@ class _Run:
             retention = replace(retention, segment_ms=_SEGMENT_MS, segment_bytes=_SEGMENT_BYTES)
         channel, has_segments = self._create(role, retention)
         sender = self._sender(role, channel)
-        watch = Watch(self._broker, float(parameters["look_every_s"]), self._writer, role, channel)
+        watch = RetentionWatch(self._broker, float(parameters["look_every_s"]), self._writer, role, channel)
         begin = time.monotonic()
         sending_s, pace_s, burst = float(parameters["sending_s"]), float(parameters["pace_s"]), int(parameters["burst"])
         # A count and not a time: the same parameters send the same messages, also where a broker is slow.
@@ -322,7 +326,7 @@ def _share(now: float, begin: float, whole_s: float) -> float:
     return min(0.95, 0.15 + 0.8 * (now - begin) / whole_s)
 
 
-def _take_until(taker: Taker, count: int, wait_s: float, each: Callable[[Taken], object]) -> int:
+def _take_until(taker: RecordingConsumer, count: int, wait_s: float, each: Callable[[RecordedBatch], object]) -> int:
     """Take up to ``count`` messages within ``wait_s``; ``each`` sees every batch."""
     deadline, taken_count = time.monotonic() + wait_s, 0
     while taken_count < count and (left := deadline - time.monotonic()) > 0:
@@ -337,7 +341,7 @@ def _sleep_until(monotonic_s: float) -> None:
     time.sleep(max(0.0, monotonic_s - time.monotonic()))
 
 
-def _read_until(replayer: Replayer, count: int, wait_s: float) -> None:
+def _read_until(replayer: RecordingReader, count: int, wait_s: float) -> None:
     deadline, read = time.monotonic() + wait_s, 0
     while read < count and (left := deadline - time.monotonic()) > 0:
         read += len(replayer.read(count - read, min(left, 1.0)))

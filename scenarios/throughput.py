@@ -21,7 +21,7 @@ from brokerbench.scenarios.analysis import delivery, throughput
 from brokerbench.scenarios.base import Context, Examination, Parameters
 from brokerbench.scenarios.history import History
 from brokerbench.scenarios.load import workload
-from brokerbench.scenarios.load.controller import Fleet
+from brokerbench.scenarios.load.controller import LoadController
 
 NAME = "throughput"
 SUMMARY = "publish, consume and both at once: rates of verified messages, with client CPU and the noop ceiling beside"
@@ -69,7 +69,7 @@ def run(context: Context) -> None:
             settle_resolution=context.declaration.limits.settle_resolution.value,
             drain_proof=context.declaration.limits.drain_proof,
         )
-        with Fleet(context, writer) as fleet:
+        with LoadController(context, writer) as fleet:
             _Experiment(context, fleet).run()
 
 
@@ -80,7 +80,7 @@ def examine(history: History) -> Examination:
 class _Experiment:
     """The windows of one cell, ordered one after the other."""
 
-    def __init__(self, context: Context, fleet: Fleet) -> None:
+    def __init__(self, context: Context, fleet: LoadController) -> None:
         self._context, self._parameters, self._fleet = context, context.parameters, fleet
         self._batches = [int(batch) for batch in self._parameters["batches"]]
         self._done, self._steps = 0, int(self._parameters["repeats"]) * len(self._batches) * len(MODES)

@@ -18,8 +18,8 @@ import numpy as np
 
 from brokerbench.bench import store
 from brokerbench.bench.calibration import own_client, workloads, workloads_noop
-from brokerbench.bench.calibration.fixture import Contest, Ground, Side
-from brokerbench.bench.calibration.own_client import Load, OwnSide, Sample, Verified
+from brokerbench.bench.calibration.fixture import CalibrationWorkload, Contender, Fixture
+from brokerbench.bench.calibration.own_client import Load, OwnClient, Sample, Verified
 from brokerbench.bench.engines.base import EngineChoice
 from brokerbench.bench.engines.start import channel_prefix, start_engines
 from brokerbench.bench.errors import BadInput, CheckFailed, EngineUnavailable
@@ -45,7 +45,7 @@ Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class Request:
     """``repeats``: windows of each side that count; 3 at least."""
 
     profile: str
@@ -112,7 +112,7 @@ class Calibration:
         ]
 
 
-def calibrate(wish: Wish, tell: Tell) -> Calibration:
+def calibrate(wish: Request, tell: Tell) -> Calibration:
     """A peer that fails has ``failures``, and what others showed is kept.
 
     Raises BadInput, EngineUnavailable, and CheckFailed when this side fails or its messages do not verify.
@@ -141,7 +141,7 @@ def calibrate(wish: Wish, tell: Tell) -> Calibration:
 
 
 @contextmanager
-def _ground(wish: Wish, wanted: Load, guard: Guard, directory: Path) -> Iterator[tuple[Ground, str, str]]:
+def _ground(wish: Request, wanted: Load, guard: Guard, directory: Path) -> Iterator[tuple[Fixture, str, str]]:
     try:
         adapter = registry.adapter(wish.profile)
         registry.load(wish.profile)
@@ -154,8 +154,8 @@ def _ground(wish: Wish, wanted: Load, guard: Guard, directory: Path) -> Iterator
         version = readiness.prove(wish.profile, engine.endpoint, f"{prefix}ready")
         broker = registry.connect(wish.profile, engine.endpoint)
         with Processes() as load:
-            own = OwnSide(load, wish.profile, engine.endpoint, directory / "history", wanted)
-            ground = Ground(
+            own = OwnClient(load, wish.profile, engine.endpoint, directory / "history", wanted)
+            ground = Fixture(
                 wish.profile,
                 engine.endpoint,
                 broker,
@@ -175,7 +175,7 @@ def _ground(wish: Wish, wanted: Load, guard: Guard, directory: Path) -> Iterator
         engine.stop()
 
 
-def _contest(contest: Contest, wish: Wish, tell: Tell) -> Work:
+def _contest(contest: CalibrationWorkload, wish: Request, tell: Tell) -> Work:
     sides = [contest.own, *contest.peers]
     samples: dict[str, list[Sample]] = {side.name: [] for side in sides}
     failures: dict[str, list[str]] = {side.name: [] for side in sides}
@@ -198,14 +198,14 @@ def _contest(contest: Contest, wish: Wish, tell: Tell) -> Work:
     return Work(contest.work, contest.settings, measured, ratios)
 
 
-def _measured(side: Side, samples: Sequence[Sample], failures: Sequence[str] = ()) -> Measured:
+def _measured(side: Contender, samples: Sequence[Sample], failures: Sequence[str] = ()) -> Measured:
     rates = [sample.rate for sample in samples]
     cpu = [sample.cpu_us for sample in samples if sample.cpu_us is not None]
     low, high = interval(rates) if len(rates) >= _FEWEST else (None, None)
     return Measured(side.name, side.command, rates, low, high, sum(cpu) / len(cpu) if cpu else None, failures)
 
 
-def _ratio(contest: Contest, own: Measured, peer: Measured) -> Ratio:
+def _ratio(contest: CalibrationWorkload, own: Measured, peer: Measured) -> Ratio:
     found = compare(peer.rates, own.rates)
     bar, most_cpu = contest.bars.get(peer.name), contest.most_cpu
     cpu = own.cpu_us / peer.cpu_us if own.cpu_us is not None and peer.cpu_us else None
@@ -215,7 +215,7 @@ def _ratio(contest: Contest, own: Measured, peer: Measured) -> Ratio:
     return Ratio(peer.name, found.ratio, found.low, found.high, bar, met, cpu, most_cpu)
 
 
-def _noop(wish: Wish, wanted: Load, directory: Path, tell: Tell) -> Calibration:
+def _noop(wish: Request, wanted: Load, directory: Path, tell: Tell) -> Calibration:
     """No broker: a bar in messages a second, as it stands and as it is on this machine."""
     checks: list[Verified] = []
 

@@ -12,7 +12,7 @@ from itertools import count
 from pathlib import Path
 
 from brokerbench.bench import children
-from brokerbench.bench.calibration.own_client import Load, OwnSide, Sample
+from brokerbench.bench.calibration.own_client import Load, OwnClient, Sample
 from brokerbench.bench.errors import CheckFailed
 from brokerbench.bench.guard import Guard
 from brokerbench.brokers.protocols import Broker
@@ -22,7 +22,7 @@ _TOOL_S = 300.0
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
+class Contender:
     """One way of doing the work. ``command``: as it was run, channel and address included."""
 
     name: str
@@ -31,27 +31,27 @@ class Side:
 
 
 @dataclass(frozen=True, slots=True)
-class Contest:
+class CalibrationWorkload:
     """The same work by several. ``bars``: peer's name -> the least that own over peer should be (none: no bar)."""
 
     work: str
     settings: Mapping[str, str]
-    own: Side
-    peers: Sequence[Side]
+    own: Contender
+    peers: Sequence[Contender]
     bars: Mapping[str, float]
     most_cpu: float | None = None
     """At most so many times a peer's CPU a message."""
 
 
 @dataclass(slots=True)
-class Ground:
+class Fixture:
     """A running broker, and all that sides need to meet on it."""
 
     profile: str
     endpoint: Endpoint
     broker: Broker
     guard: Guard
-    own: OwnSide
+    own: OwnClient
     wanted: Load
     logs: Path
     prefix: str
@@ -114,9 +114,9 @@ def figure(text: str) -> Sample:
     return Sample(row["messages"] / row["seconds"], row["cpu_s"] / max(1, row["messages"]) * 1e6)
 
 
-def own_publish(ground: Ground, partitions: int) -> Side:
+def own_publish(ground: Fixture, partitions: int) -> Contender:
     def measure() -> Sample:
         with ground.channel(partitions) as channel:
             return ground.own.publish(channel, ground.warmup_s, ground.seconds)
 
-    return Side("brokerbench", ground.own.describe("produce"), measure)
+    return Contender("brokerbench", ground.own.describe("produce"), measure)

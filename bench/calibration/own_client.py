@@ -22,7 +22,7 @@ from brokerbench.bench.load.processes import Handle, Processes
 from brokerbench.brokers import registry
 from brokerbench.brokers.types import ChannelSpec, Endpoint, Outcome, ProducerSettings
 from brokerbench.scenarios import history
-from brokerbench.scenarios.clients.recording import Sender, Taker
+from brokerbench.scenarios.clients.recording import RecordingConsumer, RecordingProducer
 from brokerbench.scenarios.history import saved_history, stamp
 from brokerbench.scenarios.load.bodies import Close, Consume, Consumed, OpenConsumer, OpenProducer, Publish
 from brokerbench.scenarios.load.keys import KeySpec
@@ -83,7 +83,7 @@ def arguments(directory: Path, body: str, wanted: Load) -> dict[str, Any]:
     }
 
 
-class OwnSide:
+class OwnClient:
     """One producer and one consumer process."""
 
     def __init__(self, load: Processes, profile: str, endpoint: Endpoint, directory: Path, wanted: Load) -> None:
@@ -143,7 +143,7 @@ class OwnSide:
             start_ns = time.monotonic_ns() + _LEAD_NS
             middle_ns = start_ns + int(warmup_s * 1e9)
             end_ns = middle_ns + int(seconds * 1e9)
-            self._producer.order(Publish(next(self._windows), self._wanted.batch, start_ns, end_ns))
+            self._producer.command(Publish(next(self._windows), self._wanted.batch, start_ns, end_ns))
             self._ask(self._consumer, self._consume_order(start_ns, middle_ns, None))
             with _clock(self._producer, self._consumer) as clock:
                 received = self._ask(self._consumer, self._consume_order(middle_ns, end_ns, None)).received
@@ -187,7 +187,7 @@ class OwnSide:
 
     @staticmethod
     def _ask(process: Handle, order: Any, seconds: float = 0.0) -> Any:
-        process.order(order)
+        process.command(order)
         return process.report(seconds + _SLACK_S)
 
 
@@ -238,8 +238,8 @@ def _noop(directory: Path, wanted: Load, seconds: float) -> Sample:
     keys = np.random.default_rng(SEED).integers(0, KEYS, wanted.batch)
     messages = 0
     with history.Writer(directory, "noop", RUN) as writer:
-        sender = Sender(broker, "calibrate", writer, number=0, run=RUN, seed=SEED, size=wanted.size)
-        taker = Taker(broker, "calibrate", writer, number=0)
+        sender = RecordingProducer(broker, "calibrate", writer, number=0, run=RUN, seed=SEED, size=wanted.size)
+        taker = RecordingConsumer(broker, "calibrate", writer, number=0)
         begin_s, begin_cpu_s = time.perf_counter(), time.process_time()
         while not messages or time.perf_counter() - begin_s < seconds:
             for _ in range(_NOOP_SLICE):

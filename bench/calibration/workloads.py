@@ -14,15 +14,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from urllib.parse import urlsplit
 
 from brokerbench.bench.calibration import workloads_kafka
-from brokerbench.bench.calibration.fixture import Contest, Ground, Side, own_publish
+from brokerbench.bench.calibration.fixture import CalibrationWorkload, Contender, Fixture, own_publish
 from brokerbench.bench.calibration.own_client import Sample
 
 
-def _redis_publish(ground: Ground) -> Iterator[Contest]:
+def _redis_publish(ground: Fixture) -> Iterator[CalibrationWorkload]:
     peers = [_redis_loop(ground, "redis-py pipeline", "pipeline"), _redis_loop(ground, "pack_commands loop", "packed")]
     if program := shutil.which("redis-benchmark"):
         peers.insert(0, _redis_benchmark(ground, program))
-    yield Contest(
+    yield CalibrationWorkload(
         "publish",
         {"streams": "1", "appendonly": "yes, everysec", "fields": "k (key), p (payload)"},
         own_publish(ground, 1),
@@ -31,7 +31,7 @@ def _redis_publish(ground: Ground) -> Iterator[Contest]:
     )
 
 
-def _redis_loop(ground: Ground, name: str, work: str) -> Side:
+def _redis_loop(ground: Fixture, name: str, work: str) -> Contender:
     def command(channel: str) -> list[str]:
         windows = {"warmup": ground.warmup_s, "seconds": ground.seconds}
         return ground.module("redis", work, f"{channel}:0", batch=ground.wanted.batch, **windows)
@@ -40,10 +40,10 @@ def _redis_loop(ground: Ground, name: str, work: str) -> Side:
         with ground.channel(1) as channel:
             return ground.loop(command(channel))
 
-    return Side(name, shlex.join(command("CHANNEL")), measure)
+    return Contender(name, shlex.join(command("CHANNEL")), measure)
 
 
-def _redis_benchmark(ground: Ground, program: str) -> Side:
+def _redis_benchmark(ground: Fixture, program: str) -> Contender:
     address = urlsplit(ground.endpoint.address)
     server = [program, "-h", str(address.hostname), "-p", str(address.port)]
     payload = "".join(random.Random(1).choices(string.ascii_letters + string.digits, k=ground.wanted.size))
@@ -60,7 +60,7 @@ def _redis_benchmark(ground: Ground, program: str) -> Side:
         last = text.strip().splitlines()[-1]
         return ground.learnt("redis-benchmark", Sample(float(last.split('","')[1])))
 
-    return Side(
+    return Contender(
         "redis-benchmark", shlex.join(command("CHANNEL:0", 0, f"({ground.wanted.size} random characters)")), measure
     )
 
@@ -72,16 +72,16 @@ _Command = Callable[[str], list[str]]
 """Channel -> what to run."""
 
 
-def _sqs_publish(ground: Ground) -> Iterator[Contest]:
+def _sqs_publish(ground: Fixture) -> Iterator[CalibrationWorkload]:
     def measure(command: _Command) -> Sample:
         with ground.channel(1) as channel:
             return ground.loop(command(channel))
 
     peers = _aiobotocore(ground, "publish", measure)
-    yield Contest("publish", _SQS, own_publish(ground, 1), peers, _SQS_BARS, most_cpu=1.1)
+    yield CalibrationWorkload("publish", _SQS, own_publish(ground, 1), peers, _SQS_BARS, most_cpu=1.1)
 
 
-def _sqs_consume(ground: Ground) -> Iterator[Contest]:
+def _sqs_consume(ground: Fixture) -> Iterator[CalibrationWorkload]:
     enough = int((ground.warmup_s + ground.seconds) * 4000)
 
     def measure(command: _Command) -> Sample:
@@ -95,23 +95,23 @@ def _sqs_consume(ground: Ground) -> Iterator[Contest]:
             return ground.own.consume_for(channel, ground.warmup_s, ground.seconds)
 
     peers = _aiobotocore(ground, "consume", measure)
-    own_side = Side("brokerbench", ground.own.describe("consume"), own)
-    yield Contest("receive and delete", _SQS, own_side, peers, _SQS_BARS, most_cpu=1.1)
+    own_side = Contender("brokerbench", ground.own.describe("consume"), own)
+    yield CalibrationWorkload("receive and delete", _SQS, own_side, peers, _SQS_BARS, most_cpu=1.1)
 
 
-def _aiobotocore(ground: Ground, work: str, measure: Callable[[_Command], Sample]) -> Sequence[Side]:
+def _aiobotocore(ground: Fixture, work: str, measure: Callable[[_Command], Sample]) -> Sequence[Contender]:
     """The plain loop as one writes it, and one that asks to keep connections as the adapter does."""
 
-    def loop(name: str, *how: str) -> Side:
+    def loop(name: str, *how: str) -> Contender:
         def command(channel: str) -> list[str]:
             return [*ground.module("sqs", work, channel, warmup=ground.warmup_s, seconds=ground.seconds), *how]
 
-        return Side(name, shlex.join(command("QUEUE")), lambda: measure(command))
+        return Contender(name, shlex.join(command("QUEUE")), lambda: measure(command))
 
     return loop(_PLAIN_SQS), loop("the same, keeping connections", "--keep-alive")
 
 
-PROFILES: Mapping[str, Sequence[Callable[[Ground], Iterator[Contest]]]] = {
+PROFILES: Mapping[str, Sequence[Callable[[Fixture], Iterator[CalibrationWorkload]]]] = {
     "kafka": (workloads_kafka.publish, workloads_kafka.consume, workloads_kafka.both),
     "kafka-share": (workloads_kafka.share,),
     "redis-streams": (_redis_publish,),

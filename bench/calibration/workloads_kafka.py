@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from brokerbench.bench.calibration import workloads_omb
-from brokerbench.bench.calibration.fixture import Contest, Ground, Side, figure, own_publish
+from brokerbench.bench.calibration.fixture import CalibrationWorkload, Contender, Fixture, figure, own_publish
 from brokerbench.bench.calibration.own_client import Sample
 from brokerbench.bench.calibration.peers import kafka as kafka_loop
 from brokerbench.bench.calibration.peers import kafka_share as share_loop
@@ -28,7 +28,7 @@ _COMMIT_EVERY = 100
 _SHARE_RATE = 200_000
 
 
-def publish(ground: Ground) -> Iterator[Contest]:
+def publish(ground: Fixture) -> Iterator[CalibrationWorkload]:
     tool = _java("ProducerPerformance")
 
     def perf_command(channel: str, warmup: int, messages: int) -> list[str]:
@@ -60,19 +60,19 @@ def publish(ground: Ground) -> Iterator[Contest]:
         with ground.channel(_PARTITIONS) as channel:
             return ground.loop(loop_command(channel))
 
-    yield Contest(
+    yield CalibrationWorkload(
         "publish",
         _KAFKA,
         own_publish(ground, _PARTITIONS),
         (
-            Side("kafka-producer-perf-test", shlex.join(perf_command("TOPIC", 0, 0)), perf),
-            Side("produce_batch loop", shlex.join(loop_command("TOPIC")), loop),
+            Contender("kafka-producer-perf-test", shlex.join(perf_command("TOPIC", 0, 0)), perf),
+            Contender("produce_batch loop", shlex.join(loop_command("TOPIC")), loop),
         ),
         {"kafka-producer-perf-test": 1.2},
     )
 
 
-def consume(ground: Ground) -> Iterator[Contest]:
+def consume(ground: Fixture) -> Iterator[CalibrationWorkload]:
     messages = int(_BACKLOG_RATE * ground.seconds)
     warmup = messages // 4
     tool = _java("ConsumerPerformance")
@@ -97,23 +97,23 @@ def consume(ground: Ground) -> Iterator[Contest]:
         def own() -> Sample:
             return ground.own.consume(channel, f"own-{ground.number()}", warmup, messages, _COMMIT_EVERY)
 
-        yield Contest(
+        yield CalibrationWorkload(
             "consume",
             {
                 "partitions": str(_PARTITIONS),
                 "messages": f"{messages} after {warmup}",
                 "commit": f"each {_COMMIT_EVERY * ground.wanted.batch} messages (perf-test: every 5 s)",
             },
-            Side("brokerbench", ground.own.describe("consume", _COMMIT_EVERY), own),
+            Contender("brokerbench", ground.own.describe("consume", _COMMIT_EVERY), own),
             (
-                Side("kafka-consumer-perf-test", shlex.join(perf_command("GROUP")), perf),
-                Side("consume loop", shlex.join(loop_command("GROUP")), loop),
+                Contender("kafka-consumer-perf-test", shlex.join(perf_command("GROUP")), perf),
+                Contender("consume loop", shlex.join(loop_command("GROUP")), loop),
             ),
             {"kafka-consumer-perf-test": 1.0},
         )
 
 
-def both(ground: Ground) -> Iterator[Contest]:
+def both(ground: Fixture) -> Iterator[CalibrationWorkload]:
     def commands(channel: str) -> tuple[list[str], list[str]]:
         load = {"batch": ground.wanted.batch, "in_flight": ground.wanted.in_flight}
         windows = {"warmup": ground.warmup_s, "seconds": ground.seconds}
@@ -135,36 +135,38 @@ def both(ground: Ground) -> Iterator[Contest]:
         with ground.channel(_PARTITIONS) as channel:
             return ground.own.both(channel, ground.warmup_s, ground.seconds)
 
-    peers = [Side("two plain loops", " & ".join(map(shlex.join, commands("TOPIC"))), loops)]
+    peers = [Contender("two plain loops", " & ".join(map(shlex.join, commands("TOPIC"))), loops)]
     if (omb := workloads_omb.side(ground, _PARTITIONS)) is not None:
         peers.append(omb)
-    yield Contest(
+    yield CalibrationWorkload(
         "publish and consume at once",
         _KAFKA,
-        Side("brokerbench", f"{ground.own.describe('produce')}; {ground.own.describe('consume')}", own),
+        Contender("brokerbench", f"{ground.own.describe('produce')}; {ground.own.describe('consume')}", own),
         peers,
         {workloads_omb.NAME: 1.2},
     )
 
 
-def share(ground: Ground) -> Iterator[Contest]:
+def share(ground: Fixture) -> Iterator[CalibrationWorkload]:
     messages = int(_SHARE_RATE * ground.seconds)
     warmup = messages // 4
     with ground.channel(_PARTITIONS) as channel:
         ground.own.fill(channel, messages + warmup)
 
-        def loop(name: str, *how: str) -> Side:
+        def loop(name: str, *how: str) -> Contender:
             def command(group: str) -> list[str]:
                 batch = min(ground.wanted.batch, share_loop.MAX_POLL_RECORDS)
                 options = {"group": group, "batch": batch, "warmup": warmup, "messages": messages}
                 return [*ground.module("kafka_share", "consume", channel, **options), *how]
 
-            return Side(name, shlex.join(command("GROUP")), lambda: ground.loop(command(f"loop-{ground.number()}")))
+            return Contender(
+                name, shlex.join(command("GROUP")), lambda: ground.loop(command(f"loop-{ground.number()}"))
+            )
 
-        yield Contest(
+        yield CalibrationWorkload(
             "consume and acknowledge",
             {"partitions": str(_PARTITIONS), "messages": f"{messages} after {warmup}"},
-            Side(
+            Contender(
                 "brokerbench",
                 ground.own.describe("consume"),
                 lambda: ground.own.consume(channel, f"own-{ground.number()}", warmup, messages),

@@ -14,7 +14,7 @@ from itertools import count
 from pathlib import Path
 
 from brokerbench.bench.calibration import own_client
-from brokerbench.bench.calibration.fixture import Contest, Side
+from brokerbench.bench.calibration.fixture import CalibrationWorkload, Contender
 from brokerbench.bench.calibration.own_client import Load, Sample, Verified
 from brokerbench.bench.calibration.peers.plain_loop import payloads
 
@@ -27,7 +27,7 @@ _BAR_IN_SUMS = BAR * 2 * _CRC_S
 
 def contest(
     wanted: Load, directory: Path, warmup_s: float, seconds: float, check: Callable[[Verified], None]
-) -> Contest:
+) -> CalibrationWorkload:
     """``check`` is given what each window's history holds."""
     numbers = count()
 
@@ -37,16 +37,16 @@ def contest(
         return sample
 
     size = wanted.size
-    return Contest(
+    return CalibrationWorkload(
         "stamp, record, verify",
         {"rates": "per CPU second", "bar": f"{BAR:,.0f} where a CRC-32 of 1 KiB takes {_CRC_S * 1e9:g} ns"},
-        Side(
+        Contender(
             "brokerbench",
             f"brokerbench.bench.calibration.own_client:noop size={size} batch={wanted.batch}, one process",
             own,
         ),
         [
-            Side(
+            Contender(
                 SUMS,
                 f"brokerbench.bench.calibration.workloads_noop:sums size={size}, one process",
                 lambda: sums(size, seconds),

@@ -13,7 +13,7 @@ import shutil
 import time
 from pathlib import Path
 
-from brokerbench.bench.calibration.fixture import Ground, Side
+from brokerbench.bench.calibration.fixture import Contender, Fixture
 from brokerbench.bench.calibration.own_client import Sample
 from brokerbench.bench.calibration.peers import kafka as kafka_loop
 from brokerbench.bench.engines import prepare
@@ -62,7 +62,7 @@ testDurationMinutes: 1
 """
 
 
-def side(ground: Ground, partitions: int) -> Side | None:
+def side(ground: Fixture, partitions: int) -> Contender | None:
     """None where nobody has named its jars. Raises BadInput where there are none."""
     named = os.environ.get(JARS)
     if not named:
@@ -110,7 +110,7 @@ def side(ground: Ground, partitions: int) -> Side | None:
             raise CheckFailed(f"{NAME} left no result: {_first_error(log) or tail(log)}")
         return _rate(result)
 
-    return Side(NAME, shlex.join(command(Path("RESULT.json"))), measure)
+    return Contender(NAME, shlex.join(command(Path("RESULT.json"))), measure)
 
 
 def _first_error(log: Path) -> str:

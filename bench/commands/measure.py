@@ -24,7 +24,7 @@ REPORT = "report.html"
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class Request:
     """What a person asked to have measured, checked so far as it can be without starting anything."""
 
     plan: str
@@ -37,7 +37,7 @@ class Wish:
     scheduler: str = ""
 
 
-def measure(wish: Wish) -> tuple[RunResult, Path]:
+def measure(wish: Request) -> tuple[RunResult, Path]:
     """Run it and write result and report. Whatever ends it early, what was measured stays, and the message says where.
 
     A run that measured nothing leaves only the logs that say why.
@@ -82,7 +82,7 @@ def _left(directory: Path, keep_logs: bool = True) -> str:
     """What an early end leaves, for the message."""
     if (directory / store.RESULT).exists():
         return f"what was measured is in {directory}"
-    logs = store.forsake(directory, keep_logs)
+    logs = store.discard_empty_run(directory, keep_logs)
     return f"nothing was measured; logs: {logs}" if logs else "nothing was measured"
 
 

@@ -36,7 +36,7 @@ class Files:
 
 
 @dataclass(frozen=True, slots=True)
-class Orders:
+class OmbPlan:
     """``said``: what a person has to know before it runs. ``timeout_s``: a cell that takes longer has failed."""
 
     cells: list[CellPlan]
@@ -44,7 +44,7 @@ class Orders:
     timeout_s: float
 
 
-def orders(files: Files, profiles: Sequence[str], default: Sequence[str], seed: int) -> Orders:
+def omb_plan(files: Files, profiles: Sequence[str], default: Sequence[str], seed: int) -> OmbPlan:
     """One cell for each profile: those that are named, or the driver's, or ``default``. Raises BadInput."""
     try:
         document = yaml_document.read(files.workload, workload_file.Workload)
@@ -56,7 +56,7 @@ def orders(files: Files, profiles: Sequence[str], default: Sequence[str], seed: 
             raise ValueError("--omb-duration must be greater than 0")
         try:
             mapped = workload_file.mapped(document.value, files.workload, driver, duration_s)
-        except workload_file.Misfit as misfit:
+        except workload_file.IncompatibleField as misfit:
             raise document.error((misfit.field,), str(misfit)) from None
     except ValueError as problem:
         raise BadInput(str(problem).replace("--omb-duration_s", "--omb-duration")) from None
@@ -70,7 +70,7 @@ def orders(files: Files, profiles: Sequence[str], default: Sequence[str], seed: 
     said += [f"{files.workload}: not honoured: {name}: {instead}" for name, instead in mapped.not_honoured.items()]
     timed_s = sum(float(mapped.parameters.get(name, 0.0)) for name in ("window_s", "rate_warmup_s", "warmup_s"))
     backlog_s = 4 * float(mapped.parameters.get("away_s", 0.0))
-    return Orders(cells, said, _SLACK * (timed_s + backlog_s) + _SLACK_S)
+    return OmbPlan(cells, said, _SLACK * (timed_s + backlog_s) + _SLACK_S)
 
 
 def _commits(profile: str) -> Mapping[str, int]:

@@ -64,7 +64,7 @@ def _workload(chosen: Chosen, path: Path, seed: int) -> Work:
     known = registry.profiles()
     _check_names("--profile", chosen.profiles, known)
     files = omb.Files(path, chosen.omb_driver, chosen.omb_duration)
-    found = omb.orders(files, chosen.profiles, known[:OPTIONS], seed)
+    found = omb.omb_plan(files, chosen.profiles, known[:OPTIONS], seed)
     return Work(path.stem, found.cells, found.said, found.timeout_s)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from brokerbench.bench.conformance.model import Check, Context, Skipped, expect
-from brokerbench.bench.conformance.sandbox import refuses, room, settle_all
+from brokerbench.bench.conformance.sandbox import refuses, sandbox, settle_all
 from brokerbench.brokers.declarations import PROPERTIES, Kind, Provider, Support
 from brokerbench.brokers.errors import BrokerError, ChannelMissing, Refused
 from brokerbench.brokers.protocols import Broker, Consumer, Producer, Replayable
@@ -50,7 +50,7 @@ def connection(context: Context) -> None:
 
 
 def life(context: Context) -> None:
-    with room(context) as here:
+    with sandbox(context) as here:
         name = here.channel()
         refuses("creating a channel that exists", Refused, lambda: here.broker.create_channel(ChannelSpec(name)))
         other = context.connect()
@@ -74,7 +74,7 @@ def life(context: Context) -> None:
 
 
 def missing(context: Context) -> None:
-    with room(context) as here:
+    with sandbox(context) as here:
         name = here.new_name()
         refuses("a producer on no channel", ChannelMissing, lambda: here.broker.producer(name, ProducerSettings()))
         refuses("a consumer on no channel", ChannelMissing, lambda: here.broker.consumer(name, ConsumerSettings()))
@@ -87,7 +87,7 @@ def lease_limits(context: Context) -> Skipped | None:
     limits = context.declaration.limits
     if limits.lease_min_s is None:
         return Skipped("deliveries have no lease")
-    with room(context) as here:
+    with sandbox(context) as here:
         refused = [-1.0]
         if limits.lease_max_s is not None:
             here.channel(lease_s=limits.lease_max_s)
@@ -106,7 +106,7 @@ def lease_limits(context: Context) -> Skipped | None:
 
 def partitions(context: Context) -> None:
     has = context.declaration.limits.has_partitions
-    with room(context) as here:
+    with sandbox(context) as here:
         channel = here.channel(partitions=3)
         here.send(channel, [b"%d" % at for at in range(60)], [b"key-%d" % at for at in range(60)])
         consumer = here.consumer(channel)

@@ -6,7 +6,7 @@ import time
 from functools import partial
 
 from brokerbench.bench.conformance.model import Check, Context, Skipped, expect
-from brokerbench.bench.conformance.sandbox import numbers, refuses, room, same, settle_all
+from brokerbench.bench.conformance.sandbox import numbers, refuses, same, sandbox, settle_all
 from brokerbench.brokers.errors import ChannelMissing, Unsupported
 from brokerbench.brokers.protocols import Releasable
 from brokerbench.brokers.types import ChannelSpec, DeadLetterPolicy
@@ -15,7 +15,7 @@ _DELIVERIES = 2
 
 
 def groups(context: Context) -> None:
-    with room(context) as here:
+    with sandbox(context) as here:
         channel = here.channel()
         here.send(channel, numbers(20), [b"key-%d" % (at % 4) for at in range(20)])
         same(context, numbers(20), here.payloads(here.consumer(channel, "one"), 20))
@@ -29,7 +29,7 @@ def groups(context: Context) -> None:
 
 
 def members(context: Context) -> None:
-    with room(context) as here:
+    with sandbox(context) as here:
         channel = here.channel(partitions=2)
         consumers = [here.consumer(channel, name=f"consumer-{number}") for number in range(2)]
         for consumer in consumers:
@@ -49,7 +49,7 @@ def dead_letters(context: Context) -> Skipped | None:
     limits = context.declaration.limits
     if limits.has_dead_letters is None:
         return Skipped("not declared")
-    with room(context) as here:
+    with sandbox(context) as here:
         if not limits.has_dead_letters:
             spec = ChannelSpec(here.new_name(), dead_letter=DeadLetterPolicy(here.channel(), _DELIVERIES))
             refuses("dead letters", Unsupported, lambda: here.broker.create_channel(spec))

@@ -12,12 +12,12 @@ from typing import TypeVar
 from brokerbench.bench.conformance.model import Check, Context, Skipped, Violated, expect
 from brokerbench.bench.conformance.sandbox import (
     LONG_LEASE_S,
-    Room,
+    Sandbox,
     acknowledged,
     numbers,
     refuses,
-    room,
     same,
+    sandbox,
     settle_all,
 )
 from brokerbench.brokers.errors import BrokerError, ChannelMissing, Misuse
@@ -31,7 +31,7 @@ _OVERLAP_S = 0.1
 
 
 def one_object(context: Context) -> None:
-    with room(context) as here:
+    with sandbox(context) as here:
         channel = here.channel()
         producer, consumer = here.broker.producer(channel, ProducerSettings()), here.consumer(channel)
         receipts: list[tuple[bytes, SendReceipt]] = []
@@ -78,7 +78,7 @@ def one_object(context: Context) -> None:
 
 
 def close_meanwhile(context: Context) -> None:
-    with room(context) as here:
+    with sandbox(context) as here:
         channel = here.channel()
         for wait_ms in range(_CLOSINGS):
             _close_under_a_sender(here, channel, wait_ms / 1e3)
@@ -96,7 +96,7 @@ def close_meanwhile(context: Context) -> None:
         refuses("receiving with a closed consumer", Misuse, lambda: consumer.receive(1, 0.0))
 
 
-def _close_under_a_sender(here: Room, channel: str, wait_s: float) -> None:
+def _close_under_a_sender(here: Sandbox, channel: str, wait_s: float) -> None:
     producer = here.broker.producer(channel, ProducerSettings())
     receipts: list[SendReceipt] = []
     parts: list[Settlements] = []
@@ -132,7 +132,7 @@ def _patiently(context: Context, action: Callable[[], _Answer]) -> _Answer:
 
 
 def side_by_side(context: Context) -> None:
-    with room(context) as here:
+    with sandbox(context) as here:
         channels = [here.channel() for _ in range(2)]
 
         def work(channel: str) -> None:
@@ -144,7 +144,7 @@ def side_by_side(context: Context) -> None:
 
 
 def closing(context: Context) -> None:
-    with room(context) as here:
+    with sandbox(context) as here:
         channel = here.channel()
         producer, consumer = here.broker.producer(channel, ProducerSettings()), here.consumer(channel)
         producer.send(Batch([b"x"]))
@@ -157,7 +157,7 @@ def closing(context: Context) -> None:
 
 
 def closing_beside(context: Context) -> None:
-    with room(context) as here:
+    with sandbox(context) as here:
         channel = here.channel()
         # On both sides of the busy one, whatever the order in which they are closed.
         idle = [here.consumer(channel, "before")]
@@ -185,7 +185,7 @@ def closing_beside(context: Context) -> None:
 def restart(context: Context) -> Skipped | None:
     if context.restart is None:
         return Skipped("the broker is not ours to restart")
-    with room(context) as here:
+    with sandbox(context) as here:
         channel = here.channel()
         producer, consumer = here.broker.producer(channel, ProducerSettings(timeout_s=5.0)), here.consumer(channel)
         producer.send(Batch([b"before"], [b"key"]))
@@ -209,7 +209,7 @@ def restart(context: Context) -> Skipped | None:
     return None
 
 
-def _survives(here: Room, channel: str) -> bool:
+def _survives(here: Sandbox, channel: str) -> bool:
     """Whether the broker still has the channel; it is made again where it keeps nothing."""
     deadline = time.monotonic() + here.context.patience_s
     while True:
@@ -223,7 +223,7 @@ def _survives(here: Room, channel: str) -> bool:
             time.sleep(0.25)
 
 
-def _goes_on(here: Room, producer: Producer) -> None:
+def _goes_on(here: Sandbox, producer: Producer) -> None:
     """The producer of before sends, at the latest when the broker has come to itself."""
     deadline = time.monotonic() + here.context.patience_s
     problem = ""
@@ -241,7 +241,7 @@ def _goes_on(here: Room, producer: Producer) -> None:
     raise Violated(f"the producer of before does not send any more: {problem}")
 
 
-def _received(here: Room, consumer: Consumer, wanted: set[bytes]) -> set[bytes]:
+def _received(here: Sandbox, consumer: Consumer, wanted: set[bytes]) -> set[bytes]:
     got: set[bytes] = set()
     deadline = time.monotonic() + here.context.patience_s
     while not wanted <= got and time.monotonic() < deadline:

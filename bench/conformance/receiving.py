@@ -9,7 +9,7 @@ from threading import Timer
 import numpy as np
 
 from brokerbench.bench.conformance.model import Check, Context, Skipped, expect
-from brokerbench.bench.conformance.sandbox import numbers, refuses, room, settle_all
+from brokerbench.bench.conformance.sandbox import numbers, refuses, sandbox, settle_all
 from brokerbench.brokers.errors import Misuse
 from brokerbench.brokers.types import NO_PARTITION, NO_PLACE, NO_TIME, Batch, ProducerSettings, Received
 
@@ -19,7 +19,7 @@ _CLOCKS_APART_NS = 3600 * 10**9
 
 def bounds(context: Context) -> None:
     most = context.declaration.limits.max_receive_messages
-    with room(context) as here:
+    with sandbox(context) as here:
         channel = here.channel()
         consumer = here.consumer(channel)
         for wrong in (0, -1):
@@ -43,7 +43,7 @@ def bounds(context: Context) -> None:
 
 
 def early(context: Context) -> None:
-    with room(context) as here:
+    with sandbox(context) as here:
         channel = here.channel()
         consumer = here.consumer(channel)
         consumer.receive(1, 1.0)
@@ -60,7 +60,7 @@ def early(context: Context) -> None:
 
 def columns(context: Context) -> None:
     limits = context.declaration.limits
-    with room(context) as here:
+    with sandbox(context) as here:
         channel = here.channel()
         here.send(channel, numbers(20), [b"a"] * 20)
         consumer = here.consumer(channel)
@@ -100,7 +100,7 @@ def _shape(received: Received) -> None:
 
 def unsettled(context: Context) -> None:
     most = context.declaration.limits.max_unsettled_batches
-    with room(context) as here:
+    with sandbox(context) as here:
         channel = here.channel()
         consumer = here.consumer(channel)
         held: list[Received] = []
@@ -118,7 +118,7 @@ def unsettled(context: Context) -> None:
 
 
 def closed(context: Context) -> Skipped | None:
-    with room(context) as here:
+    with sandbox(context) as here:
         channel = here.channel()
         here.send(channel, [b"x"])
         consumer = here.consumer(channel)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 
 from brokerbench.bench.conformance.model import Check, Context, Skipped, expect
-from brokerbench.bench.conformance.sandbox import Room, numbers, refuses, room, same, settle_all
+from brokerbench.bench.conformance.sandbox import Sandbox, numbers, refuses, same, sandbox, settle_all
 from brokerbench.brokers.declarations import Support
 from brokerbench.brokers.errors import BrokerError, Unsupported
 from brokerbench.brokers.protocols import Bounded, Counting, Reader, Replayable, Retaining
@@ -32,7 +32,7 @@ _MESSAGE_BYTES = 64 << 10
 
 
 def from_beginning(context: Context) -> Skipped | None:
-    def check(here: Room, broker: Replayable) -> None:
+    def check(here: Sandbox, broker: Replayable) -> None:
         channel, rows = _consumed(here, 30)
         reader = broker.reader(channel, FromBeginning())
         got = _read(here, reader, 30)
@@ -53,7 +53,7 @@ def from_beginning(context: Context) -> Skipped | None:
 
 
 def from_position(context: Context) -> Skipped | None:
-    def check(here: Room, broker: Replayable) -> None:
+    def check(here: Sandbox, broker: Replayable) -> None:
         channel, rows = _consumed(here, 60)
         everything = _read(here, broker.reader(channel, FromBeginning()), 60)
         by_partition: dict[int, list[tuple[int, bytes]]] = {}
@@ -77,7 +77,7 @@ def from_position(context: Context) -> Skipped | None:
 
 
 def from_time(context: Context) -> Skipped | None:
-    def check(here: Room, broker: Replayable) -> None:
+    def check(here: Sandbox, broker: Replayable) -> None:
         channel = here.channel(partitions=_PARTITIONS)
         early = here.send(channel, numbers(10), _keys(10))
         time.sleep(max(0.05, 3 * context.declaration.limits.broker_clock_resolution_ns / 1e9))
@@ -99,7 +99,7 @@ def from_time(context: Context) -> Skipped | None:
 
 
 def independent(context: Context) -> Skipped | None:
-    def check(here: Room, broker: Replayable) -> None:
+    def check(here: Sandbox, broker: Replayable) -> None:
         channel, rows = _consumed(here, 30)
         one, two = broker.reader(channel, FromBeginning()), broker.reader(channel, FromBeginning())
         begun = _read(here, one, 1, 1)
@@ -110,11 +110,11 @@ def independent(context: Context) -> Skipped | None:
 
 
 def _held_to(
-    context: Context, name: str, start: ReplayStart, check: Callable[[Room, Replayable], None]
+    context: Context, name: str, start: ReplayStart, check: Callable[[Sandbox, Replayable], None]
 ) -> Skipped | None:
     """Both ways: what is guaranteed is checked, what is impossible must be refused."""
     support = context.support(name)
-    with room(context) as here:
+    with sandbox(context) as here:
         if support is Support.GUARANTEED:
             expect(isinstance(here.broker, Replayable), f"{name} is declared, and the broker has no reader")
             assert isinstance(here.broker, Replayable)
@@ -127,7 +127,7 @@ def _held_to(
     return Skipped(f"{name} is {support}: nothing to hold it to")
 
 
-def _consumed(here: Room, count: int) -> tuple[str, dict[bytes, bytes]]:
+def _consumed(here: Sandbox, count: int) -> tuple[str, dict[bytes, bytes]]:
     """A channel of several partitions whose messages were sent, delivered and acknowledged: payload -> key."""
     channel = here.channel(partitions=_PARTITIONS)
     here.send(channel, numbers(count), _keys(count))
@@ -142,7 +142,7 @@ def _keys(count: int) -> list[bytes]:
     return [b"key-%d" % (at % 10) for at in range(count)]
 
 
-def _some(here: Room, reader: Reader, most: int = 7) -> Received:
+def _some(here: Sandbox, reader: Reader, most: int = 7) -> Received:
     """What the reader has next; empty when nothing came."""
     received = reader.read(most, here.context.patience_s)
     expect(len(received) <= most, f"{len(received)} messages came where {most} were asked for")
@@ -151,7 +151,7 @@ def _some(here: Room, reader: Reader, most: int = 7) -> Received:
     return received
 
 
-def _read(here: Room, reader: Reader, count: int, most: int = 7) -> list[tuple[bytes, bytes | None, int, int]]:
+def _read(here: Sandbox, reader: Reader, count: int, most: int = 7) -> list[tuple[bytes, bytes | None, int, int]]:
     """Rows of (payload, key, partition, place): ``count`` of them, and any that are too many at once."""
     rows: list[tuple[bytes, bytes | None, int, int]] = []
     while len(rows) < count:
@@ -171,7 +171,7 @@ def _exactly(wanted: dict[bytes, bytes], got: Sequence[tuple[bytes, bytes | None
 
 
 def bounds(context: Context) -> Skipped | None:
-    with room(context) as here:
+    with sandbox(context) as here:
         if not isinstance(here.broker, Bounded):
             return Skipped("the broker does not tell where a channel begins and ends")
         channel = here.channel(partitions=_PARTITIONS)
@@ -194,7 +194,7 @@ def bounds(context: Context) -> Skipped | None:
 
 
 def backlog(context: Context) -> Skipped | None:
-    with room(context) as here:
+    with sandbox(context) as here:
         broker = here.broker
         if not isinstance(broker, Counting):
             return Skipped("the broker does not count a backlog")
@@ -222,7 +222,7 @@ def backlog(context: Context) -> Skipped | None:
 def by_age(context: Context) -> Skipped | None:
     support = context.support("retention.by_age")
     age_s = max(context.declaration.limits.retention_min_age_s or 0.0, 1.0)
-    with room(context) as here:
+    with sandbox(context) as here:
         if support is Support.IMPOSSIBLE:
             _no_retention(here, Retention(max_age_s=age_s))
             return None
@@ -240,7 +240,7 @@ def by_age(context: Context) -> Skipped | None:
 def by_size(context: Context) -> Skipped | None:
     support = context.support("retention.by_size")
     excess = context.declaration.of("retention.size_excess").high
-    with room(context) as here:
+    with sandbox(context) as here:
         limits = (
             Retention(max_messages=32),
             Retention(max_bytes=32 * _MESSAGE_BYTES, segment_bytes=_SEGMENT_BYTES),
@@ -278,7 +278,7 @@ def age_limits(context: Context) -> Skipped | None:
     limits = context.declaration.limits
     if context.support("retention.by_age") is not Support.GUARANTEED or not limits.retention_min_age_s:
         return Skipped("no least age is declared")
-    with room(context) as here:
+    with sandbox(context) as here:
         accepted = [age_s for age_s in (limits.retention_min_age_s, limits.retention_max_age_s) if age_s is not None]
         for age_s in accepted:
             here.channel(retention=Retention(max_age_s=age_s))
@@ -291,13 +291,13 @@ def age_limits(context: Context) -> Skipped | None:
     return None
 
 
-def _no_retention(here: Room, retention: Retention) -> None:
+def _no_retention(here: Sandbox, retention: Retention) -> None:
     spec = ChannelSpec(here.new_name(), retention=retention)
     refuses(f"{retention}", Unsupported, lambda: here.broker.create_channel(spec))
     expect(here.broker.list_channels(spec.name) == [], "a refused retention left its channel behind")
 
 
-def _with_segments(here: Room, retention: Retention) -> str:
+def _with_segments(here: Sandbox, retention: Retention) -> str:
     """Segments are asked for where there are any: they make a broker quick to remove."""
     try:
         return here.channel(retention=retention)
@@ -305,14 +305,14 @@ def _with_segments(here: Room, retention: Retention) -> str:
         return here.channel(retention=replace(retention, segment_ms=None, segment_bytes=None))
 
 
-def _until(here: Room, channel: str, fits: Callable[[list[bytes]], bool], otherwise: str) -> None:
+def _until(here: Sandbox, channel: str, fits: Callable[[list[bytes]], bool], otherwise: str) -> None:
     deadline = time.monotonic() + here.context.patience_s
     while not fits(_kept(here, channel)):
         expect(time.monotonic() < deadline, f"{otherwise} after {here.context.patience_s:g} s")
         time.sleep(0.25)
 
 
-def _kept(here: Room, channel: str) -> list[bytes]:
+def _kept(here: Sandbox, channel: str) -> list[bytes]:
     """What can still be had: read again where that is possible, else received by a group of its own."""
     broker = here.broker
     if isinstance(broker, Retaining):

@@ -29,7 +29,7 @@ LONG_LEASE_S = 60.0
 
 
 @dataclass(slots=True)
-class Room:
+class Sandbox:
     """One connection, and what the check made through it."""
 
     context: Context
@@ -94,10 +94,10 @@ class Room:
 
 
 @contextmanager
-def room(context: Context) -> Iterator[Room]:
+def sandbox(context: Context) -> Iterator[Sandbox]:
     """A connection of its own; its channels are deleted at the end, whatever happened."""
     broker = context.connect()
-    place = Room(context, broker)
+    place = Sandbox(context, broker)
     try:
         yield place
     finally:

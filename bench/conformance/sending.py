@@ -11,13 +11,13 @@ import numpy as np
 
 from brokerbench.bench.conformance.model import Check, Context, Skipped, expect
 from brokerbench.bench.conformance.sandbox import (
-    Room,
+    Sandbox,
     acknowledged,
     errors_of,
     numbers,
     refuses,
-    room,
     same,
+    sandbox,
     settle_all,
 )
 from brokerbench.brokers.errors import Misuse, Unsupported
@@ -31,7 +31,7 @@ _LONG_KEY_BYTES = 1024
 
 
 def nothing(context: Context) -> None:
-    with room(context) as here:
+    with sandbox(context) as here:
         producer = here.broker.producer(here.channel(), ProducerSettings())
         empty = producer.send(Batch([]))
         expect((empty.first_ticket, empty.count, empty.rejected) == (0, 0, ()), f"an empty batch gave {empty}")
@@ -41,7 +41,7 @@ def nothing(context: Context) -> None:
 
 def counts(context: Context) -> None:
     most = context.declaration.limits.max_request_messages or _MANY
-    with room(context) as here:
+    with sandbox(context) as here:
         channel = here.channel()
         producer = here.broker.producer(channel, ProducerSettings())
         parts: list[Settlements] = []
@@ -61,7 +61,7 @@ def counts(context: Context) -> None:
 
 
 def settled_once(context: Context) -> None:
-    with room(context) as here:
+    with sandbox(context) as here:
         producer = here.broker.producer(here.channel(), ProducerSettings())
         begun_ns = time.monotonic_ns()
         parts: list[Settlements] = []
@@ -81,7 +81,7 @@ def settled_once(context: Context) -> None:
 
 
 def malformed(context: Context) -> None:
-    with room(context) as here:
+    with sandbox(context) as here:
         producer = here.broker.producer(here.channel(), ProducerSettings())
         batches = {
             "keys": Batch([b"1"], [b"a", b"b"]),
@@ -101,7 +101,7 @@ def size_limit(context: Context) -> Skipped | None:
         return Skipped("no limit is declared")
     if limit > _HEAVIEST_BYTES:
         return Skipped(f"the limit of {limit:,} bytes is too heavy to try")
-    with room(context) as here:
+    with sandbox(context) as here:
         channel = here.channel()
         producer = here.broker.producer(channel, ProducerSettings())
         payloads = [b"before", b"\0" * limit, b"\0" * (limit + 1), b"after"]
@@ -127,7 +127,7 @@ def request_bytes(context: Context) -> Skipped | None:
         return Skipped("no limit of a request's size is declared")
     # Three that just fit into one request together, and do not when each grows by a byte.
     size = min(limit // 3, largest or limit)
-    with room(context) as here:
+    with sandbox(context) as here:
         channel = here.channel()
         consumer = here.consumer(channel)
         for bytes_each in (size, size + 1):
@@ -166,7 +166,7 @@ def keys(context: Context) -> None:
 
 
 def _carried(context: Context, payloads: Sequence[bytes], wanted: Sequence[bytes] | None = None) -> None:
-    with room(context) as here:
+    with sandbox(context) as here:
         channel = here.channel()
         here.send(channel, payloads, wanted)
         got = here.gather(here.consumer(channel), len(payloads))
@@ -180,7 +180,7 @@ def _carried(context: Context, payloads: Sequence[bytes], wanted: Sequence[bytes
 
 def attributes(context: Context) -> Skipped | None:
     sent = [{"event": "push", "who": "Zoë \U0001f9ea"}, {"n": "1"}]
-    with room(context) as here:
+    with sandbox(context) as here:
         channel = here.channel()
         producer = here.broker.producer(channel, ProducerSettings())
         try:
@@ -202,7 +202,7 @@ def attributes(context: Context) -> Skipped | None:
 
 def close_in_flight(context: Context) -> None:
     count = 1000
-    with room(context) as here:
+    with sandbox(context) as here:
         channel = here.channel()
         producer = here.broker.producer(channel, ProducerSettings())
         parts = []
@@ -216,7 +216,7 @@ def close_in_flight(context: Context) -> None:
         _only_what_was_sent(here, channel, Settlements.concat(parts), numbers(count))
 
 
-def _only_what_was_sent(here: Room, channel: str, settled: Settlements, sent: Sequence[bytes]) -> None:
+def _only_what_was_sent(here: Sandbox, channel: str, settled: Settlements, sent: Sequence[bytes]) -> None:
     """What was acknowledged arrives, what was rejected does not; the unknown may."""
     fates = dict(zip(settled.tickets.tolist(), settled.outcomes.tolist(), strict=True))
     sure = {sent[ticket] for ticket, fate in fates.items() if fate == Outcome.ACKNOWLEDGED}
@@ -250,7 +250,7 @@ def deduplication(context: Context) -> Skipped | None:
     if has is None:
         return Skipped("not declared")
     batch = Batch([b"one", b"again", b"two"], [b"key"] * 3, dedup_ids=["1", "1", "2"])
-    with room(context) as here:
+    with sandbox(context) as here:
         channel = here.channel()
         producer = here.broker.producer(channel, ProducerSettings())
         if not has:
@@ -269,7 +269,7 @@ def deduplication(context: Context) -> Skipped | None:
 def paused(context: Context) -> Skipped | None:
     if context.pause is None:
         return Skipped("the broker is not ours to pause")
-    with room(context) as here:
+    with sandbox(context) as here:
         channel = here.channel()
         producer = here.broker.producer(channel, ProducerSettings(timeout_s=10.0))
         here.send(channel, [b"the way is open"])

@@ -7,13 +7,13 @@ from functools import partial
 
 from brokerbench.bench.conformance.model import Check, Context, Skipped, expect
 from brokerbench.bench.conformance.sandbox import (
-    Room,
+    Sandbox,
     acknowledged,
     errors_of,
     numbers,
     refuses,
-    room,
     same,
+    sandbox,
     settle_all,
 )
 from brokerbench.brokers.declarations import Support
@@ -29,7 +29,7 @@ _TRIES = 3
 
 
 def indices(context: Context) -> None:
-    with room(context) as here:
+    with sandbox(context) as here:
         consumer, received = _together(here, 4)
         for wrong in ([4], [-1], [0, 0]):
             refuses(f"acknowledging {wrong} of 4", Misuse, partial(consumer.acknowledge, received, wrong))
@@ -41,7 +41,7 @@ def indices(context: Context) -> None:
 
 
 def granularity(context: Context) -> None:
-    with room(context) as here:
+    with sandbox(context) as here:
         consumer, received = _together(here, 3)
         if context.declaration.limits.ack_granularity is AckGranularity.UP_TO_POSITION:
             refuses("acknowledging past unsettled ones", Unsupported, lambda: consumer.acknowledge(received, [2]))
@@ -60,7 +60,7 @@ def granularity(context: Context) -> None:
 def final(context: Context) -> Skipped | None:
     if not context.once:
         return Skipped("the profile does not promise it")
-    with room(context) as here:
+    with sandbox(context) as here:
         channel = here.channel(lease_s=context.lease_s)
         here.send(channel, numbers(20), [b"key-%d" % (at % 4) for at in range(20)])
         consumer = here.consumer(channel)
@@ -75,7 +75,7 @@ def final(context: Context) -> Skipped | None:
 
 
 def ahead(context: Context) -> Skipped | None:
-    with room(context) as here:
+    with sandbox(context) as here:
         channel = here.channel(lease_s=context.lease_s)
         consumer = here.consumer(channel)
         if not isinstance(consumer, Pipelining):
@@ -106,7 +106,7 @@ def ahead(context: Context) -> Skipped | None:
 
 def released(context: Context) -> Skipped | None:
     support = context.support("redelivery.after_release")
-    with room(context) as here:
+    with sandbox(context) as here:
         channel = here.channel()
         here.send(channel, [b"again"], [b"key"])
         consumer = here.consumer(channel)
@@ -129,7 +129,7 @@ def released(context: Context) -> Skipped | None:
 
 
 def rejected(context: Context) -> Skipped | None:
-    with room(context) as here:
+    with sandbox(context) as here:
         channel = here.channel(lease_s=3 * context.lease_s)
         here.send(channel, [b"poison"])
         consumer = here.consumer(channel)
@@ -146,7 +146,7 @@ def rejected(context: Context) -> Skipped | None:
 
 def extended(context: Context) -> Skipped | None:
     lease_s = 2 * context.lease_s
-    with room(context) as here:
+    with sandbox(context) as here:
         for _ in range(_TRIES):
             channel = here.channel(lease_s=lease_s)
             here.send(channel, [b"slow work"])
@@ -176,7 +176,7 @@ def extended(context: Context) -> Skipped | None:
 def ended(context: Context) -> Skipped | None:
     if not context.has_leases:
         return Skipped("deliveries have no lease")
-    with room(context) as here:
+    with sandbox(context) as here:
         channel = here.channel(lease_s=context.lease_s)
         here.send(channel, [b"slow work"])
         # Before the consumer is there: a client may fetch before it is asked.
@@ -195,7 +195,7 @@ def ended(context: Context) -> Skipped | None:
 
 
 def left(context: Context) -> None:
-    with room(context) as here:
+    with sandbox(context) as here:
         channel = here.channel(lease_s=context.lease_s)
         here.send(channel, numbers(5), [b"key"] * 5)
         leaver = here.consumer(channel)
@@ -205,7 +205,7 @@ def left(context: Context) -> None:
         expect(sorted(set(got)) == numbers(5), f"of 5 messages of one who left, {len(set(got))} came to the next")
 
 
-def _together(here: Room, count: int) -> tuple[Consumer, Received]:
+def _together(here: Sandbox, count: int) -> tuple[Consumer, Received]:
     """``count`` messages in one delivery: they are all there before the consumer comes."""
     for _ in range(5):
         channel = here.channel()

@@ -82,7 +82,7 @@ class Memory:
 
 
 @dataclass(frozen=True, slots=True)
-class Steady:
+class MemoryGrowth:
     profile: str
     version: str
     messages: int
@@ -92,7 +92,7 @@ class Steady:
     verified: Verified
 
 
-def measure(profile: str, messages: int) -> Steady:
+def measure(profile: str, messages: int) -> MemoryGrowth:
     """Raises BadInput (no room on the disk, unknown profile), EngineUnavailable, CheckFailed (lost, or too short)."""
     if profile not in BOUNDS:
         raise BadInput(f"--profile {profile}: a bound by size is known for {', '.join(BOUNDS)}")
@@ -114,7 +114,7 @@ def measure(profile: str, messages: int) -> Steady:
         checked = own_client.verified(directory / "history")
         marks = saved_history.marks(directory / "history")
     _require_all(checked)
-    return Steady(profile, version, messages, seconds, written, memory(marks), checked)
+    return MemoryGrowth(profile, version, messages, seconds, written, memory(marks), checked)
 
 
 def _require_all(found: Verified) -> None:
@@ -173,7 +173,7 @@ def _load(profile: str, endpoint: Endpoint, channel: str, directory: Path, messa
             now_ns = time.monotonic_ns()
             end_ns = now_ns + int(WINDOW_S * 1e9)
             if sent < messages:
-                producer.order(Publish(window, LOAD.batch, now_ns, end_ns))
+                producer.command(Publish(window, LOAD.batch, now_ns, end_ns))
             if window >= _AWAY:
                 received += _ask(consumer, Consume(window, LOAD.batch, now_ns, end_ns, None, _PATIENCE_S)).received
             if sent < messages:
@@ -199,7 +199,7 @@ def _load(profile: str, endpoint: Endpoint, channel: str, directory: Path, messa
 
 
 def _ask(process: Handle, order: object, seconds: float = 0.0) -> Any:
-    process.order(order)
+    process.command(order)
     return process.report(seconds + _SLACK_S)
 
 
@@ -209,7 +209,7 @@ def _tell(sent: int, messages: int, seconds: float) -> None:
     print(f"\r{min(sent / messages, 1.0):4.0%} of {messages:,} messages, {speed}", end="", file=sys.stderr, flush=True)
 
 
-def text(found: Steady) -> str:
+def text(found: MemoryGrowth) -> str:
     rows = [
         f"{memory.role:<9} {memory.first_bytes / 1e6:7.1f} MB in the first minute, "
         f"{memory.last_bytes / 1e6:7.1f} MB in the last: "

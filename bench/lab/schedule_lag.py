@@ -33,7 +33,7 @@ from brokerbench.scenarios.analysis import latency as latency_metrics
 from brokerbench.scenarios.base import Context, Parameters
 from brokerbench.scenarios.compare.difference import compare
 from brokerbench.scenarios.history import saved_history
-from brokerbench.scenarios.load.controller import Fleet
+from brokerbench.scenarios.load.controller import LoadController
 from brokerbench.scenarios.load.schedule import Schedule
 
 PROFILE = "kafka"
@@ -115,7 +115,7 @@ class _Bench:
     def own(self, rate: float, seconds: float) -> dict[str, float]:
         with Processes() as load:
             context = self._context(load)
-            with context.writer("pacing") as writer, Fleet(context, writer) as fleet:
+            with context.writer("pacing") as writer, LoadController(context, writer) as fleet:
                 fleet.open("own", [(self._batch, int(latency.DEFAULTS["open_in_flight"]))])
                 fleet.paced("warm-up", self._batch, Schedule(rate, _WARMUP_SHARE * seconds), warmup=True)
                 fleet.drain()

@@ -16,7 +16,7 @@ from brokerbench.scenarios.base import LoadFailed
 from brokerbench.scenarios.history import Writer
 from brokerbench.scenarios.load.bodies import on_clock
 from brokerbench.scenarios.metrics import clock_sync
-from brokerbench.scenarios.metrics.clock_sync import Clock, Reading
+from brokerbench.scenarios.metrics.clock_sync import HostClock, Reading
 
 _ANSWER_S = 15.0
 _LOOPBACK = ("127.0.0.1", "::1")
@@ -65,7 +65,7 @@ class Host:
 
     def gather(self, staging: Path) -> None:
         """Bring home what was written there; ``staging`` is a directory that does not exist yet."""
-        clock = Clock(self.begin, self._read_clock())
+        clock = HostClock(self.begin, self._read_clock())
         for part in self._parts:
             self._fetch(part, staging / part.name)
             clock_sync.bring_home(staging / part.name, part.home, part.name, clock, self.name)
@@ -143,9 +143,9 @@ class Placed:
         """``everywhere``: all hosts of the cell. When one of them is lost, no report is worth waiting for."""
         self._handle, self._host, self._everywhere = handle, host, everywhere
 
-    def order(self, order: Any) -> None:
+    def command(self, order: Any) -> None:
         """Times in an order are on the cell's clock; the host has its own."""
-        self._named(lambda: self._handle.order(on_clock(order, self._host.begin.offset_ns)))
+        self._named(lambda: self._handle.command(on_clock(order, self._host.begin.offset_ns)))
 
     def report(self, timeout_s: float) -> Any:
         # A host that goes ends the keeper's connection, on which nothing comes unasked.

@@ -95,7 +95,7 @@ class Hosts:
         placed = Placed(handle, host, self._hosts.values())
         self._started.append(placed)
         directory = host.directory(Path(arguments["history"]), str(arguments["name"]))
-        placed.order((body, profile, endpoint, {**arguments, "history": directory}))
+        placed.command((body, profile, endpoint, {**arguments, "history": directory}))
         return placed
 
     def gather(self, staging: Path) -> None:

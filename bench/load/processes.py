@@ -95,7 +95,7 @@ def _start_process(begin: Start) -> Handle:
     with theirs:
         process = launch(theirs)
     handle = Handle(begin[0], Connection(ours.detach()), process)
-    handle.order(begin)
+    handle.command(begin)
     return handle
 
 
@@ -108,7 +108,7 @@ def _start_thread(begin: Start) -> Handle:
         _execute(begin, wire, time.thread_time_ns, gone=lambda: None)
 
     handle = Handle(begin[0], Connection(ours.detach()), None)
-    handle.order(())
+    handle.command(())
     threading.Thread(target=work, name=begin[0], daemon=True).start()
     return handle
 
@@ -160,7 +160,7 @@ class Handle:
         """To wait for the next report, among others."""
         return self._wire.fileno()
 
-    def order(self, order: Any) -> None:
+    def command(self, order: Any) -> None:
         try:
             self._wire.send(order)
         except OSError:
@@ -179,7 +179,7 @@ class Handle:
 
     def wait(self, timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
-        self.order(_NO_MORE)
+        self.command(_NO_MORE)
         kind, content = _REPORT, None
         while kind == _REPORT:
             kind, content = self._receive(max(0.0, deadline - time.monotonic()))
@@ -230,7 +230,7 @@ class _Worker:
         # An address of its own: beside other threads it must not share their channels.
         return registry.connect("noop", Endpoint("noop", f"noop://ceiling-{id(self)}"))
 
-    def next_order(self) -> Any:
+    def next_command(self) -> Any:
         return self._orders.get()
 
     def report(self, report: Any) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 
 from brokerbench.brokers.protocols import Broker, Replayable
 from brokerbench.brokers.types import ConsumerSettings, FromBeginning, ProducerSettings
-from brokerbench.scenarios.clients.recording import Replayer, Sender, Taken, Taker
+from brokerbench.scenarios.clients.recording import RecordedBatch, RecordingConsumer, RecordingProducer, RecordingReader
 from brokerbench.scenarios.history import Writer
 from brokerbench.scenarios.history.stamp import INTACT, Stamps
 
@@ -52,9 +52,9 @@ class Round:
     channel: str
     sending: Writer
     receiving: Writer
-    sender: Sender
-    taker: Taker
-    replayer: Replayer | None = None
+    sender: RecordingProducer
+    taker: RecordingConsumer
+    replayer: RecordingReader | None = None
     seen: list[Stamps] = field(default_factory=list)
     got: int = 0
 
@@ -95,7 +95,7 @@ class Round:
     def open_replay(self) -> None:
         """A reader from the beginning, beside the group that has consumed everything."""
         assert isinstance(self.broker, Replayable), "asked before"
-        self.replayer = Replayer(self.broker, self.channel, FromBeginning(), self.receiving, number=1)
+        self.replayer = RecordingReader(self.broker, self.channel, FromBeginning(), self.receiving, number=1)
         self.seen.clear()
         self.got = 0
 
@@ -105,13 +105,13 @@ class Round:
         assert replayer is not None, "opened before"
         self._collect(lambda: replayer.read(self.load.batch, _WAIT_S), _WARM + self.load.messages)
 
-    def _take(self) -> Taken:
+    def _take(self) -> RecordedBatch:
         taken = self.taker.take(self.load.batch, _WAIT_S)
         if len(taken):
             self.taker.acknowledge(taken)
         return taken
 
-    def _collect(self, take: Callable[[], Taken], count: int) -> None:
+    def _collect(self, take: Callable[[], RecordedBatch], count: int) -> None:
         """Until ``count`` messages came in all, or none for a long time: a loss is never only impatience."""
         last_s = time.monotonic()
         while self.got < count and time.monotonic() - last_s < _PATIENCE_S:
@@ -147,8 +147,10 @@ def begin(broker: Broker, channel: str, load: Load, history: Path) -> Round:
     """A round whose connections are open and whose group has its one member."""
     sending, receiving = Writer(history, "sender", _RUN), Writer(history, "taker", _RUN)
     settings = ProducerSettings(max_in_flight=10 * load.batch)
-    sender = Sender(broker, channel, sending, number=0, run=_RUN, seed=1, size=load.size, settings=settings)
-    taker = Taker(broker, channel, receiving, number=0, settings=ConsumerSettings(prefetch_bytes=_AHEAD_BYTES))
+    sender = RecordingProducer(broker, channel, sending, number=0, run=_RUN, seed=1, size=load.size, settings=settings)
+    taker = RecordingConsumer(
+        broker, channel, receiving, number=0, settings=ConsumerSettings(prefetch_bytes=_AHEAD_BYTES)
+    )
     found = Round(load, broker, channel, sending, receiving, sender, taker)
     sender.send(np.arange(_WARM))
     sender.flush(_PATIENCE_S)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import psutil
 
-from brokerbench.scenarios.base import EngineUse
+from brokerbench.scenarios.base import BrokerUsage
 
 _LOOPBACK = ("lo", "lo0")
 
 
-class EngineMeter:
+class BrokerMeter:
     """Reads the process ``pid`` and all that it started. None once it is gone, and where it may not be looked at."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
 
-    def __call__(self) -> EngineUse | None:
+    def __call__(self) -> BrokerUsage | None:
         try:
             first = psutil.Process(self._pid)
             everyone = [first, *first.children(recursive=True)]
@@ -24,7 +24,7 @@ class EngineMeter:
             disk_bytes = _disk_bytes(first)
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             return None
-        return EngineUse(int(cpu_s * 1e9), resident_bytes, disk_bytes, _network_bytes())
+        return BrokerUsage(int(cpu_s * 1e9), resident_bytes, disk_bytes, _network_bytes())
 
 
 def _cpu_s(process: psutil.Process) -> float:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from brokerbench.bench import children, store
 from brokerbench.bench.load.processes import Processes, lives_in_process
 from brokerbench.bench.run import hlog
-from brokerbench.bench.run.broker_usage import EngineMeter
+from brokerbench.bench.run.broker_usage import BrokerMeter
 from brokerbench.brokers import registry
 from brokerbench.brokers.errors import BrokerError
 from brokerbench.brokers.protocols import Broker
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class CellJob:
     """All that a cell process is told. ``directory`` is the cell's own; ``stamp`` marks its messages."""
 
     id: str
@@ -64,9 +64,9 @@ class Order:
         return json.dumps({**asdict(self), "directory": str(self.directory)})
 
     @staticmethod
-    def from_json(text: str) -> Order:
+    def from_json(text: str) -> CellJob:
         fields = json.loads(text)
-        return Order(
+        return CellJob(
             **{
                 **fields,
                 "grade": Grade(fields["grade"]),
@@ -76,7 +76,7 @@ class Order:
         )
 
 
-def execute(order: Order, events: TextIO) -> Cell:
+def execute(order: CellJob, events: TextIO) -> Cell:
     """Run, examine and judge one cell. Never raises for what the experiment, the broker or the disk did."""
     started, begin = datetime.now(UTC), time.monotonic()
     waited_s, error = 0.0, ""
@@ -103,7 +103,7 @@ def execute(order: Order, events: TextIO) -> Cell:
     return cell
 
 
-def _run(order: Order, events: TextIO) -> None:
+def _run(order: CellJob, events: TextIO) -> None:
     scenario = catalogue.scenario(order.scenario)
     scenario.check(order.parameters)  # not every order comes from a plan
     with closing(registry.connect(order.profile, order.endpoint)) as broker, _load(order) as load:
@@ -122,7 +122,7 @@ def _run(order: Order, events: TextIO) -> None:
             history_directory=order.directory / "history",
             load=load,
             progress=lambda share, doing: say(events, progress=share, doing=doing),
-            engine_use=(lambda: None) if order.engine_pid is None else EngineMeter(order.engine_pid),
+            engine_use=(lambda: None) if order.engine_pid is None else BrokerMeter(order.engine_pid),
         )
         try:
             scenario.run(context)
@@ -133,7 +133,7 @@ def _run(order: Order, events: TextIO) -> None:
             remove_channels(broker, order.channel_prefix)
 
 
-def _load(order: Order) -> Processes | Hosts:
+def _load(order: CellJob) -> Processes | Hosts:
     if not order.scheduler or lives_in_process(order.profile):
         return Processes()
     from brokerbench.bench.load.hosts import Hosts  # a second of imports, only where it is wanted
@@ -164,11 +164,11 @@ def examine(cell: Cell, directory: Path) -> Cell:
     )
 
 
-def failed(order: Order, started: datetime, error: str) -> Cell:
+def failed(order: CellJob, started: datetime, error: str) -> Cell:
     return _cell(order, started).model_copy(update={"status": "failed", "error": error})
 
 
-def _cell(order: Order, started: datetime) -> Cell:
+def _cell(order: CellJob, started: datetime) -> Cell:
     return Cell(
         id=order.id,
         profile=order.profile,
@@ -195,7 +195,7 @@ def describe(problem: BaseException) -> str:
     return f"{type(problem).__name__}: {problem}"
 
 
-def _log_traceback(order: Order) -> None:
+def _log_traceback(order: CellJob) -> None:
     try:
         (order.directory / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
     except OSError:
@@ -212,7 +212,7 @@ def main() -> int:
     # What libraries print must not mix with the events: they keep the real standard output.
     events = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    order = Order.from_json(sys.stdin.readline())
+    order = CellJob.from_json(sys.stdin.readline())
     cell = execute(order, events)
     say(events, status=cell.status, error=cell.error)
     return 0

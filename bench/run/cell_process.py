@@ -11,7 +11,7 @@ from pathlib import Path
 
 from brokerbench.bench import children
 from brokerbench.bench.guard import Guard
-from brokerbench.bench.run.cell import Order
+from brokerbench.bench.run.cell import CellJob
 
 
 class CellProcess:
@@ -22,7 +22,7 @@ class CellProcess:
         self._late = False
 
     @staticmethod
-    def start(order: Order, guard: Guard, logs: Path) -> CellProcess:
+    def start(order: CellJob, guard: Guard, logs: Path) -> CellProcess:
         """The order goes through standard input: endpoints may carry secrets."""
         log = logs / f"{order.id}.log"
         process = guard.spawn_piped(children.command("bench.run.cell"), log_path=log)

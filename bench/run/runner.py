@@ -20,7 +20,7 @@ from brokerbench.bench.engines.start import channel_prefix, start_engines
 from brokerbench.bench.errors import EngineUnavailable
 from brokerbench.bench.guard import Guard
 from brokerbench.bench.run import readiness
-from brokerbench.bench.run.cell import Order, failed
+from brokerbench.bench.run.cell import CellJob, failed
 from brokerbench.bench.run.cell_process import CellProcess
 from brokerbench.bench.run.progress import Expected, Watcher
 from brokerbench.bench.run.turns import Turn, Turns
@@ -62,7 +62,7 @@ class _Target:
     running: RunningEngine | None
 
 
-class _Ledger:
+class _RunProgress:
     """The result so far, on disk after each cell: what was measured stays, whatever comes."""
 
     def __init__(self, request: Request) -> None:
@@ -108,7 +108,7 @@ def run(request: Request, watcher: Watcher) -> RunResult:
     On an interrupt, and on a full disk, everything is stopped, what was measured is saved as incomplete, and the
     exception goes on to the caller.
     """
-    ledger = _Ledger(request)
+    ledger = _RunProgress(request)
     with ExitStack() as stack:
         guard = stack.enter_context(Guard.start(request.run_id))
         running = _start_engines(request, guard, watcher, stack)
@@ -120,7 +120,7 @@ def run(request: Request, watcher: Watcher) -> RunResult:
                 for cell in request.cells
             ]
         )
-        crew = _Crew(request, guard, targets, ledger, watcher)
+        crew = _CellScheduler(request, guard, targets, ledger, watcher)
         try:
             crew.work()
         finally:
@@ -194,7 +194,7 @@ def _describe(target: _Target, version: str) -> results.Engine:
     )
 
 
-class _Crew:
+class _CellScheduler:
     """Runs the cells: those that wait side by side, then those that measure speed one by one."""
 
     def __init__(
@@ -202,7 +202,7 @@ class _Crew:
         request: Request,
         guard: Guard,
         targets: Mapping[str, _Target],
-        ledger: _Ledger,
+        ledger: _RunProgress,
         watcher: Watcher,
     ) -> None:
         self._request, self._guard, self._targets = request, guard, targets
@@ -299,15 +299,15 @@ class _Crew:
             why = "the run was stopped" if self._stopped.is_set() else problem
             return _unjudged(order, started, why or f"its cell.json cannot be read: {unread}")
 
-    def _lost_engine(self, order: Order, started: datetime, running: RunningEngine) -> Cell:
+    def _lost_engine(self, order: CellJob, started: datetime, running: RunningEngine) -> Cell:
         log = self._request.directory / store.LOGS / f"{running.spec.name}.log"
         where = f"{log} ends: " if log.exists() else ""
         return _unjudged(order, started, f"the engine {running.spec.name} is gone; {where}{running.log_tail()}")
 
-    def _order(self, cell: CellPlan) -> Order:
+    def _order(self, cell: CellPlan) -> CellJob:
         target, request = self._targets[cell.profile], self._request
         number = [planned.id for planned in request.cells].index(cell.id)
-        return Order(
+        return CellJob(
             id=cell.id,
             profile=cell.profile,
             scenario=cell.scenario,
@@ -324,7 +324,7 @@ class _Crew:
         )
 
 
-def _unjudged(order: Order, started: datetime, why: str) -> Cell:
+def _unjudged(order: CellJob, started: datetime, why: str) -> Cell:
     """A cell whose process did not say how it ended."""
     cell = failed(order, started, why + store.judging_hint(order.directory))
     return cell.model_copy(update={"duration_s": round((datetime.now(UTC) - started).total_seconds(), 3)})

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from brokerbench.bench.selftest.scripts import LETTERS, Mask, Story
+from brokerbench.bench.selftest.scripts import LETTERS, Mask, Script
 from brokerbench.bench.selftest.simulation import CHANNEL
 from brokerbench.brokers.faulty import FaultName
 from brokerbench.brokers.faulty.deduplication import place_of
@@ -28,7 +28,7 @@ Spots = npt.NDArray[np.int64]
 class Case:
     """``where``: the messages of a clean history that the fault can hit in this story."""
 
-    story: Story
+    story: Script
     checker: str
     where: Callable[[History], Spots]
 
@@ -184,38 +184,38 @@ def _next(rows: Columns, among: Mask, within: Sequence[str], alike: str = "") ->
 _TAIL = 5
 
 CASES: Mapping[FaultName, Case] = {
-    FaultName.LOSE: Case(Story.DELIVER, "delivery.no_loss", any_message),
-    FaultName.LOSE_LAST_BEFORE_CRASH: Case(Story.CRASH, "delivery.no_loss", the_last),
-    FaultName.LOSE_AND_DUPLICATE: Case(Story.LINE, "delivery.no_loss", any_message),
+    FaultName.LOSE: Case(Script.DELIVER, "delivery.no_loss", any_message),
+    FaultName.LOSE_LAST_BEFORE_CRASH: Case(Script.CRASH, "delivery.no_loss", the_last),
+    FaultName.LOSE_AND_DUPLICATE: Case(Script.LINE, "delivery.no_loss", any_message),
     # One consumer: whether another had asked for its batch before the acknowledgement is not known.
-    FaultName.DUPLICATE: Case(Story.LINE, "delivery.no_duplicate", any_message),
-    FaultName.REORDER_WITHIN_KEY: Case(Story.DELIVER, "ordering.per_key", followed),
-    FaultName.REORDER_WITHIN_PARTITION: Case(Story.LINE, "ordering.per_partition", followed_in_partition),
-    FaultName.REORDER_ACROSS_PARTITIONS: Case(Story.LINE, "ordering.channel", followed_elsewhere),
-    FaultName.REORDER_ACROSS_REDELIVERY: Case(Story.DELIVER, "ordering.after_redelivery", released),
-    FaultName.CORRUPT: Case(Story.LINE, "delivery.intact", any_message),
-    FaultName.CORRUPT_LAST_BYTE: Case(Story.LINE, "delivery.intact", any_message),
-    FaultName.TRUNCATE: Case(Story.LINE, "delivery.intact", any_message),
-    FaultName.PHANTOM: Case(Story.DELIVER, "delivery.no_phantom", any_message),
-    FaultName.REJECT_BUT_DELIVER: Case(Story.DELIVER, "delivery.no_rejected", any_message),
-    FaultName.UNKNOWN_OUTCOME: Case(Story.DELIVER, "send.settled", any_message),
-    FaultName.UNKNOWN_AND_LOSE: Case(Story.DELIVER, "send.settled", any_message),
-    FaultName.LOSE_ACKNOWLEDGEMENT: Case(Story.LINE, "redelivery.none", any_message),
-    FaultName.EARLY_REDELIVERY: Case(Story.LINE, "redelivery.not_early", any_message),
-    FaultName.LATE_REDELIVERY: Case(Story.LAPSE, "redelivery.not_late", left_behind),
-    FaultName.REORDER_ACROSS_LEASE: Case(Story.LAPSE, "ordering.while_waiting", left_behind_in_order),
-    FaultName.DEDUPLICATION_MISSED: Case(Story.REPEAT, "deduplication.applied", repeated),
-    FaultName.DEDUPLICATION_WRONG: Case(Story.REPEAT, "deduplication.only_repeats", new),
-    FaultName.WRONG_COUNT: Case(Story.LINE, "delivery.count", any_message),
-    FaultName.DEAD_LETTER_MISSING: Case(Story.FAIL, "dead_letter.complete", any_letter),
-    FaultName.DEAD_LETTER_EXTRA: Case(Story.FAIL, "dead_letter.only_failed", acknowledged),
-    FaultName.DEAD_LETTER_ALTERED: Case(Story.FAIL, "dead_letter.intact", any_letter),
-    FaultName.EXPIRE_EARLY: Case(Story.KEEP, "retention.not_early", any_message),
-    FaultName.EXPIRE_LATE: Case(Story.KEEP, "retention.by_age", any_message),
-    FaultName.REPLAY_GAP: Case(Story.LINE, "replay.complete", any_message),
-    FaultName.REPLAY_REORDER: Case(Story.LINE, "replay.order", followed_in_replay),
-    FaultName.REPLAY_STALE_POSITION: Case(Story.LINE, "replay.complete", last_of_a_read),
-    FaultName.REPLAY_ALTERED: Case(Story.LINE, "replay.intact", any_message),
+    FaultName.DUPLICATE: Case(Script.LINE, "delivery.no_duplicate", any_message),
+    FaultName.REORDER_WITHIN_KEY: Case(Script.DELIVER, "ordering.per_key", followed),
+    FaultName.REORDER_WITHIN_PARTITION: Case(Script.LINE, "ordering.per_partition", followed_in_partition),
+    FaultName.REORDER_ACROSS_PARTITIONS: Case(Script.LINE, "ordering.channel", followed_elsewhere),
+    FaultName.REORDER_ACROSS_REDELIVERY: Case(Script.DELIVER, "ordering.after_redelivery", released),
+    FaultName.CORRUPT: Case(Script.LINE, "delivery.intact", any_message),
+    FaultName.CORRUPT_LAST_BYTE: Case(Script.LINE, "delivery.intact", any_message),
+    FaultName.TRUNCATE: Case(Script.LINE, "delivery.intact", any_message),
+    FaultName.PHANTOM: Case(Script.DELIVER, "delivery.no_phantom", any_message),
+    FaultName.REJECT_BUT_DELIVER: Case(Script.DELIVER, "delivery.no_rejected", any_message),
+    FaultName.UNKNOWN_OUTCOME: Case(Script.DELIVER, "send.settled", any_message),
+    FaultName.UNKNOWN_AND_LOSE: Case(Script.DELIVER, "send.settled", any_message),
+    FaultName.LOSE_ACKNOWLEDGEMENT: Case(Script.LINE, "redelivery.none", any_message),
+    FaultName.EARLY_REDELIVERY: Case(Script.LINE, "redelivery.not_early", any_message),
+    FaultName.LATE_REDELIVERY: Case(Script.LAPSE, "redelivery.not_late", left_behind),
+    FaultName.REORDER_ACROSS_LEASE: Case(Script.LAPSE, "ordering.while_waiting", left_behind_in_order),
+    FaultName.DEDUPLICATION_MISSED: Case(Script.REPEAT, "deduplication.applied", repeated),
+    FaultName.DEDUPLICATION_WRONG: Case(Script.REPEAT, "deduplication.only_repeats", new),
+    FaultName.WRONG_COUNT: Case(Script.LINE, "delivery.count", any_message),
+    FaultName.DEAD_LETTER_MISSING: Case(Script.FAIL, "dead_letter.complete", any_letter),
+    FaultName.DEAD_LETTER_EXTRA: Case(Script.FAIL, "dead_letter.only_failed", acknowledged),
+    FaultName.DEAD_LETTER_ALTERED: Case(Script.FAIL, "dead_letter.intact", any_letter),
+    FaultName.EXPIRE_EARLY: Case(Script.KEEP, "retention.not_early", any_message),
+    FaultName.EXPIRE_LATE: Case(Script.KEEP, "retention.by_age", any_message),
+    FaultName.REPLAY_GAP: Case(Script.LINE, "replay.complete", any_message),
+    FaultName.REPLAY_REORDER: Case(Script.LINE, "replay.order", followed_in_replay),
+    FaultName.REPLAY_STALE_POSITION: Case(Script.LINE, "replay.complete", last_of_a_read),
+    FaultName.REPLAY_ALTERED: Case(Script.LINE, "replay.intact", any_message),
 }
 
 _DISORDER = "a replay brings back the order of the log, which is not the order in which the fault delivered"

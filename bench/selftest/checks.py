@@ -29,11 +29,11 @@ from brokerbench.scenarios.checkers import (
 )
 from brokerbench.scenarios.checkers.findings import combined
 from brokerbench.scenarios.checkers.index import channel_index
-from brokerbench.scenarios.checkers.index.channel_index import Delivered, Record
+from brokerbench.scenarios.checkers.index.channel_index import ChannelIndex, Delivered
 from brokerbench.scenarios.history import History, stamp
 from brokerbench.scenarios.verdicts import Finding
 
-Check = Callable[[Record], Finding]
+Check = Callable[[ChannelIndex], Finding]
 Identity = tuple[str, int, int]
 """Of a message that was sent: ("sent", producer, seq); of one that nobody sent: ("never sent", 0, checksum)."""
 
@@ -84,18 +84,18 @@ def _named(history: History, offender: Mapping[str, Any]) -> Identity:
     return ("never sent", 0, int(deliveries["checksum"][at]))
 
 
-def consumed(whole: Record) -> Delivered:
+def consumed(whole: ChannelIndex) -> Delivered:
     return whole.delivered.to(whole.consumers())
 
 
-def producers(whole: Record) -> list[int]:
+def producers(whole: ChannelIndex) -> list[int]:
     return whole.history.producers(channel=whole.channel)
 
 
-def _of_group(check: Callable[[Record, Delivered], Finding]) -> Check:
+def _of_group(check: Callable[[ChannelIndex, Delivered], Finding]) -> Check:
     """A check of what one group got; not testable where nobody consumed."""
 
-    def checked(whole: Record) -> Finding:
+    def checked(whole: ChannelIndex) -> Finding:
         if not whole.consumers():
             return Finding("", not_testable=_NOT_CONSUMED)
         return check(whole, consumed(whole))
@@ -103,10 +103,10 @@ def _of_group(check: Callable[[Record, Delivered], Finding]) -> Check:
     return checked
 
 
-def _alone(check: Callable[[str, Record, Delivered, list[int]], Finding]) -> Check:
+def _alone(check: Callable[[str, ChannelIndex, Delivered, list[int]], Finding]) -> Check:
     """A check of the order among different keys: promised to one consumer that never fails, and to nobody else."""
 
-    def checked(whole: Record) -> Finding:
+    def checked(whole: ChannelIndex) -> Finding:
         if not list(whole.history.events("phase", channel=whole.channel, alone=True)):
             return Finding("", not_testable="several consumers, or failures, may change the order among keys")
         return check("", whole, consumed(whole), producers(whole))
@@ -114,18 +114,18 @@ def _alone(check: Callable[[str, Record, Delivered, list[int]], Finding]) -> Che
     return checked
 
 
-def _attempts(whole: Record) -> list[Mapping[str, Any]]:
+def _attempts(whole: ChannelIndex) -> list[Mapping[str, Any]]:
     return list(whole.history.events("attempt", channel=whole.channel))
 
 
-Several = Callable[[Record], list[Finding]]
+Several = Callable[[ChannelIndex], list[Finding]]
 """A check of several things, one by one: a finding of each."""
 
 
-def _of_attempts(check: Callable[[Record, replay.Attempt], Finding]) -> Several:
+def _of_attempts(check: Callable[[ChannelIndex, replay.Attempt], Finding]) -> Several:
     """A check of each attempt to read again what a group got before."""
 
-    def checked(whole: Record) -> list[Finding]:
+    def checked(whole: ChannelIndex) -> list[Finding]:
         if not whole.consumers() or not _attempts(whole):
             return [Finding("", not_testable=_NOT_READ_AGAIN)]
         return [check(whole, attempt) for attempt in _attempts(whole)]
@@ -133,15 +133,15 @@ def _of_attempts(check: Callable[[Record, replay.Attempt], Finding]) -> Several:
     return checked
 
 
-def _of_replays(check: Callable[[Record, replay.First, replay.Attempt], Finding]) -> Several:
+def _of_replays(check: Callable[[ChannelIndex, replay.First, replay.Attempt], Finding]) -> Several:
     """The same against what came first."""
     return _of_attempts(lambda whole, attempt: check(whole, replay.first_deliveries(whole, consumed(whole)), attempt))
 
 
-def _kept(check: Callable[[Record, list[Mapping[str, Any]], float], Finding]) -> Several:
+def _kept(check: Callable[[ChannelIndex, list[Mapping[str, Any]], float], Finding]) -> Several:
     """A check, for each attempt to read it, of how long a channel keeps what nobody consumes."""
 
-    def checked(whole: Record) -> list[Finding]:
+    def checked(whole: ChannelIndex) -> list[Finding]:
         limits = [float(mark["age_s"]) for mark in whole.history.events("kept", channel=whole.channel)]
         if not limits:
             return [Finding("", not_testable="the channel has no age limit")]
@@ -150,16 +150,16 @@ def _kept(check: Callable[[Record, list[Mapping[str, Any]], float], Finding]) ->
     return checked
 
 
-def _lease_s(whole: Record) -> float:
+def _lease_s(whole: ChannelIndex) -> float:
     return float(next(whole.history.events("phase", channel=whole.channel))["lease_s"])
 
 
-def window_s(whole: Record) -> float | None:
+def window_s(whole: ChannelIndex) -> float | None:
     within_s = next(whole.history.events("phase", channel=whole.channel)).get("window_s")
     return None if within_s is None else float(within_s)
 
 
-def _lost(whole: Record, group: Delivered) -> Finding:
+def _lost(whole: ChannelIndex, group: Delivered) -> Finding:
     """Repeats that are swallowed are no losses."""
     within_s = window_s(whole)
     required = whole if within_s is None else deduplication.apart(whole, group, within_s)
@@ -169,7 +169,7 @@ def _lost(whole: Record, group: Delivered) -> Finding:
 def _of_repeats(check: Callable[..., Finding]) -> Check:
     """A check of deduplication; not testable where nothing has an identity."""
 
-    def checked(whole: Record) -> Finding:
+    def checked(whole: ChannelIndex) -> Finding:
         within_s = window_s(whole) if whole.consumers() else None
         if within_s is None:
             return Finding("", not_testable="the channel does not deduplicate")
@@ -178,22 +178,22 @@ def _of_repeats(check: Callable[..., Finding]) -> Check:
     return checked
 
 
-def _has_letters(whole: Record) -> bool:
+def _has_letters(whole: ChannelIndex) -> bool:
     return bool(list(whole.history.events("phase", channel=whole.channel, letters=True)))
 
 
-def _max_deliveries(whole: Record) -> int | None:
+def _max_deliveries(whole: ChannelIndex) -> int | None:
     return MAX_DELIVERIES if _has_letters(whole) else None
 
 
-def _both_drained(whole: Record) -> bool:
+def _both_drained(whole: ChannelIndex) -> bool:
     return whole.drained() and bool(list(whole.history.events("drained", channel=LETTERS)))
 
 
-def _of_letters(check: Callable[[Record, dead_letters.Letters], Finding]) -> Check:
+def _of_letters(check: Callable[[ChannelIndex, dead_letters.Letters], Finding]) -> Check:
     """A check of dead letters; not testable where failing messages are tried for ever."""
 
-    def checked(whole: Record) -> Finding:
+    def checked(whole: ChannelIndex) -> Finding:
         if not _has_letters(whole):
             return Finding("", not_testable="the channel has no dead letters")
         return check(whole, dead_letters.of(whole, consumed(whole), LETTERS, MAX_DELIVERIES, all_seen=True))
@@ -201,7 +201,7 @@ def _of_letters(check: Callable[[Record, dead_letters.Letters], Finding]) -> Che
     return checked
 
 
-def _comes_back(whole: Record, group: Delivered) -> Finding:
+def _comes_back(whole: ChannelIndex, group: Delivered) -> Finding:
     if list(whole.history.events("phase", channel=whole.channel, lapses=True)):
         reason = "who holds an earlier message of the key until its lease ends may keep a released one waiting"
         return Finding("", not_testable=reason)
@@ -210,7 +210,7 @@ def _comes_back(whole: Record, group: Delivered) -> Finding:
     )
 
 
-def _replayed(whole: Record, attempt: replay.Attempt) -> Delivered:
+def _replayed(whole: ChannelIndex, attempt: replay.Attempt) -> Delivered:
     return whole.delivered.to([int(attempt["reader"])])
 
 

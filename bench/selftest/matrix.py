@@ -15,7 +15,7 @@ import numpy as np
 
 from brokerbench.bench.selftest.cases import CASES, CROSS, Spots
 from brokerbench.bench.selftest.checks import FACTS, Answer, answers, identity
-from brokerbench.bench.selftest.scripts import Size, Story, play
+from brokerbench.bench.selftest.scripts import Script, Size, play
 from brokerbench.bench.selftest.simulation import CHANNEL, RUN
 from brokerbench.brokers.faulty import Fault, FaultName
 
@@ -34,7 +34,7 @@ class Run:
     """One story with one fault; ``opportunities``: messages that the fault could have hit."""
 
     fault: FaultName
-    story: Story
+    story: Script
     messages: int
     opportunities: int
     seeded: frozenset[tuple[str, int, int]]
@@ -68,7 +68,7 @@ class Hits:
 class Silence:
     """One story without any fault; ``alarms`` are checkers that answered all the same."""
 
-    story: Story
+    story: Script
     messages: int
     alarms: Mapping[str, int]
     hits: Mapping[FaultName, Hits]
@@ -111,7 +111,7 @@ class Matrix:
     silences: Sequence[Silence]
 
 
-def quiet(story: Story, size: Size) -> Silence:
+def quiet(story: Script, size: Size) -> Silence:
     """Play a story without faults. Picks the messages that this story's own faults will hit, by the seed."""
     history = play(story, size, []).history
     found = {
@@ -129,7 +129,7 @@ def _pick(rng: np.random.Generator, where: Spots) -> Hits:
     return Hits(len(where), [(int(partition), int(place)) for partition, place in where[chosen]])
 
 
-def seeded(fault: FaultName, story: Story, size: Size, hits: Hits | None) -> Run:
+def seeded(fault: FaultName, story: Script, size: Size, hits: Hits | None) -> Run:
     """Play a story in which the fault hits these places; without any, a share of all messages."""
     places = None if hits is None else frozenset(hits.places)
     played = play(story, size, [Fault(fault, _SHARE, size.seed, places)])
@@ -141,7 +141,7 @@ def seeded(fault: FaultName, story: Story, size: Size, hits: Hits | None) -> Run
 def measure(messages: int, pool: Executor, tell: Tell) -> Matrix:
     """All faults, with one hit among ``messages`` and with several among ``FEW``."""
     many, few = Size(messages), Size(FEW)
-    total = 2 * len(Story) + len(CASES) * (1 + len(Story))
+    total = 2 * len(Script) + len(CASES) * (1 + len(Script))
     done = 0
 
     def all_of(waiting: Sequence[Future[_T]], doing: str) -> list[_T]:
@@ -154,14 +154,17 @@ def measure(messages: int, pool: Executor, tell: Tell) -> Matrix:
         return results
 
     quiet_many, quiet_few = (
-        {silence.story: silence for silence in all_of([pool.submit(quiet, story, size) for story in Story], "no fault")}
+        {
+            silence.story: silence
+            for silence in all_of([pool.submit(quiet, story, size) for story in Script], "no fault")
+        }
         for size in (many, few)
     )
     rows = []
     runs = {
         fault: [
             pool.submit(seeded, fault, case.story, many, quiet_many[case.story].hits[fault].first(1)),
-            *(pool.submit(seeded, fault, story, few, quiet_few[story].hits.get(fault)) for story in Story),
+            *(pool.submit(seeded, fault, story, few, quiet_few[story].hits.get(fault)) for story in Script),
         ]
         for fault, case in CASES.items()
     }

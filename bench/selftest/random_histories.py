@@ -21,11 +21,11 @@ import numpy as np
 
 from brokerbench.bench.selftest.checks import FACTS, answers
 from brokerbench.bench.selftest.scripts import GROUP, LEASE_S, LETTERS, LIMIT_S, MAX_DELIVERIES, read_again, settle
-from brokerbench.bench.selftest.simulation import CHANNEL, RUN, Scene, record
+from brokerbench.bench.selftest.simulation import CHANNEL, RUN, Simulation, record
 from brokerbench.brokers.faulty import Fault, FaultName
 from brokerbench.brokers.memory.log import DEDUPLICATION_WINDOW_S
 from brokerbench.brokers.types import ChannelSpec, ConsumerSettings, DeadLetterPolicy, Outcome, Retention
-from brokerbench.scenarios.clients.recording import Sender, Taken, Taker
+from brokerbench.scenarios.clients.recording import RecordedBatch, RecordingConsumer, RecordingProducer
 from brokerbench.scenarios.history import History, select
 
 _KEPT_SHARE = 0.15
@@ -96,20 +96,20 @@ def _unanswered(played: History, rng: np.random.Generator) -> History:
 class _Hands:
     """A consumer and what it holds: batches, and how many of each it has acknowledged, from the first on."""
 
-    taker: Taker
-    held: list[tuple[Taken, int]] = field(default_factory=list)
+    taker: RecordingConsumer
+    held: list[tuple[RecordedBatch, int]] = field(default_factory=list)
 
 
 class _World:
     """Everybody in one history."""
 
-    def __init__(self, scene: Scene, rng: np.random.Generator) -> None:
+    def __init__(self, scene: Simulation, rng: np.random.Generator) -> None:
         self.scene, self.rng = scene, rng
         self.keys, self.partitions = int(rng.integers(1, 60)), int(rng.integers(1, 6))
         self.to_send = int(rng.integers(20, 400))
         self.size = int(rng.choice([48, 64, 200]))
         self._numbers, self._readers = count(), count()
-        self.senders: list[Sender] = []
+        self.senders: list[RecordingProducer] = []
         self.hands: list[_Hands] = []
         self.window_s: float | None = None
         """Within which a broker that deduplicates knows a message again; None where nothing has an identity."""
@@ -117,14 +117,18 @@ class _World:
     def one(self, of: Sequence[_Hands]) -> _Hands:
         return of[int(self.rng.integers(len(of)))]
 
-    def sender(self) -> Sender:
+    def sender(self) -> RecordingProducer:
         number = next(self._numbers)
-        return Sender(self.scene.broker, CHANNEL, self.scene.writer, number=number, run=RUN, seed=1, size=self.size)
+        return RecordingProducer(
+            self.scene.broker, CHANNEL, self.scene.writer, number=number, run=RUN, seed=1, size=self.size
+        )
 
     def consumer(self, channel: str = CHANNEL) -> _Hands:
         number = next(self._readers)
         settings = ConsumerSettings(group=GROUP, name=f"consumer-{number}")
-        return _Hands(Taker(self.scene.broker, channel, self.scene.writer, number=number, settings=settings))
+        return _Hands(
+            RecordingConsumer(self.scene.broker, channel, self.scene.writer, number=number, settings=settings)
+        )
 
     def read(self) -> None:
         read_again(self.scene, next(self._readers))

@@ -25,11 +25,11 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from brokerbench.bench.selftest.simulation import CHANNEL, RUN, Played, Scene, record
+from brokerbench.bench.selftest.simulation import CHANNEL, RUN, Played, Simulation, record
 from brokerbench.brokers.faulty import Fault
 from brokerbench.brokers.memory.log import DEDUPLICATION_WINDOW_S
 from brokerbench.brokers.types import ChannelSpec, ConsumerSettings, DeadLetterPolicy, FromBeginning, Retention
-from brokerbench.scenarios.clients.recording import Replayer, Sender, Taken, Taker
+from brokerbench.scenarios.clients.recording import RecordedBatch, RecordingConsumer, RecordingProducer, RecordingReader
 from brokerbench.scenarios.history.stamp import INTACT
 
 GROUP = "g"
@@ -48,10 +48,10 @@ _READER = 100
 """Numbers of readers begin here."""
 
 Mask = npt.NDArray[np.bool_]
-Failing = Callable[[Taken], Mask]
+Failing = Callable[[RecordedBatch], Mask]
 
 
-class Story(StrEnum):
+class Script(StrEnum):
     DELIVER = "deliver"
     LINE = "line"
     LAPSE = "lapse"
@@ -74,12 +74,12 @@ class Size:
     size: int = 64
 
 
-def play(story: Story, size: Size, faults: Sequence[Fault]) -> Played:
+def play(story: Script, size: Size, faults: Sequence[Fault]) -> Played:
     """The whole history of one experiment, and what the faults really hit."""
     return record(lambda scene: _PLAYS[story](scene, size), faults)
 
 
-def _deliver(scene: Scene, size: Size) -> None:
+def _deliver(scene: Simulation, size: Size) -> None:
     takers = _begin(scene, size, alone=False)
     for send in _senders(scene, size):
         send()
@@ -87,7 +87,7 @@ def _deliver(scene: Scene, size: Size) -> None:
     _end(scene, takers, _failing)
 
 
-def _line(scene: Scene, size: Size) -> None:
+def _line(scene: Simulation, size: Size) -> None:
     takers = _begin(scene, replace(size, consumers=1), alone=True)
     for send in _senders(scene, size):
         send()
@@ -95,7 +95,7 @@ def _line(scene: Scene, size: Size) -> None:
     _end(scene, takers, _none_fails)
 
 
-def _lapse(scene: Scene, size: Size) -> None:
+def _lapse(scene: Simulation, size: Size) -> None:
     takers = _begin(scene, size, alone=False, lapses=True)
     for send in _senders(scene, size):
         send()
@@ -107,7 +107,7 @@ def _lapse(scene: Scene, size: Size) -> None:
     _end(scene, takers, _none_fails)
 
 
-def _crash(scene: Scene, size: Size) -> None:
+def _crash(scene: Simulation, size: Size) -> None:
     takers = _begin(scene, size, alone=False)
     senders = _senders(scene, size)
     for at, send in enumerate(senders):
@@ -118,7 +118,7 @@ def _crash(scene: Scene, size: Size) -> None:
     _end(scene, takers, _none_fails)
 
 
-def _fail(scene: Scene, size: Size) -> None:
+def _fail(scene: Simulation, size: Size) -> None:
     scene.broker.create_channel(ChannelSpec(LETTERS, lease_s=LEASE_S))
     takers = _begin(scene, size, alone=False, dead_letter=DeadLetterPolicy(LETTERS, MAX_DELIVERIES))
     for send in _senders(scene, size):
@@ -129,7 +129,7 @@ def _fail(scene: Scene, size: Size) -> None:
     _drain(scene, [reader], _none_fails, LETTERS)
 
 
-def _repeat(scene: Scene, size: Size) -> None:
+def _repeat(scene: Simulation, size: Size) -> None:
     takers = _begin(scene, replace(size, consumers=1), alone=True, window_s=DEDUPLICATION_WINDOW_S)
     for send in _senders(scene, size, repeating=True):
         send()
@@ -138,14 +138,14 @@ def _repeat(scene: Scene, size: Size) -> None:
 
 
 def _begin(
-    scene: Scene,
+    scene: Simulation,
     size: Size,
     *,
     alone: bool,
     lapses: bool = False,
     dead_letter: DeadLetterPolicy | None = None,
     window_s: float | None = None,
-) -> list[Taker]:
+) -> list[RecordingConsumer]:
     """What is promised of this channel stands in the mark: a repeat within ``window_s`` is swallowed."""
     spec = ChannelSpec(CHANNEL, partitions=size.partitions, lease_s=LEASE_S, dead_letter=dead_letter)
     scene.broker.create_channel(spec)
@@ -161,9 +161,9 @@ def _begin(
     return _takers(scene, size, first=0)
 
 
-def _takers(scene: Scene, size: Size, first: int, channel: str = CHANNEL) -> list[Taker]:
+def _takers(scene: Simulation, size: Size, first: int, channel: str = CHANNEL) -> list[RecordingConsumer]:
     return [
-        Taker(
+        RecordingConsumer(
             scene.broker,
             channel,
             scene.writer,
@@ -174,12 +174,12 @@ def _takers(scene: Scene, size: Size, first: int, channel: str = CHANNEL) -> lis
     ]
 
 
-def _end(scene: Scene, takers: Sequence[Taker], failing: Failing) -> None:
+def _end(scene: Simulation, takers: Sequence[RecordingConsumer], failing: Failing) -> None:
     _drain(scene, takers, failing, CHANNEL)
     read_again(scene, _READER)
 
 
-def _drain(scene: Scene, takers: Sequence[Taker], failing: Failing, channel: str) -> None:
+def _drain(scene: Simulation, takers: Sequence[RecordingConsumer], failing: Failing, channel: str) -> None:
     """Until nothing is left. What does not come waits for the end of a lease, of one that died or whom nobody heard."""
     for _ in range(_MOST_JUMPS):
         while _turn(takers, failing):
@@ -190,7 +190,7 @@ def _drain(scene: Scene, takers: Sequence[Taker], failing: Failing, channel: str
         scene.clock.jump(LEASE_S)
 
 
-def _keep(scene: Scene, size: Size) -> None:
+def _keep(scene: Simulation, size: Size) -> None:
     limit = Retention(max_age_s=LIMIT_S)
     scene.broker.create_channel(ChannelSpec(CHANNEL, partitions=size.partitions, lease_s=LEASE_S, retention=limit))
     scene.writer.mark("kept", channel=CHANNEL, age_s=LIMIT_S)
@@ -202,22 +202,22 @@ def _keep(scene: Scene, size: Size) -> None:
     read_again(scene, _READER + 1)
 
 
-_PLAYS: Mapping[Story, Callable[[Scene, Size], None]] = {
-    Story.DELIVER: _deliver,
-    Story.LINE: _line,
-    Story.LAPSE: _lapse,
-    Story.CRASH: _crash,
-    Story.FAIL: _fail,
-    Story.REPEAT: _repeat,
-    Story.KEEP: _keep,
+_PLAYS: Mapping[Script, Callable[[Simulation, Size], None]] = {
+    Script.DELIVER: _deliver,
+    Script.LINE: _line,
+    Script.LAPSE: _lapse,
+    Script.CRASH: _crash,
+    Script.FAIL: _fail,
+    Script.REPEAT: _repeat,
+    Script.KEEP: _keep,
 }
 
 
-def _senders(scene: Scene, size: Size, *, repeating: bool = False) -> list[Callable[[], object]]:
+def _senders(scene: Simulation, size: Size, *, repeating: bool = False) -> list[Callable[[], object]]:
     """Sends in turns, each of one batch; the last ones also wait for what is still open."""
     rng = np.random.default_rng(size.seed)
     senders = [
-        Sender(scene.broker, CHANNEL, scene.writer, number=number, run=RUN, seed=size.seed, size=size.size)
+        RecordingProducer(scene.broker, CHANNEL, scene.writer, number=number, run=RUN, seed=size.seed, size=size.size)
         for number in range(size.producers)
     ]
     batch = max(10, min(400, size.messages // (8 * size.producers)))
@@ -236,7 +236,7 @@ def _senders(scene: Scene, size: Size, *, repeating: bool = False) -> list[Calla
     return [*turns, *(sender.flush for sender in senders)]
 
 
-def _turn(takers: Sequence[Taker], failing: Failing) -> int:
+def _turn(takers: Sequence[RecordingConsumer], failing: Failing) -> int:
     """All take, then all settle: what one has in hand, the others must not get. Returns how many they got."""
     taken = [(taker, taker.take(_TAKE, 0.0)) for taker in takers]
     for taker, batch in taken:
@@ -245,27 +245,27 @@ def _turn(takers: Sequence[Taker], failing: Failing) -> int:
     return sum(len(batch) for _, batch in taken)
 
 
-def _none_fails(batch: Taken) -> Mask:
+def _none_fails(batch: RecordedBatch) -> Mask:
     return np.zeros(len(batch), bool)
 
 
-def _failing(batch: Taken) -> Mask:
+def _failing(batch: RecordedBatch) -> Mask:
     """Those that fail: one in so many, at their first delivery."""
     return _fail_until(batch, 1)
 
 
-def _always_failing(batch: Taken) -> Mask:
+def _always_failing(batch: RecordedBatch) -> Mask:
     return _fail_until(batch, MAX_DELIVERIES)
 
 
-def _fail_until(batch: Taken, deliveries: int) -> Mask:
+def _fail_until(batch: RecordedBatch, deliveries: int) -> Mask:
     stamps = batch.stamps
     chosen = (stamps.status == INTACT) & ((stamps.seq * 7 + stamps.producer) % _FAILS_EVERY == 0)
     failing: Mask = chosen & (batch.received.delivery_counts <= deliveries)
     return failing
 
 
-def settle(taker: Taker, batch: Taken, failing: Mask, first: int = 0) -> None:
+def settle(taker: RecordingConsumer, batch: RecordedBatch, failing: Mask, first: int = 0) -> None:
     """From slot ``first`` on, give back what fails and the later ones of its key in this batch; acknowledge others."""
     back = failing.copy()
     keys = batch.stamps.key
@@ -277,10 +277,10 @@ def settle(taker: Taker, batch: Taken, failing: Mask, first: int = 0) -> None:
             settling(batch, chosen)
 
 
-def read_again(scene: Scene, number: int) -> None:
+def read_again(scene: Simulation, number: int) -> None:
     began_ns = time.monotonic_ns()
     _, end = scene.broker.bounds(CHANNEL)
-    replayer = Replayer(scene.broker, CHANNEL, FromBeginning(), scene.writer, number=number)
+    replayer = RecordingReader(scene.broker, CHANNEL, FromBeginning(), scene.writer, number=number)
     while len(replayer.read(_READ, 0.0)):
         pass
     replayer.close()

@@ -10,11 +10,11 @@ from brokerbench.bench.selftest.scripts import LETTERS, MAX_DELIVERIES
 from brokerbench.bench.selftest.simulation import CHANNEL
 from brokerbench.scenarios.checkers import dead_letters
 from brokerbench.scenarios.checkers.index import channel_index
-from brokerbench.scenarios.checkers.index.channel_index import Record
+from brokerbench.scenarios.checkers.index.channel_index import ChannelIndex
 from brokerbench.scenarios.checkers.sharding.deduplication import sorting_out
 from brokerbench.scenarios.checkers.sharding.excerpts import excerpt
 from brokerbench.scenarios.checkers.sharding.reduction import (
-    Tally,
+    Reduction,
     adding,
     adding_each,
     in_order,
@@ -29,12 +29,12 @@ _LETTERS = ("dead_letter.complete", "dead_letter.only_failed", "dead_letter.inta
 _REPEATS = ("delivery.no_loss", "deduplication.applied", "deduplication.only_repeats")
 
 
-def tallies(marks: Sequence[Mark]) -> Mapping[str | tuple[str, ...], Tally[Any]]:
+def reductions(marks: Sequence[Mark]) -> Mapping[str | tuple[str, ...], Reduction[Any]]:
     """By the names of their findings: those of CHECKS, each once. ``marks`` of the history say what was done."""
     said = History({}, {}, {}, {}, marks)
     consumers = said.readers(channel=CHANNEL, kind="consumer")
     phase: Mark = next(said.events("phase", channel=CHANNEL), {})
-    apart: dict[str | tuple[str, ...], Tally[Any]] = {
+    apart: dict[str | tuple[str, ...], Reduction[Any]] = {
         **{name: adding_each(name, check) for name, check in ONE_BY_ONE.items()},
     }
     if phase.get("letters"):
@@ -49,7 +49,7 @@ def tallies(marks: Sequence[Mark]) -> Mapping[str | tuple[str, ...], Tally[Any]]
     return {**apart, **{name: adding(check) for name, check in CHECKS.items() if name not in done}}
 
 
-def _letters(part: Record) -> History:
+def _letters(part: ChannelIndex) -> History:
     """What can be said of dead letters: failing messages, and all letters."""
     letters = channel_index.elsewhere(part, LETTERS)
     chosen = dead_letters.concerned(part, consumed(part), letters, MAX_DELIVERIES, all_seen=True)

@@ -27,7 +27,7 @@ _SLOWER = 100
 """Of two records that follow on each other the later one is later still."""
 
 
-class Clock:
+class SimulatedClock:
     """Epoch time of the broker: that of this host, slowed down, and its jumps."""
 
     def __init__(self) -> None:
@@ -73,17 +73,17 @@ class Played:
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
+class Simulation:
     broker: Faulty
-    clock: Clock
+    clock: SimulatedClock
     writer: Writer
 
 
-def record(act: Callable[[Scene], None], faults: Sequence[Fault]) -> Played:
+def record(act: Callable[[Simulation], None], faults: Sequence[Fault]) -> Played:
     """What was recorded of an experiment, and what the faults really hit."""
-    clock = Clock()
+    clock = SimulatedClock()
     broker = Faulty(Memory(Space(clock)), faults)
     with tempfile.TemporaryDirectory(prefix="brokerbench-selftest-") as directory:
         with Writer(Path(directory), "selftest", RUN) as writer:
-            act(Scene(broker, clock, writer))
+            act(Simulation(broker, clock, writer))
         return Played(clock.moved(saved_history.load(Path(directory))), broker.offenders)

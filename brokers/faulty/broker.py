@@ -17,7 +17,7 @@ from brokerbench.brokers.errors import Misuse
 from brokerbench.brokers.faulty import deduplication
 from brokerbench.brokers.faulty.consumer import FaultyConsumer, FaultyReader
 from brokerbench.brokers.faulty.faults import Fault, FaultName, Offender
-from brokerbench.brokers.faulty.injector import State
+from brokerbench.brokers.faulty.injector import Injector
 from brokerbench.brokers.faulty.withheld import rows_of
 from brokerbench.brokers.memory.broker import Memory, MemoryProducer, Space
 from brokerbench.brokers.types import (
@@ -46,7 +46,7 @@ class Faulty:
 
     def __init__(self, inner: Memory, faults: Sequence[Fault]) -> None:
         self._inner = inner
-        self._state = State(faults, inner.space)
+        self._state = Injector(faults, inner.space)
 
     @classmethod
     def connect(cls, endpoint: Endpoint) -> Faulty:
@@ -127,7 +127,7 @@ class Faulty:
 class FaultyProducer:
     """Tells of some sends what is not so. Losses happen at delivery: the broker acknowledged, then dropped."""
 
-    def __init__(self, inner: MemoryProducer, state: State, space: Space, channel: str) -> None:
+    def __init__(self, inner: MemoryProducer, state: Injector, space: Space, channel: str) -> None:
         self._inner = inner
         self._state = state
         self._space = space

@@ -10,8 +10,8 @@ import numpy as np
 
 from brokerbench.brokers.contract import chosen
 from brokerbench.brokers.faulty.faults import FaultName
-from brokerbench.brokers.faulty.injector import LATE, State, next_elsewhere, next_of_key, next_of_partition
-from brokerbench.brokers.faulty.withheld import Row, Stash, received_of, rows_of
+from brokerbench.brokers.faulty.injector import LATE, Injector, next_elsewhere, next_of_key, next_of_partition
+from brokerbench.brokers.faulty.withheld import Row, Withheld, received_of, rows_of
 from brokerbench.brokers.memory.broker import MemoryConsumer, MemoryReader
 from brokerbench.brokers.types import NO_PLACE, Indices, IntColumn, Outcome, Received, Settlements
 
@@ -19,7 +19,7 @@ from brokerbench.brokers.types import NO_PLACE, Indices, IntColumn, Outcome, Rec
 class FaultyConsumer:
     """``Received.handle`` is the list of rows; those without a source are settled here, without effect."""
 
-    def __init__(self, inner: MemoryConsumer, state: State, channel: str, stash: Stash) -> None:
+    def __init__(self, inner: MemoryConsumer, state: Injector, channel: str, stash: Withheld) -> None:
         self._inner = inner
         self._state = state
         self._channel = channel
@@ -244,7 +244,7 @@ def _unanswered(received: Received, tickets: IntColumn) -> Settlements:
 class FaultyReader:
     """Replays with gaps, in the wrong order, altered, or a stretch of it twice."""
 
-    def __init__(self, inner: MemoryReader, state: State, channel: str) -> None:
+    def __init__(self, inner: MemoryReader, state: Injector, channel: str) -> None:
         self._inner = inner
         self._state = state
         self._channel = channel

@@ -6,7 +6,7 @@ from dataclasses import replace
 from zlib import crc32
 
 from brokerbench.brokers.faulty.faults import FaultName
-from brokerbench.brokers.faulty.injector import State
+from brokerbench.brokers.faulty.injector import Injector
 from brokerbench.brokers.memory.log import Log
 from brokerbench.brokers.types import NO_PARTITION, Batch
 
@@ -14,7 +14,7 @@ Hits = dict[int, FaultName]
 """By index in a batch."""
 
 
-def disturbed(state: State, log: Log, batch: Batch) -> tuple[Batch, Hits]:
+def disturbed(state: Injector, log: Log, batch: Batch) -> tuple[Batch, Hits]:
     """The batch with identities that lead the inner broker astray. Call with the log locked until it is sent.
 
     A message has no place yet: the dice fall by its identity, as if it lay at ``place_of`` it.

@@ -11,7 +11,7 @@ from math import ceil
 
 from brokerbench.brokers.errors import Misuse
 from brokerbench.brokers.faulty.faults import Fault, FaultName, Offender
-from brokerbench.brokers.faulty.withheld import Row, Stash
+from brokerbench.brokers.faulty.withheld import Row, Withheld
 from brokerbench.brokers.memory.broker import Space
 from brokerbench.brokers.types import NO_PLACE, ChannelSpec
 
@@ -30,7 +30,7 @@ _SHOWN_OTHERWISE = (
 )
 
 
-class State:
+class Injector:
     """The dice and the record. Safe for any number of threads."""
 
     def __init__(self, faults: Sequence[Fault], space: Space) -> None:
@@ -50,7 +50,7 @@ class State:
         self._specs: dict[str, ChannelSpec] = {}
         self._dead: set[str] = set()
         self._crashed: set[tuple[str, int, int]] = set()
-        self._stashes: dict[tuple[str, str], Stash] = {}
+        self._stashes: dict[tuple[str, str], Withheld] = {}
         self._hits: dict[FaultName, dict[tuple[int, int, bytes], Offender]] = {name: {} for name in FaultName}
 
     @property
@@ -82,8 +82,8 @@ class State:
     def offenders(self) -> dict[FaultName, list[Offender]]:
         return {name: list(hits.values()) for name, hits in self._hits.items() if hits or name in self._faults}
 
-    def stash(self, channel: str, group: str) -> Stash:
-        return self._stashes.setdefault((channel, group), Stash())
+    def stash(self, channel: str, group: str) -> Withheld:
+        return self._stashes.setdefault((channel, group), Withheld())
 
     def adopt(self, spec: ChannelSpec) -> ChannelSpec:
         """The channel as the inner broker shall make it: keeping longer, where some messages must stay late."""

@@ -71,7 +71,7 @@ def received_of(rows: list[Row], shown: Sequence[Row]) -> Received:
     )
 
 
-class Stash:
+class Withheld:
     """What a group does not get yet, or gets once more.
 
     ``due``: now; ``overtaken``: after a later one of its key; ``late``: at a time. Also what faults must remember of

@@ -163,7 +163,7 @@ def require_passing(errors: Iterable[KafkaError]) -> None:
             raise error_of(error, "receive")
 
 
-def fate(error: KafkaError) -> Outcome:
+def outcome_of(error: KafkaError) -> Outcome:
     """What an error says of the one thing that was asked.
 
     Positive codes are a broker's answer, so it refused, with the exceptions above. Negative codes

@@ -26,18 +26,18 @@ from brokerbench.brokers.kafka.client import (
     OneThread,
     client_config,
     close_quietly,
-    fate,
     kafka_error,
+    outcome_of,
     reason,
     translated,
 )
 from brokerbench.brokers.kafka.connection import KafkaConnection
 from brokerbench.brokers.kafka.declarations import KAFKA
 from brokerbench.brokers.kafka.librdkafka.consumer import ColumnConsumer
-from brokerbench.brokers.kafka.offsets import PartitionProgress
+from brokerbench.brokers.kafka.offsets import OffsetTracker
 from brokerbench.brokers.kafka.producer import KafkaProducer
 from brokerbench.brokers.kafka.reader import FETCH_AGAIN_MS, KafkaReader, consumer, take
-from brokerbench.brokers.settling import Fates, by_partition
+from brokerbench.brokers.settling import Outcomes, by_partition
 from brokerbench.brokers.types import (
     ChannelSpec,
     ConsumerSettings,
@@ -63,7 +63,7 @@ _GROUP_IS_MOVING = frozenset(
 )
 _GROUP_PATIENCE_S = 2.0
 
-Delivered = dict[int, tuple[PartitionProgress, int]]
+Delivered = dict[int, tuple[OffsetTracker, int]]
 """Handle of a ``Received``: partition -> (its progress, the epoch of this delivery)."""
 
 
@@ -73,7 +73,7 @@ class KafkaConsumer:
     def __init__(self, endpoint: Endpoint, channel: str, settings: ConsumerSettings) -> None:
         self._details = settings.details
         self._alone = OneThread("the consumer")
-        self._progress: dict[int, PartitionProgress] = {}
+        self._progress: dict[int, OffsetTracker] = {}
         # Until it ends, the client answers nothing else; UNKNOWN was told to who waited for it.
         self._commit_under_way: Call[dict[int, KafkaError | None]] | None = None
         config = client_config(
@@ -100,7 +100,7 @@ class KafkaConsumer:
                 return Received.empty(time.monotonic_ns())
             received = take(client, max_messages, wait_s, self._details)
             for partition, rows in by_partition(received.partitions):
-                progress = self._progress.setdefault(partition, PartitionProgress())
+                progress = self._progress.setdefault(partition, OffsetTracker())
                 progress.delivered(received.places[rows])
                 received.handle[partition] = (progress, progress.epoch)
             return received
@@ -108,7 +108,7 @@ class KafkaConsumer:
     def acknowledge(self, received: Received, indices: Indices = None) -> Settlements:
         with self._alone:
             client = self._open()
-            fates = Fates(received, indices)
+            fates = Outcomes(received, indices)
             self._acknowledge(client, [(fates, received)])
             return fates.settlements()
 
@@ -116,14 +116,14 @@ class KafkaConsumer:
         """All of them with one commit."""
         with self._alone:
             client = self._open()
-            asked = [(Fates(received, None), received) for received in batches]
+            asked = [(Outcomes(received, None), received) for received in batches]
             self._acknowledge(client, asked)
             return [fates.settlements() for fates, _ in asked]
 
-    def _acknowledge(self, client: ColumnConsumer, asked: Sequence[tuple[Fates, Received]]) -> None:
+    def _acknowledge(self, client: ColumnConsumer, asked: Sequence[tuple[Outcomes, Received]]) -> None:
         if self._blocked(REQUEST_TIMEOUT_S):
             return
-        parts: dict[int, list[tuple[Fates, IntColumn]]] = {}
+        parts: dict[int, list[tuple[Outcomes, IntColumn]]] = {}
         for fates, received in asked:
             for partition, progress, which in self._settleable(fates, received):
                 done = fates.places[which] < progress.acknowledged_to
@@ -152,12 +152,12 @@ class KafkaConsumer:
                 if error is None:
                     fates.tell(which, Outcome.ACKNOWLEDGED)
                 else:
-                    fates.tell(which, fate(error), reason(error))
+                    fates.tell(which, outcome_of(error), reason(error))
 
     def release(self, received: Received, indices: Indices = None) -> Settlements:
         with self._alone:
             client = self._open()
-            fates = Fates(received, indices)
+            fates = Outcomes(received, indices)
             if self._blocked(REQUEST_TIMEOUT_S):
                 return fates.settlements()
             for partition, progress, which in self._settleable(fates, received):
@@ -196,7 +196,7 @@ class KafkaConsumer:
             if progress is not None:
                 progress.lost = True
 
-    def _settleable(self, fates: Fates, received: Received) -> list[tuple[int, PartitionProgress, IntColumn]]:
+    def _settleable(self, fates: Outcomes, received: Received) -> list[tuple[int, OffsetTracker, IntColumn]]:
         """(partition, its progress, which of ``fates``) for what this consumer may still settle."""
         handle: Delivered = received.handle or {}
         usable = []

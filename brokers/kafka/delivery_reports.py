@@ -8,14 +8,14 @@ from collections.abc import Sequence
 import numpy as np
 from confluent_kafka import KafkaError
 
-from brokerbench.brokers.kafka.client import fate, reason
+from brokerbench.brokers.kafka.client import outcome_of, reason
 from brokerbench.brokers.kafka.librdkafka.library import MESSAGE, Messages
 from brokerbench.brokers.types import NO_PARTITION, NO_PLACE, IntColumn, Outcome, Settlements, constant
 
 _MAX_ERRORS = 100
 
 
-class Reports:
+class DeliveryReports:
     """A message's number is its ticket."""
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ def _settlements(messages: Messages, settled_ns: IntColumn) -> Settlements:
         partitions[failed] = NO_PARTITION
         places[failed] = NO_PLACE
         for code in np.unique(errors[failed]).tolist():
-            outcomes[errors == code] = fate(KafkaError(code))
+            outcomes[errors == code] = outcome_of(KafkaError(code))
         texts = {int(tickets[row]): reason(KafkaError(int(errors[row]))) for row in failed[:_MAX_ERRORS]}
     # Where the broker has acknowledged a retry of what it had stored already, it tells no place.
     places[places < 0] = NO_PLACE

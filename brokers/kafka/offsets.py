@@ -13,7 +13,7 @@ from brokerbench.brokers.types import IntColumn
 _NONE = np.empty(0, np.int64)
 
 
-class PartitionProgress:
+class OffsetTracker:
     """Deliveries of one partition to one consumer, from assignment to revocation.
 
     ``epoch`` counts the rewinds; a delivery remembers the epoch in which it was made. Offsets in a

@@ -17,7 +17,7 @@ from brokerbench.brokers.contract import check
 from brokerbench.brokers.errors import Misuse, Unsupported
 from brokerbench.brokers.kafka.client import LOGGER, OneThread, client_config, translated
 from brokerbench.brokers.kafka.declarations import MAX_PAYLOAD_BYTES
-from brokerbench.brokers.kafka.delivery_reports import Reports
+from brokerbench.brokers.kafka.delivery_reports import DeliveryReports
 from brokerbench.brokers.kafka.librdkafka.producer import ColumnProducer
 from brokerbench.brokers.rows import sizes_of
 from brokerbench.brokers.types import Batch, Durability, Endpoint, ProducerSettings, SendReceipt, Settlements
@@ -39,7 +39,7 @@ class KafkaProducer:
         self._client: ColumnProducer | None = _client(endpoint, channel, settings)
         self._alone = OneThread("the producer")
         self._next_ticket = self._in_flight = 0
-        self._reports = Reports()
+        self._reports = DeliveryReports()
 
     def send(self, batch: Batch) -> SendReceipt:
         check(batch)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from confluent_kafka import KafkaError
 
-from brokerbench.brokers.kafka.client import fate, reason
-from brokerbench.brokers.settling import Fates, by_partition
+from brokerbench.brokers.kafka.client import outcome_of, reason
+from brokerbench.brokers.settling import Outcomes, by_partition
 from brokerbench.brokers.types import IntColumn, Outcome, Settlements
 
 
@@ -22,13 +22,13 @@ class _Delivery:
     """``missing``: {partition: those of its rows whose answer is still to come}; ``heard_ns``: when the last came;
     ``wanted``: is somebody still to be told?"""
 
-    fates: Fates
+    fates: Outcomes
     missing: dict[int, IntColumn]
     heard_ns: int
     wanted: bool
 
 
-class Commits:
+class PendingAcknowledgements:
     """Fates of deliveries, oldest first."""
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class Commits:
         self._sort()
         return any(delivery.missing for delivery in self._waiting)
 
-    def add(self, fates: Fates, known: IntColumn, *, wanted: bool = True) -> None:
+    def add(self, fates: Outcomes, known: IntColumn, *, wanted: bool = True) -> None:
         """Answers will come for all of its rows but the ``known``. If not ``wanted``, ``fates`` learns nothing."""
         missing = dict(by_partition(fates.partitions))
         if len(known):
@@ -64,7 +64,7 @@ class Commits:
     def _sort(self) -> None:
         heard, self._heard = self._heard, []
         for heard_ns, partition, offsets, refusal in heard:
-            outcome, why = (Outcome.ACKNOWLEDGED, "") if refusal is None else (fate(refusal), reason(refusal))
+            outcome, why = (Outcome.ACKNOWLEDGED, "") if refusal is None else (outcome_of(refusal), reason(refusal))
             self._tell(partition, offsets, outcome, why, heard_ns)
         self._asked = [delivery for delivery in self._asked if delivery.missing]
 

@@ -34,8 +34,8 @@ from brokerbench.brokers.kafka.client import (
     OneThread,
     client_config,
     close_quietly,
-    fate,
     kafka_error,
+    outcome_of,
     reason,
     require_passing,
     translated,
@@ -52,8 +52,8 @@ from brokerbench.brokers.kafka.librdkafka.share_consumer import (
 )
 from brokerbench.brokers.kafka.producer import KafkaProducer
 from brokerbench.brokers.kafka.reader import KafkaReader
-from brokerbench.brokers.kafka.share_acknowledgements import Commits
-from brokerbench.brokers.settling import Fates, by_partition
+from brokerbench.brokers.kafka.share_acknowledgements import PendingAcknowledgements
+from brokerbench.brokers.settling import Outcomes, by_partition
 from brokerbench.brokers.types import (
     ChannelSpec,
     ConsumerSettings,
@@ -90,7 +90,7 @@ class KafkaShareConsumer:
         self._polled, self._handed = Polled(), 0
         self._lease_ends = 0.0
         # From the first that waits for no answer on.
-        self._commits: Commits | None = None
+        self._commits: PendingAcknowledgements | None = None
         config = client_config(
             endpoint,
             client_id=settings.name,
@@ -119,7 +119,7 @@ class KafkaShareConsumer:
             if rows.start == rows.stop:
                 return Received.empty(received_ns)
             if self._commits is None:
-                self._commits = Commits()
+                self._commits = PendingAcknowledgements()
                 client.listen(self._commits.answered)
             gone, known = self._tell(client, polled, rows, ACCEPT)
             try:
@@ -129,7 +129,7 @@ class KafkaShareConsumer:
             finally:
                 if self._polled is not polled:
                     polled.free()
-            fates = Fates(received, None)
+            fates = Outcomes(received, None)
             fates.tell(gone, Outcome.REJECTED, _GONE)
             self._commits.add(fates, known)
             return received
@@ -223,14 +223,14 @@ class KafkaShareConsumer:
         """The broker has taken these back; only the client still waits for an answer about them."""
         rows = slice(0, len(self._polled))
         _, known = self._tell(client, self._polled, rows, RELEASE)
-        self._expect(Fates(self._polled.columns(rows, 0, self._details), None), known)
+        self._expect(Outcomes(self._polled.columns(rows, 0, self._details), None), known)
         self._handed = len(self._polled)
         self._commit(client)
 
     def _settle(self, received: Received, indices: Indices, how: int) -> Settlements:
         with self._alone:
             client = self._open()
-            fates = Fates(received, indices)
+            fates = Outcomes(received, indices)
             if len(received) and not isinstance(received.handle, Part):
                 raise Misuse("these messages were not received by a consumer of this profile")
             part = received.handle or Part(self._polled, 0)
@@ -246,7 +246,7 @@ class KafkaShareConsumer:
             fates.tell(gone, Outcome.REJECTED, _GONE)
             return fates.settlements()
 
-    def _expect(self, fates: Fates, known: IntColumn) -> None:
+    def _expect(self, fates: Outcomes, known: IntColumn) -> None:
         """The client tells whoever listens of all, also of what he has an answer about from elsewhere."""
         if self._commits is not None:
             self._commits.add(fates, known, wanted=False)
@@ -269,11 +269,11 @@ class KafkaShareConsumer:
             answers = client.commit_sync(_COMMIT_TIMEOUT_S)
         except KafkaException as failure:
             error = kafka_error(failure)
-            if error is not None and fate(error) is Outcome.UNKNOWN:
+            if error is not None and outcome_of(error) is Outcome.UNKNOWN:
                 return {}
             raise translated(failure, "acknowledge") from None
         return {
-            partition: (Outcome.ACKNOWLEDGED, "") if refusal is None else (fate(refusal), reason(refusal))
+            partition: (Outcome.ACKNOWLEDGED, "") if refusal is None else (outcome_of(refusal), reason(refusal))
             for partition, refusal in answers.items()
         }
 

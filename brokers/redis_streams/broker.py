@@ -22,7 +22,12 @@ from brokerbench.brokers.redis_streams.codec import (
     spec_to_json,
     stream_names,
 )
-from brokerbench.brokers.redis_streams.connection import Wire, connection_settings, control_client, translated
+from brokerbench.brokers.redis_streams.connection import (
+    RedisConnection,
+    connection_settings,
+    control_client,
+    translated,
+)
 from brokerbench.brokers.redis_streams.consumer import RedisConsumer
 from brokerbench.brokers.redis_streams.declaration import DECLARATION
 from brokerbench.brokers.redis_streams.producer import RedisProducer
@@ -106,7 +111,7 @@ class RedisStreams:
         spec = self._spec(channel)
         fsync = Durability.STRICT in (spec.durability, settings.durability)
         # A write may block as long as an answer may take: a stopped server reads nothing.
-        wire = partial(Wire, {**self._settings, "socket_timeout": settings.timeout_s})
+        wire = partial(RedisConnection, {**self._settings, "socket_timeout": settings.timeout_s})
         return self._opened.add(RedisProducer(wire, stream_names(spec), settings, fsync=fsync))
 
     def consumer(self, channel: str, settings: ConsumerSettings) -> RedisConsumer:
@@ -197,8 +202,8 @@ class RedisStreams:
         info: Mapping[str, Any] = self._redis.info("server")
         return info
 
-    def _wire(self) -> Wire:
-        return Wire(self._settings)
+    def _wire(self) -> RedisConnection:
+        return RedisConnection(self._settings)
 
     def _spec(self, channel: str) -> ChannelSpec:
         with translated("reading a channel"):

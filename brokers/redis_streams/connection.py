@@ -87,7 +87,7 @@ def good(reply: Any) -> Any:
     return reply
 
 
-class Wire:
+class RedisConnection:
     """A connected socket with a reply parser. Any error leaves it closed: what was asked is then unknown."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 from brokerbench.brokers.contract import ThreadGuard, check_count, chosen
 from brokerbench.brokers.errors import Unreachable, Unsupported
 from brokerbench.brokers.redis_streams.codec import Block, Entry, Handle, entries_by_stream, received
-from brokerbench.brokers.redis_streams.connection import Wire, good, pack
+from brokerbench.brokers.redis_streams.connection import RedisConnection, good, pack
 from brokerbench.brokers.types import ChannelSpec, ConsumerSettings, Indices, IntColumn, Outcome, Received, Settlements
 
 CLAIM_PERIOD_S = 0.2
@@ -58,7 +58,7 @@ class RedisConsumer:
 
     def __init__(
         self,
-        connect: Callable[[], Wire],
+        connect: Callable[[], RedisConnection],
         spec: ChannelSpec,
         streams: Sequence[bytes],
         dead_streams: Sequence[bytes],

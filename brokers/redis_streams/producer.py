@@ -14,7 +14,7 @@ import numpy as np
 from brokerbench.brokers.contract import ThreadGuard, check
 from brokerbench.brokers.errors import Unreachable, Unsupported
 from brokerbench.brokers.redis_streams.codec import Packer, places_of
-from brokerbench.brokers.redis_streams.connection import Wire, pack
+from brokerbench.brokers.redis_streams.connection import RedisConnection, pack
 from brokerbench.brokers.redis_streams.declaration import MAX_PAYLOAD_BYTES
 from brokerbench.brokers.types import (
     NO_PARTITION,
@@ -50,7 +50,7 @@ class RedisProducer:
     """
 
     def __init__(
-        self, connect: Callable[[], Wire], streams: list[bytes], settings: ProducerSettings, *, fsync: bool
+        self, connect: Callable[[], RedisConnection], streams: list[bytes], settings: ProducerSettings, *, fsync: bool
     ) -> None:
         self._connect = connect
         self._settings = settings
@@ -198,7 +198,7 @@ def _is_safe(reply: Any) -> bool:
     return isinstance(reply, list) and bool(reply[0] >= 1)
 
 
-def _require_fsync(wire: Wire) -> None:
+def _require_fsync(wire: RedisConnection) -> None:
     (reply,) = wire.ask([pack(b"WAITAOF", 1, 0, 1)])
     if isinstance(reply, hiredis.ReplyError):
         wire.close()

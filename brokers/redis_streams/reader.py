@@ -8,7 +8,7 @@ from typing import Any
 
 from brokerbench.brokers.contract import ThreadGuard, check_count
 from brokerbench.brokers.redis_streams.codec import Block, entries_by_stream, received
-from brokerbench.brokers.redis_streams.connection import Wire, good, pack
+from brokerbench.brokers.redis_streams.connection import RedisConnection, good, pack
 from brokerbench.brokers.types import UNKNOWN_COUNT, Received
 
 
@@ -18,7 +18,9 @@ class RedisReader:
     Reading moves nothing on the server, so entries beyond what was asked for are simply read again.
     """
 
-    def __init__(self, connect: Callable[[], Wire], streams: list[bytes], after: Mapping[int, bytes]) -> None:
+    def __init__(
+        self, connect: Callable[[], RedisConnection], streams: list[bytes], after: Mapping[int, bytes]
+    ) -> None:
         self._connect = connect
         self._streams = streams
         self._after = dict(after)

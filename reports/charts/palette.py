@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from brokerbench.reports.facts import Outcome
+from brokerbench.reports.facts import PropertyOutcome
 
 INK = "#1f2933"
 MUTED = "#6b7785"
@@ -30,14 +30,14 @@ class Look:
     sign: str = ""
 
 
-LOOKS: Mapping[Outcome, Look] = {
-    Outcome.HOLDS: Look("#1f6f8b", "#ffffff", path=CHECK),
-    Outcome.FAILS: Look("#f2c078", "#5a3a00", path=CROSS),
-    Outcome.REFUTED: Look("#b3261e", "#ffffff", sign="!"),
-    Outcome.OPEN: Look("#dde2e8", "#3d4752", sign="?"),
-    Outcome.UNTESTED: Look("#f7f8fa", "#6b7785", sign="n/a"),
-    Outcome.FAILED: Look("#1f2933", "#ffffff", sign="failed"),
-    Outcome.MISSING: Look("#ffffff", "#9aa5b1", sign="none"),
+LOOKS: Mapping[PropertyOutcome, Look] = {
+    PropertyOutcome.HOLDS: Look("#1f6f8b", "#ffffff", path=CHECK),
+    PropertyOutcome.FAILS: Look("#f2c078", "#5a3a00", path=CROSS),
+    PropertyOutcome.REFUTED: Look("#b3261e", "#ffffff", sign="!"),
+    PropertyOutcome.OPEN: Look("#dde2e8", "#3d4752", sign="?"),
+    PropertyOutcome.UNTESTED: Look("#f7f8fa", "#6b7785", sign="n/a"),
+    PropertyOutcome.FAILED: Look("#1f2933", "#ffffff", sign="failed"),
+    PropertyOutcome.MISSING: Look("#ffffff", "#9aa5b1", sign="none"),
 }
 
 SERIES = ("#1f6f8b", "#e07a3f", "#7a5195", "#4f8a3d", "#a63d57")

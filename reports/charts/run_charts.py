@@ -12,7 +12,7 @@ from brokerbench.reports import facts, tables, words
 from brokerbench.reports.charts import lag, latency, palette, scaling, speeds
 from brokerbench.reports.charts.panels import Data, Panel, panel_title, stack
 from brokerbench.reports.charts.svg import Spec
-from brokerbench.reports.facts import Outcome, Seen
+from brokerbench.reports.facts import PropertyOutcome, Seen
 from brokerbench.scenarios.results import RunResult
 from brokerbench.scenarios.verdicts import Grade
 
@@ -44,7 +44,7 @@ def verdicts(result: RunResult, profiles: Sequence[str]) -> Spec | None:
     rows = [row for group in facts.GROUPS for row in _group_rows(result, profiles, group)]
     if not rows:
         return None
-    present = [outcome for outcome in Outcome if any(row["outcome"] == outcome.value for row in rows)]
+    present = [outcome for outcome in PropertyOutcome if any(row["outcome"] == outcome.value for row in rows)]
     emulated = any(row["emulated"] for row in rows)
     data = Data()
     parts = [
@@ -103,7 +103,7 @@ def _group_chart(
     rows: Sequence[Mapping[str, Any]],
     title: str,
     profiles: Sequence[str],
-    present: Sequence[Outcome],
+    present: Sequence[PropertyOutcome],
     *,
     first: bool,
 ) -> Panel:

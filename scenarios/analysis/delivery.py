@@ -9,7 +9,7 @@ from __future__ import annotations
 from brokerbench.scenarios.checkers import corruption, duplicates, loss, phantom
 from brokerbench.scenarios.checkers.findings import combined, of_group
 from brokerbench.scenarios.checkers.index import channel_index
-from brokerbench.scenarios.checkers.index.channel_index import Record
+from brokerbench.scenarios.checkers.index.channel_index import ChannelIndex
 from brokerbench.scenarios.checkers.sharding import reduction
 from brokerbench.scenarios.history import History, saved_history
 from brokerbench.scenarios.verdicts import Finding
@@ -22,7 +22,7 @@ def findings(history: History) -> list[Finding]:
 
     Raises ValueError for a damaged history, OSError where the disk has no room to cut it into shards.
     """
-    if (directory := saved_history.place(history)) is not None:
+    if (directory := saved_history.directory_of(history)) is not None:
         return reduction.judged(directory)
     parts = [
         _judged(group)
@@ -32,7 +32,7 @@ def findings(history: History) -> list[Finding]:
     return [combined(name, (part[at] for part in parts)) for at, name in enumerate(PROPERTIES)]
 
 
-def _judged(of: Record) -> tuple[Finding, ...]:
+def _judged(of: ChannelIndex) -> tuple[Finding, ...]:
     """In the order of PROPERTIES."""
     found = (
         loss.lost(of, of.delivered, drained=of.drained()),

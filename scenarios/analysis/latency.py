@@ -18,7 +18,7 @@ from brokerbench.scenarios.base import Measured
 from brokerbench.scenarios.history import History
 from brokerbench.scenarios.load import workload
 from brokerbench.scenarios.metrics import broker_usage, clock_sync, lag, message_times, per_group, window_rates
-from brokerbench.scenarios.metrics.message_times import NEVER, Journeys, Times
+from brokerbench.scenarios.metrics.message_times import NEVER, MessageTimes, Times
 
 QUANTILES: Mapping[str, float] = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p99.9": 99.9, "p99.99": 99.99, "max": 100.0}
 _FEWEST_BEYOND = 5
@@ -52,7 +52,7 @@ class Paced:
     start_ns: int
     end_ns: int
     away_ns: int
-    of: Journeys
+    of: MessageTimes
     clock_error_ns: int = 0
     """By how much the clocks of senders and receivers may differ: 0 on one host."""
 
@@ -223,7 +223,7 @@ def _quantiles(
             yield Measured(name, "ms", values, of, better="lower", limited_by=limited, note=note)
 
 
-def latencies_ns(of: Journeys, end: str, *, corrected: bool) -> Times:
+def latencies_ns(of: MessageTimes, end: str, *, corrected: bool) -> Times:
     """From due (``corrected``) or sent until ``end`` (a column of Journeys); what never came is left out.
 
     A message is sent and settled once, and received by each group.
@@ -236,11 +236,11 @@ def latencies_ns(of: Journeys, end: str, *, corrected: bool) -> Times:
     return values
 
 
-def _ending(of: Journeys, end: str) -> Journeys:
+def _ending(of: MessageTimes, end: str) -> MessageTimes:
     return of if end == _Ends.RECEIVED else of.as_sent()
 
 
-def _end_to_end(of: Journeys) -> Times:
+def _end_to_end(of: MessageTimes) -> Times:
     return latencies_ns(of, _Ends.RECEIVED, corrected=True)
 
 

@@ -11,7 +11,7 @@ from brokerbench.scenarios.base import Examination, Measured
 from brokerbench.scenarios.checkers import corruption, duplicates, loss, order, phantom, redelivery
 from brokerbench.scenarios.checkers.findings import combined, spread, with_waits
 from brokerbench.scenarios.checkers.index import channel_index
-from brokerbench.scenarios.checkers.index.channel_index import Record
+from brokerbench.scenarios.checkers.index.channel_index import ChannelIndex
 from brokerbench.scenarios.history import History
 from brokerbench.scenarios.verdicts import Finding
 
@@ -47,17 +47,17 @@ def examine(history: History) -> Examination:
     return Examination(findings, metrics)
 
 
-_Check = Callable[[str, Record, channel_index.Delivered, list[int]], Finding]
+_Check = Callable[[str, ChannelIndex, channel_index.Delivered, list[int]], Finding]
 
 
-def _of(name: str, phase: Record | None, check: _Check) -> Finding:
+def _of(name: str, phase: ChannelIndex | None, check: _Check) -> Finding:
     if phase is None:
         return Finding(name, note="the experiment ended before this phase")
     main = phase.history.producers(channel=phase.channel, stage="main")
     return with_waits(check(name, phase, phase.delivered, main), phase)
 
 
-def _across_consumers(parts: Mapping[str, Record]) -> Finding:
+def _across_consumers(parts: Mapping[str, ChannelIndex]) -> Finding:
     name = "ordering.per_key.three_consumers"
     if not parts:
         return _of(name, None, order.per_key)
@@ -71,7 +71,7 @@ def _across_consumers(parts: Mapping[str, Record]) -> Finding:
     return combined(name, found)
 
 
-def _redelivery_delay(release: Record, lease_s: float) -> list[Measured]:
+def _redelivery_delay(release: ChannelIndex, lease_s: float) -> list[Measured]:
     back = redelivery.returned(release, release.delivered, lease_s)
     delays = back.delay_ns[back.again >= 0] / _NS_PER_MS
     if not len(delays):

@@ -18,7 +18,7 @@ from brokerbench.scenarios.base import Examination, Measured
 from brokerbench.scenarios.checkers import corruption, duplicates, loss, phantom
 from brokerbench.scenarios.checkers.findings import combined, spread, with_waits
 from brokerbench.scenarios.checkers.index import channel_index
-from brokerbench.scenarios.checkers.index.channel_index import MAX_OFFENDERS, Delivered, Ids, Mask, Record
+from brokerbench.scenarios.checkers.index.channel_index import MAX_OFFENDERS, ChannelIndex, Delivered, Ids, Mask
 from brokerbench.scenarios.history import History
 from brokerbench.scenarios.history.stamp import CORRUPT
 from brokerbench.scenarios.verdicts import Finding
@@ -76,7 +76,7 @@ def examine(history: History) -> Examination:
     return Examination(findings, _rates(whole, reads))
 
 
-def first_deliveries(whole: Record, group: Delivered) -> First:
+def first_deliveries(whole: ChannelIndex, group: Delivered) -> First:
     index = group.first(len(whole.sent))
     there = index >= 0
     at = np.maximum(index, 0)
@@ -94,7 +94,7 @@ def first_deliveries(whole: Record, group: Delivered) -> First:
     )
 
 
-def complete(whole: Record, first: First, attempt: Attempt) -> Finding:
+def complete(whole: ChannelIndex, first: First, attempt: Attempt) -> Finding:
     """Every message from the start on, each once, and nothing else."""
     replayed = whole.delivered.to([int(attempt["reader"])])
     message = replayed.message
@@ -142,7 +142,7 @@ def complete(whole: Record, first: First, attempt: Attempt) -> Finding:
     )
 
 
-def in_first_order(whole: Record, first: First, attempt: Attempt) -> Finding:
+def in_first_order(whole: ChannelIndex, first: First, attempt: Attempt) -> Finding:
     """Per producer and key: neighbours in the order of first delivery come in the same order again."""
     replayed = whole.delivered.to([int(attempt["reader"])])
     rank = replayed.first(len(whole.sent))
@@ -186,7 +186,7 @@ def _scope(attempt: Attempt, partition: Ids, place: Ids, epoch_ns: Ids) -> tuple
     return np.ones(len(place), bool), near
 
 
-def _reached(whole: Record, reader: int, first: First) -> Mask:
+def _reached(whole: ChannelIndex, reader: int, first: First) -> Mask:
     """Messages that the replay must have shown by now: those up to the highest place that it read."""
     reached = np.zeros(len(first.index), bool)
     for number, reach in whole.reach(reader).items():
@@ -208,7 +208,7 @@ def _or_untestable(name: str, reason: str, parts: Sequence[Finding]) -> Finding:
     return combined(name, parts)
 
 
-def _capability(whole: Record, first: First, mode: str, attempts: Sequence[Attempt]) -> Finding:
+def _capability(whole: ChannelIndex, first: First, mode: str, attempts: Sequence[Attempt]) -> Finding:
     """An attempt succeeds when an acknowledged message that it asked for comes again."""
     tried = [attempt for attempt in attempts if attempt["mode"] == mode]
     failed, unknown = [], 0
@@ -231,7 +231,7 @@ def _capability(whole: Record, first: First, mode: str, attempts: Sequence[Attem
     )
 
 
-def _independent(whole: Record, group: Delivered, first: First, attempts: Sequence[Attempt]) -> Finding:
+def _independent(whole: ChannelIndex, group: Delivered, first: First, attempts: Sequence[Attempt]) -> Finding:
     """An attempt succeeds when its reader misses nothing, and the group got each message exactly once."""
     name = "replay.independent_reader"
     tried = [attempt for attempt in attempts if attempt["mode"] == "independent_reader"]
@@ -271,7 +271,7 @@ def _attempt_in_words(attempt: Attempt) -> dict[str, object]:
     return {name: attempt[name] for name in ("mode", "reader", "outcome", "reason", "missing") if name in attempt}
 
 
-def _time_offset(whole: Record, attempts: Sequence[Attempt], none_read: str) -> Finding:
+def _time_offset(whole: ChannelIndex, attempts: Sequence[Attempt], none_read: str) -> Finding:
     name = "replay.time_offset"
     if none_read:
         return Finding(name, not_testable=f"nothing was replayed: {none_read}")
@@ -287,7 +287,7 @@ def _time_offset(whole: Record, attempts: Sequence[Attempt], none_read: str) -> 
     return Finding(name, observations=len(samples), samples=tuple(samples), note="; ".join(notes))
 
 
-def _rates(whole: Record, reads: Sequence[Attempt]) -> list[Measured]:
+def _rates(whole: ChannelIndex, reads: Sequence[Attempt]) -> list[Measured]:
     """Speed of reading again, and time to the first message, of the modes that do not wait for a sender."""
     metrics = []
     for mode in _MODES[:3]:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from brokerbench.scenarios.checkers.index.channel_index import MAX_OFFENDERS, Delivered, Record
+from brokerbench.scenarios.checkers.index.channel_index import MAX_OFFENDERS, ChannelIndex, Delivered
 from brokerbench.scenarios.history.stamp import CORRUPT, INTACT
 from brokerbench.scenarios.verdicts import Finding
 
 
-def altered(record: Record, delivered: Delivered, name: str = "delivery.intact") -> Finding:
+def altered(record: ChannelIndex, delivered: Delivered, name: str = "delivery.intact") -> Finding:
     """Observations are deliveries that can be told to be of some message of this run."""
     sent, status, message = record.sent, delivered.column("status"), delivered.message
     ours = (message >= 0) | (status == CORRUPT)
@@ -33,7 +33,7 @@ def altered(record: Record, delivered: Delivered, name: str = "delivery.intact")
     )
 
 
-def _offender(record: Record, delivered: Delivered, at: int) -> dict[str, object]:
+def _offender(record: ChannelIndex, delivered: Delivered, at: int) -> dict[str, object]:
     message = int(delivered.message[at])
     known = record.sent.describe(message) if message >= 0 else {}
     return {

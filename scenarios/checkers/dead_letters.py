@@ -20,10 +20,10 @@ from brokerbench.scenarios.checkers import corruption
 from brokerbench.scenarios.checkers.index.channel_index import (
     MAX_OFFENDERS,
     NEVER,
+    ChannelIndex,
     Delivered,
     Ids,
     Mask,
-    Record,
     elsewhere,
 )
 from brokerbench.scenarios.history import Action
@@ -37,13 +37,13 @@ _SETTLING = (Action.ACKNOWLEDGE, Action.RELEASE, Action.REJECT)
 class Letters:
     """What was delivered from the channel of dead letters, as messages of ``record``; and by message what was due."""
 
-    record: Record
+    record: ChannelIndex
     delivered: Delivered
     due: Mask
     may: Mask
 
 
-def of(record: Record, group: Delivered, channel: str, max_deliveries: int, *, all_seen: bool) -> Letters:
+def of(record: ChannelIndex, group: Delivered, channel: str, max_deliveries: int, *, all_seen: bool) -> Letters:
     """``group``: what *one* group got, whose failures count; ``channel``: where its dead letters go.
 
     ``all_seen``: no reader was lost with deliveries that it had not written down. Where one was, any message that
@@ -53,7 +53,9 @@ def of(record: Record, group: Delivered, channel: str, max_deliveries: int, *, a
     return Letters(record, _named(record, elsewhere(record, channel), due), due, may)
 
 
-def concerned(record: Record, group: Delivered, letters: Delivered, max_deliveries: int, *, all_seen: bool) -> Mask:
+def concerned(
+    record: ChannelIndex, group: Delivered, letters: Delivered, max_deliveries: int, *, all_seen: bool
+) -> Mask:
     """Messages of a shard that anything can be said of here: those that are or may be due, and those with a letter."""
     due, may = _due(record, group, max_deliveries, all_seen)
     found: Mask = due | may
@@ -61,7 +63,7 @@ def concerned(record: Record, group: Delivered, letters: Delivered, max_deliveri
     return found
 
 
-def _due(record: Record, group: Delivered, max_deliveries: int, all_seen: bool) -> tuple[Mask, Mask]:
+def _due(record: ChannelIndex, group: Delivered, max_deliveries: int, all_seen: bool) -> tuple[Mask, Mask]:
     """By message: whether it is due, and whether it may be."""
     group = group.known()
     count = len(record.sent)
@@ -139,7 +141,7 @@ def intact(letters: Letters) -> Finding:
     return corruption.altered(letters.record, letters.delivered, "dead_letter.intact")
 
 
-def _named(record: Record, delivered: Delivered, due: Mask) -> Delivered:
+def _named(record: ChannelIndex, delivered: Delivered, due: Mask) -> Delivered:
     """The same letters; damaged ones are of the message that they must have been, where that can be told."""
     damaged = np.flatnonzero(delivered.column("status") == CORRUPT)
     message = delivered.message.copy()
@@ -155,7 +157,7 @@ def _named(record: Record, delivered: Delivered, due: Mask) -> Delivered:
     return replace(delivered, message=message)
 
 
-def _claims(record: Record, delivered: Delivered) -> Ids:
+def _claims(record: ChannelIndex, delivered: Delivered) -> Ids:
     """The messages that the stamps of these name, or -1: not to be relied on."""
     return record.numbers.ids(delivered.column("producer"), delivered.column("seq"))
 
@@ -169,7 +171,7 @@ def _again_elsewhere(delivered: Delivered, count: int) -> Mask:
     return again
 
 
-def _missing(record: Record, message: int) -> dict[str, object]:
+def _missing(record: ChannelIndex, message: int) -> dict[str, object]:
     sent = record.sent
     return {
         **sent.describe(message),

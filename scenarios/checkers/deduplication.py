@@ -17,7 +17,7 @@ import numpy as np
 
 from brokerbench.brokers.types import NO_PLACE, Outcome
 from brokerbench.scenarios.checkers.index import time_bounds
-from brokerbench.scenarios.checkers.index.channel_index import MAX_OFFENDERS, NEVER, Delivered, Ids, Mask, Record
+from brokerbench.scenarios.checkers.index.channel_index import MAX_OFFENDERS, NEVER, ChannelIndex, Delivered, Ids, Mask
 from brokerbench.scenarios.history import Columns
 from brokerbench.scenarios.verdicts import Finding
 
@@ -38,7 +38,7 @@ class _Repeats:
     """Not the first of its identity, however long ago the first was sent."""
 
 
-def repeats_swallowed(record: Record, delivered: Delivered, window_s: float, *, drained: bool) -> Finding:
+def repeats_swallowed(record: ChannelIndex, delivered: Delivered, window_s: float, *, drained: bool) -> Finding:
     """``deduplication.applied``. Observations are messages that surely repeat one that was delivered.
 
     A violation is one that was delivered to this group all the same. Of one that was not, nothing is known until a
@@ -66,7 +66,7 @@ def repeats_swallowed(record: Record, delivered: Delivered, window_s: float, *, 
 
 
 def new_kept(
-    record: Record, delivered: Delivered, window_s: float, *, drained: bool, others: Columns | None = None
+    record: ChannelIndex, delivered: Delivered, window_s: float, *, drained: bool, others: Columns | None = None
 ) -> Finding:
     """``deduplication.only_repeats``. Observations are acknowledged messages that cannot be repeats.
 
@@ -99,7 +99,7 @@ def new_kept(
     )
 
 
-def apart(record: Record, delivered: Delivered, window_s: float) -> Record:
+def apart(record: ChannelIndex, delivered: Delivered, window_s: float) -> ChannelIndex:
     """The record for a search for losses: of messages that may be repeats it is not known whether they must come."""
     repeats = _repeats(record, delivered, window_s)
     outcome = record.sent.outcome.copy()
@@ -107,7 +107,7 @@ def apart(record: Record, delivered: Delivered, window_s: float) -> Record:
     return replace(record, sent=replace(record.sent, outcome=outcome))
 
 
-def entangled(record: Record, delivered: Delivered) -> Mask:
+def entangled(record: ChannelIndex, delivered: Delivered) -> Mask:
     """Messages of a shard that others, elsewhere, have a say in: of a shared identity, or taken and not delivered.
 
     Of any other the checks here say that it is new, and was kept if it was acknowledged.
@@ -119,7 +119,7 @@ def entangled(record: Record, delivered: Delivered) -> Mask:
     return found
 
 
-def _repeats(record: Record, delivered: Delivered, window_s: float) -> _Repeats:
+def _repeats(record: ChannelIndex, delivered: Delivered, window_s: float) -> _Repeats:
     """Messages of one identity in order of sending; those whose identity is their own are not walked through."""
     sent = record.sent
     count = len(sent)
@@ -161,7 +161,7 @@ def _walk(found: _Repeats, alike: Ids, earliest: list[int], latest: list[int], w
             next_seen = begin
 
 
-def _identities(record: Record) -> Ids:
+def _identities(record: ChannelIndex) -> Ids:
     """By message, ``_NONE`` where it has none."""
     given = record.identities
     ids = record.numbers.ids(given.producer, given.seq)
@@ -170,7 +170,7 @@ def _identities(record: Record) -> Ids:
     return identity
 
 
-def told(record: Record) -> Columns:
+def told(record: ChannelIndex) -> Columns:
     """Which messages were told which places: columns producer, seq, sent_ns, partition, place."""
     sent = record.sent
     placed = np.flatnonzero(sent.place != NO_PLACE)
@@ -178,7 +178,7 @@ def told(record: Record) -> Columns:
     return {**columns, "sent_ns": time_bounds.sent_ns(record)[placed]}
 
 
-def _place_was_taken(record: Record, others: Columns | None) -> Mask:
+def _place_was_taken(record: ChannelIndex, others: Columns | None) -> Mask:
     """By message: whether one that was sent earlier was acknowledged with the same place."""
     ours = told(record)
     rows = ours if others is None else {name: np.concatenate([ours[name], others[name]]) for name in ours}

@@ -9,12 +9,12 @@ from __future__ import annotations
 import numpy as np
 
 from brokerbench.brokers.types import UNKNOWN_COUNT
-from brokerbench.scenarios.checkers.index.channel_index import MAX_OFFENDERS, Delivered, Ids, Mask, Record
+from brokerbench.scenarios.checkers.index.channel_index import MAX_OFFENDERS, ChannelIndex, Delivered, Ids, Mask
 from brokerbench.scenarios.history import Column
 from brokerbench.scenarios.verdicts import Finding
 
 
-def counted(record: Record, delivered: Delivered, *, all_seen: bool) -> Finding:
+def counted(record: ChannelIndex, delivered: Delivered, *, all_seen: bool) -> Finding:
     """``delivery.count`` for ``delivered`` to *one* group. Observations are deliveries that carry a number.
 
     Of each message the numbers are compared in ascending order: two readers' times may blur which came first.

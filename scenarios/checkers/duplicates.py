@@ -12,11 +12,11 @@ from __future__ import annotations
 import numpy as np
 
 from brokerbench.scenarios.checkers.index import time_bounds
-from brokerbench.scenarios.checkers.index.channel_index import MAX_OFFENDERS, NEVER, Delivered, Ids, Record
+from brokerbench.scenarios.checkers.index.channel_index import MAX_OFFENDERS, NEVER, ChannelIndex, Delivered, Ids
 from brokerbench.scenarios.verdicts import Finding
 
 
-def delivered_again(record: Record, delivered: Delivered) -> Finding:
+def delivered_again(record: ChannelIndex, delivered: Delivered) -> Finding:
     """``delivery.no_duplicate`` for ``delivered`` to *one* group. Observations are acknowledged messages."""
     delivered = delivered.known()
     done_ns = time_bounds.done_ns(record, delivered)
@@ -44,7 +44,7 @@ def delivered_again(record: Record, delivered: Delivered) -> Finding:
     )
 
 
-def _call_began_after(record: Record, delivered: Delivered, suspects: Ids) -> Ids:
+def _call_began_after(record: ChannelIndex, delivered: Delivered, suspects: Ids) -> Ids:
     """A lower bound for when the receive call of each suspect began: the reader's last event before it."""
     began = np.zeros(len(suspects), np.int64)
     reader = delivered.column("reader")[suspects]

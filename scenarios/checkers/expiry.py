@@ -16,7 +16,7 @@ import numpy as np
 from brokerbench.brokers.types import NO_PLACE, Outcome
 from brokerbench.scenarios.checkers.findings import combined
 from brokerbench.scenarios.checkers.index import time_bounds
-from brokerbench.scenarios.checkers.index.channel_index import MAX_OFFENDERS, Ids, Record
+from brokerbench.scenarios.checkers.index.channel_index import MAX_OFFENDERS, ChannelIndex, Ids
 from brokerbench.scenarios.verdicts import Finding
 
 TOLERANCE_NS = 2_000_000
@@ -27,7 +27,7 @@ Attempt = Mapping[str, Any]
 """An ``attempt`` mark of a reader that read from the beginning: reader, began_ns."""
 
 
-def early(record: Record, attempts: Sequence[Attempt], limit_s: float) -> Finding:
+def early(record: ChannelIndex, attempts: Sequence[Attempt], limit_s: float) -> Finding:
     """``retention.not_early``. Observations are acknowledged messages that a reader passed before their limit."""
     name = "retention.not_early"
     if not attempts:
@@ -36,7 +36,7 @@ def early(record: Record, attempts: Sequence[Attempt], limit_s: float) -> Findin
     return combined(name, [_early(name, record, int(attempt["reader"]), limit_ns) for attempt in attempts])
 
 
-def late(record: Record, attempts: Sequence[Attempt], limit_s: float, grace_s: float = 0.0) -> Finding:
+def late(record: ChannelIndex, attempts: Sequence[Attempt], limit_s: float, grace_s: float = 0.0) -> Finding:
     """``retention.by_age``. Observations are acknowledged messages, over-age before an attempt began."""
     name = "retention.by_age"
     if not attempts:
@@ -45,7 +45,7 @@ def late(record: Record, attempts: Sequence[Attempt], limit_s: float, grace_s: f
     return combined(name, [_late(name, record, attempt, spare_ns) for attempt in attempts])
 
 
-def _early(name: str, record: Record, reader: int, limit_ns: Ids) -> Finding:
+def _early(name: str, record: ChannelIndex, reader: int, limit_ns: Ids) -> Finding:
     sent = record.sent
     read = record.delivered.to([reader])
     first = read.first(len(sent))
@@ -69,7 +69,7 @@ def _early(name: str, record: Record, reader: int, limit_ns: Ids) -> Finding:
     )
 
 
-def _late(name: str, record: Record, attempt: Attempt, spare_ns: int) -> Finding:
+def _late(name: str, record: ChannelIndex, attempt: Attempt, spare_ns: int) -> Finding:
     sent = record.sent
     read = record.delivered.to([int(attempt["reader"])])
     over = (sent.outcome == Outcome.ACKNOWLEDGED) & (
@@ -88,7 +88,7 @@ def _late(name: str, record: Record, attempt: Attempt, spare_ns: int) -> Finding
     )
 
 
-def _passed_ns(record: Record, reader: int) -> Ids:
+def _passed_ns(record: ChannelIndex, reader: int) -> Ids:
     """When the reader had first shown a later place of each message's partition; -1 where it never did."""
     sent = record.sent
     passed = np.full(len(sent), -1, np.int64)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from brokerbench.scenarios.checkers.index.channel_index import MAX_OFFENDERS, Record
+from brokerbench.scenarios.checkers.index.channel_index import MAX_OFFENDERS, ChannelIndex
 from brokerbench.scenarios.verdicts import Finding
 
 _PLACE = ("received_ns", "reader", "batch", "slot")
@@ -87,7 +87,7 @@ def _filled(words: str, counts: Sequence[int]) -> str:
     return words
 
 
-def with_waits(finding: Finding, record: Record) -> Finding:
+def with_waits(finding: Finding, record: ChannelIndex) -> Finding:
     """The same finding; waits on this channel that ran out stand in its note."""
     waits = [
         f"{mark['what']} after {mark['waited_s']:g} s"

@@ -16,7 +16,7 @@ import numpy as np
 
 from brokerbench.scenarios.checkers.findings import first_of
 from brokerbench.scenarios.checkers.index import time_bounds
-from brokerbench.scenarios.checkers.index.channel_index import MAX_OFFENDERS, NEVER, Delivered, Ids, Mask, Record
+from brokerbench.scenarios.checkers.index.channel_index import MAX_OFFENDERS, NEVER, ChannelIndex, Delivered, Ids, Mask
 from brokerbench.scenarios.history import Action
 from brokerbench.scenarios.verdicts import Finding
 
@@ -36,7 +36,7 @@ class _Returns:
     again_ns: Ids
 
 
-def not_early(record: Record, delivered: Delivered, lease_s: float, *, buffered: bool = False) -> Finding:
+def not_early(record: ChannelIndex, delivered: Delivered, lease_s: float, *, buffered: bool = False) -> Finding:
     """``redelivery.not_early``: nothing comes again while its lease runs. Observations are deliveries.
 
     ``buffered``: the client fetches ahead of ``receive``, so that a lease may have begun long before the call.
@@ -56,7 +56,7 @@ def not_early(record: Record, delivered: Delivered, lease_s: float, *, buffered:
     )
 
 
-def in_time(record: Record, delivered: Delivered, lease_s: float, *, buffered: bool = False) -> Finding:
+def in_time(record: ChannelIndex, delivered: Delivered, lease_s: float, *, buffered: bool = False) -> Finding:
     """``redelivery.none``: everything was settled before its lease ended. Observations are deliveries.
 
     A violation is a redelivery that is legal: it came because nobody had acknowledged in time.
@@ -74,7 +74,7 @@ def in_time(record: Record, delivered: Delivered, lease_s: float, *, buffered: b
 
 
 def not_late(
-    record: Record,
+    record: ChannelIndex,
     delivered: Delivered,
     lease_s: float,
     tolerance_s: float,
@@ -111,7 +111,7 @@ def not_late(
     )
 
 
-def _returns(record: Record, delivered: Delivered, buffered: bool) -> _Returns:
+def _returns(record: ChannelIndex, delivered: Delivered, buffered: bool) -> _Returns:
     pairs = delivered.pairs
     received = delivered.column("received_ns")
     again = received[pairs.later]
@@ -124,7 +124,7 @@ def _returns(record: Record, delivered: Delivered, buffered: bool) -> _Returns:
     return _Returns(earlier, later, starts, received[earlier], received[later])
 
 
-def _decided(record: Record, delivered: Delivered) -> Mask:
+def _decided(record: ChannelIndex, delivered: Delivered) -> Mask:
     """Deliveries about which something else than an acknowledgement was asked, whatever the answer."""
     decided = np.zeros(len(delivered), bool)
     for action in _DECIDED:
@@ -132,7 +132,7 @@ def _decided(record: Record, delivered: Delivered) -> Mask:
     return decided
 
 
-def _never_again(record: Record, delivered: Delivered, max_deliveries: int | None) -> tuple[Ids, int]:
+def _never_again(record: ChannelIndex, delivered: Delivered, max_deliveries: int | None) -> tuple[Ids, int]:
     """Last deliveries of messages that nobody settled, and how many there are of which that is not known."""
     count = len(record.sent)
     last = np.full(count, -1, np.int64)
@@ -146,7 +146,7 @@ def _never_again(record: Record, delivered: Delivered, max_deliveries: int | Non
     return at[~asked], int(asked.sum())
 
 
-def _offenders(record: Record, delivered: Delivered, back: _Returns, bad: Mask) -> tuple[dict[str, object], ...]:
+def _offenders(record: ChannelIndex, delivered: Delivered, back: _Returns, bad: Mask) -> tuple[dict[str, object], ...]:
     return tuple(
         {
             **record.sent.describe(int(delivered.message[back.later[row]])),

@@ -15,7 +15,7 @@ import numpy as np
 
 from brokerbench.brokers.types import NO_PLACE, Outcome
 from brokerbench.scenarios.checkers.findings import first_of
-from brokerbench.scenarios.checkers.index.channel_index import MAX_OFFENDERS, Delivered, Ids, Mask, Record
+from brokerbench.scenarios.checkers.index.channel_index import MAX_OFFENDERS, ChannelIndex, Delivered, Ids, Mask
 from brokerbench.scenarios.verdicts import Finding
 
 
@@ -30,7 +30,7 @@ class Search:
     offenders: tuple[Mapping[str, object], ...]
 
 
-def lost(record: Record, delivered: Delivered, *, drained: bool, in_order: bool = False) -> Finding:
+def lost(record: ChannelIndex, delivered: Delivered, *, drained: bool, in_order: bool = False) -> Finding:
     """``delivery.no_loss`` for what all of ``delivered``'s readers together should have got.
 
     Observations are acknowledged sends that were looked for. ``drained``: nothing was left for these readers.
@@ -40,7 +40,7 @@ def lost(record: Record, delivered: Delivered, *, drained: bool, in_order: bool 
     return claimed([search(record, delivered, drained=drained, in_order=in_order)], drained=drained)
 
 
-def search(record: Record, delivered: Delivered, *, drained: bool, in_order: bool = False) -> Search:
+def search(record: ChannelIndex, delivered: Delivered, *, drained: bool, in_order: bool = False) -> Search:
     """Look for every acknowledged send. ``in_order`` needs the whole channel: a shard sees no highest place."""
     sent = record.sent
     required = sent.outcome == Outcome.ACKNOWLEDGED
@@ -73,7 +73,7 @@ def claimed(parts: Sequence[Search], *, drained: bool) -> Finding:
     )
 
 
-def _below(record: Record, delivered: Delivered, in_order: bool) -> Mask:
+def _below(record: ChannelIndex, delivered: Delivered, in_order: bool) -> Mask:
     """Messages whose place is at most the highest place read from their partition."""
     sent = record.sent
     below = np.zeros(len(sent), bool)
@@ -86,7 +86,7 @@ def _below(record: Record, delivered: Delivered, in_order: bool) -> Mask:
     return below
 
 
-def _offenders(record: Record, missing: Ids) -> tuple[dict[str, object], ...]:
+def _offenders(record: ChannelIndex, missing: Ids) -> tuple[dict[str, object], ...]:
     sent = record.sent
     return tuple(
         {

@@ -25,28 +25,28 @@ import numpy as np
 
 from brokerbench.brokers.types import Outcome
 from brokerbench.scenarios.checkers.index import order_groups
-from brokerbench.scenarios.checkers.index.channel_index import MAX_OFFENDERS, NEVER, Delivered, Ids, Mask, Record
-from brokerbench.scenarios.checkers.index.first_deliveries import DELIVERY, MESSAGE, Firsts
-from brokerbench.scenarios.checkers.index.order_groups import Lines
+from brokerbench.scenarios.checkers.index.channel_index import MAX_OFFENDERS, NEVER, ChannelIndex, Delivered, Ids, Mask
+from brokerbench.scenarios.checkers.index.first_deliveries import DELIVERY, MESSAGE, FirstDeliveries
+from brokerbench.scenarios.checkers.index.order_groups import OrderGroups
 from brokerbench.scenarios.history import Action
 from brokerbench.scenarios.verdicts import Finding
 
 _ENDS = (Action.ACKNOWLEDGE, Action.RELEASE, Action.REJECT)
 
 
-def per_key(name: str, record: Record, delivered: Delivered, producers: list[int]) -> Finding:
+def per_key(name: str, record: ChannelIndex, delivered: Delivered, producers: list[int]) -> Finding:
     """Order per producer and key, by first delivery, over any number of consumers."""
     chosen, these = firsts(record, delivered, producers)
     found = along(name, these, record.by_key.renumbered(chosen), several=several_readers(record))
     return replace(found, unknown=unknown_sends(record, producers))
 
 
-def whole_channel(name: str, record: Record, delivered: Delivered, producers: list[int]) -> Finding:
+def whole_channel(name: str, record: ChannelIndex, delivered: Delivered, producers: list[int]) -> Finding:
     """Order of each producer's messages whatever their key, by first delivery."""
     return _in_order(name, record, delivered, producers, None)
 
 
-def per_partition(name: str, record: Record, delivered: Delivered, producers: list[int]) -> Finding:
+def per_partition(name: str, record: ChannelIndex, delivered: Delivered, producers: list[int]) -> Finding:
     """Order of each producer's messages of one partition, whatever their key, by first delivery.
 
     Partitions are those from which the messages were first delivered: not every sender is told.
@@ -54,7 +54,7 @@ def per_partition(name: str, record: Record, delivered: Delivered, producers: li
     return _in_order(name, record, delivered, producers, "partition")
 
 
-def firsts(record: Record, delivered: Delivered, producers: list[int]) -> tuple[Mask, Firsts]:
+def firsts(record: ChannelIndex, delivered: Delivered, producers: list[int]) -> tuple[Mask, FirstDeliveries]:
     """Which messages of these producers the order is judged by, those acknowledged and delivered; and how they came."""
     delivered = delivered.known()
     first = delivered.first(len(record.sent))
@@ -62,7 +62,7 @@ def firsts(record: Record, delivered: Delivered, producers: list[int]) -> tuple[
     chosen: Mask = sent.by(producers) & (first >= 0) & (sent.outcome == Outcome.ACKNOWLEDGED)
     at = first[chosen]
     of_these = delivered.only(at)
-    return chosen, Firsts(
+    return chosen, FirstDeliveries(
         {
             **{name: getattr(sent, name)[chosen] for name in MESSAGE},
             **{name: of_these.column(name) for name in DELIVERY},
@@ -71,11 +71,11 @@ def firsts(record: Record, delivered: Delivered, producers: list[int]) -> tuple[
     )
 
 
-def unknown_sends(record: Record, producers: list[int]) -> int:
+def unknown_sends(record: ChannelIndex, producers: list[int]) -> int:
     return int((record.sent.by(producers) & (record.sent.outcome == Outcome.UNKNOWN)).sum())
 
 
-def along(name: str, these: Firsts, by_line: Lines, *, several: bool) -> Finding:
+def along(name: str, these: FirstDeliveries, by_line: OrderGroups, *, several: bool) -> Finding:
     """Order within the lines of messages that stand in order of (producer, seq). ``several``: more than one reader."""
     alike = by_line.follows
     earlier, later = by_line.message[:-1][alike], by_line.message[1:][alike]
@@ -103,27 +103,29 @@ def along(name: str, these: Firsts, by_line: Lines, *, several: bool) -> Finding
     )
 
 
-def last(these: Firsts, by_line: Lines) -> Firsts:
+def last(these: FirstDeliveries, by_line: OrderGroups) -> FirstDeliveries:
     """The last of each line: what follows is after those."""
     return these.only(np.sort(by_line.message[np.append(~by_line.follows, True)[: len(these)]]))
 
 
-def lines_within(these: Firsts, within: str | None) -> Lines:
+def lines_within(these: FirstDeliveries, within: str | None) -> OrderGroups:
     """``within``: the column that divides a producer's messages into lines; None: nothing does."""
     return order_groups.of(order_groups.numbered(these["producer"], None if within is None else these[within]))
 
 
-def several_readers(record: Record) -> bool:
+def several_readers(record: ChannelIndex) -> bool:
     return len(record.history.readers(channel=record.channel)) > 1
 
 
-def _in_order(name: str, record: Record, delivered: Delivered, producers: list[int], within: str | None) -> Finding:
+def _in_order(
+    name: str, record: ChannelIndex, delivered: Delivered, producers: list[int], within: str | None
+) -> Finding:
     _, these = firsts(record, delivered, producers)
     found = along(name, these, lines_within(these, within), several=several_readers(record))
     return replace(found, unknown=unknown_sends(record, producers))
 
 
-def after_release(name: str, record: Record, delivered: Delivered, producers: list[int]) -> Finding:
+def after_release(name: str, record: ChannelIndex, delivered: Delivered, producers: list[int]) -> Finding:
     """Order per key by the delivery that was acknowledged, for messages that were released before.
 
     An observation is a message that was released at least once and acknowledged later; a violation, that any later
@@ -173,7 +175,7 @@ def after_release(name: str, record: Record, delivered: Delivered, producers: li
     )
 
 
-def _processing_ended(record: Record, delivered: Delivered) -> Ids:
+def _processing_ended(record: ChannelIndex, delivered: Delivered) -> Ids:
     """When the consumer of each delivery first asked to settle it, or the broker gave the message to another.
 
     A consumer that died settles nothing: its part ends when what it had comes again, at the end of its lease.
@@ -187,7 +189,7 @@ def _processing_ended(record: Record, delivered: Delivered) -> Ids:
 
 
 def _offender(
-    record: Record,
+    record: ChannelIndex,
     delivered: Delivered,
     earlier: tuple[int, int],
     later: tuple[int, int],

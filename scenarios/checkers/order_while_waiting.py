@@ -12,13 +12,13 @@ import numpy as np
 
 from brokerbench.brokers.types import Outcome
 from brokerbench.scenarios.checkers.index import time_bounds
-from brokerbench.scenarios.checkers.index.channel_index import MAX_OFFENDERS, Delivered, Ids, Record
+from brokerbench.scenarios.checkers.index.channel_index import MAX_OFFENDERS, ChannelIndex, Delivered, Ids
 from brokerbench.scenarios.checkers.index.columns import Pairs
 from brokerbench.scenarios.history.message_ids import rows_with, stable_order
 from brokerbench.scenarios.verdicts import Finding
 
 
-def in_order(name: str, record: Record, delivered: Delivered, producers: list[int]) -> Finding:
+def in_order(name: str, record: ChannelIndex, delivered: Delivered, producers: list[int]) -> Finding:
     """Observations are redeliveries to *one* group of messages whose sends were acknowledged."""
     ours = record.sent.by(producers) & (record.sent.outcome == Outcome.ACKNOWLEDGED)
     delivered = delivered.known()
@@ -46,7 +46,7 @@ def in_order(name: str, record: Record, delivered: Delivered, producers: list[in
     )
 
 
-def _overtaking(record: Record, delivered: Delivered, pairs: Pairs) -> Ids:
+def _overtaking(record: ChannelIndex, delivered: Delivered, pairs: Pairs) -> Ids:
     """For each pair the first delivery of a later message in between, or -1. Few are looked at one by one."""
     found = np.full(len(pairs.later), -1, np.int64)
     if not len(found):

@@ -9,12 +9,12 @@ from __future__ import annotations
 import numpy as np
 
 from brokerbench.brokers.types import Outcome
-from brokerbench.scenarios.checkers.index.channel_index import MAX_OFFENDERS, Delivered, Record
+from brokerbench.scenarios.checkers.index.channel_index import MAX_OFFENDERS, ChannelIndex, Delivered
 from brokerbench.scenarios.history.stamp import CORRUPT
 from brokerbench.scenarios.verdicts import Finding
 
 
-def phantoms(record: Record, delivered: Delivered) -> Finding:
+def phantoms(record: ChannelIndex, delivered: Delivered) -> Finding:
     """``delivery.no_phantom``; observations are all deliveries."""
     message = delivered.message
     never_sent = (message < 0) & (delivered.column("status") != CORRUPT)
@@ -31,7 +31,7 @@ def phantoms(record: Record, delivered: Delivered) -> Finding:
     )
 
 
-def _offender(record: Record, delivered: Delivered, at: int) -> dict[str, object]:
+def _offender(record: ChannelIndex, delivered: Delivered, at: int) -> dict[str, object]:
     message = int(delivered.message[at])
     if message < 0:
         return {"kind": "never sent", **delivered.describe(at)}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from brokerbench.scenarios.checkers.index.channel_index import MAX_OFFENDERS, NEVER, Delivered, Ids, Mask, Record
+from brokerbench.scenarios.checkers.index.channel_index import MAX_OFFENDERS, NEVER, ChannelIndex, Delivered, Ids, Mask
 from brokerbench.scenarios.history import Action
 from brokerbench.scenarios.verdicts import Finding
 
@@ -28,7 +28,7 @@ class Returned:
         return Returned(self.at[rows], self.again[rows], self.delay_ns[rows], self.in_time[rows])
 
 
-def returned(record: Record, delivered: Delivered, lease_s: float) -> Returned:
+def returned(record: ChannelIndex, delivered: Delivered, lease_s: float) -> Returned:
     """Releases that the broker accepted, and what came of them. ``delivered`` is what one group got."""
     delivered = delivered.known()
     following = np.full(len(delivered), -1, np.int64)
@@ -44,7 +44,7 @@ def returned(record: Record, delivered: Delivered, lease_s: float) -> Returned:
 
 
 def comes_back(
-    record: Record, delivered: Delivered, lease_s: float, *, drained: bool, max_deliveries: int | None = None
+    record: ChannelIndex, delivered: Delivered, lease_s: float, *, drained: bool, max_deliveries: int | None = None
 ) -> Finding:
     """``redelivery.after_release``. An attempt is a released delivery.
 

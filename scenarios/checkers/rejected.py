@@ -9,11 +9,11 @@ from __future__ import annotations
 import numpy as np
 
 from brokerbench.brokers.types import Outcome
-from brokerbench.scenarios.checkers.index.channel_index import MAX_OFFENDERS, Delivered, Record
+from brokerbench.scenarios.checkers.index.channel_index import MAX_OFFENDERS, ChannelIndex, Delivered
 from brokerbench.scenarios.verdicts import Finding
 
 
-def delivered_all_the_same(record: Record, delivered: Delivered) -> Finding:
+def delivered_all_the_same(record: ChannelIndex, delivered: Delivered) -> Finding:
     """``delivery.no_rejected``; observations are deliveries of messages whose send was answered."""
     delivered = delivered.known()
     outcome = record.sent.outcome[delivered.message]

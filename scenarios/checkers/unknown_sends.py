@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from brokerbench.brokers.types import Outcome
-from brokerbench.scenarios.checkers.index.channel_index import MAX_OFFENDERS, Record
+from brokerbench.scenarios.checkers.index.channel_index import MAX_OFFENDERS, ChannelIndex
 from brokerbench.scenarios.verdicts import Finding
 
 
-def unknown(record: Record) -> Finding:
+def unknown(record: ChannelIndex) -> Finding:
     """``send.settled``; observations are all sends, violations those that nothing settled as taken or rejected."""
     open_ = np.flatnonzero(record.sent.outcome == Outcome.UNKNOWN)
     return Finding(

@@ -22,7 +22,7 @@ import numpy as np
 from brokerbench.brokers.protocols import Bounded, Broker, Counting
 from brokerbench.brokers.types import NO_PLACE, ConsumerSettings, Outcome, Settlements
 from brokerbench.scenarios.base import Context
-from brokerbench.scenarios.clients.recording import Sender, Taken, Taker
+from brokerbench.scenarios.clients.recording import RecordedBatch, RecordingConsumer, RecordingProducer
 from brokerbench.scenarios.history import Column, Writer
 
 _QUIET_S = 5.0
@@ -30,15 +30,15 @@ _QUIET_FOR_APPROXIMATE_COUNTS_S = 1.0
 _LOOK_EVERY_S = 0.1
 _WAIT_S = 0.5
 
-Settle = Callable[[Taker, Taken], Settlements]
+Settle = Callable[[RecordingConsumer, RecordedBatch], Settlements]
 """Settles a batch as the experiment wants it; returns what was acknowledged."""
 
 
-def acknowledge_all(taker: Taker, taken: Taken) -> Settlements:
+def acknowledge_all(taker: RecordingConsumer, taken: RecordedBatch) -> Settlements:
     return taker.acknowledge(taken)
 
 
-class Tally:
+class Progress:
     """What a crew has done so far. Safe for any number of threads."""
 
     def __init__(self) -> None:
@@ -47,18 +47,18 @@ class Tally:
         self._acknowledged: set[tuple[int, int]] = set()
         self._places: dict[int, set[int]] = {}
         self._active = time.monotonic()
-        self._parts: list[Taken] = []
+        self._parts: list[RecordedBatch] = []
         self.takers: set[int] = set()
         """Who has received something."""
 
-    def taken(self, reader: int, taken: Taken) -> None:
+    def taken(self, reader: int, taken: RecordedBatch) -> None:
         with self._lock:
             self._open += len(taken)
             self._active = time.monotonic()
             self._parts.append(taken)
             self.takers.add(reader)
 
-    def settled(self, taken: Taken, acknowledged: Settlements) -> None:
+    def settled(self, taken: RecordedBatch, acknowledged: Settlements) -> None:
         """``acknowledged`` settles some of ``taken``; the others were given back."""
         rows = acknowledged.tickets[acknowledged.outcomes == Outcome.ACKNOWLEDGED]
         stamps, received = taken.stamps, taken.received
@@ -108,7 +108,7 @@ def _joined(parts: Sequence[Column]) -> Column:
     return np.concatenate(parts) if parts else np.empty(0, np.int64)
 
 
-class Crew:
+class ConsumerGroup:
     """``count`` consumers of a group, each in a thread with its own connection, from ``with`` to its end.
 
     Reader numbers are ``first_reader`` and following; ``attributes`` go into the ``reader`` marks. What goes wrong in
@@ -133,7 +133,7 @@ class Crew:
         self._stop = threading.Event()
         self._pool = ThreadPoolExecutor(count)
         self._threads: list[Future[None]] = []
-        self.tally = Tally()
+        self.tally = Progress()
 
     def __enter__(self) -> Self:
         self._threads = [self._pool.submit(self._work, reader) for reader in self._readers]
@@ -147,7 +147,7 @@ class Crew:
         if error is None:
             self._raise_failures()
 
-    def warm_up(self, sender: Sender, keys: Sequence[int], patience_s: float) -> int:
+    def warm_up(self, sender: RecordingProducer, keys: Sequence[int], patience_s: float) -> int:
         """Send until each consumer has received something: then all have joined. Returns how many have."""
         give_up = time.monotonic() + patience_s
         while len(self.tally.takers) < len(self._readers) and time.monotonic() < give_up:
@@ -193,7 +193,9 @@ class Crew:
         try:
             with self._context.writer(f"consumer-{reader}") as writer:
                 settings = ConsumerSettings(group=self._group, name=name)
-                taker = Taker(broker, self._channel, writer, number=reader, settings=settings, **self._attributes)
+                taker = RecordingConsumer(
+                    broker, self._channel, writer, number=reader, settings=settings, **self._attributes
+                )
                 while not self._stop.is_set():
                     taken = taker.take(self._batch, _WAIT_S)
                     if len(taken):

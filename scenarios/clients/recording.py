@@ -62,7 +62,7 @@ class _Stamped:
     checksums: Column
 
 
-class Sender:
+class RecordingProducer:
     """A producer with a number. Sequence numbers count its sends from 0 and equal its tickets.
 
     Messages are of ``size`` random bytes each, or ``records`` in turn. A negative key number is no key.
@@ -184,7 +184,7 @@ class Sender:
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class RecordedBatch:
     """One received batch, its stamps, and its number among the reader's batches."""
 
     batch: int
@@ -194,12 +194,12 @@ class Taken:
     def __len__(self) -> int:
         return len(self.received)
 
-    def bare(self) -> Taken:
+    def bare(self) -> RecordedBatch:
         """What settling needs: payloads and keys are let go."""
-        return Taken(self.batch, self.received.bare(), self.stamps)
+        return RecordedBatch(self.batch, self.received.bare(), self.stamps)
 
 
-class Taker:
+class RecordingConsumer:
     """A consumer with a reader number. ``attributes`` (phase, ...) go into its ``reader`` mark."""
 
     def __init__(
@@ -219,10 +219,10 @@ class Taker:
         self._asked: deque[tuple[int, int]] = deque()
         writer.mark("reader", reader=number, kind="consumer", channel=channel, group=settings.group, **attributes)
 
-    def take(self, max_messages: int, wait_s: float) -> Taken:
+    def take(self, max_messages: int, wait_s: float) -> RecordedBatch:
         return self._written(self.consumer.receive(max_messages, wait_s))
 
-    def take_ahead(self, max_messages: int, wait_s: float) -> Taken:
+    def take_ahead(self, max_messages: int, wait_s: float) -> RecordedBatch:
         """Take a batch and acknowledge it before it is verified, so that the broker works meanwhile.
 
         Only for those who acknowledge in any case, with a consumer that is Pipelining (TypeError otherwise: ask
@@ -247,22 +247,22 @@ class Taker:
             batch, asked_ns = self._asked.popleft()
             self._writer.settles(self._number, batch, Action.ACKNOWLEDGE, settlements, asked_ns)
 
-    def _written(self, received: Received) -> Taken:
+    def _written(self, received: Received) -> RecordedBatch:
         batch = self._batches
         self._batches += 1
-        return Taken(batch, received, self._writer.deliveries(self._number, batch, received))
+        return RecordedBatch(batch, received, self._writer.deliveries(self._number, batch, received))
 
     @property
     def can_pipeline(self) -> bool:
         return isinstance(self.consumer, Pipelining)
 
-    def acknowledge(self, taken: Taken, indices: Indices = None) -> Settlements:
+    def acknowledge(self, taken: RecordedBatch, indices: Indices = None) -> Settlements:
         asked_ns = time.monotonic_ns()
         settlements = self.consumer.acknowledge(taken.received, indices)
         self._writer.settles(self._number, taken.batch, Action.ACKNOWLEDGE, settlements, asked_ns)
         return settlements
 
-    def acknowledge_all(self, batches: Sequence[Taken]) -> None:
+    def acknowledge_all(self, batches: Sequence[RecordedBatch]) -> None:
         """Oldest first; with one request where the broker takes several batches as one."""
         if len(batches) < 2 or not isinstance(self.consumer, Bundling):
             for taken in batches:
@@ -277,7 +277,7 @@ class Taker:
     def can_release(self) -> bool:
         return isinstance(self.consumer, Releasable)
 
-    def release(self, taken: Taken, indices: Indices = None) -> Settlements:
+    def release(self, taken: RecordedBatch, indices: Indices = None) -> Settlements:
         """Raises TypeError where the consumer is not Releasable: ask before."""
         if not isinstance(self.consumer, Releasable):
             raise TypeError("this profile cannot release a delivery")
@@ -290,7 +290,7 @@ class Taker:
         self.consumer.close()
 
 
-class Replayer:
+class RecordingReader:
     """A reader outside any group, with a reader number."""
 
     def __init__(
@@ -300,11 +300,11 @@ class Replayer:
         self._writer, self._number, self._batches = writer, number, 0
         writer.mark("reader", reader=number, kind="reader", channel=channel, **attributes)
 
-    def read(self, max_messages: int, wait_s: float) -> Taken:
+    def read(self, max_messages: int, wait_s: float) -> RecordedBatch:
         received = self._reader.read(max_messages, wait_s)
         batch = self._batches
         self._batches += 1
-        return Taken(batch, received, self._writer.deliveries(self._number, batch, received))
+        return RecordedBatch(batch, received, self._writer.deliveries(self._number, batch, received))
 
     def close(self) -> None:
         self._reader.close()

@@ -11,7 +11,7 @@ from brokerbench.brokers.protocols import Bounded, Broker, Counting, Retaining
 from brokerbench.scenarios.history import Writer
 
 
-class Watch:
+class RetentionWatch:
     """Looks at what a channel keeps, and writes down each change with the look before it."""
 
     def __init__(self, broker: Broker, every_s: float, writer: Writer, role: str, channel: str) -> None:

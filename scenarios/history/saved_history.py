@@ -65,7 +65,7 @@ def load(directory: Path) -> History:
     return History(sends, settled, deliveries, settles, marks(directory))
 
 
-def place(history: History) -> Path | None:
+def directory_of(history: History) -> Path | None:
     """The directory in which all of a history is saved; None where a table of it exists in memory alone.
 
     Its marks are taken to be those of the directory.

@@ -18,13 +18,13 @@ import numpy as np
 from brokerbench.brokers.protocols import Broker, Counting
 from brokerbench.brokers.types import ConsumerSettings
 from brokerbench.scenarios.base import Worker
-from brokerbench.scenarios.clients.recording import Sender, Taken, Taker
+from brokerbench.scenarios.clients.recording import RecordedBatch, RecordingConsumer, RecordingProducer
 from brokerbench.scenarios.history import Writer
 from brokerbench.scenarios.load import payloads, schedule
 from brokerbench.scenarios.load.keys import Keys
-from brokerbench.scenarios.load.noop_ceiling import ceiling
-from brokerbench.scenarios.load.pacing import follow, sleep_until, stretches, woken_in_time
-from brokerbench.scenarios.load.process_usage import Usage
+from brokerbench.scenarios.load.noop_ceiling import measure_ceiling
+from brokerbench.scenarios.load.pacing import batches, send_when_due, sleep_until, woken_in_time
+from brokerbench.scenarios.load.process_usage import ProcessUsage
 from brokerbench.scenarios.load.schedule import Schedule
 
 _FLUSH_S = 30.0
@@ -117,7 +117,7 @@ class Backlog:
 
 
 @dataclass(frozen=True, slots=True)
-class Price:
+class MeasureCeiling:
     """Measure the body against a broker that does nothing: its own ceiling. Reports messages per CPU second."""
 
     batch: int
@@ -129,7 +129,7 @@ class Close:
     """Close what was opened. Reports True."""
 
 
-Order = OpenProducer | OpenConsumer | Publish | Pace | Consume | Backlog | Price | Close
+Order = OpenProducer | OpenConsumer | Publish | Pace | Consume | Backlog | MeasureCeiling | Close
 
 
 def on_clock(order: Any, ahead_ns: int) -> Any:
@@ -151,7 +151,7 @@ def produce(worker: Worker, arguments: Mapping[str, Any]) -> None:
     broker = worker.connect()
     with _writer(arguments) as writer:
         publisher = _Publisher(worker, broker, writer, arguments)
-        while (order := worker.next_order()) is not None:
+        while (order := worker.next_command()) is not None:
             worker.report(publisher.obey(order))
     broker.close()
 
@@ -161,7 +161,7 @@ def consume(worker: Worker, arguments: Mapping[str, Any]) -> None:
     broker = worker.connect()
     with _writer(arguments) as writer:
         subscriber = _Subscriber(worker, broker, writer, arguments)
-        while (order := worker.next_order()) is not None:
+        while (order := worker.next_command()) is not None:
             worker.report(subscriber.obey(order))
     broker.close()
 
@@ -174,7 +174,7 @@ class _Publisher:
     def __init__(self, worker: Worker, broker: Broker, writer: Writer, arguments: Mapping[str, Any]) -> None:
         self._worker, self._broker, self._writer, self._arguments = worker, broker, writer, arguments
         self._keys = Keys(arguments["seed"], arguments["keys"])
-        self._senders: dict[int, Sender] = {}
+        self._senders: dict[int, RecordingProducer] = {}
 
     def obey(self, order: Order) -> Any:
         match order:
@@ -185,8 +185,8 @@ class _Publisher:
                 return self._publish(order)
             case Pace():
                 return self._pace(order)
-            case Price():
-                return ceiling(self._worker, self._arguments, order.batch, order.seconds, sending=True)
+            case MeasureCeiling():
+                return measure_ceiling(self._worker, self._arguments, order.batch, order.seconds, sending=True)
             case Close():
                 for sender in self._senders.values():
                     sender.close()
@@ -197,7 +197,7 @@ class _Publisher:
     def _publish(self, order: Publish) -> int:
         sender, keys, batch, end_ns = self._senders[order.batch], self._keys, order.batch, order.end_ns
         sleep_until(order.start_ns)
-        usage = Usage(self._worker, self._writer, "producer", order.window)
+        usage = ProcessUsage(self._worker, self._writer, "producer", order.window)
         while time.monotonic_ns() < end_ns:
             sender.send(keys.take(batch))
         usage.end()
@@ -208,14 +208,14 @@ class _Publisher:
         sender, keys = self._senders[order.batch], self._keys
         sender.clock_ahead_ns = order.clock_ahead_ns
         sleep_until(order.start_ns)
-        usage = Usage(self._worker, self._writer, "producer", order.window)
+        usage = ProcessUsage(self._worker, self._writer, "producer", order.window)
         with woken_in_time():
             for times_ns in schedule.due_ns(
                 order.schedule, order.start_ns, producer=order.producer, producers=order.producers, seed=order.seed
             ):
-                for due_ns in stretches(times_ns, order.batch, sender.mean_size):
+                for due_ns in batches(times_ns, order.batch, sender.mean_size):
                     with sender.ahead(keys.take(len(due_ns)), due_ns) as send:
-                        follow(due_ns, order.batch, send, sender.poll)
+                        send_when_due(due_ns, order.batch, send, sender.poll)
         usage.end()
         sender.flush(_FLUSH_S)
         return self._acknowledged()
@@ -229,7 +229,7 @@ class _Subscriber:
         self._worker, self._broker, self._writer, self._arguments = worker, broker, writer, arguments
         # A load measures by its own clock, and payloads say all else that it wants to know.
         self._settings = ConsumerSettings(name=arguments["name"], details=False)
-        self._taker: Taker | None = None
+        self._taker: RecordingConsumer | None = None
         self._channel, self._every = "", 1
 
     def obey(self, order: Order) -> Any:
@@ -237,7 +237,7 @@ class _Subscriber:
             case OpenConsumer():
                 self._channel, self._every = order.channel, order.acknowledge_every
                 self._settings = replace(self._settings, group=order.group)
-                self._taker = Taker(
+                self._taker = RecordingConsumer(
                     self._broker, order.channel, self._writer, number=order.number, settings=self._settings
                 )
                 return True
@@ -247,8 +247,8 @@ class _Subscriber:
                 if not isinstance(self._broker, Counting):
                     return None
                 return self._broker.backlog(self._channel, self._settings.group)
-            case Price():
-                return ceiling(self._worker, self._arguments, order.batch, order.seconds, sending=False)
+            case MeasureCeiling():
+                return measure_ceiling(self._worker, self._arguments, order.batch, order.seconds, sending=False)
             case Close():
                 if self._taker is not None:
                     self._taker.close()
@@ -257,13 +257,13 @@ class _Subscriber:
 
     def _consume(self, order: Consume) -> Consumed:
         assert self._taker is not None
-        taker, open_batches = self._taker, list[Taken]()
+        taker, open_batches = self._taker, list[RecordedBatch]()
         ahead = taker.can_pipeline
         take = taker.take_ahead if ahead else taker.take
         received = late = empty_since_ns = 0
         idle_ns = int(order.idle_s * 1e9)
         sleep_until(order.start_ns)
-        usage = Usage(self._worker, self._writer, "consumer", order.window)
+        usage = ProcessUsage(self._worker, self._writer, "consumer", order.window)
         early = True
         while order.count is None or received < order.count:
             now_ns = time.monotonic_ns()
@@ -292,20 +292,20 @@ class _Subscriber:
         return Consumed(received, late, early)
 
 
-def _late(taken: Taken, order: Consume) -> int:
+def _late(taken: RecordedBatch, order: Consume) -> int:
     if order.late_after_ns is None:
         return 0
     in_time_ns = taken.received.received_ns - order.clock_ahead_ns - order.late_after_ns
     return int(np.count_nonzero(taken.stamps.due_ns < in_time_ns))
 
 
-def _acknowledge(taker: Taker, batches: list[Taken]) -> None:
+def _acknowledge(taker: RecordingConsumer, batches: list[RecordedBatch]) -> None:
     taker.acknowledge_all(batches)
     batches.clear()
 
 
-def _sender(broker: Broker, writer: Writer, arguments: Mapping[str, Any], order: OpenProducer) -> Sender:
-    return Sender(
+def _sender(broker: Broker, writer: Writer, arguments: Mapping[str, Any], order: OpenProducer) -> RecordingProducer:
+    return RecordingProducer(
         broker,
         order.channel,
         writer,

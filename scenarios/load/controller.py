@@ -22,13 +22,13 @@ from brokerbench.scenarios.load.bodies import (
     Close,
     Consume,
     Consumed,
+    MeasureCeiling,
     OpenConsumer,
     OpenProducer,
     Pace,
-    Price,
     Publish,
 )
-from brokerbench.scenarios.load.host_usage import Machine
+from brokerbench.scenarios.load.host_usage import HostUsage
 from brokerbench.scenarios.load.replies import Passed, answers, reports, telling, told_nobody
 from brokerbench.scenarios.load.schedule import Schedule
 
@@ -45,7 +45,7 @@ _SURELY_EMPTY_S = 3.0
 _LAST_LOOK_S = 0.3
 
 
-class Fleet:
+class LoadController:
     """Producers and consumers of one cell. A context: on leaving, all are gone."""
 
     def __init__(self, context: Context, writer: Writer) -> None:
@@ -120,7 +120,7 @@ class Fleet:
             for role, processes in (("publish", self._producers), ("consume", self._consumers)):
                 self._context.progress(0.0, f"the ceiling of {role} in batches of {batch}")
                 for process in processes:
-                    (rate,) = answers([process], Price(batch, seconds), START_S)
+                    (rate,) = answers([process], MeasureCeiling(batch, seconds), START_S)
                     self._writer.mark("ceiling", role=role, batch=batch, rate=rate)
 
     def open(self, name: str, in_flight: Sequence[tuple[int, int]]) -> None:
@@ -137,11 +137,11 @@ class Fleet:
         for at, process in enumerate(self._consumers):
             number = opening * len(self._consumers) + at
             group = self._groups[at // self._members]
-            process.order(OpenConsumer(self._channel, number, group, int(parameters["acknowledge_every"])))
+            process.command(OpenConsumer(self._channel, number, group, int(parameters["acknowledge_every"])))
         reports(self._consumers, START_S)
         for batch, most in in_flight:
             for process in self._producers:
-                process.order(OpenProducer(self._channel, next(self._producer_numbers), batch, most))
+                process.command(OpenProducer(self._channel, next(self._producer_numbers), batch, most))
             reports(self._producers, START_S)
 
     def close(self) -> None:
@@ -167,11 +167,11 @@ class Fleet:
         knows = mode == "consume" and self._members == 1
         patience_s = _IDLE_S if mode == "consume" and not knows else window_s
         for process in publishing:
-            process.order(Publish(number, batch, start_ns, end_ns))
+            process.command(Publish(number, batch, start_ns, end_ns))
         for at, process in enumerate(consuming):
             left = self._missing(at) if knows else None
-            process.order(Consume(number, batch, start_ns, end_ns, left, patience_s))
-        machine = Machine(start_ns, self._context.engine_use)
+            process.command(Consume(number, batch, start_ns, end_ns, left, patience_s))
+        machine = HostUsage(start_ns, self._context.engine_use)
         self._late_after_ns = None
         waiting = telling(passed, start_ns, end_ns)
         drained = self._consumed(reports(consuming, window_s + _SLACK_S, waiting))
@@ -213,11 +213,11 @@ class Fleet:
         end_ns = start_ns + int(schedule.duration_s * 1e9)
         number = next(self._windows)
         for at, process in enumerate(self._producers):
-            process.order(Pace(number, batch, start_ns, schedule, at, len(self._producers), self._context.seed))
+            process.command(Pace(number, batch, start_ns, schedule, at, len(self._producers), self._context.seed))
         begin_ns = start_ns + int(consumers_away_s * 1e9)
         for process in self._consumers:
-            process.order(Consume(number, batch, begin_ns, end_ns, None, schedule.duration_s, self._late_after_ns))
-        machine = Machine(start_ns, self._context.engine_use)
+            process.command(Consume(number, batch, begin_ns, end_ns, None, schedule.duration_s, self._late_after_ns))
+        machine = HostUsage(start_ns, self._context.engine_use)
         waiting = telling(passed, start_ns, end_ns)
         self._consumed(reports(self._consumers, schedule.duration_s + _SLACK_S, waiting))
         # Everything is sent, however late: a broker at a tenth of the asked rate needs ten times as long.
@@ -268,7 +268,7 @@ class Fleet:
             until_ns = int(deadline * 1e9)
             order = Consume(_NO_WINDOW, _DRAIN_BATCH, int(now * 1e9), until_ns, count, idle_s, self._late_after_ns)
             for process in self._of_group(group):
-                process.order(order)
+                process.command(order)
         came = 0
         for group in groups:
             found = reports(self._of_group(group), deadline - now + _SLACK_S)

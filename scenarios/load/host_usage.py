@@ -8,13 +8,13 @@ from typing import Any
 
 import psutil
 
-from brokerbench.scenarios.base import EngineUse
+from brokerbench.scenarios.base import BrokerUsage
 
 
-class Machine:
+class HostUsage:
     """What is used over a window: by all of this host, strangers included; and by the broker's own processes."""
 
-    def __init__(self, start_ns: int, engine_use: Callable[[], EngineUse | None]) -> None:
+    def __init__(self, start_ns: int, engine_use: Callable[[], BrokerUsage | None]) -> None:
         time.sleep(max(0.0, (start_ns - time.monotonic_ns()) / 1e9))
         self._engine_use = engine_use
         self._begin = time.monotonic(), self._busy_s(), engine_use()

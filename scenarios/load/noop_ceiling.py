@@ -10,7 +10,7 @@ from typing import Any
 
 from brokerbench.brokers.types import ChannelSpec, ProducerSettings
 from brokerbench.scenarios.base import Worker
-from brokerbench.scenarios.clients.recording import Sender, Taker
+from brokerbench.scenarios.clients.recording import RecordingConsumer, RecordingProducer
 from brokerbench.scenarios.history import Writer
 from brokerbench.scenarios.load import payloads
 from brokerbench.scenarios.load.keys import Keys
@@ -32,7 +32,7 @@ class _Ceiling:
         self._sent = Writer(self._directory, "sent", arguments["run"])
         self._taken = Writer(self._directory, "taken", arguments["run"])
         self._keys = Keys(arguments["seed"], arguments["keys"])
-        self._sender = Sender(
+        self._sender = RecordingProducer(
             self._broker,
             "ceiling",
             self._sent,
@@ -43,7 +43,7 @@ class _Ceiling:
             records=payloads.records(arguments["payloads"], seed=arguments["seed"], producer=0),
             settings=ProducerSettings(max_in_flight=1_000_000),
         )
-        self._taker = Taker(self._broker, "ceiling", self._taken, number=0)
+        self._taker = RecordingConsumer(self._broker, "ceiling", self._taken, number=0)
 
     def send(self, batch: int) -> int:
         for _ in range(_SLICE_BATCHES):
@@ -85,7 +85,9 @@ class _Ceiling:
         rmtree(self._directory)
 
 
-def ceiling(worker: Worker, arguments: Mapping[str, Any], batch: int, seconds: float, *, sending: bool) -> float:
+def measure_ceiling(
+    worker: Worker, arguments: Mapping[str, Any], batch: int, seconds: float, *, sending: bool
+) -> float:
     """Messages per CPU second of one side, in batches of ``batch``, measured for ``seconds``."""
     priced = _Ceiling(worker, arguments)
     try:

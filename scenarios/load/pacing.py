@@ -18,7 +18,7 @@ _LEAST_SLACK, _USUAL_SLACK = "1", "0"
 """In nanoseconds, as Linux takes them; 0 stands for what the thread began with."""
 
 
-def stretches(due_ns: Column, most: int, size: int) -> Iterator[Column]:
+def batches(due_ns: Column, most: int, size: int) -> Iterator[Column]:
     """These times in parts, for each of which messages of ``size`` bytes are stamped at once.
 
     Who is late has parts of what is due, ``most`` at most, so that nothing cuts them up further.
@@ -32,7 +32,7 @@ def stretches(due_ns: Column, most: int, size: int) -> Iterator[Column]:
         yield part
 
 
-def follow(due_ns: Column, most: int, send: Callable[[int], None], poll: Callable[[], None]) -> None:
+def send_when_due(due_ns: Column, most: int, send: Callable[[int], None], poll: Callable[[], None]) -> None:
     """Have as many messages sent as are due, until all are: at these times (ascending, monotonic).
 
     Who is late catches up, at most ``most`` at once; who is early looks for answers, then sleeps, but not longer than

@@ -28,7 +28,7 @@ class _Pauses:
 _PAUSES = _Pauses()
 
 
-class Usage:
+class ProcessUsage:
     """CPU time and pauses between a window's begin and its end, and memory at the end."""
 
     def __init__(self, worker: Worker, writer: Writer, role: str, window: int) -> None:

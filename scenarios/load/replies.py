@@ -21,7 +21,7 @@ def told_nobody(share: float) -> None: ...
 def answers(processes: Sequence[LoadProcess], order: Order, timeout_s: float) -> list[Any]:
     """Each one's report on the same order. Raises LoadFailed, TimeoutError."""
     for process in processes:
-        process.order(order)
+        process.command(order)
     return reports(processes, timeout_s)
 
 

@@ -64,7 +64,7 @@ def _round_trip(ask: Callable[[], int]) -> Reading:
 
 
 @dataclass(frozen=True, slots=True)
-class Clock:
+class HostClock:
     """A host's clock between two readings."""
 
     begin: Reading
@@ -81,7 +81,7 @@ class Clock:
         return converted
 
 
-def bring_home(source: Path, directory: Path, name: str, clock: Clock, host: str) -> None:
+def bring_home(source: Path, directory: Path, name: str, clock: HostClock, host: str) -> None:
     """Add the part of a history that another host wrote into ``source``, on the cell's clock, host named in its marks.
 
     A part of its own in ``directory``. Raises ValueError, naming the file, for one that is damaged.

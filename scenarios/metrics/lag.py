@@ -15,7 +15,7 @@ import numpy as np
 from brokerbench.scenarios.base import Measured
 from brokerbench.scenarios.history import History
 from brokerbench.scenarios.metrics import message_times
-from brokerbench.scenarios.metrics.message_times import NEVER, Journeys, Times
+from brokerbench.scenarios.metrics.message_times import NEVER, MessageTimes, Times
 
 LOOK_NS = 10_000_000
 MOST_SAMPLES = 60
@@ -90,7 +90,7 @@ def over_time(seen: Looks) -> Iterable[Measured]:
     )
 
 
-def _on_channel(of: Journeys) -> Looks:
+def _on_channel(of: MessageTimes) -> Looks:
     """From the channel's first send to the last that was heard of it, at whole multiples of ``LOOK_NS``."""
     # What the broker did not take waits for nobody.
     of = of.acknowledged()

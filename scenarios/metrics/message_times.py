@@ -16,7 +16,7 @@ import numpy.typing as npt
 from brokerbench.brokers.types import Outcome
 from brokerbench.scenarios.history import Column, Columns, History, saved_history
 from brokerbench.scenarios.history.stamp import INTACT
-from brokerbench.scenarios.metrics.send_index import Sends
+from brokerbench.scenarios.metrics.send_index import SendIndex
 
 Times = npt.NDArray[np.int64]
 
@@ -25,7 +25,7 @@ NEVER = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True, slots=True)
-class Journeys:
+class MessageTimes:
     """Parallel columns of nanoseconds, in order of ``due_ns``.
 
     ``settled_ns`` is NEVER for what was not acknowledged, ``received_ns`` (of the first delivery) for what never came.
@@ -41,22 +41,24 @@ class Journeys:
     def __len__(self) -> int:
         return len(self.due_ns)
 
-    def due_within(self, start_ns: int, end_ns: int) -> Journeys:
+    def due_within(self, start_ns: int, end_ns: int) -> MessageTimes:
         """Messages due from ``start_ns`` until before ``end_ns``."""
         first, last = np.searchsorted(self.due_ns, [start_ns, end_ns])
         return self._rows(slice(int(first), int(last)), self.groups)
 
-    def as_sent(self) -> Journeys:
+    def as_sent(self) -> MessageTimes:
         """One row for each message: what befell it until the broker had it."""
         return self._rows(slice(None, None, self.groups), 1)
 
-    def acknowledged(self) -> Journeys:
+    def acknowledged(self) -> MessageTimes:
         """Only what the broker is known to have taken."""
         taken = self.settled_ns != NEVER
         return self if taken.all() else self._rows(taken, self.groups)
 
-    def _rows(self, part: slice | npt.NDArray[np.bool_], groups: int) -> Journeys:
-        return Journeys(self.due_ns[part], self.sent_ns[part], self.settled_ns[part], self.received_ns[part], groups)
+    def _rows(self, part: slice | npt.NDArray[np.bool_], groups: int) -> MessageTimes:
+        return MessageTimes(
+            self.due_ns[part], self.sent_ns[part], self.settled_ns[part], self.received_ns[part], groups
+        )
 
     def backlog_age_ns(self, at_ns: Times) -> Times:
         """At each time, how long the oldest message that was due and not yet received had been due; 0 without one.
@@ -69,7 +71,7 @@ class Journeys:
         age_ns: Times = np.where(due_ns <= at_ns, at_ns - np.minimum(due_ns, at_ns), 0)
         return age_ns
 
-    def of_group(self, at: int) -> Journeys:
+    def of_group(self, at: int) -> MessageTimes:
         """The rows of one group, by its place among them."""
         return self._rows(slice(at, None, self.groups), 1)
 
@@ -95,16 +97,16 @@ class Journeys:
         return waiting
 
 
-def of_history(history: History) -> Journeys:
+def of_history(history: History) -> MessageTimes:
     """Of all channels together. Raises ValueError for sends that are not numbered without gaps."""
-    sends, groups = Sends(history), list(history.groups().values())
+    sends, groups = SendIndex(history), list(history.groups().values())
     if len(groups) < 2:
         return _in_order(*_ways(history, sends, 1, lambda part: np.zeros(len(part["seq"]), np.int64)))
     places = _ByNumber({reader: at for at, readers in enumerate(groups) for reader in readers})
     return _in_order(*_ways(history, sends, len(groups), lambda part: places.of(part["reader"])))
 
 
-def of_channels(history: History) -> Iterator[tuple[str, Journeys]]:
+def of_channels(history: History) -> Iterator[tuple[str, MessageTimes]]:
     """Of each channel that was sent to, with what its own consumers received.
 
     Raises ValueError for sends that are not numbered without gaps.
@@ -125,7 +127,7 @@ def of_channels(history: History) -> Iterator[tuple[str, Journeys]]:
         own = sources.of(part["reader"]) == targets.of(part["producer"])
         return np.where(own, places.of(part["reader"]), -1)
 
-    sends = Sends(history)
+    sends = SendIndex(history)
     due_ns, sent_ns, settled_ns, received_ns = _ways(history, sends, max(1, *map(len, groups)), whose)
     for at, channel in enumerate(channels):
         ours = sends.of(history.producers(channel=channel))
@@ -146,7 +148,7 @@ class _ByNumber:
 
 
 def _ways(
-    history: History, sends: Sends, groups: int, whose: Callable[[Columns], Column]
+    history: History, sends: SendIndex, groups: int, whose: Callable[[Columns], Column]
 ) -> tuple[Times, Times, Times, list[Times]]:
     """By the messages' numbers: due, sent, settled, and received by each group.
 
@@ -165,14 +167,14 @@ def _ways(
     return due_ns, sent_ns, settled_ns, received_ns
 
 
-def _earliest(times: Times, sends: Sends, part: Columns, fine: npt.NDArray[np.bool_], name: str) -> None:
+def _earliest(times: Times, sends: SendIndex, part: Columns, fine: npt.NDArray[np.bool_], name: str) -> None:
     """Into ``times``: for each message the earliest in column ``name`` of the rows that are ``fine``."""
     numbers = sends.numbers(part["producer"], part["seq"])
     rows = np.flatnonzero(fine & (numbers >= 0))
     np.minimum.at(times, numbers[rows], part[name][rows])
 
 
-def _in_order(due_ns: Times, sent_ns: Times, settled_ns: Times, received_ns: Sequence[Times]) -> Journeys:
+def _in_order(due_ns: Times, sent_ns: Times, settled_ns: Times, received_ns: Sequence[Times]) -> MessageTimes:
     """Rows in order of ``due_ns``, one for each group."""
     groups = len(received_ns)
     if (due_ns[1:] < due_ns[:-1]).any():
@@ -180,9 +182,9 @@ def _in_order(due_ns: Times, sent_ns: Times, settled_ns: Times, received_ns: Seq
         due_ns, sent_ns, settled_ns = due_ns[order], sent_ns[order], settled_ns[order]
         received_ns = [times[order] for times in received_ns]
     if groups == 1:
-        return Journeys(due_ns, sent_ns, settled_ns, received_ns[0])
+        return MessageTimes(due_ns, sent_ns, settled_ns, received_ns[0])
     due_ns, sent_ns, settled_ns = (np.repeat(times, groups) for times in (due_ns, sent_ns, settled_ns))
-    return Journeys(due_ns, sent_ns, settled_ns, np.stack(received_ns, axis=1).ravel(), groups)
+    return MessageTimes(due_ns, sent_ns, settled_ns, np.stack(received_ns, axis=1).ravel(), groups)
 
 
 def _until(times: Times, at_ns: Times) -> Times:

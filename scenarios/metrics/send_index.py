@@ -16,7 +16,7 @@ from brokerbench.scenarios.history.message_ids import GAPS, dense_ids, first_ids
 Numbers = npt.NDArray[np.int64]
 
 
-class Sends:
+class SendIndex:
     """A message's number is the first of its producer's and its ``seq``, which has no gaps."""
 
     def __init__(self, history: History) -> None:

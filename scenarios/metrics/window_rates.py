@@ -16,7 +16,7 @@ import numpy.typing as npt
 from brokerbench.brokers.types import Outcome
 from brokerbench.scenarios.history import Action, History, saved_history
 from brokerbench.scenarios.history.stamp import INTACT
-from brokerbench.scenarios.metrics.send_index import Sends
+from brokerbench.scenarios.metrics.send_index import SendIndex
 
 Times = npt.NDArray[np.int64]
 
@@ -40,7 +40,7 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
+class WindowUsage:
     """What the load processes of one role used within a window. ``busiest``: share of a core of the busiest loop."""
 
     process_cpu_ns: int
@@ -81,7 +81,7 @@ def windows(history: History) -> list[Window]:
 
 def timeline(history: History) -> Timeline:
     """Raises ValueError for sends that are not numbered without gaps."""
-    sends = Sends(history)
+    sends = SendIndex(history)
     intended_ns, sent_ns = sends.columns("intended_ns", "sent_ns")
     published: list[tuple[Times, Times]] = []
     for part in saved_history.stretches(history.settled, ("producer", "seq", "settled_ns", "outcome")):
@@ -135,12 +135,12 @@ def rate(times: Times, window: Window) -> float:
     return len(inside) / max(1, end_ns - window.start_ns) * 1e9
 
 
-def usage(history: History, role: str, window: Window) -> Usage | None:
+def usage(history: History, role: str, window: Window) -> WindowUsage | None:
     """None where no load process of that role worked in the window."""
     marks: Sequence[Mapping[str, Any]] = list(history.events("usage", role=role, window=window.number))
     if not marks:
         return None
-    return Usage(
+    return WindowUsage(
         process_cpu_ns=sum(mark["process_cpu_ns"] for mark in marks),
         wall_ns=max(mark["wall_ns"] for mark in marks),
         busiest=max(mark["loop_cpu_ns"] / max(1, mark["wall_ns"]) for mark in marks),
@@ -158,7 +158,7 @@ def ceiling(history: History, role: str, batch: int) -> float:
     return float(sum(mark["rate"] for mark in history.events("ceiling", role=role, batch=batch)))
 
 
-def limited_by(rates: Sequence[float], usages: Sequence[Usage], ceiling_rate: float) -> str:
+def limited_by(rates: Sequence[float], usages: Sequence[WindowUsage], ceiling_rate: float) -> str:
     """``"generator"`` where the load processes, not the broker, may have set the figure; else ``""``."""
     saturated = any(entry.busiest >= SATURATED for entry in usages)
     near = ceiling_rate > 0 and max(rates, default=0.0) >= NEAR_CEILING * ceiling_rate

@@ -20,7 +20,7 @@ from brokerbench.brokers.types import Resolution
 from brokerbench.scenarios.analysis import latency
 from brokerbench.scenarios.history import History
 from brokerbench.scenarios.metrics import message_times, window_rates
-from brokerbench.scenarios.metrics.message_times import NEVER, Journeys, Times
+from brokerbench.scenarios.metrics.message_times import NEVER, MessageTimes, Times
 
 PERIOD_NS = 10_000_000_000
 _PERCENTILES = {"50pct": 50.0, "75pct": 75.0, "95pct": 95.0, "99pct": 99.0, "999pct": 99.9, "9999pct": 99.99}
@@ -91,7 +91,7 @@ def _periods(start_ns: int, end_ns: int) -> list[tuple[int, int]]:
     return list(zip(starts, [*starts[1:], end_ns], strict=True))
 
 
-def _rates(messages: Journeys, periods: Sequence[tuple[int, int]]) -> dict[str, list[float]]:
+def _rates(messages: MessageTimes, periods: Sequence[tuple[int, int]]) -> dict[str, list[float]]:
     sent = messages.as_sent()
     settled, received = np.sort(sent.settled_ns), np.sort(messages.received_ns)
     lost = np.sort(sent.sent_ns[sent.settled_ns == NEVER])
@@ -109,7 +109,7 @@ def _each(times: Times, periods: Sequence[tuple[int, int]]) -> list[float]:
     return [float(count) / (end - start) * 1e9 for count, (start, end) in zip(counts, periods, strict=True)]
 
 
-def _after(part: Journeys, ends: Times) -> npt.NDArray[np.int64]:
+def _after(part: MessageTimes, ends: Times) -> npt.NDArray[np.int64]:
     came = ends != NEVER
     spent: npt.NDArray[np.int64] = np.maximum(ends[came] - part.sent_ns[came], 0)
     return spent

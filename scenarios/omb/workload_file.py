@@ -27,7 +27,7 @@ _PACED_BATCH = 100
 _FULL_BATCH = 1000
 
 
-class Misfit(ValueError):
+class IncompatibleField(ValueError):
     """Two fields contradict each other, or one the world. ``field`` is the one to mend."""
 
     def __init__(self, field: str, message: str) -> None:
@@ -165,5 +165,5 @@ def _payload(workload: Workload, source: Path, missing: dict[str, str]) -> Mappi
         missing["payloadFile"] = f"there is no {workload.payloadFile}; random bytes are sent instead"
         return {}
     if (size := path.stat().st_size) != workload.messageSize:
-        raise Misfit("payloadFile", f"{path} has {size} bytes, and messageSize says {workload.messageSize}")
+        raise IncompatibleField("payloadFile", f"{path} has {size} bytes, and messageSize says {workload.messageSize}")
     return {"payload": Kind.REPLAY, "payload_path": str(path)}

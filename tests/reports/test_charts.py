@@ -167,7 +167,7 @@ def test_what_several_cells_measured_alike_is_one_point() -> None:
 
 def test_every_outcome_has_a_sign_of_its_own() -> None:
     signs = [look.path or look.sign for look in palette.LOOKS.values()]
-    assert set(palette.LOOKS) == set(facts.Outcome)
+    assert set(palette.LOOKS) == set(facts.PropertyOutcome)
     assert len(set(signs)) == len(signs) and all(signs)
 
 

@@ -19,11 +19,11 @@ from brokerbench.scenarios.analysis.latency import Paced
 from brokerbench.scenarios.base import Context
 from brokerbench.scenarios.history import History, saved_history
 from brokerbench.scenarios.history.stamp import INTACT
-from brokerbench.scenarios.load.controller import Fleet
+from brokerbench.scenarios.load.controller import LoadController
 from brokerbench.scenarios.load.replies import Passed, told_nobody
 from brokerbench.scenarios.load.schedule import Schedule
 from brokerbench.scenarios.metrics import message_times
-from brokerbench.scenarios.metrics.message_times import NEVER, Journeys
+from brokerbench.scenarios.metrics.message_times import NEVER, MessageTimes
 from tests.scenarios.harness import every, loaded
 
 MS = 1_000_000
@@ -34,12 +34,12 @@ def ms(*values: float) -> np.ndarray[Any, np.dtype[np.int64]]:
     return np.array([NEVER if value is None else round(value * MS) for value in values], np.int64)
 
 
-def journey(*rows: tuple[Any, Any, Any, Any]) -> Journeys:
+def journey(*rows: tuple[Any, Any, Any, Any]) -> MessageTimes:
     """Rows of due, sent, settled, received in milliseconds; None: never."""
-    return Journeys(*(ms(*column) for column in zip(*rows, strict=True)))
+    return MessageTimes(*(ms(*column) for column in zip(*rows, strict=True)))
 
 
-def window(of: Journeys, start_ms: float = 0, end_ms: float = 1000, away_ms: float = 0) -> Paced:
+def window(of: MessageTimes, start_ms: float = 0, end_ms: float = 1000, away_ms: float = 0) -> Paced:
     return Paced(0, "curve", 10.0, round(start_ms * MS), round(end_ms * MS), round(away_ms * MS), of)
 
 
@@ -317,7 +317,7 @@ def context(directory: Path, load: Processes, **parameters: Any) -> Context:
 def test_messages_that_come_late_are_counted_wherever_they_are_received(tmp_path: Path) -> None:
     with Processes() as load:
         about = context(tmp_path, load)
-        with about.writer("late") as writer, Fleet(about, writer) as fleet:
+        with about.writer("late") as writer, LoadController(about, writer) as fleet:
             fleet.open("late", [(100, 10_000)])
             steady = Schedule(1000.0, 1.0, "constant", "regular")
             fleet.paced("prompt", 100, steady, late_after_s=0.5)

@@ -132,7 +132,7 @@ def test_usage_adds_up_over_processes_and_names_the_busiest() -> None:
 
 
 def test_the_generator_is_blamed_when_busy_or_near_its_ceiling() -> None:
-    idle, busy = window_rates.Usage(S, 2 * S, 0.5), window_rates.Usage(S, S, 0.95)
+    idle, busy = window_rates.WindowUsage(S, 2 * S, 0.5), window_rates.WindowUsage(S, S, 0.95)
     assert window_rates.limited_by([100.0], [idle], 1000.0) == ""
     assert window_rates.limited_by([100.0], [idle, busy], 1000.0) == "generator"
     assert window_rates.limited_by([100.0, 710.0], [idle], 1000.0) == "generator"

@@ -9,7 +9,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 
-from brokerbench.bench.calibration.peers.plain_loop import Clock, Figure, arguments, keys, payloads, tell
+from brokerbench.bench.calibration.peers.plain_loop import Figure, Stopwatch, arguments, keys, payloads, tell
 
 LINGER_MS = 5
 BATCH_BYTES = 1_000_000
@@ -52,7 +52,7 @@ def publish(given: Namespace) -> Figure:
 
     send_until(time.perf_counter() + given.warmup)
     acknowledged = 0
-    clock = Clock()
+    clock = Stopwatch()
     send_until(time.perf_counter() + given.seconds)
     return clock.figure(acknowledged)
 
@@ -89,13 +89,13 @@ def consume(given: Namespace) -> Figure:
         end_s = time.perf_counter() + given.warmup
         while time.perf_counter() < end_s:
             take()
-        clock, taken, end_s = Clock(), 0, end_s + given.seconds
+        clock, taken, end_s = Stopwatch(), 0, end_s + given.seconds
         while time.perf_counter() < end_s:
             taken += take()
     else:
         while taken < given.warmup:
             taken += take()
-        clock, taken = Clock(), 0
+        clock, taken = Stopwatch(), 0
         while taken < given.messages:
             taken += take()
     _commit(consumer)

@@ -16,7 +16,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package
     ResourceType,
 )
 
-from brokerbench.bench.calibration.peers.plain_loop import Clock, Figure, arguments, tell
+from brokerbench.bench.calibration.peers.plain_loop import Figure, Stopwatch, arguments, tell
 
 MAX_POLL_RECORDS = 500
 _COMMIT_S = 10.0
@@ -55,7 +55,7 @@ def consume(given: Namespace) -> Figure:
     count = 0
     while count < given.warmup:
         count += take()
-    clock, count = Clock(), 0
+    clock, count = Stopwatch(), 0
     while count < given.messages:
         count += take()
     return clock.figure(count)

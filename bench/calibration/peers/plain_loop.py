@@ -25,7 +25,7 @@ class Figure:
     cpu_s: float
 
 
-class Clock:
+class Stopwatch:
     """Counts from its making."""
 
     def __init__(self) -> None:

@@ -9,7 +9,7 @@ from itertools import cycle, islice
 
 from redis import Redis
 
-from brokerbench.bench.calibration.peers.plain_loop import Clock, Figure, arguments, keys, payloads, tell
+from brokerbench.bench.calibration.peers.plain_loop import Figure, Stopwatch, arguments, keys, payloads, tell
 
 Batch = list[tuple[bytes, bytes]]
 
@@ -49,7 +49,7 @@ def publish(given: Namespace) -> Figure:
         return count
 
     send_until(time.perf_counter() + given.warmup)
-    clock = Clock()
+    clock = Stopwatch()
     return clock.figure(send_until(time.perf_counter() + given.seconds))
 
 

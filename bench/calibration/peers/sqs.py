@@ -16,7 +16,7 @@ from typing import Any
 from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
 
-from brokerbench.bench.calibration.peers.plain_loop import Clock, Figure, arguments, payloads, tell
+from brokerbench.bench.calibration.peers.plain_loop import Figure, Stopwatch, arguments, payloads, tell
 
 _ENTRIES = 10
 
@@ -39,7 +39,7 @@ async def publish(client: Any, url: str, given: Namespace) -> Figure:
         return sum(await asyncio.gather(*(work() for _ in range(given.concurrency))))
 
     await send_until(time.perf_counter() + given.warmup)
-    clock = Clock()
+    clock = Stopwatch()
     return clock.figure(await send_until(time.perf_counter() + given.seconds))
 
 
@@ -72,7 +72,7 @@ async def consume(client: Any, url: str, given: Namespace) -> Figure:
         return sum(await asyncio.gather(*(work() for _ in range(given.concurrency))))
 
     await take_until(time.perf_counter() + given.warmup)
-    clock = Clock()
+    clock = Stopwatch()
     return clock.figure(await take_until(time.perf_counter() + given.seconds))
 
 

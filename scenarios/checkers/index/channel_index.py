@@ -26,7 +26,7 @@ from brokerbench.scenarios.checkers.index.columns import Mask as Mask
 from brokerbench.scenarios.checkers.index.columns import Sent as Sent
 from brokerbench.scenarios.checkers.index.columns import Settled as Settled
 from brokerbench.scenarios.checkers.index.columns import never_asked
-from brokerbench.scenarios.checkers.index.order_groups import Lines
+from brokerbench.scenarios.checkers.index.order_groups import OrderGroups
 from brokerbench.scenarios.checkers.index.whole import Identities, Reach, reach_of
 from brokerbench.scenarios.checkers.index.whole import Whole as Whole
 from brokerbench.scenarios.checkers.index.whole import identities as identities_of
@@ -38,7 +38,7 @@ MAX_OFFENDERS = 10
 
 
 @dataclass(frozen=True)
-class Record:
+class ChannelIndex:
     """Everything that happened on one channel."""
 
     history: History
@@ -54,7 +54,7 @@ class Record:
     group: str = ""
     """Where it is of one group among several."""
 
-    def by_group(self) -> list[Record]:
+    def by_group(self) -> list[ChannelIndex]:
         """A record for each group of consumers, with what was delivered to it; this one where there are not several."""
         groups = self.history.groups(channel=self.channel)
         if len(groups) < 2:
@@ -118,7 +118,7 @@ class Record:
         return order_groups.numbered(self.sent.producer, self.sent.key)
 
     @cached_property
-    def by_key(self) -> Lines:
+    def by_key(self) -> OrderGroups:
         """All messages, in lines of one producer and key."""
         return order_groups.of(self.line)
 
@@ -148,7 +148,7 @@ class Record:
         return message_ids.rows_of_settles(self.history.deliveries, self.history.settles)
 
 
-def of_channel(history: History, channel: str, whole: Whole | None = None) -> Record:
+def of_channel(history: History, channel: str, whole: Whole | None = None) -> ChannelIndex:
     """The record of one channel. Raises ValueError for sends that are not numbered without gaps.
 
     ``whole`` is given for a shard, where numbers have gaps and some of what happened is elsewhere.
@@ -169,10 +169,10 @@ def of_channel(history: History, channel: str, whole: Whole | None = None) -> Re
         last_sent_ns = int(history.sends["sent_ns"][numbers.rows].max(initial=0))
     else:
         last_sent_ns = max((whole.last_sent_ns.get(producer, 0) for producer in producers), default=0)
-    return Record(history, channel, numbers, settled, sent, Delivered(source, rows, message), last_sent_ns, whole)
+    return ChannelIndex(history, channel, numbers, settled, sent, Delivered(source, rows, message), last_sent_ns, whole)
 
 
-def elsewhere(of: Record, channel: str) -> Delivered:
+def elsewhere(of: ChannelIndex, channel: str) -> Delivered:
     """What was delivered from another channel, as messages of this record: from a channel of dead letters.
 
     Places are the other channel's own: a delivery whose stamp is damaged is of no message.

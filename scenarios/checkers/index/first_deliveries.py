@@ -23,7 +23,7 @@ FIELDS: Mapping[str, np.dtype[Any]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Firsts:
+class FirstDeliveries:
     """The columns of FIELDS. ``ended_ns``: when the consumer's processing ended, NEVER where it did not."""
 
     columns: Columns
@@ -34,8 +34,8 @@ class Firsts:
     def __getitem__(self, name: str) -> Column:
         return self.columns[name]
 
-    def only(self, rows: Ids) -> Firsts:
-        return Firsts({name: column[rows] for name, column in self.columns.items()})
+    def only(self, rows: Ids) -> FirstDeliveries:
+        return FirstDeliveries({name: column[rows] for name, column in self.columns.items()})
 
     def sooner(self, one: Ids, other: Ids) -> Mask:
         """Of pairs: whether the one was delivered before the other, in the order of delivery."""
@@ -61,5 +61,5 @@ class Firsts:
         return {name: int(self[name][at]) for name in (*MESSAGE, *DELIVERY)}
 
 
-def joined(parts: Sequence[Firsts]) -> Firsts:
-    return Firsts({name: np.concatenate([part[name] for part in parts]) for name in FIELDS})
+def joined(parts: Sequence[FirstDeliveries]) -> FirstDeliveries:
+    return FirstDeliveries({name: np.concatenate([part[name] for part in parts]) for name in FIELDS})

@@ -15,22 +15,22 @@ _WIDE = 1 << 31
 
 
 @dataclass(frozen=True, slots=True)
-class Lines:
+class OrderGroups:
     """Messages sorted by line, within one as they were sent."""
 
     message: Ids
     line: Column
     """Of each of these, a number; it ascends."""
 
-    def only(self, chosen: Mask) -> Lines:
+    def only(self, chosen: Mask) -> OrderGroups:
         """``chosen``: by message."""
         kept = chosen[self.message]
-        return Lines(self.message[kept], self.line[kept])
+        return OrderGroups(self.message[kept], self.line[kept])
 
-    def renumbered(self, chosen: Mask) -> Lines:
+    def renumbered(self, chosen: Mask) -> OrderGroups:
         """Those that are chosen, each numbered by its rank among them."""
         lines = self.only(chosen)
-        return Lines((np.cumsum(chosen) - 1)[lines.message], lines.line)
+        return OrderGroups((np.cumsum(chosen) - 1)[lines.message], lines.line)
 
     @property
     def follows(self) -> Mask:
@@ -39,10 +39,10 @@ class Lines:
         return alike
 
 
-def of(line: Column) -> Lines:
+def of(line: Column) -> OrderGroups:
     """Of messages that stand as they were sent, by the number of the line of each."""
     message = stable_order(line)
-    return Lines(message, line[message])
+    return OrderGroups(message, line[message])
 
 
 def numbered(producer: Column, part: Column | None) -> Column:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from brokerbench.scenarios.checkers.index.channel_index import NEVER, Delivered, Ids, Record
+from brokerbench.scenarios.checkers.index.channel_index import NEVER, ChannelIndex, Delivered, Ids
 from brokerbench.scenarios.history import Action, Column
 
 
-def done_ns(record: Record, delivered: Delivered) -> Ids:
+def done_ns(record: ChannelIndex, delivered: Delivered) -> Ids:
     """By message: when the first acknowledgement of any of its deliveries was answered with yes; NEVER where none.
 
     Not to be written to.
@@ -22,7 +22,7 @@ def done_ns(record: Record, delivered: Delivered) -> Ids:
     return delivered.done_ns[len(record.sent)]
 
 
-def call_began_ns(record: Record, delivered: Delivered, which: Ids) -> Ids:
+def call_began_ns(record: ChannelIndex, delivered: Delivered, which: Ids) -> Ids:
     """The earliest moment at which the receive call of each of these deliveries can have begun.
 
     A reader's calls are sequential: a call began after everything that its reader did before, and after its mark.
@@ -40,13 +40,13 @@ def call_began_ns(record: Record, delivered: Delivered, which: Ids) -> Ids:
     return began
 
 
-def sent_ns(record: Record) -> Column:
+def sent_ns(record: ChannelIndex) -> Column:
     """By message: when it was handed to ``send``."""
     sent: Column = record.history.sends["sent_ns"][record.numbers.rows]
     return sent
 
 
-def settled_ns(record: Record) -> Ids:
+def settled_ns(record: ChannelIndex) -> Ids:
     """By message: when its fate was learned; NEVER where it was not."""
     history, ids = record.history, record.settled_ids
     settled = np.full(len(record.sent), NEVER, np.int64)

@@ -14,10 +14,10 @@ import numpy as np
 from brokerbench.brokers.types import NO_PLACE, Outcome
 from brokerbench.scenarios.checkers import deduplication, loss
 from brokerbench.scenarios.checkers.index import channel_index
-from brokerbench.scenarios.checkers.index.channel_index import Delivered, Ids, Record
+from brokerbench.scenarios.checkers.index.channel_index import ChannelIndex, Delivered, Ids
 from brokerbench.scenarios.checkers.sharding.excerpts import excerpt, together
-from brokerbench.scenarios.checkers.sharding.reduction import Tally
-from brokerbench.scenarios.checkers.sharding.shards import Cut
+from brokerbench.scenarios.checkers.sharding.reduction import Reduction
+from brokerbench.scenarios.checkers.sharding.shards import Shards
 from brokerbench.scenarios.history import Columns, History, message_ids, select
 from brokerbench.scenarios.verdicts import Finding
 
@@ -33,10 +33,10 @@ class Sorted:
     """New ones among the rest, that were acknowledged: all of them were delivered."""
 
 
-def sorting_out(group: Callable[[Record], Delivered], window_s: float) -> Tally[Sorted]:
+def sorting_out(group: Callable[[ChannelIndex], Delivered], window_s: float) -> Reduction[Sorted]:
     """``delivery.no_loss``, ``deduplication.applied`` and ``deduplication.only_repeats`` for one group."""
 
-    def of_part(part: Record, _cut: Cut) -> Sorted:
+    def of_part(part: ChannelIndex, _cut: Shards) -> Sorted:
         entangled = deduplication.entangled(part, group(part))
         outcome = part.sent.outcome.copy()
         outcome[entangled] = Outcome.REJECTED  # neither required nor unknown
@@ -48,7 +48,7 @@ def sorting_out(group: Callable[[Record], Delivered], window_s: float) -> Tally[
             int((outcome == Outcome.ACKNOWLEDGED).sum()),
         )
 
-    def of_all(parts: Sequence[Sorted], shards: Cut) -> list[Finding]:
+    def of_all(parts: Sequence[Sorted], shards: Shards) -> list[Finding]:
         whole = channel_index.of_channel(together([part.apart for part in parts]), parts[0].channel, shards.whole)
         got, drained = group(whole), whole.drained()
         required = deduplication.apart(whole, got, window_s)
@@ -61,17 +61,17 @@ def sorting_out(group: Callable[[Record], Delivered], window_s: float) -> Tally[
             replace(only, observations=only.observations + sum(part.kept for part in parts)),
         ]
 
-    return Tally(of_part, of_all)
+    return Reduction(of_part, of_all)
 
 
-def _open_places(whole: Record, got: Delivered) -> Ids:
+def _open_places(whole: ChannelIndex, got: Delivered) -> Ids:
     """Places, ascending, with which messages were acknowledged that were not delivered."""
     sent = whole.sent
     missing = (sent.outcome == Outcome.ACKNOWLEDGED) & (got.first(len(sent)) < 0) & (sent.place != NO_PLACE)
     return np.unique(sent.place[missing])
 
 
-def _told_elsewhere(whole: Record, places: Ids, shards: Cut) -> Columns:
+def _told_elsewhere(whole: ChannelIndex, places: Ids, shards: Shards) -> Columns:
     """Messages of the channel that were told one of these places, but are not in ``whole``: as ``deduplication.told``.
 
     Of each shard only the columns are read that this needs.

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from brokerbench.scenarios.checkers.index.channel_index import Delivered, Ids, Mask, Record
+from brokerbench.scenarios.checkers.index.channel_index import ChannelIndex, Delivered, Ids, Mask
 from brokerbench.scenarios.history import SCHEMAS, History, select
 
 
-def excerpt(part: Record, messages: Mask, others: Sequence[Delivered] = ()) -> History:
+def excerpt(part: ChannelIndex, messages: Mask, others: Sequence[Delivered] = ()) -> History:
     """All rows of these messages (a mask by id) on their channel; and ``others``, whatever they are of."""
     history, delivered = part.history, part.delivered
     ours = delivered.rows[(delivered.message >= 0) & messages[delivered.message]]

@@ -10,37 +10,37 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from brokerbench.scenarios.checkers.index.first_deliveries import FIELDS, Firsts, joined
-from brokerbench.scenarios.checkers.sharding.shards import Cut
+from brokerbench.scenarios.checkers.index.first_deliveries import FIELDS, FirstDeliveries, joined
+from brokerbench.scenarios.checkers.sharding.shards import Shards
 from brokerbench.scenarios.checkers.sharding.spool import Spool
 from brokerbench.scenarios.history.message_ids import Ids
 
 _TABLE = "firsts"
 
 
-def keep(firsts: Firsts, cut: Cut) -> Spool:
+def keep(firsts: FirstDeliveries, cut: Shards) -> Spool:
     """Put those of a shard, in order of (producer, seq), on disk by stretches, for as long as the shards are there."""
     spool = Spool(cut.file, cut.count, {_TABLE: FIELDS})
     spool.append_sorted(_TABLE, firsts.columns, np.searchsorted(_ids(firsts, cut), _begins(cut)[1:]))
     return spool
 
 
-def stretches(parts: Sequence[Spool], cut: Cut) -> Iterator[Firsts]:
+def stretches(parts: Sequence[Spool], cut: Shards) -> Iterator[FirstDeliveries]:
     """Of all shards together, stretch by stretch in order of (producer, seq), as in each stretch."""
     begins = _begins(cut).tolist()
     for stretch in range(cut.count):
-        found = joined([Firsts(part.read(_TABLE, stretch)) for part in parts])
+        found = joined([FirstDeliveries(part.read(_TABLE, stretch)) for part in parts])
         row = np.full(begins[stretch + 1] - begins[stretch], -1, np.int64)
         row[_ids(found, cut) - begins[stretch]] = np.arange(len(found))
         yield found.only(row[row >= 0])
 
 
-def _ids(firsts: Firsts, cut: Cut) -> Ids:
+def _ids(firsts: FirstDeliveries, cut: Shards) -> Ids:
     ids: Ids = cut.bases[firsts["producer"]] + firsts["seq"]
     return ids
 
 
-def _begins(cut: Cut) -> Ids:
+def _begins(cut: Shards) -> Ids:
     """The first id of each stretch, and the end of all: there are as many stretches as shards."""
     begins: Ids = int(cut.bases[-1]) * np.arange(cut.count + 1) // cut.count
     return begins

@@ -1,7 +1,7 @@
 """Findings of a history on disk that need not fit in memory.
 
 The same checkers as for one in memory, on one shard after the other: the findings are the same, offenders included.
-A ``Tally`` says how one or several findings are made of what is seen of each shard.
+A ``Reduction`` says how one or several findings are made of what is seen of each shard.
 """
 
 from __future__ import annotations
@@ -15,64 +15,64 @@ from typing import Any, Generic, TypeVar
 from brokerbench.scenarios.checkers import corruption, duplicates, loss, order, phantom
 from brokerbench.scenarios.checkers.findings import added, combined, of_group
 from brokerbench.scenarios.checkers.index import channel_index
-from brokerbench.scenarios.checkers.index.channel_index import Delivered, Record
-from brokerbench.scenarios.checkers.index.first_deliveries import Firsts, joined
+from brokerbench.scenarios.checkers.index.channel_index import ChannelIndex, Delivered
+from brokerbench.scenarios.checkers.index.first_deliveries import FirstDeliveries, joined
 from brokerbench.scenarios.checkers.sharding.excerpts import together
 from brokerbench.scenarios.checkers.sharding.first_deliveries import keep, stretches
-from brokerbench.scenarios.checkers.sharding.shards import MESSAGES_PER_SHARD, Cut, cut
+from brokerbench.scenarios.checkers.sharding.shards import MESSAGES_PER_SHARD, Shards, cut
 from brokerbench.scenarios.checkers.sharding.spool import Spool
 from brokerbench.scenarios.history import History
 from brokerbench.scenarios.verdicts import Finding
 
-Check = Callable[[Record], Finding]
+Check = Callable[[ChannelIndex], Finding]
 T = TypeVar("T")
 Stream = tuple[str, str]
 """A channel, and a group where it has several."""
 
 
 @dataclass(frozen=True, slots=True)
-class Tally(Generic[T]):
+class Reduction(Generic[T]):
     """Of one channel: what is kept of each shard, in order of the shards, and the findings that follow from all."""
 
-    of_part: Callable[[Record, Cut], T]
-    of_all: Callable[[Sequence[T], Cut], Sequence[Finding]]
+    of_part: Callable[[ChannelIndex, Shards], T]
+    of_all: Callable[[Sequence[T], Shards], Sequence[Finding]]
 
 
-def adding(check: Check) -> Tally[Finding]:
+def adding(check: Check) -> Reduction[Finding]:
     """A check that says of each message, or of each line of one producer and key, what it says without the others."""
-    return Tally(lambda part, _cut: check(part), lambda parts, _cut: [added(parts)])
+    return Reduction(lambda part, _cut: check(part), lambda parts, _cut: [added(parts)])
 
 
-def adding_each(name: str, check: Callable[[Record], Sequence[Finding]]) -> Tally[Sequence[Finding]]:
+def adding_each(name: str, check: Callable[[ChannelIndex], Sequence[Finding]]) -> Reduction[Sequence[Finding]]:
     """A check of several things one by one (attempts to read again), as many in every shard; at least one."""
-    return Tally(
+    return Reduction(
         lambda part, _cut: check(part),
         lambda parts, _cut: [combined(name, [added(of_one) for of_one in zip(*parts, strict=True)])],
     )
 
 
-def searching(group: Callable[[Record], Delivered]) -> Tally[tuple[bool, loss.Search]]:
+def searching(group: Callable[[ChannelIndex], Delivered]) -> Reduction[tuple[bool, loss.Search]]:
     """``delivery.no_loss``. It is weighed against the whole channel."""
 
-    def of_part(part: Record, _cut: Cut) -> tuple[bool, loss.Search]:
+    def of_part(part: ChannelIndex, _cut: Shards) -> tuple[bool, loss.Search]:
         drained = part.drained()
         return drained, loss.search(part, group(part), drained=drained)
 
-    def of_all(parts: Sequence[tuple[bool, loss.Search]], _cut: Cut) -> list[Finding]:
+    def of_all(parts: Sequence[tuple[bool, loss.Search]], _cut: Shards) -> list[Finding]:
         return [loss.claimed([search for _, search in parts], drained=parts[0][0])]
 
-    return Tally(of_part, of_all)
+    return Reduction(of_part, of_all)
 
 
-def taking_out(excerpt: Callable[[Record], History], checks: Sequence[Check]) -> Tally[tuple[str, History]]:
+def taking_out(excerpt: Callable[[ChannelIndex], History], checks: Sequence[Check]) -> Reduction[tuple[str, History]]:
     """Checks that need little of the history, but that as a whole: an excerpt of each shard that is not large."""
 
-    def of_all(parts: Sequence[tuple[str, History]], shards: Cut) -> list[Finding]:
+    def of_all(parts: Sequence[tuple[str, History]], shards: Shards) -> list[Finding]:
         channel = parts[0][0]
         whole = channel_index.of_channel(together([taken for _, taken in parts]), channel, shards.whole)
         return [check(whole) for check in checks]
 
-    return Tally(lambda part, _cut: (part.channel, excerpt(part)), of_all)
+    return Reduction(lambda part, _cut: (part.channel, excerpt(part)), of_all)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,24 +86,25 @@ class _Along:
 def in_order(
     per_key: str,
     withins: Mapping[str, str | None],
-    group: Callable[[Record], Delivered],
-    producers: Callable[[Record], list[int]],
-) -> Tally[_Along]:
+    group: Callable[[ChannelIndex], Delivered],
+    producers: Callable[[ChannelIndex], list[int]],
+) -> Reduction[_Along]:
     """``per_key``: order of a key's messages, whose lines lie each in a shard; and along lines that shards cut through.
 
-    ``withins``: by finding, the column of ``Firsts`` that divides a producer's messages into lines; None: nothing does.
+    ``withins``: by finding, the column of ``FirstDeliveries`` that divides a producer's messages into lines; None: no
+    column does.
     """
 
-    def of_part(part: Record, shards: Cut) -> _Along:
+    def of_part(part: ChannelIndex, shards: Shards) -> _Along:
         chosen = producers(part)
         judged, these = order.firsts(part, group(part), chosen)
         several = order.several_readers(part)
         by_key = order.along(per_key, these, part.by_key.renumbered(judged), several=several)
         return _Along(keep(these, shards), by_key, order.unknown_sends(part, chosen), several)
 
-    def of_all(parts: Sequence[_Along], shards: Cut) -> list[Finding]:
+    def of_all(parts: Sequence[_Along], shards: Shards) -> list[Finding]:
         found: dict[str, list[Finding]] = defaultdict(list)
-        before: dict[str, Firsts] = {}
+        before: dict[str, FirstDeliveries] = {}
         for stretch in stretches([part.firsts for part in parts], shards):
             for name, within in withins.items():
                 these = joined([before[name], stretch]) if name in before else stretch
@@ -114,10 +115,10 @@ def in_order(
         by_key = added([part.by_key for part in parts])
         return [replace(of_all, unknown=unknown) for of_all in (by_key, *(added(found[name]) for name in withins))]
 
-    return Tally(of_part, of_all)
+    return Reduction(of_part, of_all)
 
 
-def _everybody(part: Record) -> Delivered:
+def _everybody(part: ChannelIndex) -> Delivered:
     return part.delivered
 
 
@@ -142,7 +143,7 @@ def judged(
     at others.
     Raises ValueError for a damaged history, OSError where the disk has no room for the shards.
     """
-    tallies: list[Tally[Any]] = [searching(_everybody), *map(adding, checks.values())]
+    tallies: list[Reduction[Any]] = [searching(_everybody), *map(adding, checks.values())]
     found = tallied(
         directory,
         dict(zip(("delivery.no_loss", *checks), tallies, strict=True)),
@@ -155,7 +156,7 @@ def judged(
 
 def tallied(
     directory: Path,
-    tallies: Mapping[str | tuple[str, ...], Tally[Any]],
+    tallies: Mapping[str | tuple[str, ...], Reduction[Any]],
     messages_per_shard: int = MESSAGES_PER_SHARD,
     *,
     each_group: bool = False,

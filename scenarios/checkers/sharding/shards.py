@@ -29,7 +29,7 @@ import numpy.typing as npt
 
 from brokerbench.brokers.types import NO_PLACE
 from brokerbench.scenarios.checkers.index.whole import Reach, Whole, identities, reach, reach_of
-from brokerbench.scenarios.checkers.sharding.spool import NO_SHARD, Shards, Spool
+from brokerbench.scenarios.checkers.sharding.spool import NO_SHARD, ShardNumbers, Spool
 from brokerbench.scenarios.history import SCHEMAS, Column, Columns, History, Mark, message_ids, saved_history, select
 from brokerbench.scenarios.history.message_ids import GAPS, Ids
 from brokerbench.scenarios.history.parquet_table import DTYPES
@@ -48,7 +48,7 @@ _ROW_BYTES = {kind: sum(dtype.itemsize for dtype in fields.values()) for kind, f
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class Shards:
     """A history in shards; each a ``History`` with gaps in its numbers, and without columns that no checker reads."""
 
     count: int
@@ -69,8 +69,8 @@ class Cut:
 
 
 @contextmanager
-def cut(directory: Path, messages_per_shard: int = MESSAGES_PER_SHARD, *, by_line: bool = True) -> Iterator[Cut]:
-    """Cut the history in ``directory``; the shards live as long as the context.
+def cut(directory: Path, messages_per_shard: int = MESSAGES_PER_SHARD, *, by_line: bool = True) -> Iterator[Shards]:
+    """Shards the history in ``directory``; the shards live as long as the context.
 
     ``by_line``: all of one producer and key in one shard, else only all of a message.
 
@@ -87,10 +87,10 @@ def cut(directory: Path, messages_per_shard: int = MESSAGES_PER_SHARD, *, by_lin
     with tempfile.TemporaryFile(dir=directory) as file:
         marks = saved_history.marks(directory)
         spool = Spool(file, count, FIELDS)
-        cutter = _Cutter(directory, spool, count, marks, by_line=by_line)
-        whole = cutter.cut(rows["deliveries"])
+        sharder = _Sharder(directory, spool, count, marks, by_line=by_line)
+        whole = sharder.cut(rows["deliveries"])
         few = [mark for mark in marks if mark["event"] != "identities"]  # these stand in ``whole``
-        yield Cut(count, whole, spool, few, file, cutter.bases)
+        yield Shards(count, whole, spool, few, file, sharder.bases)
 
 
 @dataclass(slots=True)
@@ -102,7 +102,7 @@ class _Damaged:
     sent: dict[tuple[str, int, int], int] = field(default_factory=dict)
     delivered: dict[tuple[str, int, int], tuple[tuple[int, ...], int]] = field(default_factory=dict)
 
-    def shard(self, spot: tuple[str, int, int], owners: Shards) -> int:
+    def shard(self, spot: tuple[str, int, int], owners: ShardNumbers) -> int:
         """As in ``record``: what was sent there first, else the last that was delivered intact from there, else any."""
         if spot in self.sent:
             return int(owners[self.sent[spot]])
@@ -111,7 +111,7 @@ class _Damaged:
         return 0
 
 
-class _Cutter:
+class _Sharder:
     def __init__(self, directory: Path, spool: Spool, count: int, marks: Sequence[Mark], *, by_line: bool) -> None:
         self.spool = spool
         self._directory, self._count, self._by_line = directory, count, by_line
@@ -173,16 +173,16 @@ class _Cutter:
         if (self._owners == NO_SHARD).any():
             raise ValueError(GAPS)
 
-    def _shards_of_lines(self, producer: Column, key: Column) -> Shards:
+    def _shards_of_lines(self, producer: Column, key: Column) -> ShardNumbers:
         mixed = (key.astype(np.uint64) + (producer.astype(np.uint64) << np.uint64(48))) * np.uint64(0x9E3779B97F4A7C15)
-        shards: Shards = (((mixed >> np.uint64(40)) * np.uint64(self._count)) >> np.uint64(24)).astype(np.uint8)
+        shards: ShardNumbers = (((mixed >> np.uint64(40)) * np.uint64(self._count)) >> np.uint64(24)).astype(np.uint8)
         return shards
 
-    def _in_turn(self, ids: Ids) -> Shards:
+    def _in_turn(self, ids: Ids) -> ShardNumbers:
         """As many messages in each."""
         return (ids * self._count // len(self._owners)).astype(np.uint8)
 
-    def _owners_of(self, ids: Ids, otherwise: int) -> Shards:
+    def _owners_of(self, ids: Ids, otherwise: int) -> ShardNumbers:
         if len(ids) and ids.min() >= 0:
             return self._owners[ids]
         shards = np.full(len(ids), otherwise, np.uint8)
@@ -204,7 +204,7 @@ class _Cutter:
         rows = message_ids.rows_with(part["place"], self._damaged.places)
         return rows[ids[rows] >= 0]
 
-    def _deliveries(self, total: int) -> tuple[Shards, Ids, Ids]:
+    def _deliveries(self, total: int) -> tuple[ShardNumbers, Ids, Ids]:
         """The shard of each row, and for each batch its reader and number (as one code) and first row."""
         shards = np.empty(total, np.uint8)
         late: list[tuple[int, Columns]] = []
@@ -261,7 +261,7 @@ class _Cutter:
             when = (int(part["received_ns"][row]), reader, int(part["batch"][row]), int(part["slot"][row]))
             self._damaged.delivered[spot] = max((when, int(ids[row])), self._damaged.delivered.get(spot, ((), -1)))
 
-    def _settles(self, shards: Shards, batches: Ids, starts: Ids) -> None:
+    def _settles(self, shards: ShardNumbers, batches: Ids, starts: Ids) -> None:
         width = int(batches[1].max(initial=0)) + 1
         codes = batches[0] * width + batches[1]
         order = np.argsort(codes, kind="stable")

@@ -18,7 +18,7 @@ from brokerbench.scenarios.history import Column, Columns
 NO_SHARD = 255
 _NARROW = [(np.dtype(kind), int(np.iinfo(kind).max)) for kind in (np.uint8, np.uint16, np.uint32)]
 
-Shards = npt.NDArray[np.uint8]
+ShardNumbers = npt.NDArray[np.uint8]
 DType = np.dtype[Any]
 
 
@@ -63,7 +63,7 @@ class Spool:
         self._file, self._count, self._fields = file, count, fields
         self._stretches: dict[str, list[_Stretch]] = {kind: [] for kind in fields}
 
-    def append(self, kind: str, columns: Columns, shards: Shards) -> None:
+    def append(self, kind: str, columns: Columns, shards: ShardNumbers) -> None:
         """Rows go to their shards; those of ``NO_SHARD`` nowhere."""
         ends = np.cumsum(np.bincount(shards, minlength=self._count)[: self._count])
         order = np.argsort(shards, kind="stable")[: ends[-1]]  # 8 bits: NumPy counts instead of sorting

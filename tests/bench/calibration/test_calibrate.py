@@ -11,8 +11,8 @@ import pytest
 from typer.testing import CliRunner
 
 from brokerbench.bench.calibration import calibrate, own_client, workloads_kafka, workloads_omb
-from brokerbench.bench.calibration.calibrate import Measured, Wish
-from brokerbench.bench.calibration.fixture import Contest, Side
+from brokerbench.bench.calibration.calibrate import Measured, Request
+from brokerbench.bench.calibration.fixture import CalibrationWorkload, Contender
 from brokerbench.bench.calibration.own_client import Load, Sample, Verified
 from brokerbench.bench.cli import app
 from brokerbench.bench.engines.base import EngineChoice
@@ -21,12 +21,12 @@ from brokerbench.bench.errors import BadInput, CheckFailed
 
 def _side(name: str, rate: float, cpu_us: float | None = None) -> Measured:
     return calibrate._measured(
-        Side(name, "", lambda: Sample(rate)), [Sample(rate * noise, cpu_us) for noise in (0.99, 1.0, 1.01)]
+        Contender(name, "", lambda: Sample(rate)), [Sample(rate * noise, cpu_us) for noise in (0.99, 1.0, 1.01)]
     )
 
 
-def _contest(bars: dict[str, float], most_cpu: float | None = None) -> Contest:
-    return Contest("publish", {}, Side("brokerbench", "", lambda: Sample(1.0)), (), bars, most_cpu)
+def _contest(bars: dict[str, float], most_cpu: float | None = None) -> CalibrationWorkload:
+    return CalibrationWorkload("publish", {}, Contender("brokerbench", "", lambda: Sample(1.0)), (), bars, most_cpu)
 
 
 def test_a_ratio_is_own_over_peer_with_an_interval_around_it() -> None:
@@ -60,11 +60,17 @@ def _failing(times: int) -> Callable[[], Sample]:
 
 
 def test_a_peer_that_fails_leaves_what_the_others_showed() -> None:
-    own = Side("brokerbench", "", lambda: Sample(1300.0))
-    peers = [Side("tool", "", lambda: Sample(1000.0)), Side("bad", "", _failing(2)), Side("worse", "", _failing(99))]
+    own = Contender("brokerbench", "", lambda: Sample(1300.0))
+    peers = [
+        Contender("tool", "", lambda: Sample(1000.0)),
+        Contender("bad", "", _failing(2)),
+        Contender("worse", "", _failing(99)),
+    ]
     told: list[str] = []
-    wish = Wish("kafka", EngineChoice.NATIVE, 4, 1.0, 1.0)
-    found = calibrate._contest(Contest("publish", {}, own, peers, {"tool": 1.2, "worse": 1.2}), wish, told.append)
+    wish = Request("kafka", EngineChoice.NATIVE, 4, 1.0, 1.0)
+    found = calibrate._contest(
+        CalibrationWorkload("publish", {}, own, peers, {"tool": 1.2, "worse": 1.2}), wish, told.append
+    )
     assert [ratio.peer for ratio in found.ratios] == ["tool", "bad"]
     assert found.ratios[0].met
     by_name = {side.name: side for side in found.sides}
@@ -79,10 +85,12 @@ def test_a_peer_that_fails_leaves_what_the_others_showed() -> None:
 
 
 def test_nothing_is_compared_when_this_side_fails() -> None:
-    own = Side("brokerbench", "", _failing(1))
+    own = Contender("brokerbench", "", _failing(1))
     with pytest.raises(CheckFailed, match="no disk"):
         calibrate._contest(
-            Contest("publish", {}, own, (), {}), Wish("kafka", EngineChoice.NATIVE, 3, 1.0, 1.0), lambda line: None
+            CalibrationWorkload("publish", {}, own, (), {}),
+            Request("kafka", EngineChoice.NATIVE, 3, 1.0, 1.0),
+            lambda line: None,
         )
 
 
@@ -115,7 +123,7 @@ def test_a_history_s_copies_and_damage_are_counted(tmp_path: Path) -> None:
 def test_what_cannot_be_compared_is_refused(wish: tuple[str, int, float]) -> None:
     profile, repeats, seconds = wish
     with pytest.raises(BadInput):
-        calibrate.calibrate(Wish(profile, EngineChoice.NATIVE, repeats, seconds, 0.1), lambda line: None)
+        calibrate.calibrate(Request(profile, EngineChoice.NATIVE, repeats, seconds, 0.1), lambda line: None)
 
 
 def test_noop_is_measured_against_its_bar() -> None:

@@ -69,7 +69,9 @@ def test_all_messages_count(checked: Verified) -> None:
 
 def test_what_is_printed() -> None:
     memory = memory_growth.memory([*marks("producer", 0.0), *marks("consumer", 0.2)])
-    text = memory_growth.text(memory_growth.Steady("kafka", "4", 9, 3.0, 5 * 10**8, memory, Verified(9, 9, 9, 9, 0)))
+    text = memory_growth.text(
+        memory_growth.MemoryGrowth("kafka", "4", 9, 3.0, 5 * 10**8, memory, Verified(9, 9, 9, 9, 0))
+    )
     assert "9 messages of 1024 bytes in 3 s (3 a second)" in text
     assert "1.000 x (flat)" in text and "(NOT FLAT)" in text
     assert text.endswith("9 sent, 9 acknowledged, 9 received, 9 intact, 0 again; history 0.50 GB")

@@ -77,7 +77,7 @@ def test_orders_are_answered_by_a_process_of_its_own(hosts: Hosts, dask: Dask, t
     first = hosts.start(f"{BODIES}:echo", "redis-streams", BROKER, arguments(tmp_path))
     second = hosts.start(f"{BODIES}:echo", "redis-streams", BROKER, arguments(tmp_path, "producer-1"))
     for process in (first, second):
-        process.order("how")
+        process.command("how")
     answers = [process.report(20.0) for process in (first, second)]
     assert [answer[:2] for answer in answers] == [("yes", "how")] * 2
     assert {psutil.Process(answer[2]).ppid() for answer in answers} == {dask.worker.pid}

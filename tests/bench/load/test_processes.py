@@ -27,7 +27,7 @@ PROFILES = (("redis-streams", NOWHERE), ("memory", IN_PROCESS))
 
 
 def echo(worker: Worker, arguments: Mapping[str, Any]) -> None:
-    while (order := worker.next_order()) is not None:
+    while (order := worker.next_command()) is not None:
         worker.report((arguments["greeting"], order, os.getpid()))
 
 
@@ -63,7 +63,7 @@ def load(bodies_of_tests: None) -> Iterator[Processes]:
 def test_orders_are_answered_in_order(load: Processes, profile: str, endpoint: Endpoint) -> None:
     process = load.start(f"{HERE}:echo", profile, endpoint, {"greeting": "yes"})
     for number in range(3):
-        process.order(number)
+        process.command(number)
     answers = [process.report(20.0) for _ in range(3)]
     assert [answer[:2] for answer in answers] == [("yes", 0), ("yes", 1), ("yes", 2)]
     assert (answers[0][2] == os.getpid()) is (profile == "memory")
@@ -119,7 +119,7 @@ def test_kill_is_immediate_and_final(load: Processes) -> None:
     assert not psutil.pid_exists(pid)
     process.kill()
     with pytest.raises(LoadFailed):
-        process.order(1)
+        process.command(1)
 
 
 def test_a_worker_ends_with_its_starter(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from brokerbench.bench.selftest import matrix, page, random_histories, run
 from brokerbench.bench.selftest.cases import CASES, CROSS
 from brokerbench.bench.selftest.checks import CHECKS, answers
 from brokerbench.bench.selftest.run import Outcome
-from brokerbench.bench.selftest.scripts import Size, Story
+from brokerbench.bench.selftest.scripts import Script, Size
 from brokerbench.bench.selftest.simulation import CHANNEL
 from brokerbench.brokers.faulty import FaultName
 from brokerbench.scenarios.verdicts import Finding
@@ -81,10 +81,10 @@ def test_a_false_alarm_or_an_answer_that_nobody_reviewed_is_a_problem(
 
 def test_a_blind_checker_is_told(outcome: Outcome, monkeypatch: pytest.MonkeyPatch) -> None:
     size = Size(1000)
-    hits = matrix.quiet(Story.DELIVER, size).hits[FaultName.LOSE].first(1)
-    assert matrix.seeded(FaultName.LOSE, Story.DELIVER, size, hits).found() == 1
+    hits = matrix.quiet(Script.DELIVER, size).hits[FaultName.LOSE].first(1)
+    assert matrix.seeded(FaultName.LOSE, Script.DELIVER, size, hits).found() == 1
     monkeypatch.setitem(CHECKS, "delivery.no_loss", lambda whole: Finding("delivery.no_loss"))  # type: ignore[misc]
-    blind = matrix.seeded(FaultName.LOSE, Story.DELIVER, size, hits)
+    blind = matrix.seeded(FaultName.LOSE, Script.DELIVER, size, hits)
     assert (len(blind.seeded), blind.found()) == (1, 0)
     rows = [replace(row, single=blind) if row.fault == FaultName.LOSE else row for row in outcome.matrix.rows]
     blinded = replace(outcome, matrix=replace(outcome.matrix, rows=rows))
@@ -93,7 +93,7 @@ def test_a_blind_checker_is_told(outcome: Outcome, monkeypatch: pytest.MonkeyPat
 
 def test_a_checker_that_names_others_has_not_found_it() -> None:
     size = Size(1000)
-    run = matrix.seeded(FaultName.LOSE, Story.DELIVER, size, matrix.quiet(Story.DELIVER, size).hits[FaultName.LOSE])
+    run = matrix.seeded(FaultName.LOSE, Script.DELIVER, size, matrix.quiet(Script.DELIVER, size).hits[FaultName.LOSE])
     answer = run.answers["delivery.no_loss"]
     assert run.found() == len(run.seeded) == 5
     wrong = replace(answer, named=answer.named | {("sent", 0, 10**6)})

@@ -15,7 +15,7 @@ from brokerbench.brokers.declarations import PROPERTIES
 from brokerbench.brokers.errors import ChannelMissing, Misuse, Refused, Unreachable, Unsupported
 from brokerbench.brokers.kafka.consumer_group import Kafka, KafkaConsumer
 from brokerbench.brokers.kafka.declarations import KAFKA
-from brokerbench.brokers.kafka.offsets import PartitionProgress
+from brokerbench.brokers.kafka.offsets import OffsetTracker
 from brokerbench.brokers.kafka.version import kafka_version
 from brokerbench.brokers.protocols import (
     Bounded,
@@ -108,7 +108,7 @@ def offsets(*numbers: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
 
 
 def test_an_acknowledgement_covers_the_first_deliveries_or_nothing() -> None:
-    progress = PartitionProgress()
+    progress = OffsetTracker()
     progress.delivered(offsets(10, 11, 15))
     progress.delivered(offsets(16, 17))
     assert progress.covers_no_gap(offsets(10, 11))
@@ -122,7 +122,7 @@ def test_an_acknowledgement_covers_the_first_deliveries_or_nothing() -> None:
 
 
 def test_a_rewind_makes_void_what_it_repeats_and_nothing_else() -> None:
-    progress = PartitionProgress()
+    progress = OffsetTracker()
     progress.delivered(offsets(0, 1, 2, 3))
     before = progress.epoch
     progress.rewound(2)

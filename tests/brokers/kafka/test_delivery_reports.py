@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from confluent_kafka import KafkaError
 
-from brokerbench.brokers.kafka.delivery_reports import Reports
+from brokerbench.brokers.kafka.delivery_reports import DeliveryReports
 from brokerbench.brokers.kafka.librdkafka.library import MESSAGE, Messages
 from brokerbench.brokers.types import NO_PARTITION, NO_PLACE, Outcome
 
@@ -21,7 +21,7 @@ def messages(*tickets: int, error: int = 0) -> Messages:
 
 
 def test_reports_that_came_apart_are_taken_together_and_once() -> None:
-    reports = Reports()
+    reports = DeliveryReports()
     reports.reported(messages(4, 0, 2))
     reports.reported(messages(1))
     taken = reports.take()
@@ -37,7 +37,7 @@ def test_reports_that_came_apart_are_taken_together_and_once() -> None:
 
 
 def test_a_failed_send_has_no_place_but_a_reason() -> None:
-    reports = Reports()
+    reports = DeliveryReports()
     reports.reported(messages(0))
     reports.reported(messages(7, error=KafkaError.MSG_SIZE_TOO_LARGE))
     reports.reported(messages(8, error=KafkaError._MSG_TIMED_OUT))
@@ -50,7 +50,7 @@ def test_a_failed_send_has_no_place_but_a_reason() -> None:
 
 
 def test_a_retry_that_the_broker_had_stored_already_is_acknowledged_without_a_place() -> None:
-    reports = Reports()
+    reports = DeliveryReports()
     again = messages(5)
     again["offset"] = -1001
     reports.reported(again)
@@ -59,7 +59,7 @@ def test_a_retry_that_the_broker_had_stored_already_is_acknowledged_without_a_pl
 
 
 def test_a_refusal_is_a_report_too() -> None:
-    reports = Reports()
+    reports = DeliveryReports()
     reports.refused([(7, KafkaError.MSG_SIZE_TOO_LARGE), (20, KafkaError._QUEUE_FULL)])
     reports.reported(messages(8))
     settled = reports.take()
@@ -70,7 +70,7 @@ def test_a_refusal_is_a_report_too() -> None:
 
 
 def test_reasons_are_told_for_the_first_hundred_only() -> None:
-    reports = Reports()
+    reports = DeliveryReports()
     reports.reported(messages(*range(70), error=KafkaError._MSG_TIMED_OUT))
     reports.refused([(ticket, KafkaError.MSG_SIZE_TOO_LARGE) for ticket in range(70, 300)])
     taken = reports.take()

@@ -7,15 +7,15 @@ import time
 import numpy as np
 from confluent_kafka import KafkaError
 
-from brokerbench.brokers.kafka.share_acknowledgements import Commits
-from brokerbench.brokers.settling import Fates
+from brokerbench.brokers.kafka.share_acknowledgements import PendingAcknowledgements
+from brokerbench.brokers.settling import Outcomes
 from brokerbench.brokers.types import NO_TIME, Outcome, Received, constant
 
 NONE = np.empty(0, np.int64)
 ACKNOWLEDGED, REJECTED, UNKNOWN = Outcome.ACKNOWLEDGED, Outcome.REJECTED, Outcome.UNKNOWN
 
 
-def delivery(*places: tuple[int, int]) -> Fates:
+def delivery(*places: tuple[int, int]) -> Outcomes:
     """Of (partition, offset)."""
     count = len(places)
     partitions, offsets = np.array(places).T
@@ -28,15 +28,15 @@ def delivery(*places: tuple[int, int]) -> Fates:
         constant(NO_TIME, count, np.int64),
         constant(1, count, np.int32),
     )
-    return Fates(received, None)
+    return Outcomes(received, None)
 
 
-def tell(commits: Commits, partition: int, *offsets: int, code: int | None = None) -> None:
+def tell(commits: PendingAcknowledgements, partition: int, *offsets: int, code: int | None = None) -> None:
     commits.answered(partition, np.array(offsets), None if code is None else KafkaError(code))
 
 
 def test_a_delivery_has_its_answer_when_all_of_its_partitions_have() -> None:
-    commits = Commits()
+    commits = PendingAcknowledgements()
     commits.add(delivery((0, 5), (0, 6), (1, 9)), NONE)
     assert commits.open
     tell(commits, 0, 5, 6)
@@ -54,14 +54,14 @@ def test_a_delivery_has_its_answer_when_all_of_its_partitions_have() -> None:
 
 
 def test_an_answer_may_come_before_its_delivery_is_known() -> None:
-    commits = Commits()
+    commits = PendingAcknowledgements()
     tell(commits, 0, 5)
     commits.add(delivery((0, 5)), NONE)
     assert [settled.outcomes.tolist() for settled in commits.take()] == [[ACKNOWLEDGED]]
 
 
 def test_answers_are_told_in_the_order_of_the_deliveries() -> None:
-    commits = Commits()
+    commits = PendingAcknowledgements()
     commits.add(delivery((0, 5)), NONE)
     commits.add(delivery((1, 5)), NONE)
     tell(commits, 1, 5)
@@ -73,7 +73,7 @@ def test_answers_are_told_in_the_order_of_the_deliveries() -> None:
 
 
 def test_one_answer_may_be_about_several_deliveries_and_about_parts_of_them() -> None:
-    commits = Commits()
+    commits = PendingAcknowledgements()
     commits.add(delivery((0, 5), (0, 6), (0, 8)), NONE)
     commits.add(delivery((0, 9), (0, 10)), NONE)
     tell(commits, 0, 6, 8, 9)
@@ -85,7 +85,7 @@ def test_one_answer_may_be_about_several_deliveries_and_about_parts_of_them() ->
 
 
 def test_as_many_offsets_within_the_same_ends_are_not_the_same() -> None:
-    commits = Commits()
+    commits = PendingAcknowledgements()
     commits.add(delivery((0, 5), (0, 7), (0, 8)), NONE)
     tell(commits, 0, 5, 6, 8)
     assert commits.open
@@ -95,7 +95,7 @@ def test_as_many_offsets_within_the_same_ends_are_not_the_same() -> None:
 
 
 def test_nothing_is_awaited_for_what_the_client_refused() -> None:
-    commits = Commits()
+    commits = PendingAcknowledgements()
     fates = delivery((0, 5), (0, 6), (1, 7))
     gone = np.array([1, 2])
     fates.tell(gone, REJECTED, "gone")
@@ -106,7 +106,7 @@ def test_nothing_is_awaited_for_what_the_client_refused() -> None:
 
 
 def test_what_nobody_answers_is_unknown_and_stays_so() -> None:
-    commits = Commits()
+    commits = PendingAcknowledgements()
     commits.add(delivery((0, 5), (1, 6)), NONE)
     tell(commits, 1, 6)
     (settled,) = commits.take(unanswered=True)
@@ -122,7 +122,7 @@ def test_what_nobody_answers_is_unknown_and_stays_so() -> None:
 
 
 def test_an_answer_that_nobody_wants_is_not_taken_for_that_of_a_later_delivery() -> None:
-    commits = Commits()
+    commits = PendingAcknowledgements()
     forgotten = delivery((0, 5), (0, 6))
     commits.add(forgotten, NONE, wanted=False)
     commits.add(delivery((0, 5), (0, 6)), NONE)

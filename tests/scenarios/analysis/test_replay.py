@@ -11,7 +11,7 @@ from brokerbench.brokers.types import Outcome
 from brokerbench.scenarios.analysis import replay
 from brokerbench.scenarios.base import Measured
 from brokerbench.scenarios.checkers.index import channel_index
-from brokerbench.scenarios.checkers.index.channel_index import Record
+from brokerbench.scenarios.checkers.index.channel_index import ChannelIndex
 from brokerbench.scenarios.history import Action, History
 from brokerbench.scenarios.history.stamp import CORRUPT, FOREIGN
 from brokerbench.scenarios.verdicts import Finding
@@ -66,7 +66,7 @@ def judged(whole: History, made: Mapping[str, Any]) -> tuple[Finding, Finding]:
     return replay.complete(it, first, made), replay.in_first_order(it, first, made)
 
 
-def taken(whole: History) -> tuple[Record, replay.First]:
+def taken(whole: History) -> tuple[ChannelIndex, replay.First]:
     it = channel_index.of_channel(whole, CHANNEL)
     return it, replay.first_deliveries(it, it.delivered.to([0]))
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from brokerbench.brokers.types import Outcome
 from brokerbench.scenarios.checkers.index import channel_index
-from brokerbench.scenarios.checkers.index.channel_index import Record
+from brokerbench.scenarios.checkers.index.channel_index import ChannelIndex
 from brokerbench.scenarios.history import SCHEMAS, Action, Columns, History
 from brokerbench.scenarios.history.stamp import INTACT
 
@@ -72,7 +72,7 @@ def typed(
     settles: Sequence[dict[str, int]] = (),
     marks: Sequence[dict[str, Any]] = (),
     **outcomes: Outcome,
-) -> Record:
+) -> ChannelIndex:
     """One producer (0), readers 0 to 3 of one group, one channel."""
     return recorded(*sends(keys, **outcomes), deliveries, settles, marks)
 
@@ -84,7 +84,7 @@ def recorded(
     settles: Sequence[dict[str, int]] = (),
     marks: Sequence[dict[str, Any]] = (),
     producers: Sequence[int] = (0,),
-) -> Record:
+) -> ChannelIndex:
     """Rows of every table as they are; readers 0 to 3 of one group, one channel."""
     history = History(
         table("sends", sent),

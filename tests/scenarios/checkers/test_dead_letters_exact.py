@@ -7,7 +7,7 @@ import pytest
 
 from brokerbench.brokers.types import Outcome
 from brokerbench.scenarios.checkers import dead_letters, deduplication
-from brokerbench.scenarios.checkers.index.channel_index import Record, Whole, elsewhere, of_channel
+from brokerbench.scenarios.checkers.index.channel_index import ChannelIndex, Whole, elsewhere, of_channel
 from brokerbench.scenarios.checkers.index.whole import identities
 from brokerbench.scenarios.history import Action, History
 from brokerbench.scenarios.history.stamp import CORRUPT, FOREIGN
@@ -186,7 +186,7 @@ def test_two_nameless_letters_of_one_missing_message_stay_nameless() -> None:
 
 def deduplicated(
     messages: list[tuple[int, int, int, int]], delivered: list[int], outcomes: dict[str, Outcome] | None = None
-) -> Record:
+) -> ChannelIndex:
     """Messages are (identity, sent, settled, place), keys 7 and on; ``delivered`` came at 10_000 and later."""
     sent, settled = sends([7 + seq for seq in range(len(messages))], **(outcomes or {}))
     for (_, sent_ns, settled_ns, place), send, settlement in zip(messages, sent, settled, strict=True):

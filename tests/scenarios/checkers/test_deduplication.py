@@ -9,7 +9,7 @@ import pytest
 from brokerbench.brokers.types import Outcome
 from brokerbench.scenarios.checkers import deduplication, loss
 from brokerbench.scenarios.checkers.index import channel_index
-from brokerbench.scenarios.checkers.index.channel_index import Record
+from brokerbench.scenarios.checkers.index.channel_index import ChannelIndex
 from brokerbench.scenarios.history import History
 from brokerbench.scenarios.verdicts import Finding
 from tests.scenarios.checkers.histories import CHANNEL, got, table
@@ -20,7 +20,7 @@ WINDOW_S = 1e-7
 
 def history(
     messages: Sequence[tuple[int, int, int, int]], delivered: Sequence[int], outcomes: Sequence[Outcome] | None = None
-) -> Record:
+) -> ChannelIndex:
     """Messages are (identity, sent, settled, place) of one producer; ``delivered`` came at 10_000 and later."""
     fates = outcomes or [Outcome.ACKNOWLEDGED] * len(messages)
     sends = [
@@ -43,15 +43,15 @@ def history(
     return channel_index.of_channel(whole, CHANNEL)
 
 
-def applied(of: Record, *, drained: bool = True) -> Finding:
+def applied(of: ChannelIndex, *, drained: bool = True) -> Finding:
     return deduplication.repeats_swallowed(of, of.delivered, WINDOW_S, drained=drained)
 
 
-def only_repeats(of: Record, *, drained: bool = True) -> Finding:
+def only_repeats(of: ChannelIndex, *, drained: bool = True) -> Finding:
     return deduplication.new_kept(of, of.delivered, WINDOW_S, drained=drained)
 
 
-def lost(of: Record) -> list[object]:
+def lost(of: ChannelIndex) -> list[object]:
     finding = loss.lost(deduplication.apart(of, of.delivered, WINDOW_S), of.delivered, drained=True)
     return [offender["seq"] for offender in finding.offenders]
 

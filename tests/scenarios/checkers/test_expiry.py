@@ -9,7 +9,7 @@ import pytest
 
 from brokerbench.brokers.types import Outcome
 from brokerbench.scenarios.checkers import expiry
-from brokerbench.scenarios.checkers.index.channel_index import Record
+from brokerbench.scenarios.checkers.index.channel_index import ChannelIndex
 from brokerbench.scenarios.verdicts import Finding
 from tests.scenarios.checkers.histories import got, place_of, recorded, sends
 
@@ -18,7 +18,7 @@ LIMIT_S = 10.0
 FIRST, SECOND = {"reader": 0, "began_ns": 0}, {"reader": 1, "began_ns": 0}
 
 
-def history(count: int, rows: list[dict[str, int]], *, step_ns: int = 0, **outcomes: Outcome) -> Record:
+def history(count: int, rows: list[dict[str, int]], *, step_ns: int = 0, **outcomes: Outcome) -> ChannelIndex:
     """Messages of key 7 sent at 0, ``step_ns``, ... and settled 5 ns later, at place 10 and on of partition 0."""
     sent, settled = sends([7] * count, **outcomes)
     for seq, (send, settlement) in enumerate(zip(sent, settled, strict=True)):
@@ -31,7 +31,7 @@ def shown(seq: int, at_ns: int, reader: int = 0, **other: int) -> dict[str, int]
     return got(seq, at_ns, reader=reader, **{"place": 10 + seq, **other})
 
 
-def early(record: Record, *attempts: Mapping[str, Any]) -> Finding:
+def early(record: ChannelIndex, *attempts: Mapping[str, Any]) -> Finding:
     return expiry.early(record, attempts, LIMIT_S)
 
 

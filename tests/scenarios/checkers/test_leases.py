@@ -8,7 +8,7 @@ import pytest
 
 from brokerbench.brokers.types import Outcome
 from brokerbench.scenarios.checkers import delivery_counts, leases, rejected
-from brokerbench.scenarios.checkers.index.channel_index import Record
+from brokerbench.scenarios.checkers.index.channel_index import ChannelIndex
 from brokerbench.scenarios.history import Action
 from tests.scenarios.checkers.histories import got, settle, typed
 
@@ -17,7 +17,7 @@ LEASE_S = 1e-7
 KEYS = [1, 2, 1]
 
 
-def history(first_ns: int, again_ns: int, settles: Sequence[dict[str, int]] = (), **outcomes: Outcome) -> Record:
+def history(first_ns: int, again_ns: int, settles: Sequence[dict[str, int]] = (), **outcomes: Outcome) -> ChannelIndex:
     """Message 0 to reader 0, in a call that began at 1000, and again to reader 1."""
     deliveries = [got(1, 1000), got(0, first_ns, delivery_count=1), got(0, again_ns, reader=1, delivery_count=2)]
     return typed(KEYS, deliveries, settles, **outcomes)

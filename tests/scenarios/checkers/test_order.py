@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from brokerbench.brokers.types import Outcome
 from brokerbench.scenarios.checkers import order, redelivery
-from brokerbench.scenarios.checkers.index.channel_index import Delivered, Record
+from brokerbench.scenarios.checkers.index.channel_index import ChannelIndex, Delivered
 from brokerbench.scenarios.history import Action
 from brokerbench.scenarios.verdicts import Finding
 from tests.scenarios.checkers.histories import got, settle, typed
@@ -12,15 +12,15 @@ from tests.scenarios.checkers.histories import got, settle, typed
 ACK, RELEASE = Action.ACKNOWLEDGE, Action.RELEASE
 
 
-def per_key(record: Record) -> Finding:
+def per_key(record: ChannelIndex) -> Finding:
     return order.per_key("ordering.per_key.one_consumer", record, record.delivered, [0])
 
 
-def whole(record: Record) -> Finding:
+def whole(record: ChannelIndex) -> Finding:
     return order.whole_channel("ordering.channel", record, record.delivered, [0])
 
 
-def after_release(record: Record) -> Finding:
+def after_release(record: ChannelIndex) -> Finding:
     return order.after_release("ordering.per_key.after_redelivery", record, record.delivered, [0])
 
 
@@ -43,7 +43,7 @@ def test_order_within_a_partition_is_that_of_sending_whatever_the_key() -> None:
     assert not per_key(record).violations
 
 
-def _parts(record: Record) -> tuple[Record, Delivered, list[int]]:
+def _parts(record: ChannelIndex) -> tuple[ChannelIndex, Delivered, list[int]]:
     return record, record.delivered, [0]
 
 
@@ -97,7 +97,7 @@ def test_one_consumer_may_have_both_at_once() -> None:
     assert not per_key(record).violations
 
 
-def released_and_back(second: int) -> Record:
+def released_and_back(second: int) -> ChannelIndex:
     """Message 0 is released at 15 and comes back at 30; message 1 of its key is processed at ``second``."""
     first, again, later = got(0, 10), got(0, 30), got(1, second)
     deliveries = sorted([first, again, later], key=lambda row: row["received_ns"])

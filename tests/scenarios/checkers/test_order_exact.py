@@ -7,7 +7,7 @@ import pytest
 
 from brokerbench.brokers.types import Outcome
 from brokerbench.scenarios.checkers import order, order_while_waiting, redelivery
-from brokerbench.scenarios.checkers.index.channel_index import NEVER, Record
+from brokerbench.scenarios.checkers.index.channel_index import NEVER, ChannelIndex
 from brokerbench.scenarios.history import Action
 from brokerbench.scenarios.history.stamp import FOREIGN
 from brokerbench.scenarios.verdicts import Finding
@@ -20,7 +20,7 @@ def of(seq: int, key: int, producer: int = 0) -> dict[str, object]:
     return {"producer": producer, "seq": seq, "key": key}
 
 
-def per_key(record: Record, producers: list[int] | None = None) -> Finding:
+def per_key(record: ChannelIndex, producers: list[int] | None = None) -> Finding:
     return order.per_key("p", record, record.delivered, [0] if producers is None else producers)
 
 
@@ -94,7 +94,7 @@ def test_an_overtaken_pair_is_not_overlapping_too() -> None:
     assert finding.note.endswith(", 0 delivered to another consumer while an earlier one was in process")
 
 
-def two_producers(deliveries: list[dict[str, int]], keys: tuple[int, int] = (1, 1)) -> Record:
+def two_producers(deliveries: list[dict[str, int]], keys: tuple[int, int] = (1, 1)) -> ChannelIndex:
     """Producer 0 sent seq 0 and 1, producer 1 too, all with these keys."""
     (sent_0, settled_0), (sent_1, settled_1) = sends(keys), sends(keys, producer=1)
     return recorded([*sent_0, *sent_1], [*settled_0, *settled_1], deliveries, producers=(0, 1))
@@ -270,7 +270,7 @@ def test_ten_of_the_released_are_named_in_order_of_coming_back(count: int) -> No
     assert [row["seq"] for row in finding.offenders] == [2 * key for key in reversed(range(count))][:10]
 
 
-def released(again_ns: int | None, *, outcome: Outcome = Outcome.ACKNOWLEDGED) -> Record:
+def released(again_ns: int | None, *, outcome: Outcome = Outcome.ACKNOWLEDGED) -> ChannelIndex:
     first = got(1, 1000, slot=2, partition=3, place=9)
     back = [] if again_ns is None else [got(1, again_ns)]
     stray = got(-1, 900, place=-1, status=FOREIGN)

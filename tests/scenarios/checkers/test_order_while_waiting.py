@@ -6,7 +6,7 @@ import pytest
 
 from brokerbench.brokers.types import Outcome
 from brokerbench.scenarios.checkers import order_while_waiting
-from brokerbench.scenarios.checkers.index.channel_index import Record
+from brokerbench.scenarios.checkers.index.channel_index import ChannelIndex
 from brokerbench.scenarios.history import Action
 from brokerbench.scenarios.verdicts import Finding
 from tests.scenarios.checkers.histories import got, settle, typed
@@ -15,7 +15,7 @@ KEYS = [7, 8, 7, 7]
 """Messages 0, 2 and 3 have one key."""
 
 
-def found(record: Record) -> Finding:
+def found(record: ChannelIndex) -> Finding:
     return order_while_waiting.in_order("ordering.while_waiting", record, record.delivered, [0])
 
 

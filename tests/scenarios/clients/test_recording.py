@@ -25,7 +25,7 @@ from brokerbench.brokers.types import (
     Settlements,
 )
 from brokerbench.scenarios import history
-from brokerbench.scenarios.clients.recording import Sender, Taker
+from brokerbench.scenarios.clients.recording import RecordingConsumer, RecordingProducer
 from brokerbench.scenarios.history import saved_history, stamp
 
 
@@ -56,7 +56,7 @@ def test_every_batch_is_settled_and_written_down(tmp_path: Path, bundled: bool) 
     broker.create_channel(ChannelSpec("channel"))
     broker.producer("channel", ProducerSettings()).send(Batch([b"x"] * 30))
     with history.Writer(tmp_path, "part", 1) as writer:
-        taker = Taker(broker, "channel", writer, number=7)
+        taker = RecordingConsumer(broker, "channel", writer, number=7)
         if bundled:
             taker.consumer = _Bundled(taker.consumer)
         batches = [taker.take(10, 0.0).bare() for _ in range(3)]
@@ -105,7 +105,7 @@ def test_late_answers_are_written_down_for_the_batch_that_they_are_about(tmp_pat
     broker.create_channel(ChannelSpec("channel"))
     broker.producer("channel", ProducerSettings()).send(Batch([b"x"] * 25))
     with history.Writer(tmp_path, "part", 1) as writer:
-        taker = Taker(broker, "channel", writer, number=7)
+        taker = RecordingConsumer(broker, "channel", writer, number=7)
         assert not taker.can_pipeline
         with pytest.raises(TypeError):
             taker.take_ahead(10, 0.0)
@@ -143,7 +143,7 @@ def test_what_was_stamped_ahead_is_written_down_as_far_as_it_was_handed_over(tmp
     due_ns, keys = np.arange(100, 110, dtype=np.int64), np.arange(10, dtype=np.int64)
     breaking: Any = SimpleNamespace(producer=lambda *given: _Breaks(broker.producer(*given)))
     with history.Writer(tmp_path, "part", 1) as writer:
-        sender = Sender(breaking if breaks else broker, "channel", writer, number=3, run=1, seed=1, size=64)
+        sender = RecordingProducer(breaking if breaks else broker, "channel", writer, number=3, run=1, seed=1, size=64)
         with pytest.raises(OSError, match="gone") if breaks else nullcontext(), sender.ahead(keys, due_ns) as send:
             send(2)
             send(5)

@@ -15,7 +15,7 @@ from brokerbench.scenarios.history import SCHEMAS, Action, Columns, History, Wri
 from brokerbench.scenarios.history.parquet_table import DTYPES
 from brokerbench.scenarios.history.stamp import CORRUPT, INTACT
 from brokerbench.scenarios.metrics import message_times, window_rates
-from brokerbench.scenarios.metrics.message_times import NEVER, Journeys
+from brokerbench.scenarios.metrics.message_times import NEVER, MessageTimes
 
 CHANNELS, GROUPS, EACH = ("a", "b"), ("g", "h"), 40
 """Producers 0 and 2 send to a, 1 and 3 to b; readers 0 to 3 are g of a, h of a, g of b, h of b."""
@@ -97,7 +97,7 @@ def plainly(history: History, producers: list[int], groups: list[list[int]]) -> 
     return sorted(map(tuple, ways.values()))
 
 
-def listed(of: Journeys) -> list[tuple[int, ...]]:
+def listed(of: MessageTimes) -> list[tuple[int, ...]]:
     assert (np.diff(of.due_ns) >= 0).all()
     columns = (of.due_ns, of.sent_ns, of.settled_ns)
     first = [column[:: of.groups].tolist() for column in columns]
@@ -125,9 +125,9 @@ def test_figures_are_the_same_in_stretches(
     assert not any(table.in_memory for table in tables if isinstance(table, saved_history.Saved)), (
         "nothing was read whole"
     )
-    assert saved_history.place(history) == tmp_path
-    assert saved_history.place(whole) is None
-    assert saved_history.place(replace(history, settles=whole.settles)) is None
+    assert saved_history.directory_of(history) == tmp_path
+    assert saved_history.directory_of(whole) is None
+    assert saved_history.directory_of(replace(history, settles=whole.settles)) is None
 
 
 def test_what_is_delivered_is_judged_from_disk(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ class Process:
     def __init__(self, late: int) -> None:
         self._late = late
 
-    def order(self, order: Any) -> None: ...
+    def command(self, order: Any) -> None: ...
 
     def report(self, timeout_s: float) -> int:
         self._late -= 1

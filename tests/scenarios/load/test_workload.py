@@ -19,14 +19,14 @@ from brokerbench.scenarios.history import saved_history
 from brokerbench.scenarios.history.stamp import INTACT
 from brokerbench.scenarios.load import workload
 from brokerbench.scenarios.load.bodies import OpenConsumer
-from brokerbench.scenarios.load.controller import Fleet
+from brokerbench.scenarios.load.controller import LoadController
 from brokerbench.scenarios.plans import plan
 
 
 class Process:
     """Obeys everything."""
 
-    def order(self, order: Any) -> None: ...
+    def command(self, order: Any) -> None: ...
     def report(self, timeout_s: float) -> Any:
         return True
 
@@ -82,7 +82,7 @@ def test_the_class_of_durability_reaches_channels_and_producers(
 ) -> None:
     asked = plan.parameter(scenario.NAME, "durability", durability.value)
     given, load, broker = context(tmp_path, scenario, durability=asked, linger_ms=7.0, batch_bytes=4096)
-    with given.writer("x") as writer, Fleet(given, writer) as fleet:
+    with given.writer("x") as writer, LoadController(given, writer) as fleet:
         fleet.open("one", [(10, 100)])
     (spec,) = broker.specs
     assert spec.durability is durability

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from brokerbench.bench.run.broker_usage import EngineMeter
+from brokerbench.bench.run.broker_usage import BrokerMeter
 from brokerbench.scenarios.metrics import broker_usage
 
 _BUSY = """
@@ -22,7 +22,7 @@ def test_the_time_of_children_that_ended_counts() -> None:
     with subprocess.Popen(
         [sys.executable, "-c", _BUSY], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
-        meter = EngineMeter(process.pid)
+        meter = BrokerMeter(process.pid)
         before = meter()
         assert process.stdout is not None and process.stdout.readline() == "done\n"
         after = meter()
@@ -33,7 +33,7 @@ def test_the_time_of_children_that_ended_counts() -> None:
 
 
 def test_network_and_disk_only_grow() -> None:
-    meter = EngineMeter(os.getpid())
+    meter = BrokerMeter(os.getpid())
     first = meter()
     time.sleep(0.01)
     second = meter()

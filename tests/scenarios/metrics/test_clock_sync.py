@@ -15,7 +15,7 @@ from brokerbench.scenarios import history
 from brokerbench.scenarios.base import Measured
 from brokerbench.scenarios.history import History, Writer, parquet_table, saved_history
 from brokerbench.scenarios.metrics import clock_sync
-from brokerbench.scenarios.metrics.clock_sync import Clock, Reading
+from brokerbench.scenarios.metrics.clock_sync import HostClock, Reading
 
 AHEAD_NS = 7_000_000_000_000
 
@@ -60,7 +60,7 @@ def test_times_come_back_to_the_cells_clock(
         return offset_ns + round((at_ns - first_ns) * ppm / 1e6)
 
     end_ns = first_ns + length_ns
-    clock = Clock(Reading(first_ns, ahead_ns(first_ns), 1), Reading(end_ns, ahead_ns(end_ns), 1))
+    clock = HostClock(Reading(first_ns, ahead_ns(first_ns), 1), Reading(end_ns, ahead_ns(end_ns), 1))
     at_ns = first_ns + int(share * length_ns)
     found = clock.to_cell(np.array([at_ns + ahead_ns(at_ns)]))
     # What the two readings were rounded by is all that may be lost.
@@ -88,7 +88,7 @@ def a_part(directory: Path, base_ns: int) -> None:
 
 def test_a_part_comes_home_on_the_cells_clock(tmp_path: Path) -> None:
     a_part(tmp_path / "there", AHEAD_NS)
-    clock = Clock(Reading(0, AHEAD_NS, 10), Reading(10**9, AHEAD_NS, 10))
+    clock = HostClock(Reading(0, AHEAD_NS, 10), Reading(10**9, AHEAD_NS, 10))
     (tmp_path / "here").mkdir()
     clock_sync.bring_home(tmp_path / "there", tmp_path / "here", "producer-0", clock, "left (10.0.0.1)")
     there, here = saved_history.load(tmp_path / "there"), saved_history.load(tmp_path / "here")

@@ -120,7 +120,7 @@ def test_payloads_are_those_that_were_asked_for(tmp_path: Path) -> None:
     parameters = workload_file.mapped(asked, source).parameters
     assert workload.payload_spec(parameters).path == str(data)
     data.write_bytes(bytes(1000))
-    with pytest.raises(workload_file.Misfit, match="has 1000 bytes, and messageSize says 1024"):
+    with pytest.raises(workload_file.IncompatibleField, match="has 1000 bytes, and messageSize says 1024"):
         workload_file.mapped(asked, source)
 
 

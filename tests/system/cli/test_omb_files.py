@@ -88,7 +88,7 @@ def test_wrong_words(call: Call, workload: Path) -> None:
 def test_only_commits_are_put_together(workload: Path) -> None:
     """On a FIFO queue nothing more of a group comes before it is acknowledged."""
     profiles = ["kafka", "kafka-share", "redis-streams", "sqs-fifo"]
-    cells = omb.orders(omb.Files(workload, None, "1 s"), profiles, (), 1).cells
+    cells = omb.omb_plan(omb.Files(workload, None, "1 s"), profiles, (), 1).cells
     assert {cell.profile: cell.parameters["acknowledge_every"] for cell in cells} == {
         "kafka": 10,
         "kafka-share": 1,

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from brokerbench.brokers.types import Outcome
 from brokerbench.scenarios.checkers.index import channel_index as records
-from brokerbench.scenarios.checkers.index.channel_index import NEVER, Record, Whole
+from brokerbench.scenarios.checkers.index.channel_index import NEVER, ChannelIndex, Whole
 from brokerbench.scenarios.history import Action, History
 from brokerbench.scenarios.history.stamp import CORRUPT, FOREIGN
 from tests.scenarios.checkers.histories import CHANNEL, got, producer, reader, recorded, sends, settle, table, typed
@@ -141,7 +141,7 @@ def test_deliveries_in_full() -> None:
     }  # fmt: skip
 
 
-def attributed(record: Record) -> list[int]:
+def attributed(record: ChannelIndex) -> list[int]:
     return record.delivered.message.tolist()
 
 

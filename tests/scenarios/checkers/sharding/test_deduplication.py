@@ -10,7 +10,7 @@ from brokerbench.brokers.types import Outcome
 from brokerbench.scenarios.checkers import deduplication, loss
 from brokerbench.scenarios.checkers.findings import combined
 from brokerbench.scenarios.checkers.index import channel_index
-from brokerbench.scenarios.checkers.index.channel_index import Record
+from brokerbench.scenarios.checkers.index.channel_index import ChannelIndex
 from brokerbench.scenarios.checkers.sharding import reduction
 from brokerbench.scenarios.checkers.sharding.deduplication import sorting_out
 from brokerbench.scenarios.history import Writer, saved_history
@@ -47,7 +47,7 @@ def _both(directory: Path, per_shard: int) -> tuple[list[Finding], list[Finding]
     ]
 
 
-def _at_once(whole: Record) -> list[Finding]:
+def _at_once(whole: ChannelIndex) -> list[Finding]:
     group, drained = whole.delivered.to(whole.consumers()), whole.drained()
     return [
         loss.lost(deduplication.apart(whole, group, WINDOW_S), group, drained=drained),

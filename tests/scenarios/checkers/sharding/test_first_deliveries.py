@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brokerbench.scenarios.checkers import order
-from brokerbench.scenarios.checkers.index.first_deliveries import FIELDS, Firsts, joined
+from brokerbench.scenarios.checkers.index.first_deliveries import FIELDS, FirstDeliveries, joined
 from brokerbench.scenarios.checkers.sharding import first_deliveries
 from brokerbench.scenarios.checkers.sharding.shards import cut
 from brokerbench.scenarios.history import Writer
@@ -20,12 +20,12 @@ WHEN = ("received_ns", "reader", "batch", "slot")
 _small = st.tuples(*[st.integers(0, 2)] * 4)
 
 
-def _of(rows: list[tuple[int, ...]], names: tuple[str, ...] = WHEN) -> Firsts:
+def _of(rows: list[tuple[int, ...]], names: tuple[str, ...] = WHEN) -> FirstDeliveries:
     """What the rows do not say counts from 100 on."""
     columns = {name: np.arange(len(rows)) + 100 for name in FIELDS}
     for name, values in zip(names, zip(*rows, strict=True), strict=True):
         columns[name] = np.array(values)
-    return Firsts({name: columns[name].astype(dtype) for name, dtype in FIELDS.items()})
+    return FirstDeliveries({name: columns[name].astype(dtype) for name, dtype in FIELDS.items()})
 
 
 @given(st.lists(_small, min_size=1, max_size=9, unique=True), st.integers(0, 4))

@@ -12,7 +12,7 @@ import pytest
 from brokerbench.bench.selftest import random_histories, sharded_checks
 from brokerbench.bench.selftest.cases import CASES
 from brokerbench.bench.selftest.checks import CHECKS
-from brokerbench.bench.selftest.scripts import Size, Story, play
+from brokerbench.bench.selftest.scripts import Script, Size, play
 from brokerbench.bench.selftest.simulation import CHANNEL
 from brokerbench.brokers.faulty import Fault, FaultName
 from brokerbench.scenarios.checkers.index import channel_index
@@ -49,7 +49,7 @@ def _streamed(whole: History, seed: int, per_shard: int) -> dict[str, Finding]:
     with tempfile.TemporaryDirectory() as directory:
         _write(Path(directory), whole, seed)
         marks = saved_history.marks(Path(directory))
-        return reduction.tallied(Path(directory), sharded_checks.tallies(marks), per_shard)
+        return reduction.tallied(Path(directory), sharded_checks.reductions(marks), per_shard)
 
 
 def _compare(whole: History, seed: int) -> set[str]:
@@ -71,7 +71,7 @@ def test_faults_in_their_own_story(fault: FaultName) -> None:
     _compare(play(CASES[fault].story, Size(240), [Fault(fault, 0.05, 1, None)]).history, 1)
 
 
-@pytest.mark.parametrize("story", Story)
-def test_many_faults_at_once(story: Story) -> None:
+@pytest.mark.parametrize("story", Script)
+def test_many_faults_at_once(story: Script) -> None:
     names = (FaultName.LOSE, FaultName.DUPLICATE, FaultName.CORRUPT, FaultName.UNKNOWN_OUTCOME)
     _compare(play(story, Size(240), [Fault(name, 0.05, 2, None) for name in names]).history, 2)

@@ -24,7 +24,7 @@ from brokerbench.scenarios.checkers import (
     rejected,
 )
 from brokerbench.scenarios.checkers.index import channel_index
-from brokerbench.scenarios.checkers.index.channel_index import Record
+from brokerbench.scenarios.checkers.index.channel_index import ChannelIndex
 from brokerbench.scenarios.checkers.sharding import reduction
 from brokerbench.scenarios.checkers.sharding.shards import cut
 from brokerbench.scenarios.history import SCHEMAS, Action, History, Writer, saved_history
@@ -115,7 +115,7 @@ def _in_memory(directory: Path) -> list[Finding]:
     return _findings(channel_index.of_channel(saved_history.load(directory), CHANNEL))
 
 
-def _findings(whole: Record) -> list[Finding]:
+def _findings(whole: ChannelIndex) -> list[Finding]:
     lost = loss.lost(whole, whole.delivered, drained=whole.drained())
     return [lost, *(check(whole) for check in _CHECKS.values())]
 

@@ -12,9 +12,9 @@ import pytest
 
 from brokerbench.brokers.types import Outcome
 from brokerbench.scenarios.checkers import loss
-from brokerbench.scenarios.checkers.index.channel_index import Record
+from brokerbench.scenarios.checkers.index.channel_index import ChannelIndex
 from brokerbench.scenarios.checkers.sharding import reduction
-from brokerbench.scenarios.checkers.sharding.shards import FIELDS, _Cutter, cut
+from brokerbench.scenarios.checkers.sharding.shards import FIELDS, _Sharder, cut
 from brokerbench.scenarios.history import SCHEMAS, Action, History, Writer, saved_history
 from brokerbench.scenarios.history.stamp import CORRUPT, FOREIGN, INTACT
 from brokerbench.scenarios.verdicts import Finding
@@ -268,7 +268,7 @@ def test_messages_alone_are_judged_in_shards_that_are_alike(tmp_path: Path) -> N
     in_one_file(tmp_path, "sends", [{"producer": 0, "seq": seq, "key": -1} for seq in range(30)])
     sizes: list[int] = []
 
-    def check(part: Record) -> Finding:
+    def check(part: ChannelIndex) -> Finding:
         sizes.append(len(part.sent))
         return Finding("p", 1)
 
@@ -353,7 +353,7 @@ def test_lines_are_spread_as_whole_numbers_would_be(tmp_path: Path) -> None:
     with cut(tmp_path) as shards:
         spool = shards.spool
     for count in (1, 7, 255):
-        cutter = _Cutter(tmp_path, spool, count, [], by_line=True)
+        cutter = _Sharder(tmp_path, spool, count, [], by_line=True)
         rng = np.random.default_rng(count)
         producer, key = rng.integers(0, 2**20, 3000), rng.integers(-(2**63), 2**63 - 1, 3000)
         plain = [
@@ -406,7 +406,7 @@ def test_loss_of_several_channels_is_weighed_channel_by_channel(tmp_path: Path) 
     for per_shard, count in ((1, 5), (2, 3), (5, 1)):
         seen: list[Finding] = []
 
-        def check(part: Record, seen: list[Finding] = seen) -> Finding:
+        def check(part: ChannelIndex, seen: list[Finding] = seen) -> Finding:
             seen.append(Finding("p", len(part.delivered)))
             return seen[-1]
 
