@@ -135,6 +135,26 @@ class ProfileDeclaration:
 UNDECLARED = Declaration(Support.UNDECLARED, Provider.NOBODY, "nothing declared")
 
 
+def guaranteed(source: str, note: str = "", by: Provider = Provider.BROKER) -> Declaration:
+    return Declaration(Support.GUARANTEED, by, source, note)
+
+
+def bounded(
+    source: str, low: float | None, high: float | None, note: str = "", by: Provider = Provider.BROKER
+) -> Declaration:
+    """A QUANTITY that is guaranteed to lie within ``low`` and ``high``."""
+    return Declaration(Support.GUARANTEED, by, source, note, low, high)
+
+
+def possible(source: str, note: str = "") -> Declaration:
+    return Declaration(Support.POSSIBLE, Provider.NOBODY, source, note)
+
+
+def impossible(source: str, note: str = "", low: float | None = None) -> Declaration:
+    """``low``: a QUANTITY needs a bound here too."""
+    return Declaration(Support.IMPOSSIBLE, Provider.NOBODY, source, note, low)
+
+
 def _vocabulary(*properties: Property) -> Mapping[str, Property]:
     return {entry.name: entry for entry in properties}
 

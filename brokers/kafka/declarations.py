@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from brokerbench.brokers.declarations import Declaration, Limits, ProfileDeclaration, Provider, Support
+from brokerbench.brokers.declarations import (
+    Limits,
+    ProfileDeclaration,
+    Provider,
+    bounded,
+    guaranteed,
+    impossible,
+    possible,
+)
 from brokerbench.brokers.types import AckGranularity, Clock, Durability, Resolution
 
 MAX_PAYLOAD_BYTES = 1_048_500
@@ -19,81 +27,65 @@ _TOPIC = "kafka.apache.org/44/configuration/topic-configs"
 _LOG = "Kafka source, UnifiedLog.scala (deleteRetentionMsBreachedSegments)"
 
 
-def _sure(source: str, note: str = "", by: Provider = Provider.BROKER) -> Declaration:
-    return Declaration(Support.GUARANTEED, by, source, note)
-
-
-def _maybe(source: str, note: str) -> Declaration:
-    return Declaration(Support.POSSIBLE, Provider.NOBODY, source, note)
-
-
-def _never(source: str, note: str) -> Declaration:
-    return Declaration(Support.IMPOSSIBLE, Provider.NOBODY, source, note)
-
-
-def _bound(source: str, note: str, low: float | None, high: float | None) -> Declaration:
-    return Declaration(Support.GUARANTEED, Provider.BROKER, source, note, low, high)
-
-
 # The topic is the same log under both profiles.
 _OF_THE_LOG = {
-    "delivery.no_loss": _sure(
+    "delivery.no_loss": guaranteed(
         f"{_DESIGN}, message delivery semantics",
         "acks=all; with one replica an acknowledged message is in one machine's page cache (durability strict: on "
         "its disk)",
     ),
-    "delivery.no_phantom": _sure(f"{_DESIGN}, message delivery semantics"),
-    "delivery.intact": _sure("kafka.apache.org/44/implementation/message-format (CRC of each record batch)"),
-    "replay.from_beginning": _sure(f"{_CONSUMER}.seekToBeginning"),
-    "replay.from_position": _sure(f"{_CONSUMER}.seek"),
-    "replay.from_time": _sure(
+    "delivery.no_phantom": guaranteed(f"{_DESIGN}, message delivery semantics"),
+    "delivery.intact": guaranteed("kafka.apache.org/44/implementation/message-format (CRC of each record batch)"),
+    "replay.from_beginning": guaranteed(f"{_CONSUMER}.seekToBeginning"),
+    "replay.from_position": guaranteed(f"{_CONSUMER}.seek"),
+    "replay.from_time": guaranteed(
         f"{_CONSUMER}.offsetsForTimes",
         "by the broker's append time: the adapter creates topics with message.timestamp.type=LogAppendTime",
     ),
-    "replay.independent_reader": _sure(f"{_CONSUMER}.assign", "a reader by assignment joins no group"),
-    "replay.complete": _sure(f"{_DESIGN}, the log", "within retention, without compaction"),
-    "replay.intact": _sure("kafka.apache.org/44/implementation/message-format (CRC of each record batch)"),
-    "replay.order": _sure(f"{_DESIGN}, the log", "a key stays on one partition, a partition is read by offset"),
-    "replay.time_offset": _bound(
+    "replay.independent_reader": guaranteed(f"{_CONSUMER}.assign", "a reader by assignment joins no group"),
+    "replay.complete": guaranteed(f"{_DESIGN}, the log", "within retention, without compaction"),
+    "replay.intact": guaranteed("kafka.apache.org/44/implementation/message-format (CRC of each record batch)"),
+    "replay.order": guaranteed(f"{_DESIGN}, the log", "a key stays on one partition, a partition is read by offset"),
+    "replay.time_offset": bounded(
         f"{_CONSUMER}.offsetsForTimes: the earliest offset whose timestamp is at or after the one asked for",
-        "never earlier; up to the next message on each partition; times have a resolution of 1 ms",
         0.0,
         None,
+        "never earlier; up to the next message on each partition; times have a resolution of 1 ms",
     ),
-    "retention.by_age": _sure(f"{_TOPIC}, retention.ms"),
-    "retention.by_size": _sure(
+    "retention.by_age": guaranteed(f"{_TOPIC}, retention.ms"),
+    "retention.by_size": guaranteed(
         f"{_TOPIC}, retention.bytes", "Kafka limits each partition; the adapter divides the limit evenly among them"
     ),
-    "retention.not_early": _sure(
+    "retention.not_early": guaranteed(
         _LOG,
         "a segment goes when its youngest message is too old, or when the others alone reach the size limit; with "
         "uneven keys one partition can reach its share of a size limit before the channel does",
     ),
-    "retention.overshoot": _bound(
+    "retention.overshoot": bounded(
         f"derived: segment.ms + log.retention.check.interval.ms, and the time to schedule both; {_LOG}",
-        "for segments of 1 s and a check every 0.5 s on a shared machine (Kafka documents no bound); "
-        "Kafka's defaults are 7 days (or 1 GiB) and 5 minutes",
         0.0,
         5.0,
+        "for segments of 1 s and a check every 0.5 s on a shared machine (Kafka documents no bound); "
+        "Kafka's defaults are 7 days (or 1 GiB) and 5 minutes",
     ),
-    "retention.overshoot_large_segment": _bound(
+    "retention.overshoot_large_segment": bounded(
         f"derived: a segment goes as a whole, judged by its youngest message; {_LOG}",
-        "the oldest message waits until the youngest of its segment has expired: no bound but the segment's span",
         0.0,
         None,
+        "the oldest message waits until the youngest of its segment has expired: no bound but the segment's span",
     ),
-    "retention.size_excess": _bound(
+    "retention.size_excess": bounded(
         f"{_TOPIC}, retention.bytes and segment.bytes; {_LOG}",
-        "up to one segment for each partition and what arrives between two checks; segment.bytes is at least 1 MiB; "
-        "the bound holds where a partition's limit is at least one segment",
         None,
         1.0,
+        "up to one segment for each partition and what arrives between two checks; segment.bytes is at least 1 MiB; "
+        "the bound holds where a partition's limit is at least one segment",
     ),
-    "retention.unread_survives": _never(f"{_TOPIC}, retention.ms", "retention does not look at who has read"),
-    "retention.unacknowledged_survives": _never(
+    "retention.unread_survives": impossible(f"{_TOPIC}, retention.ms", "retention does not look at who has read"),
+    "retention.unacknowledged_survives": impossible(
         f"{_TOPIC}, retention.ms", "retention does not look at who has acknowledged"
     ),
-    "retention.acknowledged_kept": _sure(f"{_TOPIC}, retention.ms"),
+    "retention.acknowledged_kept": guaranteed(f"{_TOPIC}, retention.ms"),
 }
 
 _LIMITS = Limits(
@@ -135,29 +127,29 @@ KAFKA = ProfileDeclaration(
     durability=_DURABILITY,
     properties=_OF_THE_LOG
     | {
-        "delivery.no_duplicate": _sure(
+        "delivery.no_duplicate": guaranteed(
             "derived: a group resumes at its committed offset, and the adapter rewinds only to unacknowledged messages",
             "an idle group forgets its offsets after offsets.retention.minutes (7 days)",
         ),
-        "ordering.channel": _maybe(
+        "ordering.channel": possible(
             f"{_CONSUMER}: order per partition only", "holds with one partition; several are read independently"
         ),
-        "ordering.per_key.one_consumer": _sure(
+        "ordering.per_key.one_consumer": guaranteed(
             f"{_DESIGN}, the producer", "a key stays on one partition as long as their number does not change"
         ),
-        "ordering.per_key.three_consumers": _sure(
+        "ordering.per_key.three_consumers": guaranteed(
             f"{_CONSUMER}: one member of a group owns a partition",
             "when members come and go, unacknowledged messages are delivered once more",
         ),
-        "ordering.per_key.several_producers": _sure(
+        "ordering.per_key.several_producers": guaranteed(
             f"{_DESIGN}, message delivery semantics", "with the idempotent producer (durability default or strict)"
         ),
-        "ordering.per_key.after_redelivery": _sure(
+        "ordering.per_key.after_redelivery": guaranteed(
             "derived: release seeks back, so that everything later on the partition comes again behind it",
             "at the price of duplicates: all later deliveries of that partition are repeated",
             Provider.ADAPTER,
         ),
-        "redelivery.after_release": _sure(
+        "redelivery.after_release": guaranteed(
             f"{_CONSUMER}.seek",
             "Kafka has no release: the adapter rewinds its own position on that partition",
             Provider.ADAPTER,
@@ -184,24 +176,26 @@ KAFKA_SHARE = ProfileDeclaration(
     durability=_DURABILITY,
     properties=_OF_THE_LOG
     | {
-        "delivery.no_duplicate": _sure(
+        "delivery.no_duplicate": guaranteed(
             f"derived: an accepted record's state is final, and is stored before the answer; {_SHARE}",
             "an unsettled delivery whose lock ended is delivered again",
         ),
-        "replay.independent_reader": _sure(
+        "replay.independent_reader": guaranteed(
             f"{_CONSUMER}.assign", "the topic's log, read by a plain consumer outside the share group"
         ),
-        "replay.order": _maybe(
+        "replay.order": possible(
             f"{_SHARE}: order is promised within one poll and partition only",
             "a replay is in the order of the log; the first delivery need not be",
         ),
-        "ordering.channel": _maybe(_SHARE, "order is promised within one poll and partition only"),
-        "ordering.per_key.one_consumer": _maybe(
+        "ordering.channel": possible(_SHARE, "order is promised within one poll and partition only"),
+        "ordering.per_key.one_consumer": possible(
             _SHARE, "offsets ascend within one poll and partition; nothing is promised across polls"
         ),
-        "ordering.per_key.three_consumers": _maybe(_SHARE, "members share a partition and work side by side"),
-        "ordering.per_key.several_producers": _maybe(_SHARE, "as with one producer"),
-        "ordering.per_key.after_redelivery": _maybe(_SHARE, "later messages do not wait for a released one"),
-        "redelivery.after_release": _sure(f"{_SHARE}, AcknowledgeType.RELEASE", "until the delivery limit is reached"),
+        "ordering.per_key.three_consumers": possible(_SHARE, "members share a partition and work side by side"),
+        "ordering.per_key.several_producers": possible(_SHARE, "as with one producer"),
+        "ordering.per_key.after_redelivery": possible(_SHARE, "later messages do not wait for a released one"),
+        "redelivery.after_release": guaranteed(
+            f"{_SHARE}, AcknowledgeType.RELEASE", "until the delivery limit is reached"
+        ),
     },
 )

@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-from brokerbench.brokers.declarations import Declaration, Limits, ProfileDeclaration, Provider, Support
+from brokerbench.brokers.declarations import Limits, ProfileDeclaration, bounded, guaranteed, impossible
 from brokerbench.brokers.types import AckGranularity, Clock, Durability, Resolution
 
 _SOURCE = "derived: brokers/memory/log.py, of which this is the specification"
-
-
-def _always(note: str = "") -> Declaration:
-    return Declaration(Support.GUARANTEED, Provider.BROKER, _SOURCE, note)
-
-
-def _never(note: str) -> Declaration:
-    return Declaration(Support.IMPOSSIBLE, Provider.NOBODY, _SOURCE, note)
-
-
-def _within(low: float, high: float, note: str = "") -> Declaration:
-    return Declaration(Support.GUARANTEED, Provider.BROKER, _SOURCE, note, low=low, high=high)
+_ALWAYS = guaranteed(_SOURCE)
 
 
 DECLARATION = ProfileDeclaration(
@@ -49,32 +38,36 @@ DECLARATION = ProfileDeclaration(
     ),
     durability=dict.fromkeys(Durability, "no choice: the memory of the process"),
     properties={
-        "delivery.no_loss": _always("until retention removes it"),
-        "delivery.no_phantom": _always(),
-        "delivery.no_duplicate": _always("an acknowledgement after the lease's end is rejected, not lost"),
-        "delivery.intact": _always(),
-        "replay.from_beginning": _always(),
-        "replay.from_position": _always(),
-        "replay.from_time": _always(),
-        "replay.independent_reader": _always(),
-        "replay.complete": _always(),
-        "replay.intact": _always(),
-        "replay.order": _always(),
-        "replay.time_offset": _within(0.0, 1.0, "the clock resolves 1 ns; the bound leaves room for the next message"),
-        "ordering.channel": _always("one consumer; keys that are busy wait"),
-        "ordering.per_key.one_consumer": _always(),
-        "ordering.per_key.three_consumers": _always("a key with an unsettled delivery is locked"),
-        "ordering.per_key.several_producers": _always(),
-        "ordering.per_key.after_redelivery": _always(),
-        "redelivery.after_release": _always(),
-        "retention.by_age": _always(),
-        "retention.by_size": _always(),
-        "retention.not_early": _always(),
-        "retention.overshoot": _within(0.0, 0.5, "gone at the next operation; the bound leaves room for the probe"),
-        "retention.overshoot_large_segment": _within(0.0, 0.5, "there are no segments"),
-        "retention.size_excess": _within(0.0, 0.0, "payload bytes or messages"),
-        "retention.unread_survives": _never("retention removes what is old, read or not"),
-        "retention.unacknowledged_survives": _never("retention removes what is old, delivered or not"),
-        "retention.acknowledged_kept": _always(),
+        "delivery.no_loss": guaranteed(_SOURCE, "until retention removes it"),
+        "delivery.no_phantom": _ALWAYS,
+        "delivery.no_duplicate": guaranteed(_SOURCE, "an acknowledgement after the lease's end is rejected, not lost"),
+        "delivery.intact": _ALWAYS,
+        "replay.from_beginning": _ALWAYS,
+        "replay.from_position": _ALWAYS,
+        "replay.from_time": _ALWAYS,
+        "replay.independent_reader": _ALWAYS,
+        "replay.complete": _ALWAYS,
+        "replay.intact": _ALWAYS,
+        "replay.order": _ALWAYS,
+        "replay.time_offset": bounded(
+            _SOURCE, 0.0, 1.0, "the clock resolves 1 ns; the bound leaves room for the next message"
+        ),
+        "ordering.channel": guaranteed(_SOURCE, "one consumer; keys that are busy wait"),
+        "ordering.per_key.one_consumer": _ALWAYS,
+        "ordering.per_key.three_consumers": guaranteed(_SOURCE, "a key with an unsettled delivery is locked"),
+        "ordering.per_key.several_producers": _ALWAYS,
+        "ordering.per_key.after_redelivery": _ALWAYS,
+        "redelivery.after_release": _ALWAYS,
+        "retention.by_age": _ALWAYS,
+        "retention.by_size": _ALWAYS,
+        "retention.not_early": _ALWAYS,
+        "retention.overshoot": bounded(
+            _SOURCE, 0.0, 0.5, "gone at the next operation; the bound leaves room for the probe"
+        ),
+        "retention.overshoot_large_segment": bounded(_SOURCE, 0.0, 0.5, "there are no segments"),
+        "retention.size_excess": bounded(_SOURCE, 0.0, 0.0, "payload bytes or messages"),
+        "retention.unread_survives": impossible(_SOURCE, "retention removes what is old, read or not"),
+        "retention.unacknowledged_survives": impossible(_SOURCE, "retention removes what is old, delivered or not"),
+        "retention.acknowledged_kept": _ALWAYS,
     },
 )

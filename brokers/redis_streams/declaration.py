@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from brokerbench.brokers.declarations import Declaration, Limits, ProfileDeclaration, Provider, Support
+from brokerbench.brokers.declarations import (
+    Limits,
+    ProfileDeclaration,
+    Provider,
+    bounded,
+    guaranteed,
+    impossible,
+    possible,
+)
 from brokerbench.brokers.types import AckGranularity, Clock, Durability, Resolution
 
 _GUIDE = "redis.io/docs: develop/data-types/streams"
+_XACK = "redis.io/docs: commands/xack"
+_XADD = "redis.io/docs: commands/xadd"
+_XRANGE = "redis.io/docs: commands/xrange"
+_XREAD = "redis.io/docs: commands/xread"
 _XTRIM = "redis.io/docs: commands/xtrim"
-
-
-def _sure(source: str, note: str = "", by: Provider = Provider.BROKER) -> Declaration:
-    return Declaration(Support.GUARANTEED, by, source, note)
-
-
-def _perhaps(source: str, note: str) -> Declaration:
-    return Declaration(Support.POSSIBLE, Provider.NOBODY, source, note)
-
-
-def _never(source: str, note: str) -> Declaration:
-    return Declaration(Support.IMPOSSIBLE, Provider.NOBODY, source, note)
-
-
-def _bound(source: str, low: float, high: float, note: str, by: Provider) -> Declaration:
-    return Declaration(Support.GUARANTEED, by, source, note, low=low, high=high)
 
 
 MAX_PAYLOAD_BYTES = 512 << 20
@@ -65,69 +61,67 @@ DECLARATION = ProfileDeclaration(
         has_deduplication=False,
     ),
     properties={
-        "delivery.no_loss": _sure(
+        "delivery.no_loss": guaranteed(
             f"{_GUIDE} (consumer groups); operate/oss_and_stack/management/persistence",
             "pending until XACK. What survives a loss of power depends on appendfsync; 'strict' waits for WAITAOF "
             "(with appendfsync everysec: one request a second)",
         ),
-        "delivery.no_phantom": _sure("derived: entries come from XADD only"),
-        "delivery.no_duplicate": _sure("redis.io/docs: commands/xack", "XACK removes the entry from the pending list"),
-        "delivery.intact": _sure("redis.io/docs: develop/reference/protocol-spec", "bulk strings are binary safe"),
-        "replay.from_beginning": _sure("redis.io/docs: commands/xread", "acknowledged entries stay in the stream"),
-        "replay.from_position": _sure("redis.io/docs: commands/xread", "after any id"),
-        "replay.from_time": _sure("redis.io/docs: commands/xrange", "ids begin with the server's time in ms"),
-        "replay.independent_reader": _sure("redis.io/docs: commands/xread", "readers outside groups share nothing"),
-        "replay.complete": _sure("redis.io/docs: commands/xrange", "until retention removes entries"),
-        "replay.intact": _sure("derived: entries are immutable"),
-        "replay.order": _sure(_GUIDE, "id order per stream; a key lives on one stream"),
-        "replay.time_offset": _bound(
-            "redis.io/docs: commands/xadd (ids)", 0.0, 1.0, "ids have a resolution of 1 ms", Provider.BROKER
-        ),
-        "ordering.channel": _perhaps("derived: streams are read side by side", "holds with one partition"),
-        "ordering.per_key.one_consumer": _sure(_GUIDE, "id order per stream; a key lives on one stream"),
-        "ordering.per_key.three_consumers": _perhaps(
+        "delivery.no_phantom": guaranteed("derived: entries come from XADD only"),
+        "delivery.no_duplicate": guaranteed(_XACK, "XACK removes the entry from the pending list"),
+        "delivery.intact": guaranteed("redis.io/docs: develop/reference/protocol-spec", "bulk strings are binary safe"),
+        "replay.from_beginning": guaranteed(_XREAD, "acknowledged entries stay in the stream"),
+        "replay.from_position": guaranteed(_XREAD, "after any id"),
+        "replay.from_time": guaranteed(_XRANGE, "ids begin with the server's time in ms"),
+        "replay.independent_reader": guaranteed(_XREAD, "readers outside groups share nothing"),
+        "replay.complete": guaranteed(_XRANGE, "until retention removes entries"),
+        "replay.intact": guaranteed("derived: entries are immutable"),
+        "replay.order": guaranteed(_GUIDE, "id order per stream; a key lives on one stream"),
+        "replay.time_offset": bounded(f"{_XADD} (ids)", 0.0, 1.0, "ids have a resolution of 1 ms"),
+        "ordering.channel": possible("derived: streams are read side by side", "holds with one partition"),
+        "ordering.per_key.one_consumer": guaranteed(_GUIDE, "id order per stream; a key lives on one stream"),
+        "ordering.per_key.three_consumers": possible(
             _GUIDE, "a group serves whoever asks first: one stream is not assigned to one consumer"
         ),
-        "ordering.per_key.several_producers": _sure(
-            "redis.io/docs: commands/xadd", "ids grow in order of arrival; each producer sends on one connection"
+        "ordering.per_key.several_producers": guaranteed(
+            _XADD, "ids grow in order of arrival; each producer sends on one connection"
         ),
-        "ordering.per_key.after_redelivery": _perhaps(
+        "ordering.per_key.after_redelivery": possible(
             "redis.io/docs: commands/xautoclaim", "later entries are delivered while the failed one waits"
         ),
-        "redelivery.after_release": _sure(
+        "redelivery.after_release": guaranteed(
             "redis.io/docs: commands/xclaim (IDLE)",
             "XNACK exists from 8.8; before, the adapter ages the entry by XCLAIM so that it can be claimed at once; "
             "others of the group look for such entries every 0.2 s",
             Provider.ADAPTER,
         ),
-        "retention.by_age": _sure(
+        "retention.by_age": guaranteed(
             _XTRIM, "MINID, applied by enforce_retention; no policy of its own", Provider.ADAPTER
         ),
-        "retention.by_size": _sure(
+        "retention.by_size": guaranteed(
             _XTRIM, "MAXLEN in messages, applied by enforce_retention; none in bytes", Provider.ADAPTER
         ),
-        "retention.not_early": _sure(
+        "retention.not_early": guaranteed(
             _XTRIM,
             "exact by age; a limit in messages is shared out evenly over the partitions, so it is exact with one",
             Provider.ADAPTER,
         ),
-        "retention.overshoot": _bound(
+        "retention.overshoot": bounded(
             _XTRIM,
             0.0,
             1.0,
             "as late as enforce_retention is called, nothing beyond that; the bound supposes twice a second",
             Provider.ADAPTER,
         ),
-        "retention.overshoot_large_segment": _bound(
+        "retention.overshoot_large_segment": bounded(
             _XTRIM, 0.0, 1.0, "there are no segments: as retention.overshoot", Provider.ADAPTER
         ),
-        "retention.size_excess": _bound(
+        "retention.size_excess": bounded(
             _XTRIM, 0.0, 0.01, "after enforce_retention; the share of a partition is rounded up", Provider.ADAPTER
         ),
-        "retention.unread_survives": _never(_XTRIM, "trimming removes entries that no group has read"),
-        "retention.unacknowledged_survives": _never(
+        "retention.unread_survives": impossible(_XTRIM, "trimming removes entries that no group has read"),
+        "retention.unacknowledged_survives": impossible(
             "redis.io/docs: commands/xreadgroup", "the pending list keeps the id, the content is gone"
         ),
-        "retention.acknowledged_kept": _sure("redis.io/docs: commands/xack", "XACK leaves the entry in the stream"),
+        "retention.acknowledged_kept": guaranteed(_XACK, "XACK leaves the entry in the stream"),
     },
 )

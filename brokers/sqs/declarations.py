@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from brokerbench.brokers.declarations import Declaration, Limits, ProfileDeclaration, Provider, Support
+from brokerbench.brokers.declarations import (
+    Declaration,
+    Limits,
+    ProfileDeclaration,
+    Provider,
+    bounded,
+    guaranteed,
+    impossible,
+    possible,
+)
 from brokerbench.brokers.sqs.codec import MAX_ENTRIES, MAX_PAYLOAD_BYTES, MAX_REQUEST_BYTES
 from brokerbench.brokers.types import AckGranularity, Clock, Durability, Resolution
 
@@ -19,27 +28,6 @@ _DELETE = "SQS API: DeleteMessage"
 _SEND = "SQS API: SendMessage"
 _CREATE = "SQS API: CreateQueue"
 _OPERATIONS = "derived: no operation of the SQS API reads what was deleted"
-
-
-def _sure(source: str, note: str = "", by: Provider = Provider.BROKER) -> Declaration:
-    return Declaration(Support.GUARANTEED, by, source, note)
-
-
-def _perhaps(source: str, note: str = "") -> Declaration:
-    return Declaration(Support.POSSIBLE, Provider.NOBODY, source, note)
-
-
-def _never(source: str, note: str = "") -> Declaration:
-    return Declaration(Support.IMPOSSIBLE, Provider.NOBODY, source, note)
-
-
-def _unbounded(source: str, note: str) -> Declaration:
-    return Declaration(Support.GUARANTEED, Provider.BROKER, source, note, low=0.0)
-
-
-def _not_there(source: str, note: str) -> Declaration:
-    """A quantity of something that SQS does not have."""
-    return Declaration(Support.IMPOSSIBLE, Provider.NOBODY, source, note, low=0.0)
 
 
 _LIMITS = Limits(
@@ -70,40 +58,46 @@ _LIMITS = Limits(
 )
 
 _REPLAY: Mapping[str, Declaration] = {
-    "replay.from_beginning": _never(_OPERATIONS),
-    "replay.from_position": _never(_OPERATIONS, "there are no positions"),
-    "replay.from_time": _never(_OPERATIONS),
-    "replay.independent_reader": _never(_OPERATIONS, "all consumers of a queue share its messages"),
-    "replay.complete": _never(_OPERATIONS, "no replay"),
-    "replay.intact": _never(_OPERATIONS, "no replay"),
-    "replay.order": _never(_OPERATIONS, "no replay"),
-    "replay.time_offset": _not_there(_OPERATIONS, "no replay"),
+    "replay.from_beginning": impossible(_OPERATIONS),
+    "replay.from_position": impossible(_OPERATIONS, "there are no positions"),
+    "replay.from_time": impossible(_OPERATIONS),
+    "replay.independent_reader": impossible(_OPERATIONS, "all consumers of a queue share its messages"),
+    "replay.complete": impossible(_OPERATIONS, "no replay"),
+    "replay.intact": impossible(_OPERATIONS, "no replay"),
+    "replay.order": impossible(_OPERATIONS, "no replay"),
+    "replay.time_offset": impossible(_OPERATIONS, "no replay", low=0.0),
 }
 
 _RETENTION: Mapping[str, Declaration] = {
-    "retention.by_age": _sure(_CREATE, "MessageRetentionPeriod, 60 s to 14 d, default 4 d, whole seconds"),
-    "retention.by_size": _never(_CREATE, "no attribute limits the size of a queue"),
-    "retention.not_early": _sure(_CREATE, "counted from the first enqueue; shorter periods apply to old messages too"),
-    "retention.overshoot": _unbounded(
-        _CREATE, "no bound is documented; only a change of the period is, with up to 15 minutes"
+    "retention.by_age": guaranteed(_CREATE, "MessageRetentionPeriod, 60 s to 14 d, default 4 d, whole seconds"),
+    "retention.by_size": impossible(_CREATE, "no attribute limits the size of a queue"),
+    "retention.not_early": guaranteed(
+        _CREATE, "counted from the first enqueue; shorter periods apply to old messages too"
     ),
-    "retention.overshoot_large_segment": _not_there("derived: no segments are documented", "there are no segments"),
-    "retention.size_excess": _not_there(_CREATE, "there is no limit of size"),
-    "retention.unread_survives": _never(_CREATE, "expiry does not ask whether a message was read"),
-    "retention.unacknowledged_survives": _never(_CREATE, "messages in flight expire as well"),
-    "retention.acknowledged_kept": _never(_DELETE, "acknowledging deletes"),
+    "retention.overshoot": bounded(
+        _CREATE, 0.0, None, "no bound is documented; only a change of the period is, with up to 15 minutes"
+    ),
+    "retention.overshoot_large_segment": impossible(
+        "derived: no segments are documented", "there are no segments", low=0.0
+    ),
+    "retention.size_excess": impossible(_CREATE, "there is no limit of size", low=0.0),
+    "retention.unread_survives": impossible(_CREATE, "expiry does not ask whether a message was read"),
+    "retention.unacknowledged_survives": impossible(_CREATE, "messages in flight expire as well"),
+    "retention.acknowledged_kept": impossible(_DELETE, "acknowledging deletes"),
 }
 
 _BOTH: Mapping[str, Declaration] = {
-    "delivery.no_loss": _sure(_STANDARD, "stored in several availability zones before the answer; until retention"),
-    "delivery.no_phantom": _sure("derived: messages come from SendMessage only"),
-    "delivery.intact": _sure(_SEND, "bodies are text: bytes travel in base64", Provider.ADAPTER),
-    "redelivery.after_release": _sure("SQS API: ChangeMessageVisibility", "a visibility timeout of 0"),
+    "delivery.no_loss": guaranteed(
+        _STANDARD, "stored in several availability zones before the answer; until retention"
+    ),
+    "delivery.no_phantom": guaranteed("derived: messages come from SendMessage only"),
+    "delivery.intact": guaranteed(_SEND, "bodies are text: bytes travel in base64", Provider.ADAPTER),
+    "redelivery.after_release": guaranteed("SQS API: ChangeMessageVisibility", "a visibility timeout of 0"),
     **_REPLAY,
     **_RETENTION,
 }
 
-_BEST_EFFORT = _perhaps(_STANDARD, "best effort")
+_BEST_EFFORT = possible(_STANDARD, "best effort")
 
 _DURABILITY = dict.fromkeys(
     Durability, "no choice: SQS stores a message on several servers before it answers (an emulator: in its memory)"
@@ -119,12 +113,12 @@ STANDARD = ProfileDeclaration(
     durability=_DURABILITY,
     properties={
         **_BOTH,
-        "delivery.no_duplicate": _perhaps(_DELETE, "at least once: a deleted message may come back"),
+        "delivery.no_duplicate": possible(_DELETE, "at least once: a deleted message may come back"),
         "ordering.channel": _BEST_EFFORT,
         "ordering.per_key.one_consumer": _BEST_EFFORT,
         "ordering.per_key.three_consumers": _BEST_EFFORT,
         "ordering.per_key.several_producers": _BEST_EFFORT,
-        "ordering.per_key.after_redelivery": _perhaps(_STANDARD, "later messages do not wait for a failed one"),
+        "ordering.per_key.after_redelivery": possible(_STANDARD, "later messages do not wait for a failed one"),
     },
 )
 
@@ -138,13 +132,15 @@ FIFO = ProfileDeclaration(
     durability=_DURABILITY,
     properties={
         **_BOTH,
-        "delivery.no_loss": _sure(_STANDARD, "the page speaks of standard queues; until retention"),
-        "delivery.no_duplicate": _sure(_ONCE, "if it is acknowledged within its lease"),
-        "ordering.channel": _perhaps(_FIFO, "order is per message group; it holds with one key"),
-        "ordering.per_key.one_consumer": _sure(_FIFO, "sends of unknown fate excepted"),
-        "ordering.per_key.three_consumers": _sure(_RECEIVE, "a group is locked while one of its messages is in flight"),
-        "ordering.per_key.several_producers": _sure(_FIFO, "in the order of arrival"),
-        "ordering.per_key.after_redelivery": _sure(
+        "delivery.no_loss": guaranteed(_STANDARD, "the page speaks of standard queues; until retention"),
+        "delivery.no_duplicate": guaranteed(_ONCE, "if it is acknowledged within its lease"),
+        "ordering.channel": possible(_FIFO, "order is per message group; it holds with one key"),
+        "ordering.per_key.one_consumer": guaranteed(_FIFO, "sends of unknown fate excepted"),
+        "ordering.per_key.three_consumers": guaranteed(
+            _RECEIVE, "a group is locked while one of its messages is in flight"
+        ),
+        "ordering.per_key.several_producers": guaranteed(_FIFO, "in the order of arrival"),
+        "ordering.per_key.after_redelivery": guaranteed(
             _RECEIVE, "a group is locked while one of its messages is in flight; those of the same receive are out"
         ),
     },

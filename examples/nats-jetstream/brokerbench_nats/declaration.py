@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from brokerbench.brokers.declarations import Declaration, Limits, ProfileDeclaration, Provider, Support
+from brokerbench.brokers.declarations import Limits, ProfileDeclaration, guaranteed, impossible, possible
 from brokerbench.brokers.types import AckGranularity, Clock, Resolution
 
 LARGEST_BYTES = 1 << 20
@@ -16,18 +16,6 @@ LEAST_LEASE_S = 0.001
 _STREAMS = "docs.nats.io: nats-concepts/jetstream/streams"
 _CONSUMERS = "docs.nats.io: nats-concepts/jetstream/consumers"
 _MODEL = "docs.nats.io: using-nats/developing-with-nats/js/model_deep_dive"
-
-
-def _sure(source: str, note: str = "", by: Provider = Provider.BROKER) -> Declaration:
-    return Declaration(Support.GUARANTEED, by, source, note)
-
-
-def _perhaps(source: str, note: str) -> Declaration:
-    return Declaration(Support.POSSIBLE, Provider.NOBODY, source, note)
-
-
-def _never(source: str, note: str) -> Declaration:
-    return Declaration(Support.IMPOSSIBLE, Provider.NOBODY, source, note)
 
 
 DECLARATION = ProfileDeclaration(
@@ -59,32 +47,36 @@ DECLARATION = ProfileDeclaration(
         has_dead_letters=False,
     ),
     properties={
-        "delivery.no_loss": _sure(_STREAMS, "redelivered until acknowledged; the disk is synced every sync_interval"),
-        "delivery.no_phantom": _sure("derived: only what is published to the stream's subjects is stored"),
-        "delivery.no_duplicate": _perhaps(
+        "delivery.no_loss": guaranteed(
+            _STREAMS, "redelivered until acknowledged; the disk is synced every sync_interval"
+        ),
+        "delivery.no_phantom": guaranteed("derived: only what is published to the stream's subjects is stored"),
+        "delivery.no_duplicate": possible(
             _MODEL, "at least once: an acknowledgement that is lost or late brings the message again"
         ),
-        "delivery.intact": _sure("docs.nats.io: reference/nats-protocols/nats-protocol", "payloads have a length"),
-        "replay.from_beginning": _sure(_CONSUMERS, "DeliverAll on a consumer of its own"),
-        "replay.from_position": _sure(_CONSUMERS, "DeliverByStartSequence"),
-        "replay.from_time": _sure(_CONSUMERS, "DeliverByStartTime"),
-        "replay.independent_reader": _sure(_CONSUMERS, "each consumer has its own state"),
-        "replay.complete": _sure(_STREAMS, "limits retention: until a limit removes messages"),
-        "replay.intact": _sure("derived: stored messages do not change"),
-        "replay.order": _sure(_STREAMS, "one sequence for a stream"),
-        "ordering.channel": _sure(_STREAMS, "one sequence for a stream, delivered in its order"),
-        "ordering.per_key.one_consumer": _sure(_STREAMS, "one sequence for a stream"),
-        "ordering.per_key.three_consumers": _perhaps(
+        "delivery.intact": guaranteed("docs.nats.io: reference/nats-protocols/nats-protocol", "payloads have a length"),
+        "replay.from_beginning": guaranteed(_CONSUMERS, "DeliverAll on a consumer of its own"),
+        "replay.from_position": guaranteed(_CONSUMERS, "DeliverByStartSequence"),
+        "replay.from_time": guaranteed(_CONSUMERS, "DeliverByStartTime"),
+        "replay.independent_reader": guaranteed(_CONSUMERS, "each consumer has its own state"),
+        "replay.complete": guaranteed(_STREAMS, "limits retention: until a limit removes messages"),
+        "replay.intact": guaranteed("derived: stored messages do not change"),
+        "replay.order": guaranteed(_STREAMS, "one sequence for a stream"),
+        "ordering.channel": guaranteed(_STREAMS, "one sequence for a stream, delivered in its order"),
+        "ordering.per_key.one_consumer": guaranteed(_STREAMS, "one sequence for a stream"),
+        "ordering.per_key.three_consumers": possible(
             _CONSUMERS, "whoever pulls gets the next message; keys are not assigned to anybody"
         ),
-        "ordering.per_key.several_producers": _sure(_STREAMS, "order of arrival, and one connection for each producer"),
-        "ordering.per_key.after_redelivery": _perhaps(_CONSUMERS, "later messages are delivered meanwhile"),
-        "redelivery.after_release": _sure(_CONSUMERS, "a negative acknowledgement (-NAK) brings it again at once"),
-        "retention.by_age": _sure(_STREAMS, "MaxAge"),
-        "retention.by_size": _sure(_STREAMS, "MaxBytes, MaxMsgs with DiscardOld"),
-        "retention.not_early": _sure(_STREAMS),
-        "retention.unread_survives": _never(_STREAMS, "limits hold whether a message was read or not"),
-        "retention.unacknowledged_survives": _never(_STREAMS, "limits hold whether a message was read or not"),
-        "retention.acknowledged_kept": _sure(_STREAMS, "limits retention: acknowledging removes nothing"),
+        "ordering.per_key.several_producers": guaranteed(
+            _STREAMS, "order of arrival, and one connection for each producer"
+        ),
+        "ordering.per_key.after_redelivery": possible(_CONSUMERS, "later messages are delivered meanwhile"),
+        "redelivery.after_release": guaranteed(_CONSUMERS, "a negative acknowledgement (-NAK) brings it again at once"),
+        "retention.by_age": guaranteed(_STREAMS, "MaxAge"),
+        "retention.by_size": guaranteed(_STREAMS, "MaxBytes, MaxMsgs with DiscardOld"),
+        "retention.not_early": guaranteed(_STREAMS),
+        "retention.unread_survives": impossible(_STREAMS, "limits hold whether a message was read or not"),
+        "retention.unacknowledged_survives": impossible(_STREAMS, "limits hold whether a message was read or not"),
+        "retention.acknowledged_kept": guaranteed(_STREAMS, "limits retention: acknowledging removes nothing"),
     },
 )
