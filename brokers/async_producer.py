@@ -15,6 +15,7 @@ from brokerbench.brokers.contract import ThreadGuard, check
 from brokerbench.brokers.errors import BrokerError
 from brokerbench.brokers.loop import Loop
 from brokerbench.brokers.types import (
+    MAX_ERRORS,
     NO_PARTITION,
     NO_PLACE,
     Batch,
@@ -130,5 +131,5 @@ class AsyncProducer:
             np.array(times, np.int64),
             np.array(partitions, np.int32),
             np.array(places, np.int64),
-            dict(reasons[:100]),
+            dict(reasons[:MAX_ERRORS]),
         )

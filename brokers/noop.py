@@ -16,9 +16,10 @@ from typing import Self
 
 import numpy as np
 
-from brokerbench.brokers.contract import ThreadGuard, check, check_count, chosen
+from brokerbench.brokers.contract import ThreadGuard, check, check_count
 from brokerbench.brokers.declarations import PROPERTIES, Declaration, Limits, ProfileDeclaration, Provider, Support
 from brokerbench.brokers.errors import ChannelMissing, Refused
+from brokerbench.brokers.settling import Outcomes
 from brokerbench.brokers.types import (
     NO_PARTITION,
     NO_PLACE,
@@ -194,15 +195,7 @@ class NoopConsumer:
 
     def acknowledge(self, received: Received, indices: Indices = None) -> Settlements:
         with self._guard:
-            tickets = chosen(indices, len(received))
-            count = len(tickets)
-            return Settlements(
-                tickets,
-                np.full(count, Outcome.ACKNOWLEDGED, np.int8),
-                np.full(count, time.monotonic_ns(), np.int64),
-                received.partitions[tickets],
-                received.places[tickets],
-            )
+            return Outcomes.of(received, indices, Outcome.ACKNOWLEDGED).settlements()
 
     def close(self) -> None:
         self._guard.close()

@@ -1,19 +1,30 @@
-"""The outcome columns of settling deliveries, for both Kafka profiles."""
+"""Outcome columns: the one place where adapters build ``Settlements`` message by message."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from typing import Self
 
 import numpy as np
 
-from brokerbench.brokers.errors import Misuse
-from brokerbench.brokers.types import Indices, IntColumn, Outcome, Received, Settlements, SmallIntColumn, constant
-
-_MAX_ERRORS = 100
+from brokerbench.brokers.contract import chosen
+from brokerbench.brokers.types import (
+    MAX_ERRORS,
+    NO_PARTITION,
+    NO_PLACE,
+    Indices,
+    IntColumn,
+    Outcome,
+    Received,
+    Settlements,
+    SmallIntColumn,
+    constant,
+)
 
 
 def by_partition(partitions: SmallIntColumn) -> list[tuple[int, IntColumn]]:
-    """(partition, where it stands); most deliveries are of one."""
+    """(partition, its rows in the column); most deliveries are of one partition."""
     if not len(partitions):
         return []
     first = int(partitions[0])
@@ -26,45 +37,44 @@ def by_partition(partitions: SmallIntColumn) -> list[tuple[int, IntColumn]]:
     ]
 
 
-def rows_of(received: Received, indices: Indices) -> IntColumn:
-    """The indices meant, as a column; raises Misuse for one outside ``received``."""
-    if indices is None:
-        return np.arange(len(received), dtype=np.int64)
-    rows = np.asarray(indices, np.int64).reshape(-1)
-    if len(rows) and (rows.min() < 0 or rows.max() >= len(received)):
-        raise Misuse(f"index outside a delivery of {len(received)} messages")
-    if len(np.unique(rows)) != len(rows):
-        raise Misuse("the same index twice")
-    return rows
-
-
 class Outcomes:
-    """Outcomes of ``rows`` of one ``Received``; UNKNOWN until told."""
+    """Outcomes of the messages ``rows``: tickets of sends, or indices into one ``Received``.
 
-    __slots__ = ("_errors", "outcomes", "partitions", "places", "rows")
+    All have the outcome given at first, until ``tell`` changes some. ``errors``: message -> reason.
+    """
 
-    def __init__(self, received: Received, indices: Indices) -> None:
-        self.rows = rows_of(received, indices)
-        self.partitions = received.partitions if indices is None else received.partitions[self.rows]
-        self.places = received.places if indices is None else received.places[self.rows]
-        self.outcomes = constant(Outcome.UNKNOWN, len(self.rows), np.int8)
-        self._errors: dict[int, str] = {}
+    __slots__ = ("errors", "outcomes", "partitions", "places", "rows")
 
-    def tell(self, which: IntColumn, outcome: Outcome, why: str = "") -> None:
-        """``which`` counts within ``rows``."""
+    def __init__(
+        self, rows: IntColumn, partitions: SmallIntColumn, places: IntColumn, outcome: Outcome = Outcome.UNKNOWN
+    ) -> None:
+        self.rows, self.partitions, self.places = rows, partitions, places
+        self.outcomes = constant(outcome, len(rows), np.int8)
+        self.errors: dict[int, str] = {}
+
+    @classmethod
+    def of(cls, received: Received, indices: Indices, outcome: Outcome = Outcome.UNKNOWN) -> Self:
+        """Of deliveries. Raises Misuse for an index beyond the end or given twice."""
+        rows = chosen(indices, len(received))
+        if indices is None:
+            return cls(rows, received.partitions, received.places, outcome)
+        return cls(rows, received.partitions[rows], received.places[rows], outcome)
+
+    @classmethod
+    def of_sends(cls, tickets: IntColumn, outcome: Outcome) -> Self:
+        """Of sends whose broker tells no place."""
+        count = len(tickets)
+        return cls(tickets, constant(NO_PARTITION, count, np.int32), constant(NO_PLACE, count, np.int64), outcome)
+
+    def tell(self, which: IntColumn | Sequence[int] | slice, outcome: Outcome, why: str = "") -> None:
+        """``which`` counts within ``rows``. Keeps the reason for the first ``MAX_ERRORS`` messages."""
         self.outcomes[which] = outcome
         if why:
-            for row in self.rows[which[: _MAX_ERRORS - len(self._errors)]]:
-                self._errors[int(row)] = why
+            room = MAX_ERRORS - len(self.errors)
+            self.errors.update(dict.fromkeys(self.rows[which][:room].tolist(), why))
 
-    def settlements(self, settled_ns: int | None = None) -> Settlements:
-        """``settled_ns``: when the broker answered, if not now."""
-        count = len(self.rows)
-        return Settlements(
-            self.rows,
-            self.outcomes,
-            constant(settled_ns or time.monotonic_ns(), count, np.int64),
-            self.partitions,
-            self.places,
-            self._errors,
-        )
+    def settlements(self, settled_ns: int | IntColumn | None = None) -> Settlements:
+        """``settled_ns``: when the broker answered, if not now; a column where it answered in parts."""
+        if not isinstance(settled_ns, np.ndarray):
+            settled_ns = constant(settled_ns or time.monotonic_ns(), len(self.rows), np.int64)
+        return Settlements(self.rows, self.outcomes, settled_ns, self.partitions, self.places, self.errors)

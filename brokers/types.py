@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from functools import cache
+from itertools import islice
 from typing import Any, TypeVar
 
 import numpy as np
@@ -33,6 +34,8 @@ NO_TIME = -1
 """In ``broker_epoch_ns``: the broker keeps no time of its own for this message, or nobody asked for it."""
 UNKNOWN_COUNT = 0
 """In ``delivery_counts``: the broker does not count deliveries. Real counts start at 1."""
+MAX_ERRORS = 100
+"""Messages of one ``Settlements`` whose reasons are kept: more say nothing new."""
 
 
 def constant(value: int, count: int, dtype: type[_Number]) -> npt.NDArray[_Number]:
@@ -121,7 +124,7 @@ class Settlements:
     partitions: SmallIntColumn
     places: IntColumn
     errors: Mapping[int, str] = field(default_factory=dict)
-    """ticket -> reason, for rejected and unknown ones (first 100 of a call)."""
+    """ticket -> reason, for rejected and unknown ones (the first ``MAX_ERRORS`` of a call)."""
 
     def __len__(self) -> int:
         return len(self.tickets)
@@ -157,6 +160,8 @@ class Settlements:
         errors: dict[int, str] = {}
         for part in parts:
             errors.update(part.errors)
+        if len(errors) > MAX_ERRORS:
+            errors = dict(islice(errors.items(), MAX_ERRORS))
         return Settlements(
             np.concatenate([part.tickets for part in parts]),
             np.concatenate([part.outcomes for part in parts]),

@@ -13,6 +13,7 @@ from brokerbench.brokers.faulty.faults import FaultName
 from brokerbench.brokers.faulty.injector import LATE, Injector, next_elsewhere, next_of_key, next_of_partition
 from brokerbench.brokers.faulty.withheld import Row, Withheld, received_of, rows_of
 from brokerbench.brokers.memory.broker import MemoryConsumer, MemoryReader
+from brokerbench.brokers.settling import Outcomes
 from brokerbench.brokers.types import NO_PLACE, Indices, IntColumn, Outcome, Received, Settlements
 
 
@@ -200,8 +201,7 @@ class FaultyConsumer:
         self, received: Received, tickets: IntColumn, decide: Callable[[Received, Indices], Settlements]
     ) -> Settlements:
         """The inner broker decides about what it delivered; the rest is fine as it is."""
-        outcomes = np.full(len(tickets), Outcome.ACKNOWLEDGED, np.int8)
-        errors: dict[int, str] = {}
+        found = Outcomes.of(received, tickets, Outcome.ACKNOWLEDGED)
         # Most rows come from one ``receive`` of the inner broker; those that were late, from earlier ones.
         sources: dict[int, tuple[Received, list[int], list[int]]] = {}
         for at, ticket in enumerate(tickets.tolist()):
@@ -212,13 +212,10 @@ class FaultyConsumer:
                 theirs.append(source[1])
         for inner_received, ours, theirs in sources.values():
             inner = decide(inner_received, theirs)
-            outcomes[ours] = inner.outcomes
+            found.outcomes[ours] = inner.outcomes
             tickets_of = dict(zip(theirs, tickets[ours].tolist(), strict=True))
-            errors |= {tickets_of[ticket]: reason for ticket, reason in inner.errors.items()}
-        settled_ns = np.full(len(tickets), time.monotonic_ns(), np.int64)
-        return Settlements(
-            tickets, outcomes, settled_ns, received.partitions[tickets], received.places[tickets], errors
-        )
+            found.errors |= {tickets_of[ticket]: reason for ticket, reason in inner.errors.items()}
+        return found.settlements()
 
 
 _AFTER_ACKNOWLEDGEMENT = (FaultName.DUPLICATE, FaultName.LOSE_AND_DUPLICATE, FaultName.DEAD_LETTER_EXTRA)
@@ -231,14 +228,9 @@ _SWAPS = {
 
 
 def _unanswered(received: Received, tickets: IntColumn) -> Settlements:
-    return Settlements(
-        tickets,
-        np.full(len(tickets), Outcome.UNKNOWN, np.int8),
-        np.full(len(tickets), time.monotonic_ns(), np.int64),
-        received.partitions[tickets],
-        received.places[tickets],
-        dict.fromkeys(tickets.tolist(), f"fault: {FaultName.LOSE_ACKNOWLEDGEMENT}"),
-    )
+    found = Outcomes.of(received, tickets)
+    found.tell(slice(None), Outcome.UNKNOWN, f"fault: {FaultName.LOSE_ACKNOWLEDGEMENT}")
+    return found.settlements()
 
 
 class FaultyReader:

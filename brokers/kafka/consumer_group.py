@@ -108,7 +108,7 @@ class KafkaConsumer:
     def acknowledge(self, received: Received, indices: Indices = None) -> Settlements:
         with self._alone:
             client = self._open()
-            fates = Outcomes(received, indices)
+            fates = Outcomes.of(received, indices)
             self._acknowledge(client, [(fates, received)])
             return fates.settlements()
 
@@ -116,7 +116,7 @@ class KafkaConsumer:
         """All of them with one commit."""
         with self._alone:
             client = self._open()
-            asked = [(Outcomes(received, None), received) for received in batches]
+            asked = [(Outcomes.of(received, None), received) for received in batches]
             self._acknowledge(client, asked)
             return [fates.settlements() for fates, _ in asked]
 
@@ -157,7 +157,7 @@ class KafkaConsumer:
     def release(self, received: Received, indices: Indices = None) -> Settlements:
         with self._alone:
             client = self._open()
-            fates = Outcomes(received, indices)
+            fates = Outcomes.of(received, indices)
             if self._blocked(REQUEST_TIMEOUT_S):
                 return fates.settlements()
             for partition, progress, which in self._settleable(fates, received):

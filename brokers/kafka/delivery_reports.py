@@ -10,9 +10,7 @@ from confluent_kafka import KafkaError
 
 from brokerbench.brokers.kafka.client import outcome_of, reason
 from brokerbench.brokers.kafka.librdkafka.library import MESSAGE, Messages
-from brokerbench.brokers.types import NO_PARTITION, NO_PLACE, IntColumn, Outcome, Settlements, constant
-
-_MAX_ERRORS = 100
+from brokerbench.brokers.types import MAX_ERRORS, NO_PARTITION, NO_PLACE, IntColumn, Outcome, Settlements, constant
 
 
 class DeliveryReports:
@@ -56,7 +54,7 @@ def _settlements(messages: Messages, settled_ns: IntColumn) -> Settlements:
         places[failed] = NO_PLACE
         for code in np.unique(errors[failed]).tolist():
             outcomes[errors == code] = outcome_of(KafkaError(code))
-        texts = {int(tickets[row]): reason(KafkaError(int(errors[row]))) for row in failed[:_MAX_ERRORS]}
+        texts = {int(tickets[row]): reason(KafkaError(int(errors[row]))) for row in failed[:MAX_ERRORS]}
     # Where the broker has acknowledged a retry of what it had stored already, it tells no place.
     places[places < 0] = NO_PLACE
     return Settlements(tickets, outcomes, settled_ns, partitions, places, texts)

@@ -129,7 +129,7 @@ class KafkaShareConsumer:
             finally:
                 if self._polled is not polled:
                     polled.free()
-            fates = Outcomes(received, None)
+            fates = Outcomes.of(received, None)
             fates.tell(gone, Outcome.REJECTED, _GONE)
             self._commits.add(fates, known)
             return received
@@ -223,14 +223,14 @@ class KafkaShareConsumer:
         """The broker has taken these back; only the client still waits for an answer about them."""
         rows = slice(0, len(self._polled))
         _, known = self._tell(client, self._polled, rows, RELEASE)
-        self._expect(Outcomes(self._polled.columns(rows, 0, self._details), None), known)
+        self._expect(Outcomes.of(self._polled.columns(rows, 0, self._details), None), known)
         self._handed = len(self._polled)
         self._commit(client)
 
     def _settle(self, received: Received, indices: Indices, how: int) -> Settlements:
         with self._alone:
             client = self._open()
-            fates = Outcomes(received, indices)
+            fates = Outcomes.of(received, indices)
             if len(received) and not isinstance(received.handle, Part):
                 raise Misuse("these messages were not received by a consumer of this profile")
             part = received.handle or Part(self._polled, 0)

@@ -20,11 +20,12 @@ from typing import Self
 
 import numpy as np
 
-from brokerbench.brokers.contract import Opened, ThreadGuard, check, check_count, chosen
+from brokerbench.brokers.contract import Opened, ThreadGuard, check, check_count
 from brokerbench.brokers.declarations import ProfileDeclaration
 from brokerbench.brokers.errors import ChannelMissing, Misuse, Refused, Unsupported
 from brokerbench.brokers.memory.declaration import DECLARATION
 from brokerbench.brokers.memory.log import Group, Log
+from brokerbench.brokers.settling import Outcomes
 from brokerbench.brokers.types import (
     NO_PLACE,
     UNKNOWN_COUNT,
@@ -202,13 +203,7 @@ class MemoryProducer:
             first = self._next_ticket
             self._next_ticket += count
             self._settled.append(
-                Settlements(
-                    np.arange(first, first + count, dtype=np.int64),
-                    np.full(count, Outcome.ACKNOWLEDGED, np.int8),
-                    np.full(count, time.monotonic_ns(), np.int64),
-                    partitions,
-                    places,
-                )
+                Outcomes(np.arange(first, first + count), partitions, places, Outcome.ACKNOWLEDGED).settlements()
             )
             return SendReceipt(first, count)
 
@@ -273,27 +268,22 @@ class MemoryConsumer:
     ) -> Settlements:
         """A delivery whose lease has ended is no longer this consumer's to decide: REJECTED."""
         with self._guard, self._space.changed:
-            tickets = chosen(indices, len(received))
+            found = Outcomes.of(received, indices, Outcome.ACKNOWLEDGED)
             log = self._space.log(self._channel)
             self._space.expire(log)
             group = log.group(self._group)
             seqs, tokens = received.handle if len(received) else ((), ())
-            outcomes = np.full(len(tickets), Outcome.ACKNOWLEDGED, np.int8)
-            errors: dict[int, str] = {}
+            lost: list[int] = []
             now_ns = self._space.clock()
-            for row, ticket in enumerate(tickets.tolist()):
-                seq = seqs[ticket]
-                if not group.holds(seq, tokens[ticket]):
-                    outcomes[row] = Outcome.REJECTED
-                    if len(errors) < 100:
-                        errors[ticket] = "its lease has ended, or retention removed it"
+            for row, index in enumerate(found.rows.tolist()):
+                seq = seqs[index]
+                if not group.holds(seq, tokens[index]):
+                    lost.append(row)
                 elif dead := decide(group, seq, now_ns):
                     self._space.bury(log, dead)
             self._space.changed.notify_all()
-            settled_ns = np.full(len(tickets), time.monotonic_ns(), np.int64)
-            return Settlements(
-                tickets, outcomes, settled_ns, received.partitions[tickets], received.places[tickets], errors
-            )
+            found.tell(lost, Outcome.REJECTED, "its lease has ended, or retention removed it")
+            return found.settlements()
 
 
 class MemoryReader:

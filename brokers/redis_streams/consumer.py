@@ -13,13 +13,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import hiredis
-import numpy as np
 
-from brokerbench.brokers.contract import ThreadGuard, check_count, chosen
+from brokerbench.brokers.contract import ThreadGuard, check_count
 from brokerbench.brokers.errors import Unreachable, Unsupported
 from brokerbench.brokers.redis_streams.codec import Block, Entry, Handle, entries_by_stream, received
 from brokerbench.brokers.redis_streams.connection import RedisConnection, good, pack
-from brokerbench.brokers.types import ChannelSpec, ConsumerSettings, Indices, IntColumn, Outcome, Received, Settlements
+from brokerbench.brokers.settling import Outcomes
+from brokerbench.brokers.types import ChannelSpec, ConsumerSettings, Indices, Outcome, Received, Settlements
 
 CLAIM_PERIOD_S = 0.2
 _CLAIM_SCAN = 1000
@@ -97,12 +97,12 @@ class RedisConsumer:
     def acknowledge(self, received: Received, indices: Indices = None) -> Settlements:
         """Also for a lease that has ended: an acknowledged entry is done, whoever held it."""
         with self._guard:
-            tickets = chosen(indices, len(received))
+            found = Outcomes.of(received, indices, Outcome.ACKNOWLEDGED)
             runs = [
                 (rows, pack(b"XACK", self._streams[partition], self._group, *ids))
-                for partition, rows, ids in self._by_stream(received, tickets, indices)
+                for partition, rows, ids in self._by_stream(received, found, indices)
             ]
-            return self._settle(received, tickets, runs)
+            return self._settle(found, runs)
 
     def release(self, received: Received, indices: Indices = None) -> Settlements:
         return self._by_script(received, indices, str(self._lease_ms))
@@ -224,17 +224,16 @@ class RedisConsumer:
     # Settling
 
     def _by_stream(
-        self, received: Received, tickets: IntColumn, indices: Indices
+        self, received: Received, found: Outcomes, indices: Indices
     ) -> list[tuple[int, Sequence[int], list[bytes]]]:
-        """(partition, rows of ``tickets``, entry ids) for each stream concerned."""
+        """(partition, which of ``found``, entry ids) for each stream concerned."""
         if not len(received):
             return []
         handle: Handle = received.handle
         if indices is None:
             return [(partition, range(start, stop), handle.ids[start:stop]) for partition, start, stop in handle.runs]
         groups: dict[int, tuple[list[int], list[bytes]]] = {}
-        partitions = received.partitions[tickets].tolist()
-        for row, (partition, at) in enumerate(zip(partitions, tickets.tolist(), strict=True)):
+        for row, (partition, at) in enumerate(zip(found.partitions.tolist(), found.rows.tolist(), strict=True)):
             rows, ids = groups.setdefault(partition, ([], []))
             rows.append(row)
             ids.append(handle.ids[at])
@@ -249,37 +248,26 @@ class RedisConsumer:
 
     def _by_script(self, received: Received, indices: Indices, what: str) -> Settlements:
         with self._guard:
-            tickets = chosen(indices, len(received))
-            counts = received.delivery_counts[tickets].tolist()
+            found = Outcomes.of(received, indices, Outcome.ACKNOWLEDGED)
+            counts = received.delivery_counts[found.rows].tolist()
             runs = []
-            for partition, rows, ids in self._by_stream(received, tickets, indices):
+            for partition, rows, ids in self._by_stream(received, found, indices):
                 pairs = [word for row, name in zip(rows, ids, strict=True) for word in (name, b"%d" % counts[row])]
                 runs.append((rows, self._script(partition, what, pairs)))
             self._next_claim = 0.0
-            return self._settle(received, tickets, runs)
+            return self._settle(found, runs)
 
-    def _settle(
-        self, received: Received, tickets: IntColumn, runs: Sequence[tuple[Sequence[int], bytes]]
-    ) -> Settlements:
-        """One round trip for all streams. ``runs``: the rows that one command decides."""
-        outcomes = np.full(len(tickets), Outcome.ACKNOWLEDGED, np.int8)
-        errors: dict[int, str] = {}
+    def _settle(self, found: Outcomes, runs: Sequence[tuple[Sequence[int], bytes]]) -> Settlements:
+        """One round trip for all streams. ``runs``: (which of ``found``, the command that decides them)."""
         try:
             replies = self._ask([command for _, command in runs]) if runs else []
         except Unreachable as error:
-            outcomes[:] = Outcome.UNKNOWN
-            if len(tickets):
-                errors[int(tickets[0])] = str(error)
+            found.tell(slice(None), Outcome.UNKNOWN, str(error))
             replies, runs = [], []
         for (rows, _), reply in zip(runs, replies, strict=True):
             if isinstance(reply, hiredis.ReplyError):
-                outcomes[list(rows)] = Outcome.REJECTED
-                errors[int(tickets[rows[0]])] = str(reply)
+                found.tell(rows, Outcome.REJECTED, str(reply))
             elif isinstance(reply, list):
                 lost = [row for row, done in zip(rows, reply, strict=True) if not done]
-                outcomes[lost] = Outcome.REJECTED
-                errors.update({int(tickets[row]): "its lease has ended" for row in lost[: 100 - len(errors)]})
-        settled_ns = np.full(len(tickets), time.monotonic_ns(), np.int64)
-        return Settlements(
-            tickets, outcomes, settled_ns, received.partitions[tickets], received.places[tickets], errors
-        )
+                found.tell(lost, Outcome.REJECTED, "its lease has ended")
+        return found.settlements()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from brokerbench.brokers.errors import Unreachable, Unsupported
 from brokerbench.brokers.redis_streams.codec import Packer, places_of
 from brokerbench.brokers.redis_streams.connection import RedisConnection, pack
 from brokerbench.brokers.redis_streams.declaration import MAX_PAYLOAD_BYTES
+from brokerbench.brokers.settling import Outcomes
 from brokerbench.brokers.types import (
     NO_PARTITION,
     NO_PLACE,
@@ -26,6 +27,7 @@ from brokerbench.brokers.types import (
     SendReceipt,
     Settlements,
     SmallIntColumn,
+    constant,
 )
 
 REQUEST_MESSAGES = 1000
@@ -175,22 +177,21 @@ def _settled(request: _Request, replies: list[Any], *, safe: bool) -> Settlement
     """Fates of one request. An error reply is a rejection; without the fsync asked for, fates are unknown."""
     count = len(replies)
     tickets: IntColumn = np.arange(request.first_ticket, request.first_ticket + count, dtype=np.int64)
-    outcomes = np.full(count, Outcome.ACKNOWLEDGED if safe else Outcome.UNKNOWN, np.int8)
-    partitions = request.partitions
-    errors: dict[int, str] = {} if safe else {request.first_ticket: "appended, but not confirmed to be on disk"}
+    outcome = Outcome.ACKNOWLEDGED if safe else Outcome.UNKNOWN
     if set(map(type, replies)) <= {bytes}:
-        places = places_of(replies)
+        found = Outcomes(tickets, request.partitions, places_of(replies), outcome)
+        refused: Sequence[int] = ()
     else:
-        places = np.full(count, NO_PLACE, np.int64)
-        partitions = partitions.copy()
-        good = [at for at, reply in enumerate(replies) if isinstance(reply, bytes)]
-        places[good] = places_of([replies[at] for at in good])
-        for at in sorted(set(range(count)) - set(good)):
-            outcomes[at] = Outcome.REJECTED
-            partitions[at] = NO_PARTITION
-            if len(errors) < 100:
-                errors[request.first_ticket + at] = str(replies[at])
-    return Settlements(tickets, outcomes, np.full(count, time.monotonic_ns(), np.int64), partitions, places, errors)
+        added = [at for at, reply in enumerate(replies) if isinstance(reply, bytes)]
+        refused = sorted(set(range(count)).difference(added))
+        found = Outcomes(tickets, request.partitions.copy(), constant(NO_PLACE, count, np.int64), outcome)
+        found.places[added] = places_of([replies[at] for at in added])
+        found.partitions[refused] = NO_PARTITION
+    if not safe:
+        found.tell([0], outcome, "appended, but not confirmed to be on disk")
+    for at in refused:
+        found.tell([at], Outcome.REJECTED, str(replies[at]))
+    return found.settlements()
 
 
 def _is_safe(reply: Any) -> bool:

@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from brokerbench.brokers.contract import ThreadGuard, chosen
+from brokerbench.brokers.contract import ThreadGuard
 from brokerbench.brokers.errors import Misuse
+from brokerbench.brokers.settling import Outcomes
 from brokerbench.brokers.sqs import codec
 from brokerbench.brokers.sqs.connection import ANSWER_S, Clients, end, explained, refused, translated_error
 from brokerbench.brokers.types import (
@@ -34,7 +35,6 @@ _SHORT_PAUSE_S = 0.05
 _ROUNDING_S = 0.01
 """A wait of one second is still one when the request for it starts."""
 _NS_PER_MS = 1_000_000
-_MAX_ERRORS = 100
 _SYSTEM_ATTRIBUTES = ["ApproximateReceiveCount", "SentTimestamp"]
 Message = Mapping[str, Any]
 
@@ -76,11 +76,10 @@ class SqsConsumer:
 
     def _change(self, request: Any, received: Received, indices: Indices, change: Mapping[str, int]) -> Settlements:
         with self._guard:
-            members = chosen(indices, len(received))
-            if not len(members):
+            found = Outcomes.of(received, indices, Outcome.ACKNOWLEDGED)
+            if not len(found.rows):
                 return Settlements.empty()
-            handles: Sequence[str] = received.handle
-            return self._loop.run(self._settle(request, members.tolist(), handles, change))
+            return self._loop.run(self._settle(request, found, received.handle, change))
 
     # What follows runs in the loop.
 
@@ -145,42 +144,33 @@ class SqsConsumer:
         return messages
 
     async def _settle(
-        self, request: Any, members: Sequence[int], handles: Sequence[str], change: Mapping[str, int]
+        self, request: Any, found: Outcomes, handles: Sequence[str], change: Mapping[str, int]
     ) -> Settlements:
-        """Tens of handles, several requests at once; a request without an answer leaves its ten UNKNOWN."""
-        outcomes = np.full(len(members), Outcome.ACKNOWLEDGED, np.int8)
+        """Ten handles a request, several requests at once; a request without an answer leaves its ten UNKNOWN."""
+        members: list[int] = found.rows.tolist()
         settled_ns = np.empty(len(members), np.int64)
-        errors: dict[int, str] = {}
         begins = iter(range(0, len(members), codec.MAX_ENTRIES))
 
         async def work() -> None:
             for begin in begins:
-                some = members[begin : begin + codec.MAX_ENTRIES]
+                these = slice(begin, begin + codec.MAX_ENTRIES)
                 entries = [
-                    {"Id": str(at), "ReceiptHandle": handles[member], **change} for at, member in enumerate(some)
+                    {"Id": str(at), "ReceiptHandle": handles[member], **change}
+                    for at, member in enumerate(members[these])
                 ]
                 try:
                     async with asyncio.timeout(ANSWER_S):
                         answer: Mapping[str, Any] = await request(QueueUrl=self._url, Entries=entries)
                 except Exception as error:  # whatever it was, every index gets a fate
-                    outcomes[begin : begin + len(some)] = Outcome.REJECTED if refused(error) else Outcome.UNKNOWN
-                    errors.update(dict.fromkeys(some, explained(error)))
+                    found.tell(these, Outcome.REJECTED if refused(error) else Outcome.UNKNOWN, explained(error))
                 else:
                     for failed in answer.get("Failed", ()):
-                        at = int(failed["Id"])
-                        outcomes[begin + at] = Outcome.REJECTED
-                        errors[some[at]] = f"{failed['Code']}: {failed.get('Message', '')}"
-                settled_ns[begin : begin + len(some)] = time.monotonic_ns()
+                        why = f"{failed['Code']}: {failed.get('Message', '')}"
+                        found.tell([begin + int(failed["Id"])], Outcome.REJECTED, why)
+                settled_ns[these] = time.monotonic_ns()
 
         await asyncio.gather(*(work() for _ in range(min(self._concurrency, -(-len(members) // codec.MAX_ENTRIES)))))
-        return Settlements(
-            np.asarray(members, np.int64),
-            outcomes,
-            settled_ns,
-            np.full(len(members), NO_PARTITION, np.int32),
-            np.full(len(members), NO_PLACE, np.int64),
-            {member: errors[member] for member in list(errors)[:_MAX_ERRORS]},
-        )
+        return found.settlements(settled_ns)
 
 
 def lease_seconds(lease_s: float) -> int:

@@ -19,11 +19,10 @@ import numpy as np
 
 from brokerbench.brokers.contract import ThreadGuard, check
 from brokerbench.brokers.errors import Misuse, Unsupported
+from brokerbench.brokers.settling import Outcomes
 from brokerbench.brokers.sqs import codec
 from brokerbench.brokers.sqs.connection import Clients, end, explained, refused
 from brokerbench.brokers.types import (
-    NO_PARTITION,
-    NO_PLACE,
     Batch,
     IntColumn,
     Outcome,
@@ -33,7 +32,6 @@ from brokerbench.brokers.types import (
 )
 
 _ENTRY_IDS = tuple(str(at) for at in range(codec.MAX_ENTRIES))
-_MAX_ERRORS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +78,11 @@ class _Request:
     def tickets(self) -> IntColumn:
         return np.asarray(self.members, np.int64) + self.first_ticket
 
-
-@dataclass(frozen=True, slots=True)
-class _Settled:
-    """The fate of one request; ``others`` are entries with another fate, with the reason."""
-
-    tickets: IntColumn
-    settled_ns: int
-    outcome: Outcome
-    error: str = ""
-    others: Mapping[int, str] = field(default_factory=dict)
+    def settled(self, outcome: Outcome, why: str) -> Settlements:
+        """One fate for all of it, now."""
+        found = Outcomes.of_sends(self.tickets(), outcome)
+        found.tell(slice(None), outcome, why)
+        return found.settlements()
 
 
 class SqsProducer:
@@ -107,7 +100,7 @@ class SqsProducer:
         self._changed = Condition()
         self._in_flight = 0
         self._room_at = -1
-        self._settled: list[_Settled] = []
+        self._settled: list[Settlements] = []
         # The loop's own.
         self._ready: deque[_Request] = deque()
         self._open: set[_Request] = set()
@@ -133,9 +126,10 @@ class SqsProducer:
                 self._await_in_flight(max(0, self._settings.max_in_flight - len(fit)), None)
                 self._in_flight += len(fit)
                 if problems:
-                    rejected = np.fromiter(problems, np.int64, len(problems)) + first
-                    reasons = {at + first: reason for at, reason in problems.items()}
-                    self._settled.append(_Settled(rejected, time.monotonic_ns(), Outcome.REJECTED, "", reasons))
+                    found = Outcomes.of_sends(np.fromiter(problems, np.int64) + first, Outcome.REJECTED)
+                    for row, why in enumerate(problems.values()):
+                        found.tell([row], Outcome.REJECTED, why)
+                    self._settled.append(found.settlements())
             self._next_ticket += count
             self._loop.events.call_soon_threadsafe(self._submit, requests)
             return SendReceipt(first, count, tuple(sorted(problems)))
@@ -196,27 +190,7 @@ class SqsProducer:
     def _take(self) -> Settlements:
         with self._changed:
             settled, self._settled = self._settled, []
-        if not settled:
-            return Settlements.empty()
-        counts = [len(one.tickets) for one in settled]
-        tickets = np.concatenate([one.tickets for one in settled])
-        outcomes = np.repeat(np.array([one.outcome for one in settled], np.int8), counts)
-        errors: dict[int, str] = {}
-        for one in settled:
-            errors.update(one.others)
-            if one.error:
-                errors.update(dict.fromkeys(one.tickets.tolist(), one.error))
-        others = [ticket for one in settled for ticket in one.others]
-        if others:
-            outcomes[np.isin(tickets, others)] = Outcome.REJECTED
-        return Settlements(
-            tickets,
-            outcomes,
-            np.repeat(np.array([one.settled_ns for one in settled], np.int64), counts),
-            np.full(len(tickets), NO_PARTITION, np.int32),
-            np.full(len(tickets), NO_PLACE, np.int64),
-            {ticket: errors[ticket] for ticket in list(errors)[:_MAX_ERRORS]},
-        )
+        return Settlements.concat(settled)
 
     # What follows runs in the loop.
 
@@ -255,23 +229,22 @@ class SqsProducer:
         assert worker is not None
         self._workers.discard(worker)
 
-    async def _fate(self, request: _Request) -> _Settled:
+    async def _fate(self, request: _Request) -> Settlements:
         try:
             async with asyncio.timeout(self._settings.timeout_s):
                 answer: Mapping[str, Any] = await self._client.send_message_batch(
                     QueueUrl=self._url, Entries=request.columns.entries(request.members)
                 )
         except Exception as error:  # whatever it was, every ticket gets a fate
-            outcome = Outcome.REJECTED if refused(error) else Outcome.UNKNOWN
-            return _Settled(request.tickets(), time.monotonic_ns(), outcome, explained(error))
+            return request.settled(Outcome.REJECTED if refused(error) else Outcome.UNKNOWN, explained(error))
         settled_ns = time.monotonic_ns()
-        others = {
-            request.first_ticket + request.members[int(failed["Id"])]: f"{failed['Code']}: {failed.get('Message', '')}"
-            for failed in answer.get("Failed", ())
-        }
-        return _Settled(request.tickets(), settled_ns, Outcome.ACKNOWLEDGED, "", others)
+        found = Outcomes.of_sends(request.tickets(), Outcome.ACKNOWLEDGED)
+        for failed in answer.get("Failed", ()):
+            why = f"{failed['Code']}: {failed.get('Message', '')}"
+            found.tell([int(failed["Id"])], Outcome.REJECTED, why)
+        return found.settlements(settled_ns)
 
-    def _settle(self, request: _Request, settled: _Settled) -> None:
+    def _settle(self, request: _Request, settled: Settlements) -> None:
         self._open.discard(request)
         with self._changed:
             self._settled.append(settled)
@@ -284,6 +257,5 @@ class SqsProducer:
             worker.cancel()
         await asyncio.gather(*self._workers, return_exceptions=True)
         for request in list(self._open):
-            fate = _Settled(request.tickets(), time.monotonic_ns(), Outcome.UNKNOWN, "closed before it was settled")
-            self._settle(request, fate)
+            self._settle(request, request.settled(Outcome.UNKNOWN, "closed before it was settled"))
         await end(self._client)

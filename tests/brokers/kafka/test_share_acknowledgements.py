@@ -28,7 +28,7 @@ def delivery(*places: tuple[int, int]) -> Outcomes:
         constant(NO_TIME, count, np.int64),
         constant(1, count, np.int32),
     )
-    return Outcomes(received, None)
+    return Outcomes.of(received, None)
 
 
 def tell(commits: PendingAcknowledgements, partition: int, *offsets: int, code: int | None = None) -> None:
