@@ -100,9 +100,10 @@ def decide(
 ) -> None:
     """Measure all five profiles and write the decision record with its evidence, and the HTML report."""
     if check:
+        from brokerbench.brokers import registry
         from brokerbench.reports import record
 
-        problems = record.check_record(docs)
+        problems = record.check_record(docs, registry.options())
         if problems:
             raise errors.CheckFailed("the decision record does not follow from its run: " + "; ".join(problems))
         typer.echo("the decision record follows from its run")

@@ -120,6 +120,14 @@ def profiles() -> tuple[str, ...]:
     return tuple(catalogue().adapters)
 
 
+def options() -> tuple[str, ...]:
+    """Built-in profiles of brokers, in their usual order: the decision is between these.
+
+    Those that run in process are no brokers to choose: the reference, and what the harness itself costs.
+    """
+    return tuple(adapter.profile for adapter in BUILT_IN if adapter.broker is not None)
+
+
 def adapter(profile: str) -> Adapter:
     """Raises UnknownProfile, which names what comes near."""
     try:

@@ -15,9 +15,6 @@ from brokerbench.reports import words
 from brokerbench.scenarios.results import Cell, RunResult, VerdictRow
 from brokerbench.scenarios.verdicts import Grade, Verdict, upper_bound_95
 
-PROFILES = ("sqs-standard", "sqs-fifo", "redis-streams", "kafka", "kafka-share")
-"""The options that the decision record always shows, in this order, measured or not."""
-
 GROUPS: Mapping[str, str] = {
     "replay": "Replay",
     "ordering": "Ordering",
@@ -146,10 +143,8 @@ def is_option(cell: Cell) -> bool:
 
 
 def profiles(result: RunResult) -> list[str]:
-    """Profiles of the run in the customary order; others after them, by name."""
-    present = {cell.profile for cell in result.cells}
-    known = [name for name in PROFILES if name in present]
-    return known + sorted(present - set(known))
+    """Profiles of the run, in the order of its plan."""
+    return list(dict.fromkeys(cell.profile for cell in result.cells))
 
 
 def options(result: RunResult) -> list[str]:

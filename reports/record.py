@@ -27,10 +27,10 @@ CHARTS = "charts"
 _RUN = re.compile(r"generated from run `([^`]+)`")
 
 
-def write_record(result: RunResult, docs: Path) -> list[Path]:
-    """Write the record, its charts and its evidence below ``docs``; returns the written paths."""
+def write_record(result: RunResult, docs: Path, options: Sequence[str]) -> list[Path]:
+    """Write the record, its charts and its evidence below ``docs``; returns the written paths. See ``render``."""
     drawn = _drawn(result)
-    files = {path_in(docs, result.run_id): results.dump(result), docs / NAME: render(result)}
+    files = {path_in(docs, result.run_id): results.dump(result), docs / NAME: render(result, options)}
     files |= {_picture(docs, name): svg.draw(spec) for name, spec in drawn.items()}
     for path, text in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -48,7 +48,7 @@ def _picture(docs: Path, name: str) -> Path:
     return docs / CHARTS / f"{name}.svg"
 
 
-def check_record(docs: Path) -> list[str]:
+def check_record(docs: Path, options: Sequence[str]) -> list[str]:
     """Problems, each a sentence; none when record and charts follow from the committed evidence."""
     path = docs / NAME
     if not path.exists():
@@ -67,7 +67,7 @@ def check_record(docs: Path) -> list[str]:
         problems.append(f"{evidence} is of run {result.run_id!r}, not of {run[1]!r}")
     if evidence.read_text(encoding="utf-8") != results.dump(result):
         problems.append(f"{evidence} was edited: it is not as brokerbench writes it")
-    problems += _compare(path, text, render(result))
+    problems += _compare(path, text, render(result, options))
     drawn = _drawn(result)
     for name in run_charts.NAMES:
         if name in drawn:
@@ -93,8 +93,8 @@ def _excerpt(line: str) -> str:
     return repr(line if len(line) <= 120 else f"{line[:117]}...")
 
 
-def render(result: RunResult) -> str:
-    """The record as Markdown."""
+def render(result: RunResult, options: Sequence[str]) -> str:
+    """The record as Markdown. It shows these ``options`` first, measured or not, and then others of the run."""
     environment = Environment(
         loader=PackageLoader("brokerbench.reports"),
         undefined=StrictUndefined,
@@ -111,23 +111,22 @@ def render(result: RunResult) -> str:
         code=_code,
         sentence=_sentence,
     )
-    return environment.get_template("decision-record.md.j2").render(_view(result))
+    return environment.get_template("decision-record.md.j2").render(_view(result, options))
 
 
-def _view(result: RunResult) -> Mapping[str, Any]:
-    """Everything that the template says. Options of the record are all five profiles, measured or not."""
-    extra = [name for name in facts.options(result) if name not in facts.PROFILES]
-    profiles = [*facts.PROFILES, *extra]
+def _view(result: RunResult, options: Sequence[str]) -> Mapping[str, Any]:
+    """Everything that the template says."""
+    measured = facts.options(result)
+    profiles = list(dict.fromkeys((*options, *measured)))
     evidence = Evidence.of(result)
-    options = facts.options(result)
-    decisions = decision.decide(result, requirements.shipped(), options) if options else []
+    decisions = decision.decide(result, requirements.shipped(), measured) if measured else []
     tried = {decided.need.name: sensitivity.changes(result, decided) for decided in decisions}
     return {
         "result": result,
         "evidence": evidence,
         "profiles": profiles,
-        "measured": options,
-        "unmeasured": [name for name in profiles if name not in options],
+        "measured": measured,
+        "unmeasured": [name for name in profiles if name not in measured],
         "in_short": prose.in_short,
         "grades": {name: facts.grade_of(result, name) for name in profiles},
         "grade_words": words.GRADE_WORDS,

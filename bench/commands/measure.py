@@ -106,10 +106,11 @@ def _selftest_seen_from(report: Path) -> str:
 
 
 def write_record(result: RunResult, docs: Path) -> list[Path]:
+    from brokerbench.brokers import registry
     from brokerbench.reports import record
 
     try:
-        return record.write_record(result, docs)
+        return record.write_record(result, docs, registry.options())
     except OSError as problem:
         raise BadInput(f"--docs {docs}: {explain(problem, docs)}") from None
 

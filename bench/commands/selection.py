@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from brokerbench.scenarios.plans.plan import CellPlan
 
 PLANS = Path(__file__).parents[1] / "plans"
-OPTIONS = 5
-"""So many built-in profiles, the first ones, are the options of the decision: a plan that names none runs on them."""
 CELL_TIMEOUT_S = 900.0
 _DEFAULT_PLAN = "quick"
 
@@ -64,7 +62,7 @@ def _workload(chosen: Chosen, path: Path, seed: int) -> Work:
     known = registry.profiles()
     _check_names("--profile", chosen.profiles, known)
     files = omb.Files(path, chosen.omb_driver, chosen.omb_duration)
-    found = omb.omb_plan(files, chosen.profiles, known[:OPTIONS], seed)
+    found = omb.omb_plan(files, chosen.profiles, registry.options(), seed)
     return Work(path.stem, found.cells, found.said, found.timeout_s)
 
 
@@ -85,7 +83,7 @@ def cells(plan_name: str, profiles: Sequence[str], scenarios: Sequence[str], see
     except yaml_document.DocumentError as problem:
         raise BadInput(str(problem)) from None
     # A profile that is asked for by name is run, also where the plan would leave it out.
-    every = [*known[:OPTIONS], *(name for name in profiles if name not in known[:OPTIONS])]
+    every = list(dict.fromkeys((*registry.options(), *profiles)))
     found = plan.expand(document.value, every, seed, only_profiles=profiles, only_scenarios=scenarios)
     if not found:
         raise BadInput(f"nothing to run: {path} has no cell for that --profile and --scenario")

@@ -89,3 +89,9 @@ def test_in_process_profiles_connect() -> None:
         broker = registry.connect(profile, Endpoint(profile, f"{profile}://registry"))
         assert broker.declaration().profile == profile
         broker.close()
+
+
+def test_options_are_the_built_in_profiles_of_brokers() -> None:
+    in_process = {adapter.profile for adapter in registry.BUILT_IN if adapter.broker is None}
+    assert in_process == {"memory", "noop"}
+    assert set(registry.options()) == {adapter.profile for adapter in registry.BUILT_IN} - in_process

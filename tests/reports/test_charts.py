@@ -5,6 +5,7 @@ from __future__ import annotations
 import altair as alt
 import pytest
 
+from brokerbench.brokers import registry
 from brokerbench.brokers.declarations import PROPERTIES
 from brokerbench.reports import facts
 from brokerbench.reports.charts import palette, run_charts, svg
@@ -25,7 +26,7 @@ def test_pictures_are_valid_vega_lite_and_deterministic() -> None:
 def test_the_matrix_has_a_field_for_every_property_and_profile() -> None:
     data = run_charts.of_run(sample.result())["verdicts"]["datasets"]
     rows = [row for rows in data.values() for row in rows]
-    assert len(rows) == len(PROPERTIES) * len(facts.PROFILES)
+    assert len(rows) == len(PROPERTIES) * len(registry.options())
     assert {row["emulated"] for row in rows if row["profile"] == "sqs-fifo"} == {True}
 
 
