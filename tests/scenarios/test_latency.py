@@ -52,7 +52,7 @@ def test_journeys_join_what_happened_to_each_message() -> None:
             "intended_ns": column([30, 10, 20, 40]),
             "sent_ns": column([31, 11, 21, 41]),
         },
-        settled={
+        send_outcomes={
             "producer": column([0, 1, 0]),
             "seq": column([0, 0, 1]),
             "settled_ns": column([50, 60, 70]),
@@ -65,7 +65,7 @@ def test_journeys_join_what_happened_to_each_message() -> None:
             "received_ns": column([90, 80, 85, 1]),
             "status": column([INTACT, INTACT, INTACT, INTACT]),
         },
-        settles={},
+        acknowledgements={},
         marks=[],
     )
     of = message_times.of_history(seen)
@@ -290,14 +290,14 @@ def test_the_rate_that_lasts_is_stated_with_confidence(
 ) -> None:
     windows = [at_rate(*each) for each in tries]
     climbed = [at_rate(*each, purpose="climb") for each in climbs]
-    nothing = History(sends={}, settled={}, deliveries={}, settles={}, marks=[])
+    nothing = History(sends={}, send_outcomes={}, deliveries={}, acknowledgements={}, marks=[])
     (found,) = latency_metrics._sustainable(nothing, windows, climbed, {}, 50 * MS)
     assert found.note.startswith(f"{best} asked for")
     assert re.search(words, found.note), found.note
 
 
 def test_what_the_search_chose_does_not_add_to_the_confidence() -> None:
-    nothing = History(sends={}, settled={}, deliveries={}, settles={}, marks=[])
+    nothing = History(sends={}, send_outcomes={}, deliveries={}, acknowledgements={}, marks=[])
     searched = replace(at_rate(10, True, "search"), end_ns=S // 2)
     (found,) = latency_metrics._sustainable(nothing, [searched, *[at_rate(10, True)] * 3], [], {}, 50 * MS)
     assert "3 of 3 windows of 1 s" in found.note
@@ -305,7 +305,7 @@ def test_what_the_search_chose_does_not_add_to_the_confidence() -> None:
 
 
 def test_no_rate_is_stated_where_none_lasted() -> None:
-    nothing = History(sends={}, settled={}, deliveries={}, settles={}, marks=[])
+    nothing = History(sends={}, send_outcomes={}, deliveries={}, acknowledgements={}, marks=[])
     windows = [at_rate(10, True), at_rate(10, False), at_rate(20, False)]
     assert not list(latency_metrics._sustainable(nothing, windows, [], {}, 50 * MS))
 

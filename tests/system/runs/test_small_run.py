@@ -80,7 +80,7 @@ def test_each_of_two_groups_got_everything(run: Path) -> None:
     for cell in cells:
         settled = sum(
             np.count_nonzero(part["outcome"] == Outcome.ACKNOWLEDGED)
-            for part in saved_history.stream(run / cell.history, "settled", ["outcome"])
+            for part in saved_history.stream(run / cell.history, "send_outcomes", ["outcome"])
         )
         (lost,) = (row for row in cell.verdicts if row.property == "delivery.no_loss")
         assert (lost.measured.observations, lost.measured.violations) == (2 * settled, 0), cell.id
