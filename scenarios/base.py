@@ -1,8 +1,8 @@
 """What an experiment is given, and what it is.
 
-A scenario is a module with ``check(parameters)``, which refuses before anything starts, ``run(context)``, which does
-and records, and ``examine(history)``, which is pure and returns findings and metrics. Nothing is judged while it runs:
-``examine`` works from the saved history alone, so a saved run can be examined again by a better checker.
+A ``Scenario`` has a ``check`` of its parameters before anything starts, a ``run`` that acts and records, and a pure
+``examine`` that turns a history into findings and metrics. Nothing is judged during a run: ``examine`` works from the
+saved history alone, so a better checker can examine a saved run again.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from brokerbench.brokers.declarations import ProfileDeclaration
+from brokerbench.brokers.declarations import Limits, ProfileDeclaration
 from brokerbench.brokers.protocols import Broker
 from brokerbench.brokers.types import Endpoint
 from brokerbench.scenarios.history import History, Writer
@@ -21,6 +21,9 @@ from brokerbench.scenarios.verdicts import Finding
 Parameters = Mapping[str, Any]
 Progress = Callable[[float, str], None]
 """(share done 0..1, what is running now)."""
+
+_SMALL_REQUEST_S = 0.12
+"""Seconds for one request that holds few messages, all its steps: measured on an emulator, seven cells beside it."""
 
 
 class Worker(Protocol):
@@ -153,26 +156,29 @@ class Examination:
     metrics: Sequence[Measured]
 
 
-class Scenario(Protocol):
-    """The shape of a scenario module."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """One experiment, as the catalogue hands it out."""
 
-    NAME: str
-    SUMMARY: str
-    DEFAULTS: Parameters
+    name: str
+    summary: str
+    defaults: Parameters
     """Every parameter with its default; an unknown parameter in a plan is an error."""
-    OFF_AT_ZERO: frozenset[str]
+    off_at_zero: frozenset[str] = frozenset()
     """Parameters of which 0 switches something off; any other number whose default is above 0 must be so too."""
-    PROPERTIES: tuple[str, ...]
+    properties: tuple[str, ...]
     """Every property that ``examine`` answers for, on every profile: none may be missing in silence."""
+    alone: bool = False
+    """True when it measures speed: nothing else may run beside it."""
+    expected_s: Callable[[Parameters, Limits | None], float]
+    """Rough length on a profile with these limits (None: unknown). For progress bars and the order of cells."""
+    check: Callable[[Parameters], None]
+    """Before anything starts. Raises ValueError for values that cannot be honoured, or contradict each other."""
+    run: Callable[[Context], None]
+    examine: Callable[[History], Examination]
 
-    def check(self, parameters: Parameters) -> None:
-        """Before anything starts. Raises ValueError for values that cannot be honoured, or contradict each other."""
-        ...
 
-    def alone(self, parameters: Parameters) -> bool:
-        """True when it measures speed: nothing else may run beside it."""
-        ...
-
-    def run(self, context: Context) -> None: ...
-
-    def examine(self, history: History) -> Examination: ...
+def small_requests_s(messages: float, limits: Limits | None) -> float:
+    """Seconds that a profile needs for this many messages beyond the usual, where its requests hold few each."""
+    most = limits.max_request_messages if limits else None
+    return _SMALL_REQUEST_S * messages / most if most else 0.0

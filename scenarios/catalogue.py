@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from brokerbench.scenarios.base import Scenario
@@ -12,7 +12,8 @@ NAMES: tuple[str, ...] = ("replay", "ordering", "retention", "throughput", "late
 
 
 def scenario(name: str) -> Scenario:
-    """The scenario's module. Raises KeyError for an unknown name."""
+    """Raises KeyError for an unknown name."""
     if name not in NAMES:
         raise KeyError(name)
-    return cast("Scenario", import_module(f"brokerbench.scenarios.{name}"))
+    found: Scenario = import_module(f"brokerbench.scenarios.{name}").SCENARIO
+    return found

@@ -15,20 +15,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import count
 from types import MappingProxyType
 
+from brokerbench.brokers.declarations import Limits
 from brokerbench.scenarios.analysis import delivery, latency
-from brokerbench.scenarios.base import Context, Examination, Parameters
+from brokerbench.scenarios.base import Context, Examination, Parameters, Scenario
 from brokerbench.scenarios.history import History
 from brokerbench.scenarios.load import workload
-from brokerbench.scenarios.load.controller import LoadController
+from brokerbench.scenarios.load.controller import LoadController, load_controller
 from brokerbench.scenarios.load.replies import Passed
 from brokerbench.scenarios.load.schedule import Schedule
 
-NAME = "latency"
-SUMMARY = "open loop: latency against rate, the highest rate that lasts, catching up with a backlog"
 DEFAULTS: Parameters = MappingProxyType(
     {
         **workload.PARAMETERS,
@@ -56,7 +54,6 @@ DEFAULTS: Parameters = MappingProxyType(
         "drain_s": 30.0,
     }
 )
-OFF_AT_ZERO = frozenset({"search_steps", "confirm", "away_s", "saturate_s", "rate_warmup_s"})
 PROPERTIES = delivery.PROPERTIES
 
 _JOIN_S = 20.0
@@ -83,38 +80,56 @@ def check(parameters: Parameters) -> None:
         raise ValueError("saturate_s: 0 needs rates: shares are of what a closed loop passes")
 
 
-def alone(parameters: Parameters) -> bool:
-    return True
-
-
 def run(context: Context) -> None:
-    context = replace(context, parameters=workload.as_honoured(context.parameters, context.declaration.limits))
-    with context.writer("latency") as writer:
-        writer.mark(
-            "latency",
-            parameters=dict(context.parameters),
-            settle_resolution=context.declaration.limits.settle_resolution.value,
-            drain_proof=context.declaration.limits.drain_proof,
-        )
-        with LoadController(context, writer) as fleet:
-            _Experiment(context, fleet).run()
+    with load_controller(context, "latency") as controller:
+        _Experiment(controller).run()
 
 
 def examine(history: History) -> Examination:
     return Examination(delivery.findings(history), latency.metrics(history))
 
 
+def expected_s(parameters: Parameters, limits: Limits | None) -> float:
+    """A window takes a fifth longer than it is long: what is left at its end is received outside."""
+    window_s, searches = float(parameters["window_s"]), int(parameters["search_steps"])
+    windows = len(parameters["rates"] or parameters["shares"]) + int(parameters["confirm"])
+    once_s = sum(float(parameters[name]) for name in ("rate_warmup_s", "saturate_s"))
+    search_s = 2 * (searches + 1) * _search_s(parameters) if searches else 0.0
+    return 10.0 + 1.2 * (windows * window_s + search_s + once_s + _CATCH_UP * float(parameters["away_s"]))
+
+
+def _search_s(parameters: Parameters) -> float:
+    """Length of a window of the search."""
+    limit_s = float(parameters["latency_limit_ms"]) / 1e3
+    return max(_SEARCH_SHARE * float(parameters["window_s"]), _LIMITS * limit_s)
+
+
+SCENARIO = Scenario(
+    name="latency",
+    summary="open loop: latency against rate, the highest rate that lasts, catching up with a backlog",
+    defaults=DEFAULTS,
+    off_at_zero=frozenset({"search_steps", "confirm", "away_s", "saturate_s", "rate_warmup_s"}),
+    properties=PROPERTIES,
+    alone=True,
+    expected_s=expected_s,
+    check=check,
+    run=run,
+    examine=examine,
+)
+
+
 class _Experiment:
     """The windows of one cell, one after the other; the search depends on what the last one showed."""
 
-    def __init__(self, context: Context, fleet: LoadController) -> None:
-        self._context, self._parameters, self._fleet = context, context.parameters, fleet
+    def __init__(self, controller: LoadController) -> None:
+        self._controller, self._context = controller, controller.context
+        self._parameters = self._context.parameters
         self._batch = int(self._parameters["batch"])
         self._window_s = float(self._parameters["window_s"])
         self._limit_s = float(self._parameters["latency_limit_ms"]) / 1e3
         self._asked = sorted(float(rate) for rate in self._parameters["rates"])
         self._searches = int(self._parameters["search_steps"])
-        self._search_s = max(_SEARCH_SHARE * self._window_s, _LIMITS * self._limit_s)
+        self._search_s = _search_s(self._parameters)
         self._lasted: list[float] = []
         self._failed: list[float] = []
         self._channels, self._warm = count(), 0
@@ -123,7 +138,7 @@ class _Experiment:
         self._done, self._steps = 0, curve + 2 * self._searches + int(self._parameters["confirm"]) + 2
 
     def run(self) -> None:
-        self._fleet.price([self._batch], float(self._parameters["ceiling_s"]))
+        self._controller.price([self._batch], float(self._parameters["ceiling_s"]))
         # With given rates nobody needs to know the most: a time of 0 leaves that out.
         most = self._saturate() if float(self._parameters["saturate_s"]) else max(self._asked)
         self._open()
@@ -140,7 +155,7 @@ class _Experiment:
             self._curve(self._shares_of(lasting or most))
         if lasting and float(self._parameters["away_s"]):
             self._catch_up(float(self._parameters["backlog_share"]) * lasting)
-        self._fleet.close()
+        self._controller.close()
 
     @property
     def _lasting(self) -> float:
@@ -205,23 +220,23 @@ class _Experiment:
 
     def _open(self) -> None:
         self._warm_channel(f"paced-{next(self._channels)}", int(self._parameters["open_in_flight"]))
-        self._warm = self._fleet.published
+        self._warm = self._controller.published
 
     def _warm_channel(self, name: str, in_flight: int) -> None:
         """A channel on which everybody has said something: groups are joined, code paths warm."""
         self._context.progress(min(1.0, self._done / self._steps), f"{name}: warming up")
-        self._fleet.open(name, [(self._batch, in_flight)])
-        self._fleet.window("publish", self._batch, float(self._parameters["warmup_s"]) / 2, warmup=True)
-        self._fleet.window("consume", self._batch, float(self._parameters["warmup_s"]), warmup=True)
-        self._fleet.drain(_JOIN_S)
+        self._controller.open(name, [(self._batch, in_flight)])
+        self._controller.window("publish", self._batch, float(self._parameters["warmup_s"]) / 2, warmup=True)
+        self._controller.window("consume", self._batch, float(self._parameters["warmup_s"]), warmup=True)
+        self._controller.drain(_JOIN_S)
 
     def _saturate(self) -> float:
         """Messages a second that came through a closed loop."""
         saturate_s = float(self._parameters["saturate_s"])
         self._warm_channel("saturated", self._batch * int(self._parameters["batches_in_flight"]))
         passed = self._step("as fast as they can")
-        rate = self._fleet.window("both", self._batch, saturate_s, passed=passed) / saturate_s
-        self._fleet.close()
+        rate = self._controller.window("both", self._batch, saturate_s, passed=passed) / saturate_s
+        self._controller.close()
         return max(rate, 1.0)
 
     def _lasts_at_last(self, purpose: str, rate: float) -> bool:
@@ -231,34 +246,34 @@ class _Experiment:
     def _lasts(self, purpose: str, rate: float, window_s: float) -> bool:
         self._make_room(rate * window_s)
         passed = self._step(f"{purpose}: {rate:,.0f} messages a second")
-        before = self._fleet.published
+        before = self._controller.published
         schedule = self._schedule(rate, window_s)
-        backlog = self._fleet.paced(purpose, self._batch, schedule, late_after_s=self._limit_s, passed=passed)
-        self._fleet.drain()
-        expected = (self._fleet.published - before) * int(self._parameters["groups"])
-        return backlog <= max(rate * self._limit_s, _FEW) and self._fleet.late <= _LATE_SHARE * expected
+        backlog = self._controller.paced(purpose, self._batch, schedule, late_after_s=self._limit_s, passed=passed)
+        self._controller.drain()
+        expected = (self._controller.published - before) * int(self._parameters["groups"])
+        return backlog <= max(rate * self._limit_s, _FEW) and self._controller.late <= _LATE_SHARE * expected
 
     def _make_room(self, messages: float) -> None:
         """Rates that somebody named stay on one channel, as they were asked for."""
-        published = self._fleet.published
+        published = self._controller.published
         full = (published + messages) * float(self._parameters["size"]) > _MOST_KEPT_BYTES
         if self._searches and full and published > self._warm:
-            self._fleet.close()
+            self._controller.close()
             self._open()
 
     def _warm_up_at(self, rate: float) -> None:
         """For programs that grow fast with use, such as a broker in a virtual machine: the same load, not counted."""
         warmup_s = float(self._parameters["rate_warmup_s"])
         self._context.progress(0.0, f"warming up at {rate:,.0f} messages a second")
-        self._fleet.paced("warm-up", self._batch, self._schedule(rate, warmup_s), warmup=True)
-        self._fleet.drain()
+        self._controller.paced("warm-up", self._batch, self._schedule(rate, warmup_s), warmup=True)
+        self._controller.drain()
 
     def _catch_up(self, rate: float) -> None:
         away_s = float(self._parameters["away_s"])
         self._make_room(rate * _CATCH_UP * away_s)
         passed = self._step(f"a backlog of {rate * away_s:,.0f} messages")
         schedule = self._schedule(rate, _CATCH_UP * away_s)
-        self._fleet.paced("backlog", self._batch, schedule, consumers_away_s=away_s, passed=passed)
+        self._controller.paced("backlog", self._batch, schedule, consumers_away_s=away_s, passed=passed)
 
     def _schedule(self, rate: float, duration_s: float) -> Schedule:
         return Schedule(rate, duration_s, str(self._parameters["shape"]), str(self._parameters["arrivals"]))

@@ -20,19 +20,18 @@ from types import MappingProxyType
 
 import numpy as np
 
+from brokerbench.brokers.declarations import Limits
 from brokerbench.brokers.protocols import Broker
 from brokerbench.brokers.types import AckGranularity, ChannelSpec, Settlements
 from brokerbench.scenarios.analysis import ordering as checker
-from brokerbench.scenarios.base import Context, Examination, Parameters
+from brokerbench.scenarios.base import Context, Examination, Parameters, Scenario, small_requests_s
 from brokerbench.scenarios.clients.consumer_group import ConsumerGroup
 from brokerbench.scenarios.clients.recording import RecordedBatch, RecordingConsumer, RecordingProducer
 from brokerbench.scenarios.history import Column, History, Writer
 from brokerbench.scenarios.history.stamp import INTACT
-from brokerbench.scenarios.load.payloads import PayloadSpec
+from brokerbench.scenarios.load.payloads import check_size
 from brokerbench.scenarios.metrics import lag
 
-NAME = "ordering"
-SUMMARY = "order of the whole channel and per key: concurrent consumers, several producers, released deliveries"
 DEFAULTS: Parameters = MappingProxyType(
     {
         "messages": 1200,
@@ -50,7 +49,6 @@ DEFAULTS: Parameters = MappingProxyType(
         "patience_s": 30.0,
     }
 )
-OFF_AT_ZERO: frozenset[str] = frozenset()
 PROPERTIES = (
     "ordering.channel",
     "ordering.per_key.one_consumer",
@@ -74,14 +72,6 @@ _WARM_UP = 90
 """Number that is added to a phase's for its warm-up producer; each phase has 100 numbers."""
 
 
-def check(parameters: Parameters) -> None:
-    PayloadSpec(size=int(parameters["size"]))
-
-
-def alone(parameters: Parameters) -> bool:
-    return False
-
-
 def run(context: Context) -> None:
     with context.writer("main") as writer:
         for at, phase in enumerate(_PHASES):
@@ -94,6 +84,22 @@ def run(context: Context) -> None:
 def examine(history: History) -> Examination:
     examined = checker.examine(history)
     return replace(examined, metrics=[*examined.metrics, *lag.over_time(lag.looks(history))])
+
+
+def expected_s(parameters: Parameters, limits: Limits | None) -> float:
+    return 20.0 + small_requests_s(int(parameters["messages"]) * (len(_PHASES) - 1), limits)
+
+
+SCENARIO = Scenario(
+    name="ordering",
+    summary="order of the whole channel and per key: concurrent consumers, several producers, released deliveries",
+    defaults=DEFAULTS,
+    properties=PROPERTIES,
+    expected_s=expected_s,
+    check=check_size,
+    run=run,
+    examine=examine,
+)
 
 
 _DOING = {

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from brokerbench.brokers.declarations import Limits
 from brokerbench.brokers.errors import Unsupported
 from brokerbench.brokers.protocols import Replayable
 from brokerbench.brokers.types import (
@@ -32,14 +33,12 @@ from brokerbench.brokers.types import (
     ReplayStart,
 )
 from brokerbench.scenarios.analysis import replay as checker
-from brokerbench.scenarios.base import Context, Examination, Parameters
+from brokerbench.scenarios.base import Context, Parameters, Scenario, small_requests_s
 from brokerbench.scenarios.clients.consumer_group import ConsumerGroup
 from brokerbench.scenarios.clients.recording import RecordingConsumer, RecordingProducer, RecordingReader
-from brokerbench.scenarios.history import Column, History, Writer
-from brokerbench.scenarios.load.payloads import PayloadSpec
+from brokerbench.scenarios.history import Column, Writer
+from brokerbench.scenarios.load.payloads import check_size
 
-NAME = "replay"
-SUMMARY = "reading again what was acknowledged: from the beginning, a position, a time, and beside a group"
 DEFAULTS: Parameters = MappingProxyType(
     {
         "messages": 3000,
@@ -55,7 +54,6 @@ DEFAULTS: Parameters = MappingProxyType(
         "patience_s": 30.0,
     }
 )
-OFF_AT_ZERO: frozenset[str] = frozenset()
 PROPERTIES = (
     "replay.from_beginning",
     "replay.from_position",
@@ -82,21 +80,26 @@ Last = Callable[[], Places | None]
 """The last place of each partition to be read, or None while that is not known yet."""
 
 
-def check(parameters: Parameters) -> None:
-    PayloadSpec(size=int(parameters["size"]))
-
-
-def alone(parameters: Parameters) -> bool:
-    return False
-
-
 def run(context: Context) -> None:
     with context.writer("main") as writer:
         _Run(context, writer).run()
 
 
-def examine(history: History) -> Examination:
-    return checker.examine(history)
+def expected_s(parameters: Parameters, limits: Limits | None) -> float:
+    looks_s = int(parameters["attempts"]) * float(parameters["look_s"])
+    return 15.0 + looks_s + small_requests_s(int(parameters["messages"]) + int(parameters["beside"]), limits)
+
+
+SCENARIO = Scenario(
+    name="replay",
+    summary="reading again what was acknowledged: from the beginning, a position, a time, and beside a group",
+    defaults=DEFAULTS,
+    properties=PROPERTIES,
+    expected_s=expected_s,
+    check=check_size,
+    run=run,
+    examine=checker.examine,
+)
 
 
 class _Run:

@@ -21,18 +21,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import MappingProxyType
 
+from brokerbench.brokers.declarations import Limits
 from brokerbench.brokers.errors import Unsupported
 from brokerbench.brokers.protocols import Broker, Releasable, Replayable, Retaining
 from brokerbench.brokers.types import ChannelSpec, ConsumerSettings, FromBeginning, Retention
 from brokerbench.scenarios.analysis import retention as checker
-from brokerbench.scenarios.base import Context, Examination, Parameters
+from brokerbench.scenarios.base import Context, Parameters, Scenario
 from brokerbench.scenarios.clients.recording import RecordedBatch, RecordingConsumer, RecordingProducer, RecordingReader
 from brokerbench.scenarios.clients.retention_watch import RetentionWatch
-from brokerbench.scenarios.history import History, Writer
-from brokerbench.scenarios.load.payloads import PayloadSpec
+from brokerbench.scenarios.history import Writer
+from brokerbench.scenarios.load.payloads import check_size
 
-NAME = "retention"
-SUMMARY = "how long messages are surely kept, and when they are really gone, by age and by size"
 DEFAULTS: Parameters = MappingProxyType(
     {
         "age_s": 6.0,
@@ -48,7 +47,6 @@ DEFAULTS: Parameters = MappingProxyType(
         "grace_s": 30.0,
     }
 )
-OFF_AT_ZERO: frozenset[str] = frozenset()
 PROPERTIES = (
     "retention.by_age",
     "retention.by_size",
@@ -75,14 +73,6 @@ _NUMBERS: Mapping[str, int] = {"unread": 0, "large": 1, "held": 2, "acked": 3, "
 """Producer and reader numbers of each role; the second look of a role has number + 10."""
 
 
-def check(parameters: Parameters) -> None:
-    PayloadSpec(size=int(parameters["size"]))
-
-
-def alone(parameters: Parameters) -> bool:
-    return False
-
-
 def run(context: Context) -> None:
     """Three parts side by side, since mostly they wait; each has its own connection and part of the history."""
     parts: tuple[Callable[[_Run], None], ...] = (_Run.held, _Run.acked_and_size)
@@ -94,8 +84,27 @@ def run(context: Context) -> None:
             part.result()
 
 
-def examine(history: History) -> Examination:
-    return checker.examine(history)
+def expected_s(parameters: Parameters, limits: Limits | None) -> float:
+    waits_s = float(parameters["sending_s"]) + float(parameters["give_back_after_s"])
+    return 10.0 + waits_s + _age_s(parameters, limits)
+
+
+def _age_s(parameters: Parameters, limits: Limits | None) -> float:
+    """The age limit, in seconds: as asked for, or the shortest that the broker allows."""
+    least_s = limits.retention_min_age_s if limits else None
+    return max(float(parameters["age_s"]), least_s or 0.0)
+
+
+SCENARIO = Scenario(
+    name="retention",
+    summary="how long messages are surely kept, and when they are really gone, by age and by size",
+    defaults=DEFAULTS,
+    properties=PROPERTIES,
+    expected_s=expected_s,
+    check=check_size,
+    run=run,
+    examine=checker.examine,
+)
 
 
 def _apart(context: Context, part: Callable[[_Run], None]) -> None:
@@ -113,7 +122,7 @@ class _Run:
     def __init__(self, context: Context, broker: Broker, writer: Writer) -> None:
         self._context, self._broker, self._writer = context, broker, writer
         limits = context.declaration.limits
-        self._age_s = max(float(context.parameters["age_s"]), limits.retention_min_age_s or 0.0)
+        self._age_s = _age_s(context.parameters, limits)
         longest = limits.lease_max_s or 300.0
         self._lease_s = min(longest, self._age_s + 60.0)
 

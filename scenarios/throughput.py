@@ -13,18 +13,16 @@ are no latencies under a given rate (what the loop held back while it waited, no
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
+from brokerbench.brokers.declarations import Limits
 from brokerbench.scenarios.analysis import delivery, throughput
-from brokerbench.scenarios.base import Context, Examination, Parameters
+from brokerbench.scenarios.base import Context, Examination, Parameters, Scenario
 from brokerbench.scenarios.history import History
 from brokerbench.scenarios.load import workload
-from brokerbench.scenarios.load.controller import LoadController
+from brokerbench.scenarios.load.controller import LoadController, load_controller
 
-NAME = "throughput"
-SUMMARY = "publish, consume and both at once: rates of verified messages, with client CPU and the noop ceiling beside"
 DEFAULTS: Parameters = {
     **workload.PARAMETERS,
     "batches": [100, 1000],
@@ -40,7 +38,6 @@ DEFAULTS: Parameters = {
     "ceiling_s": 0.3,
     "drain_s": 20.0,
 }
-OFF_AT_ZERO: frozenset[str] = frozenset()
 PROPERTIES = delivery.PROPERTIES
 MODES = ("both", "publish", "consume")
 """In this order: what is left of the first is part of the backlog that the last consumes."""
@@ -56,37 +53,45 @@ def check(parameters: Parameters) -> None:
         raise ValueError(f"unknown mode {min(unknown)!r}; known: {', '.join(MODES)}")
 
 
-def alone(parameters: Parameters) -> bool:
-    return True
-
-
 def run(context: Context) -> None:
-    context = replace(context, parameters=workload.as_honoured(context.parameters, context.declaration.limits))
-    with context.writer("throughput") as writer:
-        writer.mark(
-            "throughput",
-            parameters=dict(context.parameters),
-            settle_resolution=context.declaration.limits.settle_resolution.value,
-            drain_proof=context.declaration.limits.drain_proof,
-        )
-        with LoadController(context, writer) as fleet:
-            _Experiment(context, fleet).run()
+    with load_controller(context, "throughput") as controller:
+        _Experiment(controller).run()
 
 
 def examine(history: History) -> Examination:
     return Examination(delivery.findings(history), throughput.metrics(history))
 
 
+def expected_s(parameters: Parameters, limits: Limits | None) -> float:
+    windows = len(parameters["batches"]) * int(parameters["repeats"])
+    return 8.0 + 2.5 * float(parameters["window_s"]) * windows
+
+
+SCENARIO = Scenario(
+    name="throughput",
+    summary="publish, consume and both at once: rates of verified messages, "
+    "with client CPU and the noop ceiling beside",
+    defaults=DEFAULTS,
+    properties=PROPERTIES,
+    alone=True,
+    expected_s=expected_s,
+    check=check,
+    run=run,
+    examine=examine,
+)
+
+
 class _Experiment:
     """The windows of one cell, ordered one after the other."""
 
-    def __init__(self, context: Context, fleet: LoadController) -> None:
-        self._context, self._parameters, self._fleet = context, context.parameters, fleet
+    def __init__(self, controller: LoadController) -> None:
+        self._controller, self._context = controller, controller.context
+        self._parameters = self._context.parameters
         self._batches = [int(batch) for batch in self._parameters["batches"]]
         self._done, self._steps = 0, int(self._parameters["repeats"]) * len(self._batches) * len(MODES)
 
     def run(self) -> None:
-        self._fleet.price(self._batches, float(self._parameters["ceiling_s"]))
+        self._controller.price(self._batches, float(self._parameters["ceiling_s"]))
         rng = np.random.default_rng(self._context.seed)
         for repeat in range(int(self._parameters["repeats"])):
             self._repeat(repeat, [int(batch) for batch in rng.permutation(self._batches)])
@@ -94,13 +99,13 @@ class _Experiment:
     def _repeat(self, repeat: int, batches: Sequence[int]) -> None:
         self._context.progress(self._done / self._steps, f"repeat {repeat + 1}: warming up")
         waiting = int(self._parameters["batches_in_flight"])
-        self._fleet.open(f"r{repeat}", [(batch, batch * waiting) for batch in batches])
+        self._controller.open(f"r{repeat}", [(batch, batch * waiting) for batch in batches])
         self._warm_up(batches)
         for batch in batches:
             for mode in MODES:
                 self._step(repeat, batch, mode)
-            self._fleet.drain()
-        self._fleet.close()
+            self._controller.drain()
+        self._controller.close()
 
     def _step(self, repeat: int, batch: int, mode: str) -> None:
         modes = self._parameters["modes"]
@@ -113,12 +118,12 @@ class _Experiment:
         passed(0.0)
         # There is nothing to consume unless it was published before.
         if mode in modes or (mode == "publish" and "consume" in modes):
-            self._fleet.window(mode, batch, float(self._parameters["window_s"]), passed=passed)
+            self._controller.window(mode, batch, float(self._parameters["window_s"]), passed=passed)
 
     def _warm_up(self, batches: Sequence[int]) -> None:
         """Real messages through every producer and consumer: connections are made, groups joined, code paths warm."""
         warmup_s = float(self._parameters["warmup_s"])
         for batch in batches:
-            self._fleet.window("publish", batch, warmup_s / len(batches), warmup=True)
-        self._fleet.window("consume", batches[0], warmup_s, warmup=True)
-        self._fleet.drain(_JOIN_S)
+            self._controller.window("publish", batch, warmup_s / len(batches), warmup=True)
+        self._controller.window("consume", batches[0], warmup_s, warmup=True)
+        self._controller.drain(_JOIN_S)

@@ -258,7 +258,7 @@ def verified(directory: Path) -> Verified:
     sent = sum(len(part["seq"]) for part in saved_history.stream(directory, "sends", ["seq"]))
     acknowledged = sum(
         int(np.count_nonzero(part["outcome"] == Outcome.ACKNOWLEDGED))
-        for part in saved_history.stream(directory, "settled", ["outcome"])
+        for part in saved_history.stream(directory, "send_outcomes", ["outcome"])
     )
     received = intact = 0
     seen: dict[int, list[Any]] = {}

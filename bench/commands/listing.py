@@ -43,8 +43,8 @@ def everything(plans: Path) -> dict[str, Any]:
         "scenarios": [
             {
                 "name": name,
-                "summary": catalogue.scenario(name).SUMMARY,
-                "parameters": dict(catalogue.scenario(name).DEFAULTS),
+                "summary": catalogue.scenario(name).summary,
+                "parameters": dict(catalogue.scenario(name).defaults),
             }
             for name in catalogue.NAMES
         ],

@@ -115,12 +115,12 @@ class _Bench:
     def own(self, rate: float, seconds: float) -> dict[str, float]:
         with Processes() as load:
             context = self._context(load)
-            with context.writer("pacing") as writer, LoadController(context, writer) as fleet:
-                fleet.open("own", [(self._batch, int(latency.DEFAULTS["open_in_flight"]))])
-                fleet.paced("warm-up", self._batch, Schedule(rate, _WARMUP_SHARE * seconds), warmup=True)
-                fleet.drain()
-                fleet.paced("curve", self._batch, Schedule(rate, seconds))
-                fleet.close()
+            with context.writer("pacing") as writer, LoadController(context, writer) as controller:
+                controller.open("own", [(self._batch, int(latency.DEFAULTS["open_in_flight"]))])
+                controller.paced("warm-up", self._batch, Schedule(rate, _WARMUP_SHARE * seconds), warmup=True)
+                controller.drain()
+                controller.paced("curve", self._batch, Schedule(rate, seconds))
+                controller.close()
         (window,) = latency_metrics.paced_windows(saved_history.load(context.history_directory))
         late_ns = latency_metrics.latencies_ns(window.of, "sent_ns", corrected=True)
         return {f"p{at:g}": float(np.percentile(late_ns, at)) / 1e6 for at in _QUANTILES}

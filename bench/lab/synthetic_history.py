@@ -163,4 +163,4 @@ def _write_sends(writer: Writer, sent: Sends) -> None:
     writer.rows("sends", {**sends, "intended_ns": sent["sent_ns"]})
     answered = sent.only(np.flatnonzero(sent["outcome"] != Outcome.UNKNOWN))
     settled: Columns = {name: answered[name] for name in ("producer", "seq", "outcome", "partition", "place")}
-    writer.rows("settled", {**settled, "settled_ns": answered["sent_ns"] + _SETTLED_AFTER_NS})
+    writer.rows("send_outcomes", {**settled, "settled_ns": answered["sent_ns"] + _SETTLED_AFTER_NS})

@@ -167,7 +167,7 @@ def _write(reader: Reader, got: Columns, action: Column | None) -> None:
     asked = np.flatnonzero(action >= 0)
     asked_ns = got["received_ns"][asked] + _ANSWERED_AFTER_NS
     reader.writer.rows(
-        "settles",
+        "acknowledgements",
         {
             **{name: got[name][asked] for name in ("reader", "batch", "slot")},
             "action": action[asked],

@@ -158,7 +158,7 @@ def examine(cell: Cell, directory: Path) -> Cell:
         update={
             "status": "completed",
             "error": "",
-            "verdicts": verdict_rows(declaration, examination, scenario.PROPERTIES, cell.grade, cell.history),
+            "verdicts": verdict_rows(declaration, examination, scenario.properties, cell.grade, cell.history),
             "metrics": metric_rows(examination.metrics, cell.grade),
         }
     )

@@ -332,14 +332,11 @@ def _unjudged(order: CellJob, started: datetime, why: str) -> Cell:
 
 def runs_alone(cell: CellPlan, grade: Grade) -> bool:
     """Speed is measured alone; an emulator's, which ranks nothing, fills the time in which others wait."""
-    return grade is not Grade.EMULATOR and catalogue.scenario(cell.scenario).alone(cell.parameters)
+    return grade is not Grade.EMULATOR and catalogue.scenario(cell.scenario).alone
 
 
 def expected_s(cell: CellPlan) -> float:
     """A rough length, for the bar and for starting the longest first. Judges nothing."""
-    if cell.scenario == "throughput":
-        windows = len(cell.parameters["batches"]) * int(cell.parameters["repeats"])
-        return 8.0 + 2.5 * float(cell.parameters["window_s"]) * windows
-    if cell.scenario == "retention":
-        return 75.0 if cell.profile.startswith("sqs") else 50.0
-    return 60.0 if cell.profile.startswith("sqs") else 30.0
+    declaration = registry.declared(cell.profile)
+    limits = declaration.limits if declaration else None
+    return catalogue.scenario(cell.scenario).expected_s(cell.parameters, limits)

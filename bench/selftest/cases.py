@@ -34,13 +34,13 @@ class Case:
 
 
 def any_message(history: History) -> Spots:
-    settled = history.settled
+    settled = history.send_outcomes
     return _spots(settled, settled["outcome"] == Outcome.ACKNOWLEDGED)
 
 
 def the_last(history: History) -> Spots:
     """Of each partition the last ones: nobody had them when the broker crashed."""
-    settled = history.settled
+    settled = history.send_outcomes
     chosen = np.zeros(len(settled["place"]), bool)
     for partition in np.unique(settled["partition"]).tolist():
         ours = settled["partition"] == partition
@@ -153,14 +153,14 @@ def _is_first(rows: Columns) -> Mask:
 
 
 def _settled(history: History, action: Action) -> Mask:
-    rows, settles = history.deliveries, history.settles
+    rows, acknowledgements = history.deliveries, history.acknowledgements
     wide = np.int64(rows["slot"].max(initial=0)) + 1
     deep = np.int64(rows["batch"].max(initial=0)) + 1
 
     def code(table: Columns) -> Column:
         return (table["reader"].astype(np.int64) * deep + table["batch"]) * wide + table["slot"]
 
-    return np.isin(code(rows), code(settles)[settles["action"] == action])
+    return np.isin(code(rows), code(acknowledgements)[acknowledgements["action"] == action])
 
 
 def _spots(rows: Columns, chosen: Mask) -> Spots:

@@ -88,8 +88,8 @@ def history(seed: int) -> History:
 
 def _unanswered(played: History, rng: np.random.Generator) -> History:
     """Half of the sends of unknown fate were never answered at all: their sender died."""
-    unknown = played.settled["outcome"] == Outcome.UNKNOWN
-    return replace(played, settled=select(played.settled, ~(unknown & (rng.random(len(unknown)) < 0.5))))
+    unknown = played.send_outcomes["outcome"] == Outcome.UNKNOWN
+    return replace(played, send_outcomes=select(played.send_outcomes, ~(unknown & (rng.random(len(unknown)) < 0.5))))
 
 
 @dataclass(slots=True)

@@ -46,7 +46,9 @@ class SimulatedClock:
         """The same history, with this host's times as they were told."""
         moved = self._columns
         marks = [self._mark(mark) for mark in part.marks]
-        return History(moved(part.sends), moved(part.settled), moved(part.deliveries), moved(part.settles), marks)
+        return History(
+            moved(part.sends), moved(part.send_outcomes), moved(part.deliveries), moved(part.acknowledgements), marks
+        )
 
     def _columns(self, table: Columns) -> Columns:
         return {name: self._told(column) if _is_told(name) else column for name, column in table.items()}

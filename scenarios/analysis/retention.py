@@ -75,8 +75,8 @@ def watched(history: History, role: str) -> Watched | None:
     if "count" in looks[0]:
         gone = _gone_by_count(len(rows), looks)
     else:
-        places = history.settled_column("place", -1)[rows]
-        partitions = history.settled_column("partition", -1)[rows]
+        places = history.outcome_column("place", -1)[rows]
+        partitions = history.outcome_column("partition", -1)[rows]
         gone = _gone_by_position(partitions, places, looks)
     return Watched(history.sends["seq"][rows], history.sends["sent_ns"][rows], gone, round(limits[0]["age_s"] * 1e9))
 
@@ -187,8 +187,8 @@ def _kept_beyond_size(history: History) -> tuple[float, ...]:
         return ()
     producers = history.producers(role="size")
     rows = np.flatnonzero((history.outcomes() == Outcome.ACKNOWLEDGED) & np.isin(history.sends["producer"], producers))
-    partitions = history.settled_column("partition", -1)[rows]
-    places = history.settled_column("place", -1)[rows]
+    partitions = history.outcome_column("partition", -1)[rows]
+    places = history.outcome_column("place", -1)[rows]
     kept = np.zeros(len(rows), bool)
     for partition, first in looks[-1]["first"].items():
         kept |= (partitions == int(partition)) & (places >= first)

@@ -180,7 +180,7 @@ class RecordingProducer:
         if not len(settlements):
             return
         self.acknowledged += int(np.count_nonzero(settlements.outcomes == Outcome.ACKNOWLEDGED))
-        self._writer.settled(self._number, settlements)
+        self._writer.send_outcomes(self._number, settlements)
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +245,7 @@ class RecordingConsumer:
     def _answered(self, answers: Sequence[Settlements]) -> None:
         for settlements in answers:
             batch, asked_ns = self._asked.popleft()
-            self._writer.settles(self._number, batch, Action.ACKNOWLEDGE, settlements, asked_ns)
+            self._writer.acknowledgements(self._number, batch, Action.ACKNOWLEDGE, settlements, asked_ns)
 
     def _written(self, received: Received) -> RecordedBatch:
         batch = self._batches
@@ -259,7 +259,7 @@ class RecordingConsumer:
     def acknowledge(self, taken: RecordedBatch, indices: Indices = None) -> Settlements:
         asked_ns = time.monotonic_ns()
         settlements = self.consumer.acknowledge(taken.received, indices)
-        self._writer.settles(self._number, taken.batch, Action.ACKNOWLEDGE, settlements, asked_ns)
+        self._writer.acknowledgements(self._number, taken.batch, Action.ACKNOWLEDGE, settlements, asked_ns)
         return settlements
 
     def acknowledge_all(self, batches: Sequence[RecordedBatch]) -> None:
@@ -271,7 +271,7 @@ class RecordingConsumer:
         asked_ns = time.monotonic_ns()
         answers = self.consumer.acknowledge_all([taken.received for taken in batches])
         for taken, settlements in zip(batches, answers, strict=True):
-            self._writer.settles(self._number, taken.batch, Action.ACKNOWLEDGE, settlements, asked_ns)
+            self._writer.acknowledgements(self._number, taken.batch, Action.ACKNOWLEDGE, settlements, asked_ns)
 
     @property
     def can_release(self) -> bool:
@@ -283,7 +283,7 @@ class RecordingConsumer:
             raise TypeError("this profile cannot release a delivery")
         asked_ns = time.monotonic_ns()
         settlements = self.consumer.release(taken.received, indices)
-        self._writer.settles(self._number, taken.batch, Action.RELEASE, settlements, asked_ns)
+        self._writer.acknowledgements(self._number, taken.batch, Action.RELEASE, settlements, asked_ns)
         return settlements
 
     def close(self) -> None:

@@ -1,22 +1,26 @@
-"""The record of a cell: columns on disk, written as things happen, read back only to be judged.
+"""The history of a cell: columns on disk, written while the cell runs, read back to be judged.
 
-A history is a directory. Every writer (one producer or one consumer, in any process) has its own files,
-so that writers never meet, and long tables have several; ``saved.load`` puts them together. Four tables and one list:
+A history is a directory. Every writer (one producer or one consumer, in any process) has files of its own, so that
+writers never meet, and long tables have several; ``saved_history.load`` joins them. Four tables and one list:
 
 ======================  =====================================================================================
 ``sends.*.parquet``     one row a message handed to ``send``: producer, seq, key, size, checksum, intended_ns, sent_ns
-``settled.*.parquet``   one row a settled send: producer, seq, settled_ns, outcome, partition, place
+``send_outcomes.*``     one row a settled send: producer, seq, settled_ns, outcome, partition, place
 ``deliveries.*``        one row a delivered message: reader, batch, slot, producer, seq, key, partition, place,
                         broker_epoch_ns, received_ns, delivery_count, size, checksum, status (see stamp.py)
-``settles.*``           one row a settled delivery: reader, batch, slot, action, outcome, asked_ns, settled_ns
-``marks.*.jsonl``       events in words: readers and producers with their attributes, phases, proofs of drains,
-                        refusals, identities for deduplication (of consecutive sends)
+``acknowledgements.*``  one row an action on a delivery (acknowledge, release, reject, extend): reader, batch, slot,
+                        action, outcome, asked_ns, settled_ns
+``marks.*.jsonl``       events in words: format version, readers and producers with their attributes, phases, proofs
+                        of drains, refusals, identities for deduplication (of consecutive sends)
 ======================  =====================================================================================
 
-``seq`` counts a producer's sends from 0 without gaps and equals its ticket. ``reader`` numbers consumers *and*
-replay readers over the cell; what a reader is (kind, group, phase) stands in its ``reader`` mark. ``*_ns`` are
-this host's monotonic clock. A send without a settled row is UNKNOWN. ``broker_epoch_ns`` is NO_TIME where the broker
-keeps none, or nobody asked for it (load processes do not).
+``seq`` counts a producer's sends from 0 without gaps and equals its ticket. ``reader`` numbers consumers *and* replay
+readers over the cell; its ``reader`` mark says what it is (kind, group, phase). ``*_ns`` are this host's monotonic
+clock. A send without an outcome row is UNKNOWN. ``broker_epoch_ns`` is NO_TIME where the broker keeps no time or the
+consumer asked for no details (load processes do not).
+
+Format 1 had no version in its marks, and named two tables ``settled`` (send_outcomes) and ``settles``
+(acknowledgements). Readers accept it.
 """
 
 from __future__ import annotations
@@ -28,7 +32,6 @@ from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -44,8 +47,12 @@ Columns = Mapping[str, Column]
 Mark = Mapping[str, Any]
 
 
+FORMAT = 2
+"""Version of the files, in a ``format`` mark of every writer."""
+
+
 class Action(IntEnum):
-    """What was asked for a delivery."""
+    """The action asked for on a delivery."""
 
     ACKNOWLEDGE = 0
     RELEASE = 1
@@ -61,7 +68,7 @@ _I8, _I32, _I64, _U64 = pa.int8(), pa.int32(), pa.int64(), pa.uint64()
 
 SCHEMAS: Mapping[str, pa.Schema] = {
     "sends": _schema(producer=_I32, seq=_I64, key=_I64, size=_I32, checksum=_U64, intended_ns=_I64, sent_ns=_I64),
-    "settled": _schema(producer=_I32, seq=_I64, settled_ns=_I64, outcome=_I8, partition=_I32, place=_I64),
+    "send_outcomes": _schema(producer=_I32, seq=_I64, settled_ns=_I64, outcome=_I8, partition=_I32, place=_I64),
     "deliveries": _schema(
         reader=_I32,
         batch=_I64,
@@ -78,7 +85,9 @@ SCHEMAS: Mapping[str, pa.Schema] = {
         checksum=_U64,
         status=_I8,
     ),
-    "settles": _schema(reader=_I32, batch=_I64, slot=_I32, action=_I8, outcome=_I8, asked_ns=_I64, settled_ns=_I64),
+    "acknowledgements": _schema(
+        reader=_I32, batch=_I64, slot=_I32, action=_I8, outcome=_I8, asked_ns=_I64, settled_ns=_I64
+    ),
 }
 
 
@@ -88,7 +97,7 @@ def _slots(count: int) -> Column:
 
 
 class Writer:
-    """Writes one part of a history. Not for two threads; open one for each producer or consumer."""
+    """Writes one part of a history. For one thread; open one for each producer or consumer."""
 
     def __init__(self, directory: Path, name: str, run: int) -> None:
         directory.mkdir(parents=True, exist_ok=True)
@@ -99,17 +108,16 @@ class Writer:
             for kind, schema in SCHEMAS.items()
         }
         self._marks = (directory / f"marks.{name}.jsonl").open("a", encoding="utf-8")
+        self.mark("format", version=FORMAT)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def mark(self, event: str, **attributes: Any) -> None:
-        """Write down an event with both clocks. Attributes must be fit for JSON."""
+        """Record an event with both clocks. Attributes must be fit for JSON."""
         row = {"event": event, "at_ns": time.monotonic_ns(), "at_epoch_ns": time.time_ns(), **attributes}
         self._marks.write(json.dumps(row) + "\n")
         self._marks.flush()
@@ -139,9 +147,9 @@ class Writer:
             },
         )
 
-    def settled(self, producer: int, settlements: Settlements) -> None:
+    def send_outcomes(self, producer: int, settlements: Settlements) -> None:
         count = len(settlements)
-        self._tables["settled"].append(
+        self._tables["send_outcomes"].append(
             count,
             {
                 "producer": producer,
@@ -154,7 +162,7 @@ class Writer:
         )
 
     def deliveries(self, reader: int, batch: int, received: Received) -> stamp.Stamps:
-        """Verify and write down one received batch; returns its stamps. ``batch`` numbers the reader's receives."""
+        """Verify and record one received batch; returns its stamps. ``batch`` numbers the reader's receives."""
         count = len(received)
         stamps = stamp.read(received.payloads, self._run)
         self._tables["deliveries"].append(
@@ -178,10 +186,12 @@ class Writer:
         )
         return stamps
 
-    def settles(self, reader: int, batch: int, action: Action, settlements: Settlements, asked_ns: int) -> None:
+    def acknowledgements(
+        self, reader: int, batch: int, action: Action, settlements: Settlements, asked_ns: int
+    ) -> None:
         """``settlements.tickets`` are the slots within the batch."""
         count = len(settlements)
-        self._tables["settles"].append(
+        self._tables["acknowledgements"].append(
             count,
             {
                 "reader": reader,
@@ -196,11 +206,11 @@ class Writer:
 
     @property
     def background_cpu_ns(self) -> int:
-        """CPU time of full row groups; complete when this is closed. The rest is its caller's."""
+        """CPU time of writing full row groups; complete after ``close``. The rest counts to the caller's thread."""
         return sum(table.background_cpu_ns for table in self._tables.values())
 
     def rows(self, kind: str, columns: Columns) -> None:
-        """Rows of one table as they are, for histories that no run wrote."""
+        """Append rows to one table as they are, for histories that no run wrote."""
         self._tables[kind].append(len(next(iter(columns.values()))), columns)
 
     def close(self) -> None:
@@ -217,9 +227,9 @@ class History:
     """A history in memory: each table as a mapping of NumPy columns, marks in order of time."""
 
     sends: Columns
-    settled: Columns
+    send_outcomes: Columns
     deliveries: Columns
-    settles: Columns
+    acknowledgements: Columns
     marks: Sequence[Mapping[str, Any]]
 
     def events(self, event: str, **attributes: Any) -> Iterator[Mapping[str, Any]]:
@@ -243,16 +253,17 @@ class History:
         return dict(sorted(found.items(), key=lambda entry: min(entry[1])))
 
     def outcomes(self) -> Column:
-        """Outcome of each row of ``sends`` (int8), UNKNOWN where nothing settled it."""
-        return self.settled_column("outcome", int(Outcome.UNKNOWN))
+        """Outcome of each row of ``sends`` (int8); UNKNOWN where there is none."""
+        return self.outcome_column("outcome", int(Outcome.UNKNOWN))
 
-    def settled_column(self, name: str, missing: int) -> Column:
-        """A column of ``settled``, joined to the rows of ``sends`` by producer and seq."""
-        source = self.settled[name]
+    def outcome_column(self, name: str, missing: int) -> Column:
+        """A column of ``send_outcomes``, joined to the rows of ``sends`` by producer and seq."""
+        outcomes = self.send_outcomes
+        source = outcomes[name]
         out = np.full(len(self.sends["seq"]), missing, source.dtype)
-        for producer in np.unique(self.settled["producer"]):
-            theirs = self.settled["producer"] == producer
-            seqs = self.settled["seq"][theirs]
+        for producer in np.unique(outcomes["producer"]):
+            theirs = outcomes["producer"] == producer
+            seqs = outcomes["seq"][theirs]
             table = np.full(int(seqs.max()) + 1, missing, source.dtype)
             table[seqs] = source[theirs]
             ours = np.flatnonzero(self.sends["producer"] == producer)

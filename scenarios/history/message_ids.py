@@ -112,13 +112,13 @@ def dense_ids(bases: Ids, counts: Ids, producer: Column, seq: Column) -> Ids:
     return ids
 
 
-def rows_of_settles(deliveries: Columns, settles: Columns) -> Ids:
-    """For each row of ``settles`` the row of ``deliveries`` that it is about, or -1."""
-    if not len(deliveries["slot"]) or not len(settles["slot"]):
-        return np.full(len(settles["slot"]), -1, np.int64)
-    width = int(max(deliveries["batch"].max(), settles["batch"].max())) + 1
+def rows_of_acknowledgements(deliveries: Columns, acknowledgements: Columns) -> Ids:
+    """For each row of ``acknowledgements`` its row of ``deliveries``, or -1."""
+    if not len(deliveries["slot"]) or not len(acknowledgements["slot"]):
+        return np.full(len(acknowledgements["slot"]), -1, np.int64)
+    width = int(max(deliveries["batch"].max(), acknowledgements["batch"].max())) + 1
     batches = deliveries["reader"].astype(np.int64) * width + deliveries["batch"]
-    wanted = settles["reader"].astype(np.int64) * width + settles["batch"]
+    wanted = acknowledgements["reader"].astype(np.int64) * width + acknowledgements["batch"]
     slot = deliveries["slot"]
     begins = slot == 0
     following = (batches[1:] == batches[:-1]) & (slot[1:] == slot[:-1] + 1)
@@ -126,12 +126,12 @@ def rows_of_settles(deliveries: Columns, settles: Columns) -> Ids:
         # Rows of one batch stand together, slot 0 first: a row is the batch's first row and the slot.
         starts = np.flatnonzero(begins)
         at = _found_in(batches[starts], wanted)
-        rows = starts[np.maximum(at, 0)] + settles["slot"]
+        rows = starts[np.maximum(at, 0)] + acknowledgements["slot"]
         rows[(at < 0) | (rows >= len(slot))] = -1
         rows[batches[rows] != wanted] = -1
         return rows
-    slots = int(max(slot.max(), settles["slot"].max())) + 1
-    return _found_in(batches * slots + slot, wanted * slots + settles["slot"])
+    slots = int(max(slot.max(), acknowledgements["slot"].max())) + 1
+    return _found_in(batches * slots + slot, wanted * slots + acknowledgements["slot"])
 
 
 def stable_order(codes: Column) -> Ids:

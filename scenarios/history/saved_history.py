@@ -1,4 +1,4 @@
-"""Histories on disk, read back: whole tables where they are asked for, or in stretches that need little memory."""
+"""Read histories from disk: whole tables on demand, or stretches of rows that need little memory."""
 
 from __future__ import annotations
 
@@ -13,18 +13,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from brokerbench.scenarios.history.history import SCHEMAS, Column, Columns, History, Mark
+from brokerbench.scenarios.history.history import FORMAT, SCHEMAS, Column, Columns, History, Mark
 from brokerbench.scenarios.history.parquet_table import DTYPES
 
 _ROWS_PER_STRETCH = 262_144
+_FORMER_NAMES: Mapping[str, str] = {"send_outcomes": "settled", "acknowledgements": "settles"}
+"""Names of tables in format 1."""
 
 
 class Saved(Mapping[str, Column]):
-    """One table of a history on disk. It is read, whole, when the first of its columns is asked for."""
+    """One table of a history on disk. The first access to a column reads the whole table."""
 
     def __init__(self, directory: Path, kind: str) -> None:
         self.directory, self.kind = directory, kind
-        # What is gone later must be missed: without any file a table is empty.
+        # Listed now, so that a file that disappears later is missed: a table without files is empty.
         self.paths = _files(directory, kind)
 
     @cached_property
@@ -55,35 +57,38 @@ class Saved(Mapping[str, Column]):
 
 
 def load(directory: Path) -> History:
-    """The history in a directory. Its tables are read when they are needed, and stay in memory then.
+    """The history in a directory. Its tables are read on first use, and stay in memory from then on.
 
-    Raises ValueError, naming the file, for one that is damaged; here, or when its table is read.
+    Raises ValueError for a format newer than FORMAT, and, here or when its table is read, for a damaged file, by name.
     """
     for kind in SCHEMAS:
         rows(directory, kind)
-    sends, settled, deliveries, settles = (Saved(directory, kind) for kind in SCHEMAS)
-    return History(sends, settled, deliveries, settles, marks(directory))
+    sends, send_outcomes, deliveries, acknowledgements = (Saved(directory, kind) for kind in SCHEMAS)
+    return History(sends, send_outcomes, deliveries, acknowledgements, marks(directory))
 
 
 def directory_of(history: History) -> Path | None:
-    """The directory in which all of a history is saved; None where a table of it exists in memory alone.
+    """The directory in which a history is saved; None where any of its tables exists in memory alone.
 
-    Its marks are taken to be those of the directory.
+    Assumes that its marks are those of the directory.
     """
-    tables = (history.sends, history.settled, history.deliveries, history.settles)
+    tables = (history.sends, history.send_outcomes, history.deliveries, history.acknowledgements)
     found = {table.directory if isinstance(table, Saved) else None for table in tables}
     return found.pop() if len(found) == 1 else None
 
 
 def stretches(table: Columns, names: Sequence[str]) -> Iterator[Columns]:
-    """Some columns of a history's table, a stretch of rows after the other; what is in memory is one."""
+    """Some columns of a history's table in stretches of rows; a table in memory is one stretch."""
     if isinstance(table, Saved) and not table.in_memory:
         return _streamed(table.paths, table.kind, names)
     return iter([{name: table[name] for name in names}])
 
 
 def marks(directory: Path) -> list[Mark]:
-    """Marks alone, in order of time. Raises ValueError, naming the file and line, for one that is damaged."""
+    """Marks alone, in order of time.
+
+    Raises ValueError for a damaged file, by name and line, and for a format newer than FORMAT.
+    """
     found = []
     for path in sorted(directory.glob("marks.*.jsonl")):
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
@@ -91,6 +96,9 @@ def marks(directory: Path) -> list[Mark]:
                 found.append(json.loads(line))
             except ValueError as error:
                 raise ValueError(f"damaged history file {path}, line {number}: {error}") from error
+    newest = max((mark["version"] for mark in found if mark["event"] == "format"), default=FORMAT)
+    if newest > FORMAT:
+        raise ValueError(f"{directory} has history format {newest}; this version reads up to {FORMAT}")
     found.sort(key=lambda mark: mark["at_ns"])
     return found
 
@@ -114,13 +122,14 @@ def _streamed(paths: Sequence[Path], kind: str, names: Sequence[str]) -> Iterato
 
 
 def _files(directory: Path, kind: str) -> list[Path]:
-    """Those of one writer in the order in which they were written (``table.Table``); others may stand between."""
-    return sorted(directory.glob(f"{kind}.*.parquet"))
+    """Each writer's files in the order of writing (``parquet_table.Table``); those of others may stand between."""
+    names = (kind, _FORMER_NAMES.get(kind, kind))
+    return sorted({path for name in names for path in directory.glob(f"{name}.*.parquet")})
 
 
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """What its reader raises for a damaged file, as a ValueError that names it."""
+    """Turn a reader's error about a damaged file into a ValueError that names the file."""
     try:
         yield
     except (pa.ArrowException, OSError) as error:

@@ -7,7 +7,9 @@ ends with a proof that it is empty.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from itertools import count
 from types import TracebackType
 from typing import Self
@@ -45,11 +47,28 @@ _SURELY_EMPTY_S = 3.0
 _LAST_LOOK_S = 0.3
 
 
+@contextmanager
+def load_controller(context: Context, event: str) -> Iterator[LoadController]:
+    """A controller with parameters as the profile honours them, which stand in the ``event`` mark of its history."""
+    limits = context.declaration.limits
+    context = replace(context, parameters=workload.as_honoured(context.parameters, limits))
+    with context.writer(event) as writer:
+        writer.mark(
+            event,
+            parameters=dict(context.parameters),
+            settle_resolution=limits.settle_resolution.value,
+            drain_proof=limits.drain_proof,
+        )
+        with LoadController(context, writer) as controller:
+            yield controller
+
+
 class LoadController:
     """Producers and consumers of one cell. A context: on leaving, all are gone."""
 
     def __init__(self, context: Context, writer: Writer) -> None:
-        self._context, self._parameters, self._writer = context, context.parameters, writer
+        self.context = context
+        self._parameters, self._writer = context.parameters, writer
         self._windows, self._producer_numbers, self._openings = count(), count(), count()
         self._channel = ""
         self._groups = _group_names(context)
@@ -95,7 +114,7 @@ class LoadController:
         return self._consumers[group * self._members : (group + 1) * self._members]
 
     def _start(self, body: str, role: str, number: int) -> list[LoadProcess]:
-        context, parameters = self._context, self._parameters
+        context, parameters = self.context, self._parameters
         return [
             context.load.start(
                 f"brokerbench.scenarios.load.bodies:{body}",
@@ -118,18 +137,18 @@ class LoadController:
         """One process after the other: a ceiling is what a body does with a core of its own."""
         for batch in batches:
             for role, processes in (("publish", self._producers), ("consume", self._consumers)):
-                self._context.progress(0.0, f"the ceiling of {role} in batches of {batch}")
+                self.context.progress(0.0, f"the ceiling of {role} in batches of {batch}")
                 for process in processes:
                     (rate,) = answers([process], MeasureCeiling(batch, seconds), START_S)
                     self._writer.mark("ceiling", role=role, batch=batch, rate=rate)
 
     def open(self, name: str, in_flight: Sequence[tuple[int, int]]) -> None:
         """A new channel with everybody on it. ``in_flight``: batch sizes, each with its most unsettled messages."""
-        self._channel = f"{self._context.channel_prefix}{name}"
+        self._channel = f"{self.context.channel_prefix}{name}"
         self._published, self._received = 0, [0] * len(self._groups)
         opening = next(self._openings)
         parameters = self._parameters
-        self._context.broker.create_channel(
+        self.context.broker.create_channel(
             ChannelSpec(
                 self._channel, partitions=int(parameters["partitions"]), durability=Durability(parameters["durability"])
             )
@@ -148,7 +167,7 @@ class LoadController:
         """Prove that the channel is empty, and delete it."""
         self._prove_drained()
         answers(self._everyone, Close(), START_S)
-        self._context.broker.delete_channel(self._channel)
+        self.context.broker.delete_channel(self._channel)
 
     def window(
         self, mode: str, batch: int, window_s: float, *, warmup: bool = False, passed: Passed = told_nobody
@@ -171,7 +190,7 @@ class LoadController:
         for at, process in enumerate(consuming):
             left = self._missing(at) if knows else None
             process.command(Consume(number, batch, start_ns, end_ns, left, patience_s))
-        machine = HostUsage(start_ns, self._context.engine_use)
+        machine = HostUsage(start_ns, self.context.engine_use)
         self._late_after_ns = None
         waiting = telling(passed, start_ns, end_ns)
         drained = self._consumed(reports(consuming, window_s + _SLACK_S, waiting))
@@ -213,11 +232,11 @@ class LoadController:
         end_ns = start_ns + int(schedule.duration_s * 1e9)
         number = next(self._windows)
         for at, process in enumerate(self._producers):
-            process.command(Pace(number, batch, start_ns, schedule, at, len(self._producers), self._context.seed))
+            process.command(Pace(number, batch, start_ns, schedule, at, len(self._producers), self.context.seed))
         begin_ns = start_ns + int(consumers_away_s * 1e9)
         for process in self._consumers:
             process.command(Consume(number, batch, begin_ns, end_ns, None, schedule.duration_s, self._late_after_ns))
-        machine = HostUsage(start_ns, self._context.engine_use)
+        machine = HostUsage(start_ns, self.context.engine_use)
         waiting = telling(passed, start_ns, end_ns)
         self._consumed(reports(self._consumers, schedule.duration_s + _SLACK_S, waiting))
         # Everything is sent, however late: a broker at a tenth of the asked rate needs ten times as long.

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from brokerbench.scenarios.base import Parameters
 from brokerbench.scenarios.history.stamp import SIZE, random_records
 from brokerbench.scenarios.load import sizes
 
@@ -54,6 +55,11 @@ class PayloadSpec:
             raise ValueError(f"random_share must be between 0 and 1, not {self.random_share}")
         if self.pool < 1:
             raise ValueError("payload_pool must be at least 1")
+
+
+def check_size(parameters: Parameters) -> None:
+    """For scenarios whose messages are random bytes of one ``size``. Raises ValueError for one below a stamp's."""
+    PayloadSpec(size=int(parameters["size"]))
 
 
 def records(spec: PayloadSpec, *, seed: int, producer: int) -> list[bytes]:

@@ -156,7 +156,7 @@ def _ways(
     """
     due_ns, sent_ns = sends.columns("intended_ns", "sent_ns")
     settled_ns = np.full(len(sends), NEVER, np.int64)
-    for part in saved_history.stretches(history.settled, ("producer", "seq", "settled_ns", "outcome")):
+    for part in saved_history.stretches(history.send_outcomes, ("producer", "seq", "settled_ns", "outcome")):
         fine = part["outcome"] == Outcome.ACKNOWLEDGED
         _earliest(settled_ns, sends, part, fine, "settled_ns")
     received_ns = [np.full(len(sends), NEVER, np.int64) for _ in range(groups)]

@@ -84,7 +84,7 @@ def timeline(history: History) -> Timeline:
     sends = SendIndex(history)
     intended_ns, sent_ns = sends.columns("intended_ns", "sent_ns")
     published: list[tuple[Times, Times]] = []
-    for part in saved_history.stretches(history.settled, ("producer", "seq", "settled_ns", "outcome")):
+    for part in saved_history.stretches(history.send_outcomes, ("producer", "seq", "settled_ns", "outcome")):
         numbers = sends.numbers(part["producer"], part["seq"])
         ours = np.flatnonzero((part["outcome"] == Outcome.ACKNOWLEDGED) & (numbers >= 0))
         settled_ns = part["settled_ns"][ours]
@@ -101,7 +101,7 @@ def timeline(history: History) -> Timeline:
 def consumed_ns(history: History, readers: Sequence[int] | None = None) -> Times:
     """When deliveries (to these readers) were acknowledged, in order of time."""
     parts = [np.empty(0, np.int64)]
-    for part in saved_history.stretches(history.settles, ("reader", "action", "outcome", "settled_ns")):
+    for part in saved_history.stretches(history.acknowledgements, ("reader", "action", "outcome", "settled_ns")):
         fine = (part["action"] == Action.ACKNOWLEDGE) & (part["outcome"] == Outcome.ACKNOWLEDGED)
         if readers is not None:
             fine &= np.isin(part["reader"], readers)

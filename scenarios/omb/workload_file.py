@@ -99,7 +99,7 @@ def mapped(workload: Workload, source: Path, driver: Driver | None = None, durat
     else:
         scenario, own = "throughput", _fast(workload, timed, warmup_s, missing)
         notes.append(f"producerRate {workload.producerRate} is read as: as fast as they can, in a closed loop")
-    parameters = {**catalogue.scenario(scenario).DEFAULTS, **common, **own}
+    parameters = {**catalogue.scenario(scenario).defaults, **common, **own}
     if driver is not None:
         parameters |= driver.settings
         missing |= driver.not_honoured

@@ -91,7 +91,7 @@ def _check_parameters(document: Document[Plan], here: Place, entry: Entry) -> No
     known = catalogue.scenario(entry.scenario)
     for chosen in _combinations(entry):
         try:
-            known.check({**known.DEFAULTS, **chosen})
+            known.check({**known.defaults, **chosen})
         except ValueError as error:
             beside = f" (with {_pairs(chosen, entry.vary)})" if entry.vary else ""
             raise document.error(here, f"{error}{beside}") from None
@@ -120,10 +120,10 @@ def _check_names(document: Document[Plan], place: Place, names: Sequence[str], k
 def parameter(scenario: str, name: str, value: object) -> Any:
     """A parameter's value in its own unit and type. Raises ValueError that says what would be right."""
     known = catalogue.scenario(scenario)
-    defaults = known.DEFAULTS
+    defaults = known.defaults
     if name not in defaults:
         raise ValueError(f"unknown parameter {name!r} of {scenario}; {yaml_document.suggest(name, defaults)}")
-    if name in known.OFF_AT_ZERO and value == 0 and not isinstance(value, bool):
+    if name in known.off_at_zero and value == 0 and not isinstance(value, bool):
         return type(defaults[name])(0)
     return _like(name, defaults[name], value)
 
@@ -177,7 +177,7 @@ def expand(
     for entry in plan.cells:
         if only_scenarios and entry.scenario not in only_scenarios:
             continue
-        defaults = catalogue.scenario(entry.scenario).DEFAULTS
+        defaults = catalogue.scenario(entry.scenario).defaults
         names = [
             profile
             for profile in entry.profiles or plan.profiles or every_profile

@@ -102,7 +102,7 @@ def run(
     assert steps == sorted(steps)
     assert steps[-1] <= 1
     seen = saved_history.load(directory)
-    examination: Examination = scenario.examine(seen)
+    examination: Examination = scenario.SCENARIO.examine(seen)
     found = {finding.property: finding for finding in examination.findings}
     assert set(found) == set(scenario.PROPERTIES), "a property is missing, or too many"
     assert len(examination.findings) == len(found), "a property is answered twice"

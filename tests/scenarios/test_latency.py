@@ -52,7 +52,7 @@ def test_journeys_join_what_happened_to_each_message() -> None:
             "intended_ns": column([30, 10, 20, 40]),
             "sent_ns": column([31, 11, 21, 41]),
         },
-        settled={
+        send_outcomes={
             "producer": column([0, 1, 0]),
             "seq": column([0, 0, 1]),
             "settled_ns": column([50, 60, 70]),
@@ -65,7 +65,7 @@ def test_journeys_join_what_happened_to_each_message() -> None:
             "received_ns": column([90, 80, 85, 1]),
             "status": column([INTACT, INTACT, INTACT, INTACT]),
         },
-        settles={},
+        acknowledgements={},
         marks=[],
     )
     of = message_times.of_history(seen)
@@ -108,7 +108,7 @@ def test_a_rate_lasts_when_the_limit_is_kept(rows: list[tuple[Any, Any, Any, Any
     assert window(of).lasts(50 * MS) is lasts
 
 
-class _Fleet:
+class _Controller:
     """Passes so many messages a second; a closed loop finds ``closed`` of them. ``stalls``: windows that go wrong.
 
     Above ``prompt`` messages a second two of a hundred come late, though all come. The first ``young`` windows pass
@@ -124,6 +124,7 @@ class _Fleet:
         young: int = 0,
     ) -> None:
         self._capacity, self._closed, self._stalls, self._prompt, self._young = capacity, closed, stalls, prompt, young
+        self.context: Context | None = None
         self.late = 0
         self.paces: list[tuple[str, float, float]] = []
         self.opened: list[str] = []
@@ -170,102 +171,104 @@ class _Fleet:
         return [rate for name, rate, _ in self.paces if name == purpose]
 
 
-def search(directory: Path, fleet: _Fleet, **parameters: Any) -> _Fleet:
+def search(directory: Path, controller: _Controller, **parameters: Any) -> _Controller:
     with Processes() as load:
-        of = loaded(latency, directory, load, **parameters)
-        latency._Experiment(of, fleet).run()  # type: ignore[arg-type]
-    return fleet
+        controller.context = loaded(latency, directory, load, **parameters)
+        latency._Experiment(controller).run()  # type: ignore[arg-type]
+    return controller
 
 
 def test_the_search_finds_what_a_closed_loop_does_not(tmp_path: Path) -> None:
-    fleet = search(tmp_path, _Fleet(50_000, closed=3_000))
-    (confirmed,) = set(fleet.rates("confirm"))
-    assert len(fleet.rates("confirm")) == 3
+    controller = search(tmp_path, _Controller(50_000, closed=3_000))
+    (confirmed,) = set(controller.rates("confirm"))
+    assert len(controller.rates("confirm")) == 3
     assert confirmed == pytest.approx(50_000, rel=0.07)
-    assert fleet.rates("curve") == pytest.approx([share * confirmed for share in (0.1, 0.25, 0.5, 0.75, 0.9)])
-    assert fleet.rates("backlog") == pytest.approx([confirmed / 2])
-    assert max(fleet.rates("climb")) < 2.1 * 50_000, "what is far beyond is not tried"
-    assert {seconds for name, _, seconds in fleet.paces if name in ("climb", "search")} == {2.0}
+    assert controller.rates("curve") == pytest.approx([share * confirmed for share in (0.1, 0.25, 0.5, 0.75, 0.9)])
+    assert controller.rates("backlog") == pytest.approx([confirmed / 2])
+    assert max(controller.rates("climb")) < 2.1 * 50_000, "what is far beyond is not tried"
+    assert {seconds for name, _, seconds in controller.paces if name in ("climb", "search")} == {2.0}
 
 
 def test_the_search_goes_down_where_a_closed_loop_promised_too_much(tmp_path: Path) -> None:
-    fleet = search(tmp_path, _Fleet(9_000, closed=40_000))
-    assert fleet.rates("confirm")[-1] == pytest.approx(9_000, rel=0.07)
+    controller = search(tmp_path, _Controller(9_000, closed=40_000))
+    assert controller.rates("confirm")[-1] == pytest.approx(9_000, rel=0.07)
 
 
 @pytest.mark.parametrize("stall", range(12))
 def test_one_stall_does_not_spoil_the_search(tmp_path: Path, stall: int) -> None:
-    fleet = search(tmp_path, _Fleet(50_000, closed=3_000, stalls=[stall]))
-    assert fleet.rates("confirm")[-1] == pytest.approx(50_000, rel=0.07)
+    controller = search(tmp_path, _Controller(50_000, closed=3_000, stalls=[stall]))
+    assert controller.rates("confirm")[-1] == pytest.approx(50_000, rel=0.07)
 
 
 def test_a_rate_whose_windows_mostly_fail_is_lowered(tmp_path: Path) -> None:
-    found = search(tmp_path / "a", _Fleet(50_000, closed=3_000))
+    found = search(tmp_path / "a", _Controller(50_000, closed=3_000))
     first = [name for name, _, _ in found.paces].index("confirm")
-    fleet = search(tmp_path / "b", _Fleet(50_000, closed=3_000, stalls=[first, first + 1]))
-    assert fleet.rates("confirm") == pytest.approx(
+    controller = search(tmp_path / "b", _Controller(50_000, closed=3_000, stalls=[first, first + 1]))
+    assert controller.rates("confirm") == pytest.approx(
         [found.rates("confirm")[0] * share for share in [1.0] * 3 + [0.95] * 3]
     )
 
 
 def test_the_search_sees_messages_that_come_late_though_no_backlog_grows(tmp_path: Path) -> None:
-    fleet = search(tmp_path, _Fleet(50_000, closed=3_000, prompt=20_000))
-    assert fleet.rates("confirm")[-1] == pytest.approx(20_000, rel=0.07)
+    controller = search(tmp_path, _Controller(50_000, closed=3_000, prompt=20_000))
+    assert controller.rates("confirm")[-1] == pytest.approx(20_000, rel=0.07)
 
 
 def test_a_rate_of_which_no_window_lasts_is_lowered_by_more(tmp_path: Path) -> None:
-    found = search(tmp_path / "a", _Fleet(50_000, closed=3_000))
+    found = search(tmp_path / "a", _Controller(50_000, closed=3_000))
     first = [name for name, _, _ in found.paces].index("confirm")
-    fleet = search(tmp_path / "b", _Fleet(50_000, closed=3_000, stalls=range(first, first + 6)))
-    assert fleet.rates("confirm") == pytest.approx(
+    controller = search(tmp_path / "b", _Controller(50_000, closed=3_000, stalls=range(first, first + 6)))
+    assert controller.rates("confirm") == pytest.approx(
         [found.rates("confirm")[0] * share for share in [1.0] * 3 + [0.95] * 3 + [0.95 * 0.85] * 3]
     )
 
 
 @pytest.mark.parametrize("young", [2, 4, 6, 8])
 def test_what_failed_while_the_broker_was_young_is_tried_again(tmp_path: Path, young: int) -> None:
-    fleet = search(tmp_path, _Fleet(50_000, closed=10_000, young=young))
-    assert fleet.rates("confirm")[-1] == pytest.approx(50_000, rel=0.1)
+    controller = search(tmp_path, _Controller(50_000, closed=10_000, young=young))
+    assert controller.rates("confirm")[-1] == pytest.approx(50_000, rel=0.1)
 
 
 def test_where_everything_lasts_nothing_is_searched(tmp_path: Path) -> None:
-    fleet = search(tmp_path, _Fleet(1e12, closed=1_000), size=48)
-    assert len(fleet.rates("climb")) == 10
-    assert not fleet.rates("search")
+    controller = search(tmp_path, _Controller(1e12, closed=1_000), size=48)
+    assert len(controller.rates("climb")) == 10
+    assert not controller.rates("search")
 
 
 def test_asked_rates_come_first_and_are_the_curve(tmp_path: Path) -> None:
-    fleet = search(tmp_path, _Fleet(5_000, closed=1), rates=[4_000.0, 1_000.0], saturate_s=0.0)
-    assert fleet.rates("curve") == [1_000, 4_000]
-    assert fleet.rates("climb") == [8_000, 8_000]
-    assert fleet.rates("confirm")[-1] == pytest.approx(5_000, rel=0.07)
+    controller = search(tmp_path, _Controller(5_000, closed=1), rates=[4_000.0, 1_000.0], saturate_s=0.0)
+    assert controller.rates("curve") == [1_000, 4_000]
+    assert controller.rates("climb") == [8_000, 8_000]
+    assert controller.rates("confirm")[-1] == pytest.approx(5_000, rel=0.07)
 
 
 def test_a_failed_rate_does_not_hide_a_higher_one_that_lasted(tmp_path: Path) -> None:
-    fleet = search(
-        tmp_path, _Fleet(5_000, closed=1, stalls=[0]), rates=[200.0, 2_000.0], saturate_s=0.0, search_steps=0
+    controller = search(
+        tmp_path, _Controller(5_000, closed=1, stalls=[0]), rates=[200.0, 2_000.0], saturate_s=0.0, search_steps=0
     )
-    assert fleet.rates("confirm") == [2_000] * 3
-    assert fleet.rates("backlog") == [1_000]
+    assert controller.rates("confirm") == [2_000] * 3
+    assert controller.rates("backlog") == [1_000]
 
 
 @pytest.mark.parametrize(("limit_ms", "window_s"), [(1_000.0, 4.0), (100.0, 0.4), (500.0, 1.0)])
 def test_windows_of_the_search_are_long_enough_to_fail(tmp_path: Path, limit_ms: float, window_s: float) -> None:
-    fleet = search(tmp_path, _Fleet(50_000, closed=3_000), latency_limit_ms=limit_ms, window_s=window_s)
-    assert max(fleet.rates("climb")) < 2.3 * 50_000
-    assert fleet.rates("search")[-1] == pytest.approx(50_000, rel=0.2)
+    controller = search(tmp_path, _Controller(50_000, closed=3_000), latency_limit_ms=limit_ms, window_s=window_s)
+    assert max(controller.rates("climb")) < 2.3 * 50_000
+    assert controller.rates("search")[-1] == pytest.approx(50_000, rel=0.2)
 
 
 def test_named_rates_stay_on_one_channel(tmp_path: Path) -> None:
     rates = [50_000.0, 60_000.0]
-    fleet = search(tmp_path, _Fleet(90_000, closed=1), rates=rates, saturate_s=0.0, search_steps=0, window_s=60.0)
-    assert fleet.opened == ["paced-0"]
+    controller = search(
+        tmp_path, _Controller(90_000, closed=1), rates=rates, saturate_s=0.0, search_steps=0, window_s=60.0
+    )
+    assert controller.opened == ["paced-0"]
 
 
 def test_no_channel_holds_more_than_a_broker_may_keep_in_memory(tmp_path: Path) -> None:
-    fleet = search(tmp_path, _Fleet(3_000, closed=3_000), size=1 << 20)
-    assert fleet.opened[:2] == ["saturated", "paced-0"]
-    assert len(fleet.opened) > 5
+    controller = search(tmp_path, _Controller(3_000, closed=3_000), size=1 << 20)
+    assert controller.opened[:2] == ["saturated", "paced-0"]
+    assert len(controller.opened) > 5
 
 
 def at_rate(rate: float, lasted: bool, purpose: str = "confirm") -> Paced:
@@ -287,14 +290,14 @@ def test_the_rate_that_lasts_is_stated_with_confidence(
 ) -> None:
     windows = [at_rate(*each) for each in tries]
     climbed = [at_rate(*each, purpose="climb") for each in climbs]
-    nothing = History(sends={}, settled={}, deliveries={}, settles={}, marks=[])
+    nothing = History(sends={}, send_outcomes={}, deliveries={}, acknowledgements={}, marks=[])
     (found,) = latency_metrics._sustainable(nothing, windows, climbed, {}, 50 * MS)
     assert found.note.startswith(f"{best} asked for")
     assert re.search(words, found.note), found.note
 
 
 def test_what_the_search_chose_does_not_add_to_the_confidence() -> None:
-    nothing = History(sends={}, settled={}, deliveries={}, settles={}, marks=[])
+    nothing = History(sends={}, send_outcomes={}, deliveries={}, acknowledgements={}, marks=[])
     searched = replace(at_rate(10, True, "search"), end_ns=S // 2)
     (found,) = latency_metrics._sustainable(nothing, [searched, *[at_rate(10, True)] * 3], [], {}, 50 * MS)
     assert "3 of 3 windows of 1 s" in found.note
@@ -302,7 +305,7 @@ def test_what_the_search_chose_does_not_add_to_the_confidence() -> None:
 
 
 def test_no_rate_is_stated_where_none_lasted() -> None:
-    nothing = History(sends={}, settled={}, deliveries={}, settles={}, marks=[])
+    nothing = History(sends={}, send_outcomes={}, deliveries={}, acknowledgements={}, marks=[])
     windows = [at_rate(10, True), at_rate(10, False), at_rate(20, False)]
     assert not list(latency_metrics._sustainable(nothing, windows, [], {}, 50 * MS))
 
@@ -317,20 +320,20 @@ def context(directory: Path, load: Processes, **parameters: Any) -> Context:
 def test_messages_that_come_late_are_counted_wherever_they_are_received(tmp_path: Path) -> None:
     with Processes() as load:
         about = context(tmp_path, load)
-        with about.writer("late") as writer, LoadController(about, writer) as fleet:
-            fleet.open("late", [(100, 10_000)])
+        with about.writer("late") as writer, LoadController(about, writer) as controller:
+            controller.open("late", [(100, 10_000)])
             steady = Schedule(1000.0, 1.0, "constant", "regular")
-            fleet.paced("prompt", 100, steady, late_after_s=0.5)
-            fleet.drain()
-            prompt = fleet.late
+            controller.paced("prompt", 100, steady, late_after_s=0.5)
+            controller.drain()
+            prompt = controller.late
             # Who comes 0.6 s late and looks for 0.4 s finds those of the first 0.4 s late.
-            fleet.paced("away", 100, steady, consumers_away_s=0.6, late_after_s=0.2)
-            fleet.drain()
-            late = fleet.late
-            fleet.paced("nobody asks", 100, steady, consumers_away_s=0.6)
-            fleet.drain()
-            assert fleet.late == 0
-            fleet.close()
+            controller.paced("away", 100, steady, consumers_away_s=0.6, late_after_s=0.2)
+            controller.drain()
+            late = controller.late
+            controller.paced("nobody asks", 100, steady, consumers_away_s=0.6)
+            controller.drain()
+            assert controller.late == 0
+            controller.close()
     assert prompt == 0
     assert 400 <= late < 1000
 

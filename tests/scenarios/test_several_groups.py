@@ -47,7 +47,7 @@ def run(directory: Path, scenario: Any, profile: str = "memory", **parameters: A
 
 
 def acknowledged(seen: History) -> int:
-    return int(np.count_nonzero(seen.settled["outcome"] == Outcome.ACKNOWLEDGED))
+    return int(np.count_nonzero(seen.send_outcomes["outcome"] == Outcome.ACKNOWLEDGED))
 
 
 @pytest.mark.parametrize("consumers", [1, 2])
@@ -118,7 +118,7 @@ def two_groups() -> History:
     due = column([0, 10, 20]) * MS
     return History(
         sends={"producer": zeros, "seq": np.arange(3), "intended_ns": due, "sent_ns": due + MS},
-        settled={
+        send_outcomes={
             "producer": zeros,
             "seq": np.arange(3),
             "settled_ns": due + 2 * MS,
@@ -131,7 +131,7 @@ def two_groups() -> History:
             "received_ns": column([5, 15, 25, 55, 65]) * MS,
             "status": np.full(5, INTACT),
         },
-        settles={},
+        acknowledgements={},
         marks=[
             {"event": "reader", "kind": "consumer", "reader": 0, "channel": "c", "group": "a"},
             {"event": "reader", "kind": "consumer", "reader": 1, "channel": "c", "group": "b"},

@@ -28,12 +28,12 @@ def window(number: int = 0, start_s: float = 1, end_s: float = 3, *, drained: bo
 
 def typed(
     sends: list[tuple[int, int, float]],
-    settled: list[tuple[int, int, float, Outcome]] = [],  # noqa: B006 - only read
+    send_outcomes: list[tuple[int, int, float, Outcome]] = [],  # noqa: B006 - only read
     deliveries: list[tuple[int, int, float]] = [],  # noqa: B006
-    settles: list[tuple[float, Outcome]] = [],  # noqa: B006
+    acknowledgements: list[tuple[float, Outcome]] = [],  # noqa: B006
     marks: list[dict[str, Any]] = [],  # noqa: B006
 ) -> History:
-    """Rows of producer, seq, then a time in seconds (settles: only that), then an outcome where it has one."""
+    """Rows of producer, seq, then a time in seconds (acknowledgements: only that), then an outcome where it has one."""
 
     def times(values: list[float]) -> np.ndarray[Any, np.dtype[np.int64]]:
         return np.array([round(value * S) for value in values], np.int64)
@@ -48,11 +48,11 @@ def typed(
             "intended_ns": times([row[2] for row in sends]),
             "sent_ns": times([row[2] for row in sends]),
         },
-        settled={
-            "producer": column([row[0] for row in settled]),
-            "seq": column([row[1] for row in settled]),
-            "settled_ns": times([row[2] for row in settled]),
-            "outcome": column([row[3] for row in settled]),
+        send_outcomes={
+            "producer": column([row[0] for row in send_outcomes]),
+            "seq": column([row[1] for row in send_outcomes]),
+            "settled_ns": times([row[2] for row in send_outcomes]),
+            "outcome": column([row[3] for row in send_outcomes]),
         },
         deliveries={
             "producer": column([row[0] for row in deliveries]),
@@ -60,11 +60,11 @@ def typed(
             "received_ns": times([row[2] for row in deliveries]),
             "status": column([INTACT] * len(deliveries)),
         },
-        settles={
-            "reader": column([0] * len(settles)),
-            "settled_ns": times([row[0] for row in settles]),
-            "outcome": column([row[1] for row in settles]),
-            "action": column([Action.ACKNOWLEDGE] * len(settles)),
+        acknowledgements={
+            "reader": column([0] * len(acknowledgements)),
+            "settled_ns": times([row[0] for row in acknowledgements]),
+            "outcome": column([row[1] for row in acknowledgements]),
+            "action": column([Action.ACKNOWLEDGE] * len(acknowledgements)),
         },
         marks=marks,
     )
@@ -76,7 +76,7 @@ ACK, NO, UNKNOWN = Outcome.ACKNOWLEDGED, Outcome.REJECTED, Outcome.UNKNOWN
 def test_a_message_counts_in_the_window_of_its_answer() -> None:
     seen = typed(
         sends=[(0, seq, 0.5) for seq in range(6)],
-        settled=[
+        send_outcomes=[
             (0, 0, 0.9, ACK),
             (0, 1, 1.0, ACK),
             (0, 2, 2.9, ACK),
@@ -90,7 +90,7 @@ def test_a_message_counts_in_the_window_of_its_answer() -> None:
 
 
 def test_a_window_that_ran_dry_ends_with_its_last_event() -> None:
-    timeline = window_rates.timeline(typed([], settles=[(1.25, ACK), (1.5, ACK), (1.4, ACK), (2.0, NO)]))
+    timeline = window_rates.timeline(typed([], acknowledgements=[(1.25, ACK), (1.5, ACK), (1.4, ACK), (2.0, NO)]))
     assert window_rates.rate(timeline.consumed_ns, window(drained=True)) == pytest.approx(3 / 0.5)
     assert window_rates.rate(timeline.consumed_ns, window(drained=False)) == pytest.approx(3 / 2)
 
@@ -103,7 +103,7 @@ def test_an_empty_window_has_no_rate() -> None:
 def test_latencies_belong_to_their_messages_whatever_the_order() -> None:
     seen = typed(
         sends=[(3, 0, 1.0), (3, 1, 1.1), (1, 0, 1.2)],
-        settled=[(1, 0, 1.25, ACK), (3, 1, 1.2, ACK), (3, 0, 1.4, ACK)],
+        send_outcomes=[(1, 0, 1.25, ACK), (3, 1, 1.2, ACK), (3, 0, 1.4, ACK)],
         deliveries=[(1, 0, 2.2), (3, 0, 2.0), (9, 0, 2.0), (3, 7, 2.0), (-1, -1, 2.0)],
     )
     timeline = window_rates.timeline(seen)
@@ -191,7 +191,7 @@ def test_tables_in_many_files_are_judged_as_one(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(parquet_table, "_ROWS_PER_GROUP", 64)
     monkeypatch.setattr(parquet_table, "_GROUPS_PER_FILE", 2)
     examination = run(tmp_path, "memory", producers=2, consumers=2, repeats=1, batches=[20])
-    for kind in ("sends", "settled", "deliveries", "settles"):
+    for kind in ("sends", "send_outcomes", "deliveries", "acknowledgements"):
         assert list((tmp_path / "history").glob(f"{kind}.*~0002.parquet")), kind
     for finding in examination.findings:
         assert finding.observations > 300

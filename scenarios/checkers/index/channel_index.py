@@ -44,7 +44,7 @@ class ChannelIndex:
     history: History
     channel: str
     numbers: message_ids.Numbers
-    settled_ids: Ids
+    outcome_ids: Ids
     """For each row of the history's settled sends its message, or -1."""
     sent: Sent
     delivered: Delivered
@@ -95,9 +95,11 @@ class ChannelIndex:
         """Times at which calls of this reader ended (it received, or a settlement was answered), ascending."""
         if self.whole is not None:
             return self.whole.events_ns.get(reader, np.empty(0, np.int64))
-        deliveries, settles = self.history.deliveries, self.history.settles
+        deliveries, acknowledgements = self.history.deliveries, self.history.acknowledgements
         received = deliveries["received_ns"][deliveries["reader"] == reader]
-        return np.unique(np.concatenate([received, settles["settled_ns"][settles["reader"] == reader]]))
+        return np.unique(
+            np.concatenate([received, acknowledgements["settled_ns"][acknowledgements["reader"] == reader]])
+        )
 
     def reach(self, reader: int) -> Mapping[int, Reach]:
         """How far this reader of the channel came, by partition."""
@@ -124,18 +126,18 @@ class ChannelIndex:
 
     def _of_all(self, action: Action) -> Settled | None:
         """For every row of the history's deliveries; None where the action was never asked for."""
-        settles = self.history.settles
-        chosen = np.flatnonzero((settles["action"] == action) & (self.delivery_of >= 0))
+        acknowledgements = self.history.acknowledgements
+        chosen = np.flatnonzero((acknowledgements["action"] == action) & (self.delivery_of >= 0))
         if not len(chosen):
             return None
         asked = np.full(len(self.history.deliveries["slot"]), NEVER, np.int64)
         answered = asked.copy()
         if len(chosen) == len(self.delivery_of):
             chosen = slice(None)  # type: ignore[assignment]  # all: views instead of copies
-        rows, outcome = self.delivery_of[chosen], settles["outcome"][chosen]
-        asked[rows] = settles["asked_ns"][chosen]
+        rows, outcome = self.delivery_of[chosen], acknowledgements["outcome"][chosen]
+        asked[rows] = acknowledgements["asked_ns"][chosen]
         fine = outcome == Outcome.ACKNOWLEDGED
-        answered[rows[fine]] = settles["settled_ns"][chosen][fine]
+        answered[rows[fine]] = acknowledgements["settled_ns"][chosen][fine]
         return Settled(asked, answered)
 
     @cached_property
@@ -144,8 +146,8 @@ class ChannelIndex:
 
     @cached_property
     def delivery_of(self) -> Ids:
-        """For each row of the history's settles the row of its delivery, or -1."""
-        return message_ids.rows_of_settles(self.history.deliveries, self.history.settles)
+        """For each row of the history's acknowledgements the row of its delivery, or -1."""
+        return message_ids.rows_of_acknowledgements(self.history.deliveries, self.history.acknowledgements)
 
 
 def of_channel(history: History, channel: str, whole: Whole | None = None) -> ChannelIndex:
@@ -155,7 +157,7 @@ def of_channel(history: History, channel: str, whole: Whole | None = None) -> Ch
     """
     producers = history.producers(channel=channel)
     numbers = message_ids.of(history.sends, producers, gaps=whole is not None)
-    settled = numbers.ids(history.settled["producer"], history.settled["seq"])
+    settled = numbers.ids(history.send_outcomes["producer"], history.send_outcomes["seq"])
     sent = _sent(history, numbers, settled)
     source = history.deliveries
     rows = np.flatnonzero(message_ids.among(source["reader"], history.readers(channel=channel)))
@@ -209,15 +211,15 @@ def _in_order_of_delivery(source: Columns, rows: Ids) -> Ids:
     return rows
 
 
-def _sent(history: History, numbers: message_ids.Numbers, settled_ids: Ids) -> Sent:
-    sends, settled = history.sends, history.settled
-    ours = settled_ids >= 0
+def _sent(history: History, numbers: message_ids.Numbers, outcome_ids: Ids) -> Sent:
+    sends, settled = history.sends, history.send_outcomes
+    ours = outcome_ids >= 0
     rows = slice(None) if ours.all() else np.flatnonzero(ours)
-    settled_ids = settled_ids[rows]
+    outcome_ids = outcome_ids[rows]
 
     def joined(name: str, missing: int) -> Column:
         column = np.full(len(numbers.rows), missing, settled[name].dtype)
-        column[settled_ids] = settled[name][rows]
+        column[outcome_ids] = settled[name][rows]
         return column
 
     own = {name: sends[name][numbers.rows] for name in ("producer", "seq", "key", "size", "checksum")}

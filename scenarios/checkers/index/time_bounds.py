@@ -48,7 +48,7 @@ def sent_ns(record: ChannelIndex) -> Column:
 
 def settled_ns(record: ChannelIndex) -> Ids:
     """By message: when its fate was learned; NEVER where it was not."""
-    history, ids = record.history, record.settled_ids
+    history, ids = record.history, record.outcome_ids
     settled = np.full(len(record.sent), NEVER, np.int64)
-    settled[ids[ids >= 0]] = history.settled["settled_ns"][ids >= 0]
+    settled[ids[ids >= 0]] = history.send_outcomes["settled_ns"][ids >= 0]
     return settled

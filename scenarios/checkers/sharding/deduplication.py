@@ -79,7 +79,7 @@ def _told_elsewhere(whole: ChannelIndex, places: Ids, shards: Shards) -> Columns
     found: list[Columns] = [select(deduplication.told(whole), places[:0])]
     producers = whole.history.producers(channel=whole.channel)
     for shard in range(shards.count if len(places) else 0):
-        settled = shards.spool.read("settled", shard, ["producer", "seq", "partition", "place"])
+        settled = shards.spool.read("send_outcomes", shard, ["producer", "seq", "partition", "place"])
         rows = select(settled, message_ids.rows_with(settled["place"], places))
         rows = select(
             rows,

@@ -23,9 +23,9 @@ def excerpt(part: ChannelIndex, messages: Mask, others: Sequence[Delivered] = ()
     taken[deliveries] = True
     return History(
         select(history.sends, part.numbers.rows[messages]),
-        select(history.settled, _where(part.settled_ids, messages)),
+        select(history.send_outcomes, _where(part.outcome_ids, messages)),
         select(history.deliveries, deliveries),
-        select(history.settles, _where(part.delivery_of, taken)),
+        select(history.acknowledgements, _where(part.delivery_of, taken)),
         history.marks,
     )
 
@@ -42,5 +42,5 @@ def together(parts: Sequence[History]) -> History:
         {name: np.concatenate([getattr(part, kind)[name] for part in parts]) for name in getattr(parts[0], kind)}
         for kind in SCHEMAS
     )
-    sends, settled, deliveries, settles = tables
-    return History(sends, settled, deliveries, settles, parts[0].marks)
+    sends, send_outcomes, deliveries, acknowledgements = tables
+    return History(sends, send_outcomes, deliveries, acknowledgements, parts[0].marks)

@@ -64,8 +64,8 @@ class Shards:
         return map(self.read, range(self.count))
 
     def read(self, shard: int) -> History:
-        sends, settled, deliveries, settles = (self.spool.read(kind, shard) for kind in _KINDS)
-        return History(sends, settled, deliveries, settles, self.marks)
+        sends, send_outcomes, deliveries, acknowledgements = (self.spool.read(kind, shard) for kind in _KINDS)
+        return History(sends, send_outcomes, deliveries, acknowledgements, self.marks)
 
 
 @contextmanager
@@ -191,9 +191,9 @@ class _Sharder:
         return shards
 
     def _settled(self) -> None:
-        for part in saved_history.stream(self._directory, "settled"):
+        for part in saved_history.stream(self._directory, "send_outcomes"):
             ids = self._ids(part)
-            self.spool.append("settled", part, self._owners_of(ids, NO_SHARD))
+            self.spool.append("send_outcomes", part, self._owners_of(ids, NO_SHARD))
             rows = self._at_damaged_places(part, ids)
             for row in rows.tolist():
                 channel = self._sent_to.get(int(part["producer"][row]), "")
@@ -266,7 +266,7 @@ class _Sharder:
         codes = batches[0] * width + batches[1]
         order = np.argsort(codes, kind="stable")
         codes, starts = codes[order], starts[order]
-        for part in saved_history.stream(self._directory, "settles"):
+        for part in saved_history.stream(self._directory, "acknowledgements"):
             changes = np.flatnonzero(
                 np.concatenate(
                     [[True], (part["reader"][1:] != part["reader"][:-1]) | (np.diff(part["settled_ns"]) != 0)]
@@ -280,7 +280,7 @@ class _Sharder:
             known = np.flatnonzero((at >= 0) & (rows < len(shards)))
             ours = np.full(len(at), NO_SHARD, np.uint8)
             ours[known] = shards[rows[known]]
-            self.spool.append("settles", part, ours)
+            self.spool.append("acknowledgements", part, ours)
 
 
 def _found_in_runs(codes: Ids, wanted: Ids) -> Ids:

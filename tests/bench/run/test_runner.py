@@ -1,8 +1,10 @@
-"""What runs beside what."""
+"""What runs beside what, and how long it is expected to take."""
+
+from typing import Any
 
 import pytest
 
-from brokerbench.bench.run.runner import runs_alone
+from brokerbench.bench.run.runner import expected_s, runs_alone
 from brokerbench.scenarios import catalogue
 from brokerbench.scenarios.plans.plan import CellPlan
 from brokerbench.scenarios.verdicts import Grade
@@ -19,5 +21,21 @@ from brokerbench.scenarios.verdicts import Grade
     ],
 )
 def test_speed_that_ranks_is_measured_alone(scenario: str, grade: Grade, expected: bool) -> None:
-    cell = CellPlan(f"any.{scenario}", "any", scenario, catalogue.scenario(scenario).DEFAULTS, seed=1)
-    assert runs_alone(cell, grade) is expected
+    assert runs_alone(cell("any", scenario), grade) is expected
+
+
+def cell(profile: str, scenario: str, **parameters: Any) -> CellPlan:
+    values = {**catalogue.scenario(scenario).defaults, **parameters}
+    return CellPlan(f"{profile}.{scenario}", profile, scenario, values, seed=1)
+
+
+def test_cells_of_minutes_are_announced_as_such() -> None:
+    assert 70 < expected_s(cell("kafka", "latency")) < 120
+    assert expected_s(cell("kafka", "latency", window_s=20.0, confirm=10)) > 300
+    assert expected_s(cell("kafka", "throughput", repeats=6)) > 1.7 * expected_s(cell("kafka", "throughput"))
+
+
+@pytest.mark.parametrize("scenario", ["replay", "ordering", "retention"])
+def test_limits_of_a_profile_lengthen_its_cells(scenario: str) -> None:
+    assert expected_s(cell("sqs-fifo", scenario)) > 1.3 * expected_s(cell("kafka", scenario))
+    assert expected_s(cell("noop", scenario)) <= expected_s(cell("kafka", scenario)), "no limit, nothing to wait for"

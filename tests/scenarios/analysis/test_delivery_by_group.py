@@ -27,7 +27,7 @@ def judged(
     """What all of it in memory shows, which is also what is shown shard by shard."""
     sent, settled = sends([1, 1])
     settles = [settle(each, Action.ACKNOWLEDGE, each["received_ns"] + 1) for each in deliveries]
-    rows = {"sends": sent, "settled": settled, "deliveries": deliveries, "settles": settles}
+    rows = {"sends": sent, "send_outcomes": settled, "deliveries": deliveries, "acknowledgements": settles}
     tables = [table(kind, each) for kind, each in rows.items()]
     found = delivery.findings(History(*tables, marks=marks))
     with Writer(directory, "w", run=1) as writer:

@@ -43,8 +43,8 @@ def phases(
             shifted = {"producer": base + row.get("producer", 0), "reader": base + row["reader"]}
             rows.append({**row, **shifted})
     return History(
-        table("sends", sent), table("settled", settled), table("deliveries", rows), table("settles", settles),
-        [*seen, *marks],
+        table("sends", sent), table("send_outcomes", settled), table("deliveries", rows),
+        table("acknowledgements", settles), [*seen, *marks],
     )  # fmt: skip
 
 

@@ -53,9 +53,9 @@ def history(
     replayers = [reader(REPLAY + number, kind="replay", group="") for number in range(4)]
     return History(
         table("sends", sent),
-        table("settled", settled),
+        table("send_outcomes", settled),
         table("deliveries", deliveries),
-        table("settles", settles),
+        table("acknowledgements", settles),
         [producer(0), *consumers, *replayers, *marks, *attempts],
     )
 

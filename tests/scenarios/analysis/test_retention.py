@@ -35,7 +35,11 @@ def build(
         for i in range(len(sent_s))
     ]
     return History(
-        table("sends", sends), table("settled", settled), table("deliveries", deliveries), table("settles", []), marks
+        table("sends", sends),
+        table("send_outcomes", settled),
+        table("deliveries", deliveries),
+        table("acknowledgements", []),
+        marks,
     )
 
 

@@ -50,9 +50,9 @@ def history(
                 settled.append({"producer": number, "seq": seq, "place": seq, **row})
     return History(
         table("sends", list(reversed(sends))),
-        table("settled", settled),
+        table("send_outcomes", settled),
         table("deliveries", [dict(row) for row in deliveries]),
-        table("settles", []),
+        table("acknowledgements", []),
         [*seen, *marks],
     )
 

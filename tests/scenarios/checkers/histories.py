@@ -88,9 +88,9 @@ def recorded(
     """Rows of every table as they are; readers 0 to 3 of one group, one channel."""
     history = History(
         table("sends", sent),
-        table("settled", settled),
+        table("send_outcomes", settled),
         table("deliveries", deliveries),
-        table("settles", settles),
+        table("acknowledgements", settles),
         [*(producer(number) for number in producers), *(reader(number) for number in range(4)), *marks],
     )
     return channel_index.of_channel(history, CHANNEL)

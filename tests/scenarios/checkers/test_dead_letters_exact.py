@@ -169,7 +169,7 @@ def test_damaged_letters_are_named_in_a_shard_too() -> None:
     found = [letter(2, 60, place=0, status=CORRUPT), letter(1, 61, place=1, status=CORRUPT)]
     whole = typed([1] * 3, [*rows, *found], [settle(row, RELEASE, 50) for row in rows], [reader(9, "dead")]).history
     sent = {name: column[1:] for name, column in whole.sends.items()}
-    part = History(sent, whole.settled, whole.deliveries, whole.settles, whole.marks)
+    part = History(sent, whole.send_outcomes, whole.deliveries, whole.acknowledgements, whole.marks)
     shard = of_channel(part, CHANNEL, Whole({}, {}))
     of = dead_letters.of(shard, shard.delivered, "dead", 1, all_seen=True)
     assert of.delivered.message.tolist() == [1, 0]
@@ -276,7 +276,7 @@ def test_identities_are_found_in_a_shard_too() -> None:
     """Message 0 lies in another shard; 2 repeats 1."""
     whole = deduplicated([(5, 1000, 1010, 0), (6, 1020, 1030, 1), (6, 1040, 1050, 2)], [1, 2]).history
     sent = {name: column[1:] for name, column in whole.sends.items()}
-    part = History(sent, whole.settled, whole.deliveries, whole.settles, whole.marks)
+    part = History(sent, whole.send_outcomes, whole.deliveries, whole.acknowledgements, whole.marks)
     told = Whole({}, {}, identities=identities(list(whole.events("identities"))))
     shard = of_channel(part, CHANNEL, told)
     finding = deduplication.repeats_swallowed(shard, shard.delivered, 1e-7, drained=True)

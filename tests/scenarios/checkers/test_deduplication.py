@@ -38,7 +38,11 @@ def history(
         {"event": "identities", "producer": 0, "first_seq": 0, "identities": [entry[0] for entry in messages]},
     ]
     whole = History(
-        table("sends", sends), table("settled", settled), table("deliveries", rows), table("settles", []), marks
+        table("sends", sends),
+        table("send_outcomes", settled),
+        table("deliveries", rows),
+        table("acknowledgements", []),
+        marks,
     )
     return channel_index.of_channel(whole, CHANNEL)
 

@@ -274,9 +274,9 @@ def test_what_every_load_must_keep_over_all_channels() -> None:
     rows = [first, got(1, 11, size=3), last, got(0, 30), got(9, 31, reader=1), got(7, 32)]
     history = History(
         table("sends", [*sent, *other]),
-        table("settled", [*settled, *other_settled]),
+        table("send_outcomes", [*settled, *other_settled]),
         table("deliveries", rows),
-        table("settles", [settle(first, ACK, 20)]),
+        table("acknowledgements", [settle(first, ACK, 20)]),
         [
             producer(0),
             producer(1, "d"),

@@ -67,9 +67,9 @@ def test_every_batch_is_settled_and_written_down(tmp_path: Path, bundled: bool) 
         taker.acknowledge_all([])
         if bundled:
             assert taker.consumer.together == [2]  # type: ignore[attr-defined]
-    settles = saved_history.load(tmp_path).settles
-    assert settles["batch"].tolist() == np.repeat([0, 1, 2], 10).tolist()
-    assert settles["slot"].tolist() == [*range(10)] * 3
+    acknowledgements = saved_history.load(tmp_path).acknowledgements
+    assert acknowledgements["batch"].tolist() == np.repeat([0, 1, 2], 10).tolist()
+    assert acknowledgements["slot"].tolist() == [*range(10)] * 3
     broker.delete_channel("channel")
 
 
@@ -115,8 +115,12 @@ def test_late_answers_are_written_down_for_the_batch_that_they_are_about(tmp_pat
         assert [len(taker.take_ahead(10, 0.0)) for _ in range(4)] == [10, 10, 5, 0]
         taker.settle(1.0)
     written = saved_history.load(tmp_path)
-    assert written.deliveries["batch"].tolist() == written.settles["batch"].tolist() == [0] * 10 + [1] * 10 + [2] * 5
-    assert (written.settles["asked_ns"] == written.deliveries["received_ns"]).all()
+    assert (
+        written.deliveries["batch"].tolist()
+        == written.acknowledgements["batch"].tolist()
+        == [0] * 10 + [1] * 10 + [2] * 5
+    )
+    assert (written.acknowledgements["asked_ns"] == written.deliveries["received_ns"]).all()
     broker.delete_channel("channel")
 
 

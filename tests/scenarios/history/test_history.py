@@ -37,16 +37,18 @@ def test_round_trip_over_two_writers(tmp_path: Path) -> None:
         with Writer(tmp_path, f"w{number}", 7) as writer:
             writer.mark("producer", producer=number, role="a" if number else "b")
             payloads = send_some(writer, number, 3)
-            writer.settled(number, Settlements.uniform(0, 2, Outcome.ACKNOWLEDGED, 200))
+            writer.send_outcomes(number, Settlements.uniform(0, 2, Outcome.ACKNOWLEDGED, 200))
             writer.deliveries(number, 0, received(payloads[:2]))
-            writer.settles(number, 0, Action.ACKNOWLEDGE, Settlements.uniform(0, 2, Outcome.ACKNOWLEDGED, 600), 550)
+            writer.acknowledgements(
+                number, 0, Action.ACKNOWLEDGE, Settlements.uniform(0, 2, Outcome.ACKNOWLEDGED, 600), 550
+            )
     loaded = saved_history.load(tmp_path)
     assert loaded.sends["seq"].tolist() == [0, 1, 2] * 2
     assert loaded.outcomes().tolist() == [1, 1, 0] * 2, "what nothing settled is unknown"
-    assert loaded.settled_column("settled_ns", -1).tolist() == [200, 200, -1] * 2
+    assert loaded.outcome_column("settled_ns", -1).tolist() == [200, 200, -1] * 2
     assert loaded.deliveries["status"].tolist() == [stamp.INTACT] * 4
     assert (loaded.deliveries["checksum"][:2] == loaded.sends["checksum"][:2]).all()
-    assert loaded.settles["asked_ns"].tolist() == [550] * 4
+    assert loaded.acknowledgements["asked_ns"].tolist() == [550] * 4
     assert loaded.producers(role="a") == [1]
     assert [mark["at_ns"] for mark in loaded.marks] == sorted(mark["at_ns"] for mark in loaded.marks)
 
@@ -97,7 +99,7 @@ def test_a_long_table_is_continued_in_further_files(tmp_path: Path, monkeypatch:
     sends = saved_history.load(tmp_path).sends
     for producer in (0, 1):
         assert sends["seq"][sends["producer"] == producer].tolist() == seqs.tolist()
-    for kind in ("settled", "deliveries", "settles"):
+    for kind in ("send_outcomes", "deliveries", "acknowledgements"):
         assert not list(tmp_path.glob(f"{kind}.*"))
 
 
@@ -178,9 +180,9 @@ def test_a_flipped_bit_is_named(tmp_path: Path, share: float) -> None:
 @pytest.mark.parametrize("rows", [1, 3])
 def test_columns_of_unlike_length_are_refused(tmp_path: Path, rows: int) -> None:
     """A single row would be taken for a value of all."""
-    columns = {name: np.zeros(2, np.int64) for name in history.SCHEMAS["settles"].names}
+    columns = {name: np.zeros(2, np.int64) for name in history.SCHEMAS["acknowledgements"].names}
     with history.Writer(tmp_path, "w", run=1) as writer:
         with pytest.raises(ValueError, match=f"{rows} rows of slot, 2 of the table"):
-            writer.rows("settles", {**columns, "slot": np.zeros(rows, np.int64)})
-        writer.rows("settles", columns)
-    assert saved_history.rows(tmp_path, "settles") == 2
+            writer.rows("acknowledgements", {**columns, "slot": np.zeros(rows, np.int64)})
+        writer.rows("acknowledgements", columns)
+    assert saved_history.rows(tmp_path, "acknowledgements") == 2

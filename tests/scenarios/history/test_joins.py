@@ -83,25 +83,39 @@ def deliveries(*rows: tuple[int, int, int]) -> Columns:
     return table("deliveries", [{"reader": reader, "batch": batch, "slot": slot} for reader, batch, slot in rows])
 
 
-def settles(*rows: tuple[int, int, int]) -> Columns:
-    return table("settles", [{"reader": reader, "batch": batch, "slot": slot} for reader, batch, slot in rows])
+def acknowledgements(*rows: tuple[int, int, int]) -> Columns:
+    return table("acknowledgements", [{"reader": reader, "batch": batch, "slot": slot} for reader, batch, slot in rows])
 
 
-def of_settles(found: Columns, asked: Columns) -> list[int]:
-    return message_ids.rows_of_settles(found, asked).tolist()
+def of_acknowledgements(found: Columns, asked: Columns) -> list[int]:
+    return message_ids.rows_of_acknowledgements(found, asked).tolist()
 
 
 def test_a_settlement_is_of_the_delivery_in_its_slot() -> None:
     whole = deliveries((0, 0, 0), (0, 0, 1), (0, 2, 0), (1, 0, 0), (1, 0, 1), (1, 0, 2))
-    assert of_settles(whole, settles((1, 0, 2), (0, 0, 0), (0, 0, 1), (0, 2, 0), (1, 0, 0))) == [5, 0, 1, 2, 3]
+    assert of_acknowledgements(whole, acknowledgements((1, 0, 2), (0, 0, 0), (0, 0, 1), (0, 2, 0), (1, 0, 0))) == [
+        5,
+        0,
+        1,
+        2,
+        3,
+    ]
     # No such slot, batch, reader: not the neighbour's either.
-    strangers = settles((0, 0, 2), (0, 1, 0), (0, 2, 1), (1, 0, 3), (1, 2, 0), (2, 0, 0), (0, 3, 0), (1, 0, 99))
-    assert of_settles(whole, strangers) == [-1] * 8
+    strangers = acknowledgements(
+        (0, 0, 2), (0, 1, 0), (0, 2, 1), (1, 0, 3), (1, 2, 0), (2, 0, 0), (0, 3, 0), (1, 0, 99)
+    )
+    assert of_acknowledgements(whole, strangers) == [-1] * 8
 
 
 def test_settlements_of_batches_in_any_order() -> None:
     whole = deliveries((1, 3, 0), (1, 3, 1), (0, 9, 0), (1, 1, 0), (0, 2, 0), (0, 2, 1))
-    assert of_settles(whole, settles((0, 9, 0), (0, 2, 1), (1, 1, 0), (1, 3, 1), (0, 3, 0))) == [2, 5, 3, 1, -1]
+    assert of_acknowledgements(whole, acknowledgements((0, 9, 0), (0, 2, 1), (1, 1, 0), (1, 3, 1), (0, 3, 0))) == [
+        2,
+        5,
+        3,
+        1,
+        -1,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -118,20 +132,20 @@ def test_settlements_of_batches_in_any_order() -> None:
     ],
 )
 def test_settlements_of_scattered_deliveries(rows: list[tuple[int, int, int]]) -> None:
-    assert of_settles(deliveries(*rows), settles(*rows)) == list(range(len(rows)))
-    assert of_settles(deliveries(*rows), settles((0, 0, 9), (5, 0, 0), (0, 5, 0))) == [-1, -1, -1]
+    assert of_acknowledgements(deliveries(*rows), acknowledgements(*rows)) == list(range(len(rows)))
+    assert of_acknowledgements(deliveries(*rows), acknowledgements((0, 0, 9), (5, 0, 0), (0, 5, 0))) == [-1, -1, -1]
 
 
 def test_settlements_of_large_numbers() -> None:
     """Floating point would not tell these readers' batches apart."""
     rows = [(2**30, 2**30, 0), (2**30, 2**30 + 1, 0)]
-    assert of_settles(deliveries(*rows), settles(*reversed(rows))) == [1, 0]
+    assert of_acknowledgements(deliveries(*rows), acknowledgements(*reversed(rows))) == [1, 0]
 
 
 def test_nothing_delivered_or_settled() -> None:
-    assert of_settles(deliveries(), settles((0, 0, 0), (0, 0, 1))) == [-1, -1]
-    assert of_settles(deliveries((0, 0, 0)), settles()) == []
-    assert of_settles(deliveries(), settles()) == []
+    assert of_acknowledgements(deliveries(), acknowledgements((0, 0, 0), (0, 0, 1))) == [-1, -1]
+    assert of_acknowledgements(deliveries((0, 0, 0)), acknowledgements()) == []
+    assert of_acknowledgements(deliveries(), acknowledgements()) == []
 
 
 _rows = st.lists(st.tuples(st.integers(0, 2), st.integers(0, 4), st.integers(0, 3)), max_size=12, unique=True)
@@ -144,7 +158,7 @@ def test_joins_of_settlements_against_a_dictionary(
 ) -> None:
     found = sorted(found) if ordered else found
     where = {row: at for at, row in enumerate(found)}
-    assert of_settles(deliveries(*found), settles(*asked)) == [where.get(row, -1) for row in asked]
+    assert of_acknowledgements(deliveries(*found), acknowledgements(*asked)) == [where.get(row, -1) for row in asked]
 
 
 @settings(max_examples=60, deadline=None)

@@ -43,7 +43,8 @@ def write(directory: Path, seed: int) -> None:
             seqs = rng.permutation(EACH)
             settled_ns = due_ns[seqs] + rng.integers(10, 90, EACH)
             writer.rows(
-                "settled", rows("settled", producer=producer, seq=seqs, settled_ns=settled_ns, outcome=outcomes)
+                "send_outcomes",
+                rows("send_outcomes", producer=producer, seq=seqs, settled_ns=settled_ns, outcome=outcomes),
             )
     for reader in range(4):
         with Writer(directory, f"r{reader}", run=1) as writer:
@@ -65,9 +66,13 @@ def write(directory: Path, seed: int) -> None:
             writer.rows("deliveries", taken)
             actions = rng.choice([Action.ACKNOWLEDGE, Action.RELEASE], count)
             writer.rows(
-                "settles",
+                "acknowledgements",
                 rows(
-                    "settles", reader=reader, slot=np.arange(count), action=actions, settled_ns=rng.permutation(count)
+                    "acknowledgements",
+                    reader=reader,
+                    slot=np.arange(count),
+                    action=actions,
+                    settled_ns=rng.permutation(count),
                 ),
             )
 
@@ -80,7 +85,7 @@ def in_memory(history: History) -> History:
 def plainly(history: History, producers: list[int], groups: list[list[int]]) -> list[tuple[int, ...]]:
     """Due, sent, settled and received (by each group) of these producers' messages, by loops."""
     ways: dict[tuple[int, int], list[int]] = {}
-    sends, settled, taken = history.sends, history.settled, history.deliveries
+    sends, settled, taken = history.sends, history.send_outcomes, history.deliveries
     for row in range(len(sends["seq"])):
         if sends["producer"][row] in producers:
             key = int(sends["producer"][row]), int(sends["seq"][row])
@@ -121,13 +126,50 @@ def test_figures_are_the_same_in_stretches(
     for field in fields(ours):
         assert getattr(ours, field.name).tolist() == getattr(theirs, field.name).tolist()
     assert window_rates.consumed_ns(history, [1, 2]).tolist() == window_rates.consumed_ns(whole, [1, 2]).tolist()
-    tables = (history.sends, history.settled, history.deliveries, history.settles)
+    tables = (history.sends, history.send_outcomes, history.deliveries, history.acknowledgements)
     assert not any(table.in_memory for table in tables if isinstance(table, saved_history.Saved)), (
         "nothing was read whole"
     )
     assert saved_history.directory_of(history) == tmp_path
     assert saved_history.directory_of(whole) is None
-    assert saved_history.directory_of(replace(history, settles=whole.settles)) is None
+    assert saved_history.directory_of(replace(history, acknowledgements=whole.acknowledgements)) is None
+
+
+def in_format_1(directory: Path) -> None:
+    """Make the history that ``write`` wrote one of before: other names of two tables, no version."""
+    for now, before in (("send_outcomes", "settled"), ("acknowledgements", "settles")):
+        for path in directory.glob(f"{now}.*"):
+            path.rename(path.with_name(path.name.replace(now, before)))
+    for path in directory.glob("marks.*"):
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        path.write_text("".join(line for line in lines if '"event": "format"' not in line), encoding="utf-8")
+
+
+def test_a_history_of_the_first_format_says_the_same(tmp_path: Path) -> None:
+    for name in ("now", "before"):
+        write(tmp_path / name, 0)
+    in_format_1(tmp_path / "before")
+    names = {path.name.partition(".")[0] for path in (tmp_path / "before").iterdir()}
+    assert names == {"sends", "settled", "deliveries", "settles", "marks"}
+    now, before = (saved_history.load(tmp_path / name) for name in ("now", "before"))
+    assert [len(list(each.events("format", version=2))) for each in (now, before)] == [8, 0]
+    for kind in SCHEMAS:
+        rows = saved_history.rows(tmp_path / "now", kind)
+        assert rows == saved_history.rows(tmp_path / "before", kind) > 0
+        assert getattr(now, kind).keys() == getattr(before, kind).keys()
+        for name, column in getattr(now, kind).items():
+            assert column.tolist() == getattr(before, kind)[name].tolist()
+    assert listed(message_times.of_history(now)) == listed(message_times.of_history(before))
+    assert [(of.property, of.observations, of.violations) for of in delivery.findings(before)] == [
+        (of.property, of.observations, of.violations) for of in delivery.findings(now)
+    ]
+
+
+def test_a_format_of_later_is_refused(tmp_path: Path) -> None:
+    with Writer(tmp_path, "w", run=1) as writer:
+        writer.mark("format", version=3)
+    with pytest.raises(ValueError, match="has history format 3; this version reads up to 2"):
+        saved_history.load(tmp_path)
 
 
 def test_what_is_delivered_is_judged_from_disk(tmp_path: Path) -> None:

@@ -80,10 +80,10 @@ def context(directory: Path, scenario: Any, **parameters: Any) -> tuple[Context,
 def test_the_class_of_durability_reaches_channels_and_producers(
     tmp_path: Path, scenario: Any, durability: Durability
 ) -> None:
-    asked = plan.parameter(scenario.NAME, "durability", durability.value)
+    asked = plan.parameter(scenario.SCENARIO.name, "durability", durability.value)
     given, load, broker = context(tmp_path, scenario, durability=asked, linger_ms=7.0, batch_bytes=4096)
-    with given.writer("x") as writer, LoadController(given, writer) as fleet:
-        fleet.open("one", [(10, 100)])
+    with given.writer("x") as writer, LoadController(given, writer) as controller:
+        controller.open("one", [(10, 100)])
     (spec,) = broker.specs
     assert spec.durability is durability
     settings = load.arguments[0]["settings"]

@@ -46,7 +46,7 @@ def test_the_file_is_read_by_hdrhistogram(tmp_path: Path) -> None:
     seqs, zeros = np.arange(count), np.zeros(count, np.int64)
     seen = History(
         sends={"producer": zeros, "seq": seqs, "intended_ns": due, "sent_ns": due + 1_000_000},
-        settled={
+        send_outcomes={
             "producer": zeros,
             "seq": seqs,
             "settled_ns": due + 3_000_000,
@@ -59,7 +59,7 @@ def test_the_file_is_read_by_hdrhistogram(tmp_path: Path) -> None:
             "received_ns": due + 5_000_000,
             "status": np.full(count, INTACT),
         },
-        settles={},
+        acknowledgements={},
         marks=[
             {
                 "event": "paced",

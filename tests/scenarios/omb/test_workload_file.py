@@ -188,7 +188,7 @@ def paced(seconds: int, rate: int = 100) -> History:
     number, nobody = np.arange(count), np.zeros(count, np.int64)
     return History(
         sends={"producer": nobody, "seq": number, "intended_ns": due, "sent_ns": due + 2 * MS},
-        settled={
+        send_outcomes={
             "producer": nobody,
             "seq": number,
             "settled_ns": due + 5 * MS,
@@ -201,7 +201,7 @@ def paced(seconds: int, rate: int = 100) -> History:
             "received_ns": due + 7 * MS,
             "status": np.full(count, INTACT),
         },
-        settles={},
+        acknowledgements={},
         marks=[
             {
                 "event": "paced",

@@ -109,7 +109,7 @@ def test_a_damaged_result_is_named(
 
 
 @pytest.mark.parametrize("damage", ["half", "empty", "gone"])
-@pytest.mark.parametrize("kind", ["sends", "settled", "deliveries", "settles", "marks", "declaration"])
+@pytest.mark.parametrize("kind", ["sends", "send_outcomes", "deliveries", "acknowledgements", "marks", "declaration"])
 def test_a_damaged_history_is_named_and_the_result_stays(call: Call, finished: Path, kind: str, damage: str) -> None:
     before = (finished / "result.json").read_text()
     cell = finished / "cells" / "memory.replay"

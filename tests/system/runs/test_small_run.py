@@ -54,7 +54,7 @@ def test_no_cell_and_no_property_is_missing(run: Path) -> None:
     }
     for cell in result.cells:
         assert cell.status == "completed", (cell.id, cell.error)
-        assert [row.property for row in cell.verdicts] == list(catalogue.scenario(cell.scenario).PROPERTIES)
+        assert [row.property for row in cell.verdicts] == list(catalogue.scenario(cell.scenario).properties)
         assert cell.grade is (Grade.EMULATOR if cell.profile.startswith("sqs") else Grade.SOFTWARE)
         assert list((run / cell.history).glob("sends.*.parquet")), "what was judged is on disk"
     assert {engine.kind for engine in result.engines} == {"native"}
@@ -80,7 +80,7 @@ def test_each_of_two_groups_got_everything(run: Path) -> None:
     for cell in cells:
         settled = sum(
             np.count_nonzero(part["outcome"] == Outcome.ACKNOWLEDGED)
-            for part in saved_history.stream(run / cell.history, "settled", ["outcome"])
+            for part in saved_history.stream(run / cell.history, "send_outcomes", ["outcome"])
         )
         (lost,) = (row for row in cell.verdicts if row.property == "delivery.no_loss")
         assert (lost.measured.observations, lost.measured.violations) == (2 * settled, 0), cell.id

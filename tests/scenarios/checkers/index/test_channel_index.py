@@ -73,9 +73,9 @@ def test_only_this_channel_s_readers_producers_and_marks() -> None:
     rows = [got(0, 10), got(1, 11, reader=9), got(0, 12, producer=1)]
     history = History(
         table("sends", [*other_sent, *sent]),
-        table("settled", [*other_settled, *settled]),
+        table("send_outcomes", [*other_settled, *settled]),
         table("deliveries", rows),
-        table("settles", []),
+        table("acknowledgements", []),
         [producer(0), producer(1, "other"), reader(0), reader(9, "other"), reader(3, group="h")],
     )
     record = records.of_channel(history, CHANNEL)
@@ -207,9 +207,9 @@ def test_a_shard_asks_the_whole() -> None:
     sent, _ = sends([1, 1, 1])
     history = History(
         table("sends", sent[1:]),
-        table("settled", []),
+        table("send_outcomes", []),
         table("deliveries", [got(2, 10), got(0, 11)]),
-        table("settles", []),
+        table("acknowledgements", []),
         [producer(0), producer(1), reader(0)],
     )
     record = records.of_channel(history, CHANNEL, Whole({0: 70, 5: 99}, {0: np.array([3, 4])}))
@@ -246,13 +246,15 @@ def test_what_came_from_another_channel() -> None:
         got(0, 27, reader=9, producer=4),
     ]
     history = record.history
-    whole = History(history.sends, history.settled, table("deliveries", rows), history.settles, history.marks)
+    whole = History(
+        history.sends, history.send_outcomes, table("deliveries", rows), history.acknowledgements, history.marks
+    )
     for shard in (None, Whole({}, {})):
         found = records.elsewhere(records.of_channel(whole, CHANNEL, shard), "dead")
         assert found.message.tolist() == [0, -1, -1, -1, 1]
         assert found.column("received_ns").tolist() == [20, 25, 26, 27, 30]
     assert len(records.elsewhere(records.of_channel(whole, CHANNEL), "nowhere")) == 0
     gaps = {name: column[1:] for name, column in history.sends.items()}
-    part = History(gaps, history.settled, table("deliveries", rows), history.settles, history.marks)
+    part = History(gaps, history.send_outcomes, table("deliveries", rows), history.acknowledgements, history.marks)
     found = records.elsewhere(records.of_channel(part, CHANNEL, Whole({}, {})), "dead")
     assert found.message.tolist() == [-1, -1, -1, -1, 0]

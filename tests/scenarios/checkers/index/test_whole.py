@@ -48,8 +48,8 @@ def test_reach_is_by_partition() -> None:
 
 def test_a_shard_is_told_its_reach() -> None:
     told = {0: {1: Reach(np.array([5]), np.array([6]))}}
-    history = History(*(table(kind, []) for kind in ("sends", "settled")), table("deliveries", [got(0, 10)]),
-                      table("settles", []), [reader(0)])  # fmt: skip
+    history = History(*(table(kind, []) for kind in ("sends", "send_outcomes")), table("deliveries", [got(0, 10)]),
+                      table("acknowledgements", []), [reader(0)])  # fmt: skip
     part = channel_index.of_channel(history, CHANNEL, Whole({}, {}, told))
     assert part.reach(0) is told[0]
     assert part.reach(7) == {}
@@ -86,7 +86,7 @@ def test_the_cut_tells_what_it_saw(tmp_path: Path) -> None:
     with cut(tmp_path, 1) as shards:
         told = shards.whole
         assert shards.bases.tolist() == [0, 3]
-        assert [mark["event"] for mark in shards.marks] == ["producer", *["reader"] * 3, *["attempt"] * 2]
+        assert [mark["event"] for mark in shards.marks] == ["format", "producer", *["reader"] * 3, *["attempt"] * 2]
         assert all(shard.marks == shards.marks for shard in shards)
     assert {at: {number: _as_pairs(reach) for number, reach in by.items()} for at, by in told.reach.items()} == {
         1: {0: [(20, 1), (25, 2)], 1: [(30, -1)]}

@@ -71,7 +71,7 @@ def test_a_new_message_that_was_told_the_place_of_another(
     other_settled[1]["place"] = 6
     rows = {
         "sends": [*sent, *other_sent],
-        "settled": [*settled, *other_settled],
+        "send_outcomes": [*settled, *other_settled],
         "deliveries": [
             *(got(seq, 10 + seq) for seq in range(4)),
             *(got(seq, 20, 2, slot=seq, producer=2) for seq in range(2)),
@@ -88,7 +88,7 @@ def test_a_new_message_that_was_told_the_place_of_another(
 def test_the_first_message_does_not_take_its_own_place(tmp_path: Path, per_shard: int) -> None:
     """Message 0 is missing, and nobody else was told its place."""
     sent, settled = sends([3, 14])
-    _write(tmp_path, {"sends": sent, "settled": settled, "deliveries": [got(1, 11)]}, {0: 5}, drained=True)
+    _write(tmp_path, {"sends": sent, "send_outcomes": settled, "deliveries": [got(1, 11)]}, {0: 5}, drained=True)
     parts, at_once = _both(tmp_path, per_shard)
     assert parts == at_once
     assert (parts[2].violations, parts[2].unknown) == (0, 1)
@@ -101,7 +101,7 @@ def test_repeats_that_lie_apart(tmp_path: Path, per_shard: int, drained: bool) -
     sent, settled = sends([3, 14, 15, 92, 65, 35, 89], s6=Outcome.UNKNOWN)
     rows = {
         "sends": sent,
-        "settled": settled,
+        "send_outcomes": settled,
         "deliveries": [got(0, 10), got(1, 11), got(5, 12), got(4, 13), got(5, 14)],
     }
     _write(tmp_path, rows, {0: 7, 3: 7, 5: 7, 1: 8}, drained=drained)

@@ -87,7 +87,7 @@ def _rows(draw: st.DrawFn) -> dict[str, list[dict[str, int]]]:
                 settles.append(
                     {**where, "action": action, "outcome": outcome, "asked_ns": asked_ns, "settled_ns": asked_ns + 1}
                 )
-    return {"sends": sends, "settled": settled, "deliveries": deliveries, "settles": settles}
+    return {"sends": sends, "send_outcomes": settled, "deliveries": deliveries, "acknowledgements": settles}
 
 
 def _write(directory: Path, rows: dict[str, list[dict[str, int]]], seed: int) -> None:
@@ -150,7 +150,7 @@ def test_findings_do_not_depend_on_the_order_of_rows(rows: dict[str, list[dict[s
 
 def test_shards_are_removed_and_hold_every_line_whole(tmp_path: Path) -> None:
     sends = [{"producer": 0, "seq": seq, "key": seq % 5} for seq in range(50)]
-    _write(tmp_path, {"sends": sends, "settled": [], "deliveries": [], "settles": []}, 1)
+    _write(tmp_path, {"sends": sends, "send_outcomes": [], "deliveries": [], "acknowledgements": []}, 1)
     before = sorted(tmp_path.iterdir())
     with cut(tmp_path, 10) as shards:
         keys = [set(shard.sends["key"].tolist()) for shard in shards]
@@ -167,9 +167,9 @@ def test_what_a_reader_did_in_another_shard_is_known(tmp_path: Path) -> None:
         sent, settled = sends([0, key])
         rows = {
             "sends": sent,
-            "settled": settled,
+            "send_outcomes": settled,
             "deliveries": [first, got(1, 20, reader=1), got(0, 30, reader=1)],
-            "settles": [settle(first, Action.ACKNOWLEDGE, 15)],
+            "acknowledgements": [settle(first, Action.ACKNOWLEDGE, 15)],
         }
         _write(tmp_path / str(key), rows, seed=key)
         found = {finding.property: finding for finding in reduction.judged(tmp_path / str(key), messages_per_shard=1)}
@@ -180,7 +180,7 @@ def test_what_a_reader_did_in_another_shard_is_known(tmp_path: Path) -> None:
 def test_a_shard_is_free_as_soon_as_it_is_judged(tmp_path: Path) -> None:
     """Without waiting for the collector of cycles: memory would hold many shards at once."""
     sent, settled = sends([0, 1])
-    rows = {"sends": sent, "settled": settled, "deliveries": [got(0, 10), got(1, 20)], "settles": []}
+    rows = {"sends": sent, "send_outcomes": settled, "deliveries": [got(0, 10), got(1, 20)], "acknowledgements": []}
     _write(tmp_path, rows, 1)
     whole = channel_index.of_channel(saved_history.load(tmp_path), CHANNEL)
     kept = weakref.ref(whole.delivered)
@@ -195,6 +195,6 @@ def test_a_shard_is_free_as_soon_as_it_is_judged(tmp_path: Path) -> None:
 
 def test_a_gap_in_the_numbers_is_an_error(tmp_path: Path) -> None:
     sends = [{"producer": 0, "seq": seq} for seq in (0, 2)]
-    _write(tmp_path, {"sends": sends, "settled": [], "deliveries": [], "settles": []}, 1)
+    _write(tmp_path, {"sends": sends, "send_outcomes": [], "deliveries": [], "acknowledgements": []}, 1)
     with pytest.raises(ValueError, match="without gaps"):
         reduction.judged(tmp_path)

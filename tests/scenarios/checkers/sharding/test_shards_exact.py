@@ -54,7 +54,7 @@ def drawn(seed: int) -> dict[str, list[Row]]:
             settles.append({**where, "slot": slot + one(0, 0, 0, 9), "asked_ns": now, "settled_ns": now + one(1, 1, 7)})
     settles += [{"reader": reader, "batch": batch, "settled_ns": 1000} for reader in (0, 1, 2) for batch in (9, 77)]
     settles += [{"reader": 8, "batch": 0, "settled_ns": 5}]
-    return {"sends": sent, "settled": settled, "deliveries": deliveries, "settles": settles}
+    return {"sends": sent, "send_outcomes": settled, "deliveries": deliveries, "acknowledgements": settles}
 
 
 def write(directory: Path, rows: dict[str, list[Row]]) -> None:
@@ -88,7 +88,7 @@ def where_rows_belong(whole: History, owners: dict[tuple[int, int], int]) -> dic
     ids = sorted(owners)
     damaged_places = {row["place"] for row in named(whole, "deliveries") if row["status"] != INTACT} - {-1}
     told: dict[tuple[str, int, int], tuple[int, int]] = {}
-    for row in named(whole, "settled"):
+    for row in named(whole, "send_outcomes"):
         message = (row["producer"], row["seq"])
         spot = (CHANNEL_OF.get(row["producer"], ""), row["partition"], row["place"])
         if message in owners and row["place"] in damaged_places:
@@ -116,9 +116,11 @@ def where_rows_belong(whole: History, owners: dict[tuple[int, int], int]) -> dic
         places[row["reader"], row["batch"], row["slot"]] = shard
     return {
         "sends": [owners[row["producer"], row["seq"]] for row in named(whole, "sends")],
-        "settled": [owners.get((row["producer"], row["seq"]), -1) for row in named(whole, "settled")],
+        "send_outcomes": [owners.get((row["producer"], row["seq"]), -1) for row in named(whole, "send_outcomes")],
         "deliveries": deliveries,
-        "settles": [places.get((row["reader"], row["batch"], row["slot"]), -1) for row in named(whole, "settles")],
+        "acknowledgements": [
+            places.get((row["reader"], row["batch"], row["slot"]), -1) for row in named(whole, "acknowledgements")
+        ],
     }
 
 
@@ -140,7 +142,9 @@ def test_every_row_goes_where_it_belongs(tmp_path: Path, monkeypatch: pytest.Mon
         for number, part in enumerate(parts):
             mine = [row for row, shard in zip(rows, belongs[kind], strict=True) if shard == number]
             found = as_rows(part, kind)
-            if kind == "settles":  # one of a batch that is not lies nowhere, one of a slot that is not may lie anywhere
+            if (
+                kind == "acknowledgements"
+            ):  # one of a batch that is not lies nowhere, one of a slot that is not may lie anywhere
                 assert not any(row["batch"] in (9, 77) or row["reader"] == 8 for row in named(part, kind))
                 theirs = {row[:3] for row, shard in zip(rows, belongs[kind], strict=True) if shard < 0}
                 found = [row for row in found if row[:3] not in theirs]
@@ -155,7 +159,7 @@ def test_every_row_goes_where_it_belongs(tmp_path: Path, monkeypatch: pytest.Mon
     done: dict[int, set[int]] = {}
     for row in named(whole, "deliveries"):
         done.setdefault(row["reader"], set()).add(row["received_ns"])
-    for row in named(whole, "settles"):
+    for row in named(whole, "acknowledgements"):
         done.setdefault(row["reader"], set()).add(row["settled_ns"])
     assert {reader: times.tolist() for reader, times in everything.events_ns.items()} == {
         reader: sorted(times) for reader, times in done.items()
@@ -177,7 +181,7 @@ def test_damage_goes_with_the_last_delivery_from_its_place(tmp_path: Path, late_
     for row in settled:
         row.update(place=-1)
     intact = [got(1, 20, place=7), got(0, 30, place=7)] if late_first else [got(0, 30, place=7), got(1, 20, place=7)]
-    rows = {"sends": sent, "settled": settled, "deliveries": [*intact, got(-1, 40, place=7, status=CORRUPT)]}
+    rows = {"sends": sent, "send_outcomes": settled, "deliveries": [*intact, got(-1, 40, place=7, status=CORRUPT)]}
     write_all(tmp_path, rows)
     with cut(tmp_path, 2) as shards:
         assert [len(part.deliveries["seq"]) for part in shards] == [2, 1]
@@ -200,7 +204,7 @@ def test_every_answer_is_an_event_of_its_reader(tmp_path: Path) -> None:
     sent, settled = sends([1, 1, 1])
     rows = [got(seq, 10, batch=0, slot=seq) for seq in range(3)]
     settles = [settle(row, Action.ACKNOWLEDGE, asked_ns) for row, asked_ns in zip(rows, (20, 21, 22), strict=True)]
-    write_all(tmp_path, {"sends": sent, "settled": settled, "deliveries": rows, "settles": settles})
+    write_all(tmp_path, {"sends": sent, "send_outcomes": settled, "deliveries": rows, "acknowledgements": settles})
     with cut(tmp_path) as shards:
         assert {reader: times.tolist() for reader, times in shards.whole.events_ns.items()} == {0: [10, 21, 22, 23]}
 
@@ -210,27 +214,30 @@ def test_settlements_of_large_numbers_find_their_deliveries(tmp_path: Path) -> N
     sent, settled = sends(lines_apart(2))
     rows = [got(seq, 10 + seq, reader=2**30, batch=2**30 + seq) for seq in (0, 1)]
     settles = [settle(row, Action.ACKNOWLEDGE, 20) for row in reversed(rows)]
-    write_all(tmp_path, {"sends": sent, "settled": settled, "deliveries": rows, "settles": settles})
+    write_all(tmp_path, {"sends": sent, "send_outcomes": settled, "deliveries": rows, "acknowledgements": settles})
     with cut(tmp_path, 1) as shards:
-        assert [part.settles["batch"].tolist() for part in shards] == [[2**30], [2**30 + 1]]
+        assert [part.acknowledgements["batch"].tolist() for part in shards] == [[2**30], [2**30 + 1]]
 
 
 def test_settlements_of_what_was_never_delivered_lie_nowhere(tmp_path: Path) -> None:
     sent, settled = sends([1])
-    write_all(tmp_path, {"sends": sent, "settled": settled, "settles": [settle(got(0, 10), Action.ACKNOWLEDGE, 20)]})
+    write_all(
+        tmp_path,
+        {"sends": sent, "send_outcomes": settled, "acknowledgements": [settle(got(0, 10), Action.ACKNOWLEDGE, 20)]},
+    )
     with cut(tmp_path) as shards:
         (part,) = shards
-        assert len(part.settles["slot"]) == 0
+        assert len(part.acknowledgements["slot"]) == 0
         assert shards.whole.last_sent_ns == {0: 0}
         assert {reader: times.tolist() for reader, times in shards.whole.events_ns.items()} == {0: [21]}
 
 
 def test_many_rows_keep_their_order(tmp_path: Path) -> None:
     sent, settled = sends([seq % 7 for seq in range(500)])
-    write_all(tmp_path, {"sends": sent, "settled": settled, "deliveries": [got(0, 9)]})
+    write_all(tmp_path, {"sends": sent, "send_outcomes": settled, "deliveries": [got(0, 9)]})
     with cut(tmp_path, 100) as shards:
         for part in shards:
-            for kind in ("sends", "settled"):
+            for kind in ("sends", "send_outcomes"):
                 assert getattr(part, kind)["seq"].tolist() == sorted(getattr(part, kind)["seq"].tolist())
 
 
@@ -291,7 +298,10 @@ def test_shards_are_gone_with_their_process(tmp_path: Path) -> None:
 def test_an_empty_history_is_one_empty_shard(tmp_path: Path) -> None:
     with cut(tmp_path) as shards:
         (part,) = shards
-        assert all(len(getattr(part, kind)["settled_ns" if "settle" in kind else "producer"]) == 0 for kind in SCHEMAS)
+        assert all(
+            len(getattr(part, kind)["outcome" if "outcome" in SCHEMAS[kind].names else "producer"]) == 0
+            for kind in SCHEMAS
+        )
         assert (shards.whole.last_sent_ns, shards.whole.events_ns) == ({}, {})
     assert reduction.judged(tmp_path)[0] == Finding("delivery.no_loss", not_testable="nothing was observed")
 
@@ -373,9 +383,9 @@ def test_loss_of_several_channels_is_weighed_channel_by_channel(tmp_path: Path) 
     strays = [got(-1, 50, reader=1, place=-1, status=FOREIGN)]
     rows = {
         "sends": [*sent, *other],
-        "settled": [*settled, *other_settled],
+        "send_outcomes": [*settled, *other_settled],
         "deliveries": [got(0, 10), got(2, 11), got(0, 12, reader=1, producer=1), *strays],
-        "settles": [],
+        "acknowledgements": [],
     }
     with Writer(tmp_path, "w", run=1) as writer:
         for number, channel in ((0, "a"), (1, "b")):
@@ -418,9 +428,9 @@ def test_a_shard_is_searched_after_its_channel_s_drain_alone(tmp_path: Path) -> 
     sent, settled = sends([1, 2], s1=Outcome.UNKNOWN)
     rows = {
         "sends": sent,
-        "settled": settled,
+        "send_outcomes": settled,
         "deliveries": [got(0, 10)],
-        "settles": [settle(got(0, 10), Action.ACKNOWLEDGE, 12)],
+        "acknowledgements": [settle(got(0, 10), Action.ACKNOWLEDGE, 12)],
     }
     with Writer(tmp_path, "w", run=1) as writer:
         writer.mark("producer", producer=0, channel=CHANNEL)
