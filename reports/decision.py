@@ -111,12 +111,14 @@ def assess(result: RunResult, criterion: Criterion, profile: str, profiles: Sequ
     seen = facts.seen(result, profile, str(criterion.property))
     if not seen.rows:
         return _no_evidence(criterion, seen.failed)
-    state, basis = _state_of(seen, criterion)
+    real = seen.chief.grade in _REAL
+    state, basis = _state_of(seen, criterion, real=real)
+    only_grade = not real and state is State.OPEN and _state_of(seen, criterion, real=True)[0] is State.MET
     row, cells = seen.chief, tuple(entry.cell for entry in seen.rows)
     reason = _counted(seen, criterion)
     if state is not State.NOT_MET and row.declared.provided_by is Provider.ADAPTER:
         reason += "; provided by the adapter, not by the broker"
-    return Assessment(criterion, state, basis, reason, cells, only_grade=basis == ONLY_EMULATED)
+    return Assessment(criterion, state, basis, reason, cells, only_grade=only_grade)
 
 
 def _no_evidence(criterion: Criterion, failed: tuple[str, ...]) -> Assessment:
@@ -125,9 +127,9 @@ def _no_evidence(criterion: Criterion, failed: tuple[str, ...]) -> Assessment:
     return Assessment(criterion, State.OPEN, "not measured in this run", "no cell of this run looked for it")
 
 
-def _state_of(seen: Seen, criterion: Criterion) -> tuple[State, str]:
-    """The state, and the sort of reason for it."""
-    row, real = seen.chief, seen.chief.grade in _REAL
+def _state_of(seen: Seen, criterion: Criterion, *, real: bool) -> tuple[State, str]:
+    """The state, and the sort of reason for it. ``real``: the evidence is the real broker's."""
+    row = seen.chief
     if seen.about.kind is Kind.QUANTITY:
         return _within(criterion, seen.samples, real) if seen.samples else (State.OPEN, row.verdict.value)
     if row.declared.support is Support.IMPOSSIBLE:

@@ -14,7 +14,6 @@ CPU = "client_cpu"
 CEILING = "noop_ceiling"
 _RANKING_GRADES = (Grade.SERVICE, Grade.SOFTWARE)
 _ROLE = {"publish_rate": "producer", "consume_rate": "consumer"}
-_BESIDE_OTHERS = "not a benchmark figure"
 _SETTINGS = ("size", "producers", "consumers", "partitions", "keys", "acknowledge_every", "durability")
 """Labels that tell how a speed was measured, not what: said once, beside the figures, unless a plan varied them."""
 
@@ -42,7 +41,7 @@ class Speed:
         """Why this figure ranks nothing; empty where it may rank."""
         if self.metric.grade not in _RANKING_GRADES:
             return words.GRADE_WORDS[self.metric.grade]
-        if self.metric.note.startswith(_BESIDE_OTHERS):
+        if not self.metric.comparable:
             return self.metric.note
         return f"limited by the {self.metric.limited_by}" if self.metric.limited_by else ""
 

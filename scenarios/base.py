@@ -135,7 +135,8 @@ class Measured:
     """One metric: samples in ``unit``, warm-up samples apart, labels that tell it from its siblings.
 
     ``better`` is "higher", "lower" or "" (neither, a description). ``limited_by`` names what limited it, where
-    that was not the broker (``"generator"``): such a figure ranks nothing.
+    that was not the broker (``"generator"``): such a figure ranks nothing. One that is not ``comparable`` ranks
+    nothing either, and is compared with no other build's; ``note`` gives the reason.
     """
 
     name: str
@@ -146,6 +147,7 @@ class Measured:
     better: str = ""
     limited_by: str = ""
     note: str = ""
+    comparable: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,8 @@ def verdict_rows(
     """One row for each of ``properties``: a property without a finding is shown as not examined, never left out."""
     found = {finding.property: finding for finding in examination.findings}
     return [
-        _row(declaration, found.get(name, Finding(name, note=_NOT_EXAMINED)), grade, history) for name in properties
+        _row(declaration, found.get(name, Finding(name, remarks=(_NOT_EXAMINED,))), grade, history)
+        for name in properties
     ]
 
 
@@ -53,6 +54,7 @@ def _row(declaration: ProfileDeclaration, finding: Finding, grade: Grade, histor
             unknown=finding.unknown,
             samples=[round_sample(value) for value in finding.samples],
             missed_rate_upper_95=judgement.missed_rate_upper_95,
+            counts=finding.counts,
             note=finding.note,
         ),
         verdict=judgement.verdict,
@@ -73,6 +75,7 @@ def metric_rows(measured: Sequence[Measured], grade: Grade) -> list[Metric]:
             labels=dict(entry.labels),
             better=cast(Literal["higher", "lower", ""], entry.better),
             limited_by=entry.limited_by,
+            comparable=entry.comparable,
             note=entry.note,
             grade=grade,
         )

@@ -1,7 +1,7 @@
 """What a run leaves behind: the model of ``result.json``, and its published schema.
 
 Strict: unknown keys, missing units and unknown versions are errors. ``schema_version`` grows with every
-change that an old reader would misread.
+change that an old reader would misread; results of older versions can be read.
 """
 
 from __future__ import annotations
@@ -15,7 +15,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from brokerbench.brokers.declarations import Kind, Provider, Support
 from brokerbench.scenarios.verdicts import Grade, Verdict
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""2 added ``counts`` of a measurement and ``comparable`` of a metric."""
+_SINCE_2: Any = {
+    "cells": {"__all__": {"verdicts": {"__all__": {"measured": {"counts"}}}, "metrics": {"__all__": {"comparable"}}}}
+}
+_NOT_COMPARABLE_IN_1 = ("closed loop", "not a benchmark figure")
+"""Words in the note of a metric of version 1 that may not be compared or ranked."""
 
 
 class _Model(BaseModel):
@@ -62,6 +68,7 @@ class Measurement(_Model):
     unknown: int = 0
     samples: list[float] = Field(default_factory=list)
     missed_rate_upper_95: float | None = None
+    counts: dict[str, int] = Field(default_factory=dict, description="further counts, which the note has in words")
     note: str = ""
 
 
@@ -96,6 +103,7 @@ class Metric(_Model):
     labels: dict[str, str | int | float] = Field(default_factory=dict)
     better: Literal["higher", "lower", ""] = ""
     limited_by: str = ""
+    comparable: bool = Field(default=True, description="whether it may be ranked, and compared with another build's")
     note: str = ""
     grade: Grade
 
@@ -120,7 +128,7 @@ class Cell(_Model):
 
 
 class RunResult(_Model):
-    schema_version: Literal[1] = 1
+    schema_version: int = Field(default=SCHEMA_VERSION, ge=1, le=SCHEMA_VERSION)
     run_id: str
     created: str = Field(description="UTC, ISO 8601")
     plan: str
@@ -141,16 +149,31 @@ def json_schema() -> dict[str, Any]:
 
 
 def dump(result: RunResult) -> str:
-    """Canonical text: the same result gives the same bytes."""
-    return json.dumps(result.model_dump(mode="json"), indent=1, sort_keys=True, allow_nan=False) + "\n"
+    """Canonical text: the same result gives the same bytes. A result stays in the version that it was read in."""
+    content = result.model_dump(mode="json", exclude=_SINCE_2 if result.schema_version < 2 else None)
+    return json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"
 
 
 def read(path: Path) -> RunResult:
+    """Raises ResultError."""
     try:
-        return RunResult.model_validate_json(path.read_bytes())
+        result = RunResult.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         raise ResultError(f"{path}: no such file") from None
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "top level"
         raise ResultError(f"{path}: at {where}: {first['msg']}") from error
+    return result if result.schema_version >= 2 else _with_comparability(result)
+
+
+def _with_comparability(result: RunResult) -> RunResult:
+    """Version 1 said in a metric's note alone that it may not be compared."""
+    cells = []
+    for cell in result.cells:
+        metrics = [
+            metric.model_copy(update={"comparable": not any(words in metric.note for words in _NOT_COMPARABLE_IN_1)})
+            for metric in cell.metrics
+        ]
+        cells.append(cell.model_copy(update={"metrics": metrics}))
+    return result.model_copy(update={"cells": cells})

@@ -7,6 +7,7 @@ evidence: "confirmed guaranteed" means "no violation in n", and says the rate th
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -33,6 +34,41 @@ class Verdict(StrEnum):
     NOT_TESTABLE = "not testable here"
 
 
+class Count(StrEnum):
+    """What a finding counts beside observations and violations, by its name in a result."""
+
+    NEVER_SENT = "never_sent"
+    REJECTED = "rejected"
+    OVERTAKEN = "overtaken"
+    OVERLAPPING = "overlapping"
+    LEGAL_REDELIVERIES = "legal_redeliveries"
+    UNCLAIMED_MESSAGES = "unclaimed_messages"
+    UNCLAIMED_LETTERS = "unclaimed_letters"
+
+
+_IN_WORDS: Mapping[Count, str] = {
+    Count.NEVER_SENT: "never sent",
+    Count.REJECTED: "rejected and delivered all the same",
+    Count.OVERTAKEN: "delivered before an earlier one",
+    Count.OVERLAPPING: "delivered to another consumer while an earlier one was in process",
+    Count.LEGAL_REDELIVERIES: "redeliveries of messages that were not acknowledged (legal)",
+    Count.UNCLAIMED_MESSAGES: "missing messages are not claimed: as many deliveries could not be identified",
+    Count.UNCLAIMED_LETTERS: "missing letters are not claimed: as many could not be identified",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """A remark that counts. ``about``: the part of the experiment that it is about, where there are several."""
+
+    of: tuple[tuple[Count, int], ...]
+    about: str = ""
+
+    def __str__(self) -> str:
+        counted = ", ".join(f"{number} {_IN_WORDS[what]}" for what, number in self.of)
+        return f"{self.about}: {counted}" if self.about else counted
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """What a checker saw of one property.
@@ -41,7 +77,7 @@ class Finding:
     attempts made. ``violations`` of them went against the statement; the others held.
     ``samples`` are the values of a QUANTITY. ``not_testable`` gives the reason why there was nothing
     to observe. ``unknown`` counts cases left out because their fate is unknown.
-    ``offenders`` are the first violations, fit for JSON.
+    ``offenders`` are the first violations, fit for JSON. ``remarks`` explain the figures to a reader.
     """
 
     property: str
@@ -50,8 +86,22 @@ class Finding:
     samples: tuple[float, ...] = ()
     unknown: int = 0
     offenders: tuple[Mapping[str, object], ...] = ()
-    note: str = ""
+    remarks: tuple[str | Counts, ...] = ()
     not_testable: str = ""
+
+    @builtins.property  # a field hides it
+    def note(self) -> str:
+        """All remarks in words."""
+        return "; ".join(map(str, self.remarks))
+
+    @builtins.property
+    def counts(self) -> dict[str, int]:
+        """All that the remarks count, added."""
+        totals: dict[str, int] = {}
+        for remark in self.remarks:
+            for what, number in remark.of if isinstance(remark, Counts) else ():
+                totals[what.value] = totals.get(what.value, 0) + number
+        return totals
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 from brokerbench.bench import store
 from brokerbench.bench.errors import BadInput
 from brokerbench.bench.run.cell import examine
-from brokerbench.scenarios.results import Cell, RunResult
+from brokerbench.scenarios.results import SCHEMA_VERSION, Cell, RunResult
 
 
 def analyse(run: Path) -> RunResult:
@@ -16,7 +16,9 @@ def analyse(run: Path) -> RunResult:
     A cell that failed after its experiment had ended (interrupted, short of memory) is judged, too.
     """
     result = store.load(run)
-    anew = result.model_copy(update={"cells": [_cell(run, cell) for cell in result.cells]})
+    anew = result.model_copy(
+        update={"schema_version": SCHEMA_VERSION, "cells": [_cell(run, cell) for cell in result.cells]}
+    )
     store.save(run, anew)
     return anew
 

@@ -54,7 +54,8 @@ def verdicts(result: RunResult, profiles: Sequence[str]) -> Spec | None:
         for group, title in facts.GROUPS.items()
         if any(row["group"] == group for row in rows)
     ]
-    notes = ["Numbers are medians of quantities." if any(row["text"][:1].isdigit() for row in rows) else ""]
+    shown = (facts.seen(result, profile, name) for profile in profiles for name in facts.PROPERTY_NAMES)
+    notes = ["Numbers are medians of quantities." if any(map(tables.middle, shown)) else ""]
     notes += ["Pale with a dashed edge: an emulator, so the shape of the API only." if emulated else ""]
     return stack(parts, data, "What each broker was seen to do", *filter(None, notes), spacing=10)
 

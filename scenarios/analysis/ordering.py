@@ -13,7 +13,7 @@ from brokerbench.scenarios.checkers.findings import combined, spread, with_waits
 from brokerbench.scenarios.checkers.index import channel_index
 from brokerbench.scenarios.checkers.index.channel_index import ChannelIndex
 from brokerbench.scenarios.history import History
-from brokerbench.scenarios.verdicts import Finding
+from brokerbench.scenarios.verdicts import Counts, Finding
 
 _NS_PER_MS = 1e6
 _LAYOUTS = {"three": "all partitions", "shared": "one partition"}
@@ -52,7 +52,7 @@ _Check = Callable[[str, ChannelIndex, channel_index.Delivered, list[int]], Findi
 
 def _of(name: str, phase: ChannelIndex | None, check: _Check) -> Finding:
     if phase is None:
-        return Finding(name, note="the experiment ended before this phase")
+        return Finding(name, remarks=("the experiment ended before this phase",))
     main = phase.history.producers(channel=phase.channel, stage="main")
     return with_waits(check(name, phase, phase.delivered, main), phase)
 
@@ -67,7 +67,9 @@ def _across_consumers(parts: Mapping[str, ChannelIndex]) -> Finding:
         known = part.delivered.known()
         working = len(np.unique(known.only(main[known.message]).column("reader")))
         finding = _of(name, part, order.per_key)
-        found.append(replace(finding, note=f"{_LAYOUTS[phase]}, {working} consumers got something: {finding.note}"))
+        about = f"{_LAYOUTS[phase]}, {working} consumers got something"
+        remarks = (replace(entry, about=about) if isinstance(entry, Counts) else entry for entry in finding.remarks)
+        found.append(replace(finding, remarks=tuple(remarks)))
     return combined(name, found)
 
 
@@ -83,5 +85,6 @@ def _redelivery_delay(release: ChannelIndex, lease_s: float) -> list[Measured]:
             spread(np.maximum(delays, 0.0).tolist()),
             note="from the answer to a release until the message was received again; not a benchmark figure: cells "
             "run side by side",
+            comparable=False,
         )
     ]

@@ -24,7 +24,7 @@ from brokerbench.scenarios.history.stamp import CORRUPT
 from brokerbench.scenarios.verdicts import Finding
 
 _MODES = ("from_beginning", "from_position", "from_time", "independent_reader")
-_NOT_A_BENCHMARK = "not a benchmark figure: cells run side by side"
+_BESIDE_OTHERS = "not a benchmark figure: cells run side by side"
 
 Attempt = Mapping[str, Any]
 """An ``attempt`` mark: mode, reader, outcome (read, ended early, looked, refused), where it started."""
@@ -138,7 +138,7 @@ def complete(whole: ChannelIndex, first: First, attempt: Attempt) -> Finding:
         violations=len(missing) + len(extra),
         unknown=int((wanted & ~observable & _until(attempt, first)).sum()),
         offenders=tuple(offenders[:MAX_OFFENDERS]),
-        note=f"reader {attempt['reader']} ended early" if attempt["outcome"] == "ended early" else "",
+        remarks=(f"reader {attempt['reader']} ended early",) if attempt["outcome"] == "ended early" else (),
     )
 
 
@@ -227,7 +227,7 @@ def _capability(whole: ChannelIndex, first: First, mode: str, attempts: Sequence
         violations=len(failed),
         unknown=unknown,
         offenders=tuple(_attempt_in_words(attempt) for attempt in failed[:MAX_OFFENDERS]),
-        note="; ".join(reasons),
+        remarks=tuple(reasons),
     )
 
 
@@ -263,7 +263,7 @@ def _independent(whole: ChannelIndex, group: Delivered, first: First, attempts: 
         violations=len(failed),
         unknown=unknown,
         offenders=tuple(_attempt_in_words(attempt) for attempt in failed[:MAX_OFFENDERS]),
-        note="; ".join(reasons),
+        remarks=tuple(reasons),
     )
 
 
@@ -284,7 +284,7 @@ def _time_offset(whole: ChannelIndex, attempts: Sequence[Attempt], none_read: st
         if len(epoch_ns):
             samples.append((int(epoch_ns.min()) - int(attempt["asked_epoch_ns"])) / 1e6)
             notes[f"clock: {attempt['clock']}, resolution {attempt['resolution_ns'] / 1e6:g} ms"] = None
-    return Finding(name, observations=len(samples), samples=tuple(samples), note="; ".join(notes))
+    return Finding(name, observations=len(samples), samples=tuple(samples), remarks=tuple(notes))
 
 
 def _rates(whole: ChannelIndex, reads: Sequence[Attempt]) -> list[Measured]:
@@ -300,11 +300,19 @@ def _rates(whole: ChannelIndex, reads: Sequence[Attempt]) -> list[Measured]:
             rates.append(len(received) / (int(received[-1]) - began_ns) * 1e9)
             firsts.append((int(received[0]) - began_ns) / 1e6)
         if rates:
-            labels = {"mode": mode}
-            metrics.append(
-                Measured("replay_rate", "msg/s", spread(rates), labels, better="higher", note=_NOT_A_BENCHMARK)
-            )
-            metrics.append(
-                Measured("replay_first_message", "ms", spread(firsts), labels, better="lower", note=_NOT_A_BENCHMARK)
-            )
+            for name, unit, samples, better in (
+                ("replay_rate", "msg/s", rates, "higher"),
+                ("replay_first_message", "ms", firsts, "lower"),
+            ):
+                metrics.append(
+                    Measured(
+                        name,
+                        unit,
+                        spread(samples),
+                        {"mode": mode},
+                        better=better,
+                        note=_BESIDE_OTHERS,
+                        comparable=False,
+                    )
+                )
     return metrics

@@ -122,7 +122,7 @@ def _by_age(unread: Watched | None) -> Finding:
         observations=len(unread.seq),
         violations=int(remaining.sum()),
         offenders=tuple({"role": "unread", "seq": int(seq)} for seq in unread.seq[remaining][:10]),
-        note=f"limit {unread.limit_ns / 1e9:g} s; a violation is a message still there when the watch ended",
+        remarks=(f"limit {unread.limit_ns / 1e9:g} s", "a violation is a message still there when the watch ended"),
     )
 
 
@@ -144,7 +144,7 @@ def _not_early(parts: Sequence[Watched | None]) -> Finding:
         observations=sum(len(part.seq) for part in watched_parts),
         violations=violations,
         offenders=tuple(offenders[:10]),
-        note="each message was watched until it was gone",
+        remarks=("each message was watched until it was gone",),
     )
 
 
@@ -156,7 +156,7 @@ def _overshoot(name: str, part: Watched | None, not_testable: str) -> Finding:
         name,
         observations=len(samples),
         samples=tuple(_thin(samples)),
-        note=f"{len(samples)} messages over a limit of {part.limit_ns / 1e9:g} s",
+        remarks=(f"{len(samples)} messages over a limit of {part.limit_ns / 1e9:g} s",),
     )
 
 
@@ -200,13 +200,13 @@ def _kept_beyond_size(history: History) -> tuple[float, ...]:
 def _by_size(history: History, kept: tuple[float, ...]) -> Finding:
     refusal = _why_not(history, "size")
     if refusal:
-        return Finding("retention.by_size", observations=1, violations=1, note=f"refused: {refusal}")
+        return Finding("retention.by_size", observations=1, violations=1, remarks=(f"refused: {refusal}",))
     if not kept:
         return Finding("retention.by_size", not_testable=_NO_LOOK)
     sent_beyond = 2.0  # three times the limit was sent
     removed = kept[0] < sent_beyond - 0.01
     return Finding(
-        "retention.by_size", observations=1, violations=int(not removed), note="three times the limit was sent"
+        "retention.by_size", observations=1, violations=int(not removed), remarks=("three times the limit was sent",)
     )
 
 
@@ -226,7 +226,7 @@ def _survives(history: History, name: str, role: str) -> Finding:
         name,
         observations=len(wanted),
         violations=len(wanted) - len(again),
-        note=f"{len(again)} of {len(wanted)} messages were seen again",
+        remarks=(f"{len(again)} of {len(wanted)} messages were seen again",),
     )
 
 

@@ -177,7 +177,13 @@ def _latency(
     rows = [quantiles(window) for window in filled]
     for at, quantile in enumerate(_QUANTILES):
         yield Measured(
-            name, "ms", tuple(row[at] for row in rows), {**labels, "quantile": quantile}, better="lower", note=note
+            name,
+            "ms",
+            tuple(row[at] for row in rows),
+            {**labels, "quantile": quantile},
+            better="lower",
+            note=note,
+            comparable=False,  # a closed loop's latency is its rate again
         )
 
 

@@ -28,7 +28,7 @@ from brokerbench.scenarios.checkers.index.channel_index import (
 )
 from brokerbench.scenarios.history import Action
 from brokerbench.scenarios.history.stamp import CORRUPT
-from brokerbench.scenarios.verdicts import Finding
+from brokerbench.scenarios.verdicts import Count, Counts, Finding
 
 _SETTLING = (Action.ACKNOWLEDGE, Action.RELEASE, Action.REJECT)
 
@@ -103,9 +103,7 @@ def complete(letters: Letters, *, drained: bool) -> Finding:
         violations=len(missing) - unclaimed,
         unknown=unclaimed + doubtful,
         offenders=tuple(_missing(record, message) for message in claimed[:MAX_OFFENDERS].tolist()),
-        note=f"{unclaimed} missing letters are not claimed: as many could not be identified"
-        if drained and unclaimed
-        else "",
+        remarks=(Counts(((Count.UNCLAIMED_LETTERS, unclaimed),)),) if drained and unclaimed else (),
     )
 
 
@@ -132,7 +130,7 @@ def only_failed(letters: Letters) -> Finding:
             }
             for at in bad[:MAX_OFFENDERS].tolist()
         ),
-        note="places are those of the channel of dead letters",
+        remarks=("places are those of the channel of dead letters",),
     )
 
 

@@ -61,7 +61,7 @@ def repeats_swallowed(record: ChannelIndex, delivered: Delivered, window_s: floa
             }
             for message in bad[:MAX_OFFENDERS].tolist()
         ),
-        note=f"window {window_s:g} s",
+        remarks=(f"window {window_s:g} s",),
     )
 
 
@@ -95,7 +95,7 @@ def new_kept(
             }
             for message in bad[:MAX_OFFENDERS].tolist()
         ),
-        note=f"window {window_s:g} s",
+        remarks=(f"window {window_s:g} s",),
     )
 
 

@@ -42,7 +42,7 @@ def counted(record: ChannelIndex, delivered: Delivered, *, all_seen: bool) -> Fi
             }
             for at in bad[:MAX_OFFENDERS].tolist()
         ),
-        note="" if all_seen else "some deliveries may not have been written down",
+        remarks=() if all_seen else ("some deliveries may not have been written down",),
     )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from brokerbench.scenarios.checkers.index import time_bounds
 from brokerbench.scenarios.checkers.index.channel_index import MAX_OFFENDERS, NEVER, ChannelIndex, Delivered, Ids
-from brokerbench.scenarios.verdicts import Finding
+from brokerbench.scenarios.verdicts import Count, Counts, Finding
 
 
 def delivered_again(record: ChannelIndex, delivered: Delivered) -> Finding:
@@ -40,7 +40,7 @@ def delivered_again(record: ChannelIndex, delivered: Delivered) -> Finding:
             }
             for at in bad[:MAX_OFFENDERS].tolist()
         ),
-        note=f"{more - len(bad)} redeliveries of messages that were not acknowledged (legal)",
+        remarks=(Counts(((Count.LEGAL_REDELIVERIES, more - len(bad)),)),),
     )
 
 

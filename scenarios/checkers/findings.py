@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from brokerbench.scenarios.checkers.index.channel_index import MAX_OFFENDERS, ChannelIndex
-from brokerbench.scenarios.verdicts import Finding
+from brokerbench.scenarios.verdicts import Counts, Finding
 
 _PLACE = ("received_ns", "reader", "batch", "slot")
 _MESSAGE = ("producer", "seq")
-_COUNT = re.compile(r"(^|; |, )(\d+) ")
-"""A clause of a note that begins with a number counts something."""
 
 
 def combined(name: str, parts: Iterable[Finding]) -> Finding:
@@ -29,24 +26,19 @@ def combined(name: str, parts: Iterable[Finding]) -> Finding:
         samples=tuple(sample for part in testable for sample in part.samples),
         unknown=sum(part.unknown for part in testable),
         offenders=tuple(offender for part in testable for offender in part.offenders)[:MAX_OFFENDERS],
-        note="; ".join(dict.fromkeys(part.note for part in testable if part.note)),
+        remarks=tuple(dict.fromkeys(remark for part in testable for remark in part.remarks)),
     )
 
 
 def added(parts: Sequence[Finding]) -> Finding:
     """One finding of the same check on all shards of one channel: what it would have found on the whole.
 
-    Counts are added, in notes too where a clause begins with one; the offenders are the first of all.
+    Counts are added, those of remarks too; the offenders are the first of all.
     """
     whole = combined(parts[0].property, parts)
     testable = [part for part in parts if not part.not_testable]
     offenders = first_of(offender for part in testable for offender in part.offenders)
-    # What a part that saw nothing says of itself is not true of the whole.
-    notes = [part.note for part in sorted(testable, key=_saw_nothing)]
-    saw = any(not _saw_nothing(part) for part in testable)
-    alike = {_COUNT.sub("", part.note) for part in testable if not _saw_nothing(part)}
-    kept = [note for note in notes if not saw or _COUNT.sub("", note) in alike]
-    return replace(whole, offenders=offenders, note=_added_notes(kept))
+    return replace(whole, offenders=offenders, remarks=_added_remarks(testable))
 
 
 def of_group(finding: Finding, group: str) -> Finding:
@@ -70,21 +62,31 @@ def _where(offender: Mapping[str, object]) -> tuple[bool, *tuple[int, ...]]:
     return (delivered, *(int(str(offender[name])) for name in (_PLACE if delivered else _MESSAGE)))
 
 
-def _added_notes(notes: Iterable[str]) -> str:
-    """Notes that differ in their counts alone become one."""
-    totals: dict[str, list[int]] = {}
-    for note in notes:
-        words = _COUNT.sub(r"\1# ", note)
-        counts = [int(found[2]) for found in _COUNT.finditer(note)]
-        before = totals.setdefault(words, [0] * len(counts))
-        totals[words] = [one + other for one, other in zip(before, counts, strict=True)]
-    return "; ".join(_filled(words, counts) for words, counts in totals.items() if words)
+def _added_remarks(parts: Sequence[Finding]) -> tuple[str | Counts, ...]:
+    """Remarks that differ in their numbers alone become one. Parts that saw something come first.
+
+    A remark of a part that saw nothing is not true of the whole, unless a part that saw something makes it, too.
+    """
+    saw = [part for part in parts if not _saw_nothing(part)]
+    true = {_kind(remark) for part in saw or parts for remark in part.remarks}
+    totals: dict[Hashable, str | Counts] = {}
+    for remark in (remark for part in sorted(parts, key=_saw_nothing) for remark in part.remarks):
+        if (kind := _kind(remark)) in true:
+            totals[kind] = _sum(totals[kind], remark) if kind in totals else remark
+    return tuple(totals.values())
 
 
-def _filled(words: str, counts: Sequence[int]) -> str:
-    for count in counts:
-        words = words.replace("# ", f"{count} ", 1)
-    return words
+def _kind(remark: str | Counts) -> Hashable:
+    """Equal for remarks that differ in their numbers alone."""
+    return remark if isinstance(remark, str) else (remark.about, *(what for what, _ in remark.of))
+
+
+def _sum(one: str | Counts, other: str | Counts) -> str | Counts:
+    """Of two remarks of one kind."""
+    if isinstance(one, str) or isinstance(other, str):
+        return one
+    numbers = zip(one.of, other.of, strict=True)
+    return Counts(tuple((what, number + more) for (what, number), (_, more) in numbers), one.about)
 
 
 def with_waits(finding: Finding, record: ChannelIndex) -> Finding:
@@ -93,7 +95,7 @@ def with_waits(finding: Finding, record: ChannelIndex) -> Finding:
         f"{mark['what']} after {mark['waited_s']:g} s"
         for mark in record.history.events("timeout", channel=record.channel)
     ]
-    return replace(finding, note="; ".join(filter(None, [finding.note, *waits])))
+    return replace(finding, remarks=(*finding.remarks, *waits))
 
 
 def spread(samples: Sequence[float], most: int = 100) -> tuple[float, ...]:

@@ -52,7 +52,7 @@ def not_early(record: ChannelIndex, delivered: Delivered, lease_s: float, *, buf
         violations=int(early.sum()),
         unknown=int(doubtful.sum()),
         offenders=_offenders(record, delivered, back, early),
-        note=f"lease {lease_s:g} s",
+        remarks=(f"lease {lease_s:g} s",),
     )
 
 
@@ -69,7 +69,7 @@ def in_time(record: ChannelIndex, delivered: Delivered, lease_s: float, *, buffe
         observations=len(delivered),
         violations=int(lapsed.sum()),
         offenders=_offenders(record, delivered, back, lapsed),
-        note="came again because it was not acknowledged in time (legal)",
+        remarks=("came again because it was not acknowledged in time (legal)",),
     )
 
 
@@ -107,7 +107,7 @@ def not_late(
         violations=int(late.sum()) + len(gone),
         unknown=unknown,
         offenders=first_of(offenders),
-        note=f"within {tolerance_s:g} s after a lease of {lease_s:g} s",
+        remarks=(f"within {tolerance_s:g} s after a lease of {lease_s:g} s",),
     )
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from brokerbench.brokers.types import NO_PLACE, Outcome
 from brokerbench.scenarios.checkers.findings import first_of
 from brokerbench.scenarios.checkers.index.channel_index import MAX_OFFENDERS, ChannelIndex, Delivered, Ids, Mask
-from brokerbench.scenarios.verdicts import Finding
+from brokerbench.scenarios.verdicts import Count, Counts, Finding
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +60,15 @@ def claimed(parts: Sequence[Search], *, drained: bool) -> Finding:
     """The finding of one channel. Any unidentified delivery could be any missing message, in whatever part."""
     missing = sum(part.missing for part in parts)
     doubtful = min(missing, sum(part.unattributed for part in parts))
-    notes = ["after a proven drain" if drained else "not drained: looked for only as far as was read"]
-    if doubtful:
-        notes.append(f"{doubtful} missing messages are not claimed: as many deliveries could not be identified")
+    extent = "after a proven drain" if drained else "not drained: looked for only as far as was read"
+    unclaimed = (Counts(((Count.UNCLAIMED_MESSAGES, doubtful),)),) if doubtful else ()
     return Finding(
         "delivery.no_loss",
         observations=sum(part.observable for part in parts) - doubtful,
         violations=missing - doubtful,
         unknown=sum(part.unknown for part in parts) + doubtful,
         offenders=first_of(offender for part in parts for offender in part.offenders) if missing > doubtful else (),
-        note="; ".join(notes),
+        remarks=(extent, *unclaimed),
     )
 
 

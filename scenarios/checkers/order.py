@@ -29,7 +29,7 @@ from brokerbench.scenarios.checkers.index.channel_index import MAX_OFFENDERS, NE
 from brokerbench.scenarios.checkers.index.first_deliveries import DELIVERY, MESSAGE, FirstDeliveries
 from brokerbench.scenarios.checkers.index.order_groups import OrderGroups
 from brokerbench.scenarios.history import Action
-from brokerbench.scenarios.verdicts import Finding
+from brokerbench.scenarios.verdicts import Count, Counts, Finding
 
 _ENDS = (Action.ACKNOWLEDGE, Action.RELEASE, Action.REJECT)
 
@@ -84,9 +84,9 @@ def along(name: str, these: FirstDeliveries, by_line: OrderGroups, *, several: b
     apart = np.flatnonzero(overlapping)
     overlapping[apart] = these["received_ns"][later[apart]] < these["ended_ns"][earlier[apart]]
     wrong = np.flatnonzero(overtaken | overlapping)
-    note = f"{int(overtaken.sum())} delivered before an earlier one"
+    counts = [(Count.OVERTAKEN, int(overtaken.sum()))]
     if several:
-        note += f", {int(overlapping.sum())} delivered to another consumer while an earlier one was in process"
+        counts.append((Count.OVERLAPPING, int(overlapping.sum())))
     return Finding(
         name,
         observations=len(earlier),
@@ -99,7 +99,7 @@ def along(name: str, these: FirstDeliveries, by_line: OrderGroups, *, several: b
             }
             for pair in wrong[these.first_delivered(earlier[wrong], MAX_OFFENDERS)].tolist()
         ),
-        note=note,
+        remarks=(Counts(tuple(counts)),),
     )
 
 
@@ -171,7 +171,7 @@ def after_release(name: str, record: ChannelIndex, delivered: Delivered, produce
             )
             for at in bad[:MAX_OFFENDERS].tolist()
         ),
-        note="an observation is a message that was released at least once",
+        remarks=("an observation is a message that was released at least once",),
     )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from brokerbench.brokers.types import Outcome
 from brokerbench.scenarios.checkers.index.channel_index import MAX_OFFENDERS, ChannelIndex, Delivered
 from brokerbench.scenarios.history.stamp import CORRUPT
-from brokerbench.scenarios.verdicts import Finding
+from brokerbench.scenarios.verdicts import Count, Counts, Finding
 
 
 def phantoms(record: ChannelIndex, delivered: Delivered) -> Finding:
@@ -27,7 +27,7 @@ def phantoms(record: ChannelIndex, delivered: Delivered) -> Finding:
         observations=len(delivered),
         violations=len(bad),
         offenders=tuple(_offender(record, delivered, at) for at in bad[:MAX_OFFENDERS].tolist()),
-        note=f"{int(never_sent.sum())} never sent, {int(rejected.sum())} rejected and delivered all the same",
+        remarks=(Counts(((Count.NEVER_SENT, int(never_sent.sum())), (Count.REJECTED, int(rejected.sum())))),),
     )
 
 

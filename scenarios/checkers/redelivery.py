@@ -57,7 +57,7 @@ def comes_back(
         spent = np.bincount(delivered.message)[delivered.message[back.at]] >= max_deliveries
         back = back.only((back.again >= 0) | ~spent)
     if not len(back.at):
-        return Finding("redelivery.after_release", note="nothing was released")
+        return Finding("redelivery.after_release", remarks=("nothing was released",))
     counted = (back.again >= 0) | drained
     failed = np.flatnonzero(counted & ~back.in_time)
     return Finding(
@@ -73,5 +73,5 @@ def comes_back(
             }
             for row in failed[:MAX_OFFENDERS].tolist()
         ),
-        note=f"in time means before the lease of {lease_s:g} s",
+        remarks=(f"in time means before the lease of {lease_s:g} s",),
     )

@@ -19,8 +19,6 @@ from brokerbench.scenarios.verdicts import Verdict
 Facts = Mapping[str, str]
 
 _GIB = 2**30
-_CLOSED_LOOP = "closed loop"
-_BESIDE_OTHERS = "not a benchmark figure"
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +114,9 @@ def _declared(declared: Mapping[str, Any]) -> str:
 
 
 def _compared(metric: Metric) -> bool:
-    """A speed that means something by itself: a rate, or a latency under a given rate.
-
-    A closed loop's latency is its rate again, and a rate in bytes is the one in messages times the size.
-    """
-    if not metric.better or not metric.samples or not metric.name.endswith(("_rate", "_latency")):
-        return False
-    return not metric.note.startswith((_CLOSED_LOOP, _BESIDE_OTHERS))
+    """Whether it is a speed that means something by itself. A rate in bytes is the one in messages times the size."""
+    speed = metric.name.endswith(("_rate", "_latency"))
+    return speed and metric.comparable and bool(metric.better and metric.samples)
 
 
 def _series(cell: Cell, metric: Metric) -> Series:

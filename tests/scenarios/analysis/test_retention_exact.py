@@ -78,7 +78,7 @@ def test_reasons_for_not_watching_are_given() -> None:
     found = findings(history({}, marks))
     assert found["retention.overshoot_large_segment"].not_testable == "not_testable large"
     assert found["retention.size_excess"].not_testable == "not_testable size"
-    assert found["retention.by_size"] == Finding("retention.by_size", 1, 1, note="refused: not_testable size")
+    assert found["retention.by_size"] == Finding("retention.by_size", 1, 1, remarks=("refused: not_testable size",))
     assert found["retention.unread_survives"].not_testable == "not_testable unread"
     assert found["retention.unacknowledged_survives"].not_testable == "not_testable held"
     assert found["retention.acknowledged_kept"].not_testable == "not_testable acked"
@@ -106,17 +106,17 @@ def test_age_in_full() -> None:
         observations=4,
         violations=1,
         offenders=({"role": "unread", "seq": 3},),
-        note="limit 10 s; a violation is a message still there when the watch ended",
+        remarks=("limit 10 s", "a violation is a message still there when the watch ended"),
     )
     assert found["retention.not_early"] == Finding(
         "retention.not_early",
         observations=4,
         violations=1,
         offenders=({"seq": 0, "gone_after_s": 9.0},),
-        note="each message was watched until it was gone",
+        remarks=("each message was watched until it was gone",),
     )
     assert found["retention.overshoot"] == Finding(
-        "retention.overshoot", observations=3, samples=(-1.0, 0.0, 3.0), note="3 messages over a limit of 10 s"
+        "retention.overshoot", observations=3, samples=(-1.0, 0.0, 3.0), remarks=("3 messages over a limit of 10 s",)
     )
     assert list(shown.metrics) == [Measured("overshoot", "s", (-1.0, 0.0, 3.0), {"segments": "small"}, better="lower")]
 
@@ -131,7 +131,7 @@ def test_the_large_segment_is_its_own_finding_and_adds_to_what_came_early() -> N
     shown = checker.examine(history({"unread": UNREAD, "large": UNREAD[:2]}, marks))
     found = {finding.property: finding for finding in shown.findings}
     assert found["retention.overshoot_large_segment"] == Finding(
-        "retention.overshoot_large_segment", 1, samples=(-1.5,), note="1 messages over a limit of 10.5 s"
+        "retention.overshoot_large_segment", 1, samples=(-1.5,), remarks=("1 messages over a limit of 10.5 s",)
     )
     early = found["retention.not_early"]
     assert (early.observations, early.violations) == (6, 1)
@@ -271,7 +271,7 @@ def test_size_in_full() -> None:
     found = findings(history({"size": sent}, size_marks({"0": 6, "1": 7}, 300)))
     assert found["retention.size_excess"].samples == pytest.approx((4 / 3 - 1,))
     assert found["retention.size_excess"].not_testable == ""
-    assert found["retention.by_size"] == Finding("retention.by_size", 1, 0, note="three times the limit was sent")
+    assert found["retention.by_size"] == Finding("retention.by_size", 1, 0, remarks=("three times the limit was sent",))
     found = findings(history({"size": sent}, size_marks({"0": 6}, None, 4)))
     assert found["retention.size_excess"].samples == pytest.approx((-0.5,))
     assert findings(history({"size": sent}, size_marks({"0": 0, "1": 0}, None, 5)))["retention.by_size"].violations == 0
@@ -321,9 +321,11 @@ def test_what_the_first_look_saw_is_wanted_at_the_second(role: str, wanted: set[
     name = {"unread": "unread_survives", "held": "unacknowledged_survives", "acked": "acknowledged_kept"}[role]
     total = len(wanted)
     everything = second_look(role, [{"seq": seq} for seq in (0, 1, 2, 3)])
-    assert everything == Finding(f"retention.{name}", total, 0, note=f"{total} of {total} messages were seen again")
+    assert everything == Finding(
+        f"retention.{name}", total, 0, remarks=(f"{total} of {total} messages were seen again",)
+    )
     one = second_look(role, [{"seq": 2}, {"seq": 2, "reader": 3}])
-    assert one == Finding(f"retention.{name}", total, total - 1, note=f"1 of {total} messages were seen again")
+    assert one == Finding(f"retention.{name}", total, total - 1, remarks=(f"1 of {total} messages were seen again",))
 
 
 @pytest.mark.parametrize(

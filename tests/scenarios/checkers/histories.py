@@ -12,6 +12,7 @@ from brokerbench.scenarios.checkers.index import channel_index
 from brokerbench.scenarios.checkers.index.channel_index import ChannelIndex
 from brokerbench.scenarios.history import SCHEMAS, Action, Columns, History
 from brokerbench.scenarios.history.stamp import INTACT
+from brokerbench.scenarios.verdicts import Count, Counts
 
 CHANNEL = "c"
 _DEFAULTS = {"outcome": int(Outcome.ACKNOWLEDGED), "status": INTACT, "partition": 0, "place": -1, "size": 64}
@@ -111,3 +112,8 @@ def place_of(delivery: dict[str, int]) -> dict[str, int]:
         **{name: delivery[name] for name in delivery.keys() & {"partition", "reader", "batch", "slot", "place"}},
         "received_ns": delivery["received_ns"],
     }
+
+
+def counted(about: str = "", **numbers: int) -> Counts:
+    """A remark of these counts, by their names in a result."""
+    return Counts(tuple((Count(name), number) for name, number in numbers.items()), about)

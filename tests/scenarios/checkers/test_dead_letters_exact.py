@@ -12,7 +12,7 @@ from brokerbench.scenarios.checkers.index.whole import identities
 from brokerbench.scenarios.history import Action, History
 from brokerbench.scenarios.history.stamp import CORRUPT, FOREIGN
 from brokerbench.scenarios.verdicts import Finding
-from tests.scenarios.checkers.histories import CHANNEL, got, place_of, reader, recorded, sends, settle, typed
+from tests.scenarios.checkers.histories import CHANNEL, counted, got, place_of, reader, recorded, sends, settle, typed
 
 RELEASE, REJECT, ACK = Action.RELEASE, Action.REJECT, Action.ACKNOWLEDGE
 
@@ -51,7 +51,7 @@ def test_letters_in_full() -> None:
         observations=2,
         violations=0,
         unknown=2,
-        note="1 missing letters are not claimed: as many could not be identified",
+        remarks=(counted(unclaimed_letters=1),),
     )
     assert dead_letters.only_failed(of) == Finding(
         "dead_letter.only_failed",
@@ -64,7 +64,7 @@ def test_letters_in_full() -> None:
             {"kind": "never sent", **place_of(found[4])},
             {"kind": "never sent", **place_of(found[6])},
         ),
-        note="places are those of the channel of dead letters",
+        remarks=("places are those of the channel of dead letters",),
     )
     assert dead_letters.intact(of) == Finding(
         "dead_letter.intact",
@@ -214,7 +214,7 @@ def test_deduplication_in_full() -> None:
             {"producer": 0, "seq": 4, "key": 11, **place_of(got(4, 10_000, place=3, partition=2)), "identity": 6},
             {"producer": 0, "seq": 1, "key": 8, **place_of(got(1, 10_002, place=1, partition=2)), "identity": 5},
         ),
-        note="window 1e-07 s",
+        remarks=("window 1e-07 s",),
     )
     assert deduplication.repeats_swallowed(record, record.delivered, 1e-7, drained=True) == expected
     open_ = deduplication.repeats_swallowed(record, record.delivered, 1e-7, drained=False)
@@ -231,7 +231,7 @@ def test_what_was_new_in_full() -> None:
         violations=1,
         unknown=1,
         offenders=({"producer": 0, "seq": 1, "key": 8, "partition": 2, "place": 4, "identity": 6},),
-        note="window 1e-07 s",
+        remarks=("window 1e-07 s",),
     )
     open_ = deduplication.new_kept(record, record.delivered, 1e-7, drained=False)
     assert (open_.observations, open_.violations, open_.unknown, open_.offenders) == (2, 0, 2, ())

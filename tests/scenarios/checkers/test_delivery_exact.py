@@ -12,6 +12,7 @@ from brokerbench.scenarios.history.stamp import CORRUPT, FOREIGN
 from brokerbench.scenarios.verdicts import Finding
 from tests.scenarios.checkers.histories import (
     CHANNEL,
+    counted,
     got,
     place_of,
     producer,
@@ -40,7 +41,7 @@ def test_loss_in_full() -> None:
             {"producer": 0, "seq": 1, "key": 8, "partition": 3, "place": 40},
             {"producer": 0, "seq": 2, "key": 9, "partition": 4, "place": 50},
         ),
-        note="after a proven drain",
+        remarks=("after a proven drain",),
     )
 
 
@@ -49,10 +50,10 @@ def test_nothing_delivered_and_nothing_sent() -> None:
     not_drained = "not drained: looked for only as far as was read"
     assert loss.lost(record, record.delivered, drained=True).violations == 2
     assert loss.lost(record, record.delivered, drained=False, in_order=True) == Finding(
-        "delivery.no_loss", unknown=2, note=not_drained
+        "delivery.no_loss", unknown=2, remarks=(not_drained,)
     )
     empty = typed([], [])
-    assert loss.lost(empty, empty.delivered, drained=False) == Finding("delivery.no_loss", note=not_drained)
+    assert loss.lost(empty, empty.delivered, drained=False) == Finding("delivery.no_loss", remarks=(not_drained,))
     assert phantom.phantoms(empty, empty.delivered).observations == 0
     assert corruption.altered(empty, empty.delivered) == Finding("delivery.intact")
 
@@ -75,7 +76,7 @@ def test_each_partition_is_searched_up_to_its_own_highest_place() -> None:
         violations=1,
         unknown=4,  # beyond what was read, without a place, in a partition whose places nobody read
         offenders=({"producer": 0, "seq": 1, "key": 0, "partition": 0, "place": 1},),
-        note="not drained: looked for only as far as was read",
+        remarks=("not drained: looked for only as far as was read",),
     )
     assert loss.search(record, record.delivered, drained=False).observable == 3
 
@@ -111,7 +112,7 @@ def test_searches_add_up() -> None:
         violations=1,
         unknown=9,
         offenders=tuple(offenders),
-        note="after a proven drain; 2 missing messages are not claimed: as many deliveries could not be identified",
+        remarks=("after a proven drain", counted(unclaimed_messages=2)),
     )
 
 
@@ -159,7 +160,7 @@ def test_phantoms_in_full() -> None:
             {"kind": "rejected", "producer": 0, "seq": 1, "key": 6, **place_of(deliveries[2])},
             {"kind": "never sent", **place_of(deliveries[5])},
         ),
-        note="2 never sent, 1 rejected and delivered all the same",
+        remarks=(counted(never_sent=2, rejected=1),),
     )
 
 
@@ -209,7 +210,7 @@ def test_duplicates_in_full() -> None:
             {"producer": 0, "seq": 1, "key": 6, **place_of(again[1]), "acknowledged_ns": 22},
             {"producer": 0, "seq": 0, "key": 5, **place_of(again[4]), "acknowledged_ns": 21},
         ),
-        note="2 redeliveries of messages that were not acknowledged (legal)",
+        remarks=(counted(legal_redeliveries=2),),
     )
 
 
@@ -291,9 +292,11 @@ def test_what_every_load_must_keep_over_all_channels() -> None:
             observations=3,
             violations=0,
             unknown=2,
-            note="after a proven drain; "
-            "1 missing messages are not claimed: as many deliveries could not be identified; "
-            "not drained: looked for only as far as was read",
+            remarks=(
+                "after a proven drain",
+                counted(unclaimed_messages=1),
+                "not drained: looked for only as far as was read",
+            ),
         ),
         Finding(
             "delivery.intact",
@@ -306,7 +309,7 @@ def test_what_every_load_must_keep_over_all_channels() -> None:
             observations=1,
             violations=1,
             offenders=({"producer": 0, "seq": 0, "key": 5, **place_of(rows[3]), "acknowledged_ns": 21},),
-            note="0 redeliveries of messages that were not acknowledged (legal)",
+            remarks=(counted(legal_redeliveries=0),),
         ),
         Finding(
             "delivery.no_phantom",
@@ -316,7 +319,7 @@ def test_what_every_load_must_keep_over_all_channels() -> None:
                 {"kind": "never sent", **place_of(rows[5])},
                 {"kind": "never sent", **place_of(rows[4])},
             ),
-            note="1 never sent, 0 rejected and delivered all the same",
+            remarks=(counted(never_sent=1, rejected=0),),
         ),
     ]
     nothing = [Finding(name, not_testable="nothing was observed") for name in delivery.PROPERTIES]

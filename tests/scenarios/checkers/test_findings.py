@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from brokerbench.scenarios.checkers import findings
-from brokerbench.scenarios.verdicts import Finding
-from tests.scenarios.checkers.histories import typed
+from brokerbench.scenarios.verdicts import Count, Finding
+from tests.scenarios.checkers.histories import counted, typed
+
+SEEN = counted(never_sent=3, rejected=10)
 
 
 def sent(seq: int, producer: int = 0) -> dict[str, object]:
@@ -19,13 +21,13 @@ def place(received_ns: int, reader: int = 0, batch: int = 0, slot: int = 0) -> d
 
 def test_combined_adds_counts_and_keeps_what_was_said() -> None:
     parts = [
-        Finding("p", 10, 2, (1.0, 2.0), 3, (sent(5), sent(1)), "first"),
-        Finding("p", 20, 4, (0.5,), 6, (sent(0),), "second"),
-        Finding("p", 1, note="first"),
-        Finding("p", 100, 100, (9.0,), 100, (sent(9),), "not to be seen", not_testable="closed"),
+        Finding("p", 10, 2, (1.0, 2.0), 3, (sent(5), sent(1)), ("first",)),
+        Finding("p", 20, 4, (0.5,), 6, (sent(0),), ("second", SEEN)),
+        Finding("p", 1, remarks=("first",)),
+        Finding("p", 100, 100, (9.0,), 100, (sent(9),), ("not to be seen",), not_testable="closed"),
     ]
     assert findings.combined("whole", iter(parts)) == Finding(
-        "whole", 31, 6, (1.0, 2.0, 0.5), 9, (sent(5), sent(1), sent(0)), "first; second"
+        "whole", 31, 6, (1.0, 2.0, 0.5), 9, (sent(5), sent(1), sent(0)), ("first", "second", SEEN)
     )
 
 
@@ -63,35 +65,57 @@ def test_first_of_goes_by_delivery_or_by_message() -> None:
     assert findings.first_of([rows[4], sent(7, 7), rows[3]]) == (sent(7, 7), rows[4], rows[3])
 
 
-def test_added_sorts_offenders_over_the_parts_and_adds_notes() -> None:
+def test_added_sorts_offenders_over_the_parts_and_adds_counts() -> None:
     parts = [
-        Finding("p", 10, 2, unknown=1, offenders=(sent(5), sent(7)), note="3 never sent, 10 rejected; 2 late"),
-        Finding("p", 20, 1, unknown=2, offenders=(sent(1),), note="4 never sent, 20 rejected; 5 late"),
+        Finding("p", 10, 2, unknown=1, offenders=(sent(5), sent(7)), remarks=(SEEN, counted(overtaken=2))),
+        Finding("p", 20, 1, unknown=2, offenders=(sent(1),), remarks=(SEEN, counted(overtaken=5))),
         Finding("p", 99, 99, offenders=(sent(0),), not_testable="closed"),
     ]
     assert findings.added(parts) == Finding(
-        "p", 30, 3, unknown=3, offenders=(sent(1), sent(5), sent(7)), note="7 never sent, 30 rejected; 7 late"
+        "p",
+        30,
+        3,
+        unknown=3,
+        offenders=(sent(1), sent(5), sent(7)),
+        remarks=(counted(never_sent=6, rejected=20), counted(overtaken=7)),
     )
 
 
-def test_only_a_number_at_the_head_of_a_clause_is_a_count() -> None:
-    parts = [Finding("p", 1, note="limit 10 s; 2 of 3 seen"), Finding("p", 1, note="limit 10 s; 5 of 3 seen")]
-    assert findings.added(parts).note == "limit 10 s; 7 of 3 seen"
-    apart = [Finding("p", 1, note="limit 10 s"), Finding("p", 1, note="limit 20 s")]
-    assert findings.added(apart).note == "limit 10 s; limit 20 s"
-    assert findings.added([Finding("p", 1), Finding("p", 1, note="seen")]).note == "seen"
+def test_only_counts_are_added() -> None:
+    parts = [Finding("p", 1, remarks=("2 s", counted("here", overtaken=number))) for number in (2, 5)]
+    assert findings.added(parts).remarks == ("2 s", counted("here", overtaken=7))
+    apart = [Finding("p", 1, remarks=(text,)) for text in ("2 s", "3 s")]
+    assert findings.added(apart).remarks == ("2 s", "3 s")
+    places = [Finding("p", 1, remarks=(counted(where, overtaken=1),)) for where in ("here", "there")]
+    assert findings.added(places).remarks == (counted("here", overtaken=1), counted("there", overtaken=1))
+    assert findings.added([Finding("p", 1), Finding("p", 1, remarks=("seen",))]).remarks == ("seen",)
 
 
 def test_what_a_part_without_observations_says_is_not_said_of_the_whole() -> None:
-    saw = Finding("p", 5, note="2 late")
-    assert findings.added([Finding("p", note="nothing was released"), saw]).note == "2 late"
-    assert findings.added([Finding("p", note="1 late"), saw]).note == "3 late"
-    assert findings.added([Finding("p", note="nothing was released")] * 2).note == "nothing was released"
+    nothing, one, two = "nothing was released", counted(overtaken=1), counted(overtaken=2)
+    saw = Finding("p", 5, remarks=(two,))
+    assert findings.added([Finding("p", remarks=(nothing,)), saw]).remarks == (two,)
+    assert findings.added([Finding("p", remarks=(one,)), saw]).remarks == (counted(overtaken=3),)
+    assert findings.added([Finding("p", remarks=(nothing,))] * 2).remarks == (nothing,)
     # Unknown cases are something seen.
-    assert findings.added([Finding("p", unknown=1, note="undecided"), saw]).note == "undecided; 2 late"
+    assert findings.added([Finding("p", unknown=1, remarks=("undecided",)), saw]).remarks == ("undecided", two)
     # The words of those that saw something come first.
-    parts = [Finding("p", note="2 late"), Finding("p", 1, note="undecided"), Finding("p", 1, note="1 late")]
-    assert findings.added(parts).note == "undecided; 3 late"
+    parts = [Finding("p", remarks=(two,)), Finding("p", 1, remarks=("undecided",)), Finding("p", 1, remarks=(one,))]
+    assert findings.added(parts).remarks == ("undecided", counted(overtaken=3))
+
+
+def test_remarks_are_rendered_last() -> None:
+    finding = Finding(
+        "p",
+        remarks=("seen", SEEN, counted("three consumers", overtaken=1, overlapping=0), counted(overtaken=4)),
+    )
+    assert finding.note == (
+        "seen; 3 never sent, 10 rejected and delivered all the same; three consumers: 1 delivered before an earlier "
+        "one, 0 delivered to another consumer while an earlier one was in process; 4 delivered before an earlier one"
+    )
+    assert finding.counts == {"never_sent": 3, "rejected": 10, "overtaken": 5, "overlapping": 0}
+    assert (Finding("p").note, Finding("p").counts) == ("", {})
+    assert all(str(counted(**{name: 2})).startswith("2 ") for name in Count)
 
 
 def test_waits_that_ran_out_stand_in_the_note() -> None:
@@ -101,10 +125,11 @@ def test_waits_that_ran_out_stand_in_the_note() -> None:
         {"event": "timeout", "channel": "c", "what": "no join", "waited_s": 30.0},
     ]
     record = typed([1], [], marks=marks)
-    waits = "no drain after 2.5 s; no join after 30 s"
-    assert findings.with_waits(Finding("p", 7, note="seen"), record) == Finding("p", 7, note=f"seen; {waits}")
-    assert findings.with_waits(Finding("p"), record).note == waits
-    assert findings.with_waits(Finding("p", note="seen"), typed([1], [])) == Finding("p", note="seen")
+    waits = ("no drain after 2.5 s", "no join after 30 s")
+    seen = Finding("p", 7, remarks=("seen",))
+    assert findings.with_waits(seen, record) == Finding("p", 7, remarks=("seen", *waits))
+    assert findings.with_waits(Finding("p"), record).remarks == waits
+    assert findings.with_waits(seen, typed([1], [])) == seen
 
 
 def test_spread_keeps_few_samples_and_thins_many_evenly() -> None:

@@ -37,7 +37,7 @@ def test_early_lapsed_and_late_in_full() -> None:
         violations=1,
         unknown=1,
         offenders=({**of(0, 5), **place_of(early), "before": before},),
-        note="lease 1e-07 s",
+        remarks=("lease 1e-07 s",),
     )
     assert leases.in_time(record, record.delivered, 1e-7) == Finding(
         "redelivery.none",
@@ -47,7 +47,7 @@ def test_early_lapsed_and_late_in_full() -> None:
             {**of(0, 5), **place_of(doubtful), "before": place_of(early)},
             {**of(0, 5), **place_of(late), "before": place_of(doubtful)},
         ),
-        note="came again because it was not acknowledged in time (legal)",
+        remarks=("came again because it was not acknowledged in time (legal)",),
     )
     assert leases.not_late(record, record.delivered, 1e-7, 2e-8, drained=True) == Finding(
         "redelivery.not_late",
@@ -58,7 +58,7 @@ def test_early_lapsed_and_late_in_full() -> None:
             {**of(0, 5), **place_of(late), "before": place_of(doubtful)},
             {"kind": "never again", **of(0, 5), **place_of(late)},
         ),
-        note="within 2e-08 s after a lease of 1e-07 s",
+        remarks=("within 2e-08 s after a lease of 1e-07 s",),
     )
     undrained = leases.not_late(record, record.delivered, 1e-7, 2e-8, drained=False)
     assert (undrained.observations, undrained.violations, undrained.unknown) == (3, 1, 2)
@@ -129,7 +129,7 @@ def test_counts_in_full() -> None:
             violations=1,
             unknown=2,
             offenders=(offender,),
-            note="" if all_seen else "some deliveries may not have been written down",
+            remarks=() if all_seen else ("some deliveries may not have been written down",),
         )
     empty = typed([1], [])
     assert delivery_counts.counted(empty, empty.delivered, all_seen=True) == Finding("delivery.count")

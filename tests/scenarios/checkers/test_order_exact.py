@@ -11,7 +11,7 @@ from brokerbench.scenarios.checkers.index.channel_index import NEVER, ChannelInd
 from brokerbench.scenarios.history import Action
 from brokerbench.scenarios.history.stamp import FOREIGN
 from brokerbench.scenarios.verdicts import Finding
-from tests.scenarios.checkers.histories import got, place_of, reader, recorded, sends, settle, typed
+from tests.scenarios.checkers.histories import counted, got, place_of, reader, recorded, sends, settle, typed
 
 ACK, RELEASE, REJECT = Action.ACKNOWLEDGE, Action.RELEASE, Action.REJECT
 
@@ -56,7 +56,7 @@ def test_order_in_full() -> None:
                 "overtaken_by": {**of(3, 6), **place_of(rows[3])},
             },
         ),
-        note="1 delivered before an earlier one, 1 delivered to another consumer while an earlier one was in process",
+        remarks=(counted(overtaken=1, overlapping=1),),
     )
 
 
@@ -71,7 +71,7 @@ def test_one_reader_needs_no_word_of_others() -> None:
     record = typed([1, 1], [got(0, 10), got(1, 11)])
     alone = [mark for mark in record.history.marks if mark.get("reader", 0) == 0]
     record.history.marks[:] = alone  # type: ignore[index]
-    assert per_key(record) == Finding("p", observations=1, note="0 delivered before an earlier one")
+    assert per_key(record) == Finding("p", observations=1, remarks=(counted(overtaken=0),))
     record.history.marks.append(reader(1))  # type: ignore[attr-defined]
     assert per_key(record).note.endswith("while an earlier one was in process")
 
@@ -145,7 +145,7 @@ def test_many_lines_do_not_meet(width: int) -> None:
     record = recorded([*sent_0, *sent_1], [*settled_0, *settled_1], rows, producers=(0, 1))
     assert per_key(record, [0, 1]) == Finding(
         "p",
-        note="0 delivered before an earlier one, 0 delivered to another consumer while an earlier one was in process",
+        remarks=(counted(overtaken=0, overlapping=0),),
     )
     line = record.line[record.delivered.message]
     assert line.tolist() == [2 * width - 1, width, width - 1, 0]
@@ -184,7 +184,7 @@ def test_after_release_in_full() -> None:
                 "overtaken_by": {**of(2, 5), **place_of(third)},
             },
         ),
-        note="an observation is a message that was released at least once",
+        remarks=("an observation is a message that was released at least once",),
     )
     nothing = typed([], [])
     assert order.after_release("p", nothing, nothing.delivered, [0]).observations == 0
@@ -294,7 +294,7 @@ def test_in_time_means_before_the_lease_ended(again_ns: int, violations: int) ->
             observations=1,
             violations=violations,
             offenders=(offender,) * violations,
-            note="in time means before the lease of 2e-06 s",
+            remarks=("in time means before the lease of 2e-06 s",),
         )
     assert redelivery.returned(record, record.delivered, 2e-6).delay_ns.tolist() == [again_ns - 1101]
 
@@ -304,9 +304,9 @@ def test_what_never_came_back() -> None:
     note = "in time means before the lease of 30 s"
     failed = redelivery.comes_back(record, record.delivered, 30, drained=True)
     offender = {**of(1, 6), **place_of(got(1, 1000, slot=2, partition=3, place=9)), "came_back": False}
-    assert failed == Finding("redelivery.after_release", 1, 1, offenders=(offender,), note=note)
+    assert failed == Finding("redelivery.after_release", 1, 1, offenders=(offender,), remarks=(note,))
     unproven = redelivery.comes_back(record, record.delivered, 30, drained=False)
-    assert unproven == Finding("redelivery.after_release", unknown=1, note=note)
+    assert unproven == Finding("redelivery.after_release", unknown=1, remarks=(note,))
     back = redelivery.returned(record, record.delivered, 30)
     assert (back.at.tolist(), back.again.tolist()) == ([0], [-1])
     assert (back.delay_ns.tolist(), back.in_time.tolist()) == ([NEVER], [False])
@@ -336,7 +336,7 @@ def test_some_of_what_was_released() -> None:
 def test_a_release_that_was_refused_is_none() -> None:
     record = released(2000, outcome=Outcome.REJECTED)
     finding = redelivery.comes_back(record, record.delivered, 2.0, drained=True)
-    assert finding == Finding("redelivery.after_release", note="nothing was released")
+    assert finding == Finding("redelivery.after_release", remarks=("nothing was released",))
 
 
 def test_each_release_is_answered_by_the_next_delivery_of_its_message() -> None:

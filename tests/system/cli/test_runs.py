@@ -91,7 +91,7 @@ def test_a_cell_that_ended_unjudged_is_judged_later(call: Call, finished: Path) 
     [
         lambda text: text[: len(text) // 2],
         lambda text: "",
-        lambda text: text.replace('"schema_version": 1', '"schema_version": 99'),
+        lambda text: text.replace('"schema_version": 2', '"schema_version": 99'),
         lambda text: text.replace('"seed"', '"sead"', 1),
         lambda text: "[]",
     ],

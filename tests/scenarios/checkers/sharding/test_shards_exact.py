@@ -403,7 +403,7 @@ def test_loss_of_several_channels_is_weighed_channel_by_channel(tmp_path: Path) 
             violations=1,
             unknown=1,
             offenders=({"producer": 0, "seq": 1, "key": 2, "partition": 0, "place": 1},),
-            note="after a proven drain; not drained: looked for only as far as was read",
+            remarks=("after a proven drain", "not drained: looked for only as far as was read"),
         )
         assert (intact.property, intact.observations, intact.violations) == ("delivery.intact", 3, 0)
         assert (again.property, again.observations) == ("delivery.no_duplicate", 0)
