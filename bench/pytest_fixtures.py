@@ -11,34 +11,21 @@ its test. Not loaded wherever brokerbench is installed: ``--profile`` is a commo
 
 from __future__ import annotations
 
-import os
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
-    from brokerbench.bench.engines.base import RunningEngine
+    from brokerbench.bench.run.session import Session, Site
     from brokerbench.brokers.protocols import Broker
-    from brokerbench.brokers.types import Endpoint
-    from brokerbench.scenarios.results import Engine
 
-__all__ = ["Site", "broker", "brokerbench_site", "channel", "new_channel"]
+__all__ = ["broker", "brokerbench_site", "channel", "new_channel"]
 
 _PROFILE = "brokerbench_profile"
 _REFERENCE = "memory"
-
-
-@dataclass(frozen=True, slots=True)
-class Site:
-    """Where the tests of one profile run. ``engine`` is what answers there, as a result would carry it."""
-
-    profile: str
-    endpoint: Endpoint
-    engine: Engine
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -82,38 +69,9 @@ def _profiles(config: pytest.Config) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def brokerbench_site(brokerbench_profile: str, engine_of: Callable[[str], RunningEngine]) -> Site:
-    """The profile's endpoint, once a message has come through."""
-    from brokerbench.bench.run import readiness
-    from brokerbench.brokers import registry
-    from brokerbench.brokers.types import Endpoint
-    from brokerbench.scenarios.results import Engine
-    from brokerbench.scenarios.verdicts import Grade
-
-    name = registry.adapter(brokerbench_profile).broker
-    if name is None:
-        endpoint = Endpoint(brokerbench_profile, f"{brokerbench_profile}://{_prefix()}")
-        version = readiness.prove(brokerbench_profile, endpoint, f"{_prefix()}ready")
-        engine = Engine(
-            name=brokerbench_profile,
-            product=brokerbench_profile,
-            version=version,
-            kind="in-process",
-            grade=Grade.MODEL,
-            settings={},
-        )
-        return Site(brokerbench_profile, endpoint, engine)
-    running = engine_of(name)
-    version = readiness.prove(brokerbench_profile, running.endpoint, f"{_prefix()}ready-{uuid.uuid4().hex[:8]}")
-    engine = Engine(
-        name=name,
-        product=running.spec.product,
-        version=version,
-        kind=running.kind.value,
-        grade=running.grade,
-        settings=dict(running.settings),
-    )
-    return Site(brokerbench_profile, running.endpoint, engine)
+def brokerbench_site(brokerbench_profile: str, brokerbench_session: Session) -> Site:
+    """Where the profile runs, once a message has come through."""
+    return brokerbench_session.ready(brokerbench_profile)
 
 
 @pytest.fixture
@@ -127,7 +85,7 @@ def broker(brokerbench_site: Site) -> Iterator[Broker]:
 
 
 @pytest.fixture
-def new_channel(brokerbench_site: Site, broker: Broker) -> Iterator[Callable[..., str]]:
+def new_channel(brokerbench_session: Session, brokerbench_site: Site, broker: Broker) -> Iterator[Callable[..., str]]:
     """``new_channel(partitions=3)`` makes a channel by a ``ChannelSpec`` and gives its name."""
     from brokerbench.brokers import registry
     from brokerbench.brokers.errors import BrokerError
@@ -136,7 +94,7 @@ def new_channel(brokerbench_site: Site, broker: Broker) -> Iterator[Callable[...
     made: list[str] = []
 
     def make(**spec: Any) -> str:
-        name = f"{_prefix()}{uuid.uuid4().hex[:12]}"
+        name = f"{brokerbench_session.prefix}{uuid.uuid4().hex[:12]}"
         broker.create_channel(ChannelSpec(name, **spec))
         made.append(name)
         return name
@@ -154,10 +112,3 @@ def new_channel(brokerbench_site: Site, broker: Broker) -> Iterator[Callable[...
 def channel(new_channel: Callable[..., str]) -> str:
     """The name of a new channel, of one partition where the profile has such."""
     return new_channel()
-
-
-def _prefix() -> str:
-    """What the session's guard removes from an engine that somebody else runs, should the session be killed."""
-    from brokerbench.bench.engines.start import channel_prefix
-
-    return channel_prefix(f"test-{os.getpid()}")

@@ -22,9 +22,10 @@ import pytest
 if TYPE_CHECKING:
     from brokerbench.bench.conformance import Result
     from brokerbench.bench.engines.base import RunningEngine
+    from brokerbench.bench.run.session import Session
     from brokerbench.brokers.types import Endpoint
 
-__all__ = ["conformance", "endpoint_of", "engine_of", "test_conformance"]
+__all__ = ["brokerbench_session", "conformance", "endpoint_of", "engine_of", "test_conformance"]
 
 Verdicts = Mapping[str, "Future[Mapping[str, Result]]"]
 """By profile, then by check."""
@@ -53,25 +54,20 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(scope="session")
-def engine_of(pytestconfig: pytest.Config) -> Iterator[Callable[[str], RunningEngine]]:
-    """``engine_of("kafka")``: a running engine, started on first use, stopped at the end of the session."""
+def brokerbench_session(pytestconfig: pytest.Config) -> Iterator[Session]:
+    """The engines of the tests. The guard also removes the channels of a killed session from an external endpoint."""
     from brokerbench.bench.engines.base import EngineChoice
-    from brokerbench.bench.engines.start import start_engines
-    from brokerbench.bench.guard import Guard
+    from brokerbench.bench.run.session import open_session
 
     choice = EngineChoice(pytestconfig.getoption("--brokerbench-engine"))
-    with Guard.start(f"test-{os.getpid()}") as guard:
-        logs = guard.directory("logs")
-        running: dict[str, RunningEngine] = {}
+    with open_session(choice, f"test-{os.getpid()}") as session:
+        yield session
 
-        def engine(broker: str) -> RunningEngine:
-            if broker not in running:
-                running.update(start_engines([broker], choice, logs, guard))
-            return running[broker]
 
-        yield engine
-        for found in running.values():
-            found.stop()
+@pytest.fixture(scope="session")
+def engine_of(brokerbench_session: Session) -> Callable[[str], RunningEngine]:
+    """``engine_of("kafka")``: a running engine, started on first use, stopped at the end of the session."""
+    return brokerbench_session.engine
 
 
 @pytest.fixture(scope="session")
@@ -81,7 +77,7 @@ def endpoint_of(engine_of: Callable[[str], RunningEngine]) -> Callable[[str], En
 
 
 @pytest.fixture(scope="session")
-def conformance(request: pytest.FixtureRequest, engine_of: Callable[[str], RunningEngine]) -> Iterator[Verdicts]:
+def conformance(request: pytest.FixtureRequest, brokerbench_session: Session) -> Iterator[Verdicts]:
     """The verdicts on all profiles of the session, of the checks that its tests ask for.
 
     Checks mostly wait, so that they run side by side: those of one profile, and profiles on different engines.
@@ -100,9 +96,7 @@ def conformance(request: pytest.FixtureRequest, engine_of: Callable[[str], Runni
     def work(profiles: Sequence[str]) -> None:
         for profile in profiles:
             try:
-                broker = registry.adapter(profile).broker
-                engine = engine_of(broker) if broker is not None else None
-                verdicts[profile].set_result(_verify(profile, engine, wanted[profile]))
+                verdicts[profile].set_result(_verify(brokerbench_session, profile, wanted[profile]))
             except Exception as problem:
                 verdicts[profile].set_exception(problem)
 
@@ -112,13 +106,11 @@ def conformance(request: pytest.FixtureRequest, engine_of: Callable[[str], Runni
         yield verdicts
 
 
-def _verify(profile: str, engine: RunningEngine | None, names: Sequence[str]) -> Mapping[str, Result]:
+def _verify(session: Session, profile: str, names: Sequence[str]) -> Mapping[str, Result]:
     from brokerbench.bench import conformance
     from brokerbench.bench.commands import verify
-    from brokerbench.bench.engines.start import channel_prefix
 
-    # Named as the session's guard knows them, which removes what a killed session leaves on an external endpoint.
-    context = verify.context(profile, channel_prefix(f"test-{os.getpid()}"), engine)
+    context = verify.context(session, profile)
     checks = [check for check in conformance.CHECKS if check.name in names]
     return {result.name: result for result in conformance.run(context, checks)}
 

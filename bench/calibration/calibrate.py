@@ -8,26 +8,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, astuple, dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from brokerbench.bench import store
 from brokerbench.bench.calibration import own_client, workloads, workloads_noop
 from brokerbench.bench.calibration.fixture import CalibrationWorkload, Contender, Fixture
 from brokerbench.bench.calibration.own_client import Load, OwnClient, Sample, Verified
 from brokerbench.bench.engines.base import EngineChoice
-from brokerbench.bench.engines.start import channel_prefix, start_engines
-from brokerbench.bench.errors import BadInput, CheckFailed, EngineUnavailable
-from brokerbench.bench.guard import Guard
+from brokerbench.bench.errors import BadInput, CheckFailed
 from brokerbench.bench.load.processes import Processes
-from brokerbench.bench.run import readiness
+from brokerbench.bench.run.session import Session, Site, open_session, require_adapter
 from brokerbench.brokers import registry
-from brokerbench.brokers.errors import AdapterUnavailable
 from brokerbench.scenarios.compare.difference import compare, interval
 
 NOOP = "noop"
@@ -112,74 +107,59 @@ class Calibration:
         ]
 
 
-def calibrate(wish: Request, tell: Tell) -> Calibration:
+def calibrate(request: Request, tell: Tell) -> Calibration:
     """A peer that fails has ``failures``, and what others showed is kept.
 
     Raises BadInput, EngineUnavailable, and CheckFailed when this side fails or its messages do not verify.
     """
-    if wish.profile not in workloads.PROFILES and wish.profile != NOOP:
+    if request.profile not in workloads.PROFILES and request.profile != NOOP:
         raise BadInput(
-            f"no peer is known for {wish.profile}; there are some for {', '.join(workloads.PROFILES)}, {NOOP}"
+            f"no peer is known for {request.profile}; there are some for {', '.join(workloads.PROFILES)}, {NOOP}"
         )
-    if wish.repeats < _FEWEST or wish.seconds <= 0 or wish.warmup_s <= 0:
+    if request.repeats < _FEWEST or request.seconds <= 0 or request.warmup_s <= 0:
         raise BadInput(f"{_FEWEST} repeats and windows above 0 s are the least")
-    wanted = _LOADS.get(wish.profile, _USUAL)
-    with Guard.start(store.new_run_id(datetime.now(UTC))) as guard:
-        directory = guard.directory("calibrate")
-        if wish.profile == NOOP:
-            return _noop(wish, wanted, directory, tell)
-        with _ground(wish, wanted, guard, directory) as (ground, engine, version):
+    load = _LOADS.get(request.profile, _USUAL)
+    with open_session(request.engine) as session:
+        directory = session.guard.directory("calibrate")
+        if request.profile == NOOP:
+            return _noop(request, load, directory, tell)
+        require_adapter(request.profile)
+        site = session.ready(request.profile)
+        with _fixture(request, load, session, site, directory) as fixture:
             works = [
-                _contest(contest, wish, tell)
-                for opened in workloads.PROFILES[wish.profile]
-                for contest in opened(ground)
+                _compare_in_turns(workload, request, tell)
+                for opened in workloads.PROFILES[request.profile]
+                for workload in opened(fixture)
             ]
-            ground.own.close()
+            fixture.own.close()
         checked = own_client.verified(directory / "history")
     _require_verified(checked)
-    return Calibration(wish.profile, engine, version, os.cpu_count() or 1, works, checked)
+    engine = f"{site.engine.product} ({site.engine.kind})"
+    return Calibration(request.profile, engine, site.engine.version, os.cpu_count() or 1, works, checked)
 
 
 @contextmanager
-def _ground(wish: Request, wanted: Load, guard: Guard, directory: Path) -> Iterator[tuple[Fixture, str, str]]:
-    try:
-        adapter = registry.adapter(wish.profile)
-        registry.load(wish.profile)
-    except AdapterUnavailable as problem:
-        raise EngineUnavailable(str(problem)) from None
-    assert adapter.broker is not None, "what has peers has a broker"
-    prefix = channel_prefix(guard.run_id)
-    engine = start_engines([adapter.broker], wish.engine, directory, guard)[adapter.broker]
-    try:
-        version = readiness.prove(wish.profile, engine.endpoint, f"{prefix}ready")
-        broker = registry.connect(wish.profile, engine.endpoint)
-        with Processes() as load:
-            own = OwnClient(load, wish.profile, engine.endpoint, directory / "history", wanted)
-            ground = Fixture(
-                wish.profile,
-                engine.endpoint,
-                broker,
-                guard,
-                own,
-                wanted,
-                directory,
-                prefix,
-                wish.warmup_s,
-                wish.seconds,
-            )
-            yield ground, f"{engine.spec.product} ({engine.kind})", version
-        broker.close()
-    except readiness.NotReady as problem:
-        raise EngineUnavailable(f"an engine started and does not work: {problem}") from problem
-    finally:
-        engine.stop()
+def _fixture(request: Request, load: Load, session: Session, site: Site, directory: Path) -> Iterator[Fixture]:
+    with closing(registry.connect(site.profile, site.endpoint)) as broker, Processes() as processes:
+        own = OwnClient(processes, site.profile, site.endpoint, directory / "history", load)
+        yield Fixture(
+            site.endpoint,
+            broker,
+            session.guard,
+            own,
+            load,
+            directory,
+            session.prefix,
+            request.warmup_s,
+            request.seconds,
+        )
 
 
-def _contest(contest: CalibrationWorkload, wish: Request, tell: Tell) -> Work:
+def _compare_in_turns(contest: CalibrationWorkload, request: Request, tell: Tell) -> Work:
     sides = [contest.own, *contest.peers]
     samples: dict[str, list[Sample]] = {side.name: [] for side in sides}
     failures: dict[str, list[str]] = {side.name: [] for side in sides}
-    for at in range(wish.repeats + 1):
+    for at in range(request.repeats + 1):
         for side in sides[at % len(sides) :] + sides[: at % len(sides)]:
             doing = f"{contest.work}, {'warm-up' if not at else f'round {at}'}: {side.name}"
             try:
@@ -215,7 +195,7 @@ def _ratio(contest: CalibrationWorkload, own: Measured, peer: Measured) -> Ratio
     return Ratio(peer.name, found.ratio, found.low, found.high, bar, met, cpu, most_cpu)
 
 
-def _noop(wish: Request, wanted: Load, directory: Path, tell: Tell) -> Calibration:
+def _noop(request: Request, wanted: Load, directory: Path, tell: Tell) -> Calibration:
     """No broker: a bar in messages a second, as it stands and as it is on this machine."""
     checks: list[Verified] = []
 
@@ -223,7 +203,9 @@ def _noop(wish: Request, wanted: Load, directory: Path, tell: Tell) -> Calibrati
         _require_verified(found)
         checks.append(found)
 
-    work = _contest(workloads_noop.contest(wanted, directory, wish.warmup_s, wish.seconds, check), wish, tell)
+    work = _compare_in_turns(
+        workloads_noop.contest(wanted, directory, request.warmup_s, request.seconds, check), request, tell
+    )
     own = work.sides[0]
     assert own.low is not None and own.high is not None, "there are repeats enough"
     bar = workloads_noop.BAR

@@ -47,7 +47,6 @@ class CalibrationWorkload:
 class Fixture:
     """A running broker, and all that sides need to meet on it."""
 
-    profile: str
     endpoint: Endpoint
     broker: Broker
     guard: Guard

@@ -16,22 +16,18 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from brokerbench.bench import store
 from brokerbench.bench.calibration import own_client
 from brokerbench.bench.calibration.own_client import Load, Verified
 from brokerbench.bench.engines.base import EngineChoice
-from brokerbench.bench.engines.start import channel_prefix, start_engines
 from brokerbench.bench.errors import BadInput, BenchError, CheckFailed
-from brokerbench.bench.guard import Guard
 from brokerbench.bench.load.processes import Handle, Processes
-from brokerbench.bench.run import readiness
+from brokerbench.bench.run.session import open_session
 from brokerbench.brokers import registry
 from brokerbench.brokers.protocols import Retaining
 from brokerbench.brokers.types import ChannelSpec, Endpoint, Retention
@@ -96,25 +92,18 @@ def measure(profile: str, messages: int) -> MemoryGrowth:
     """Raises BadInput (no room on the disk, unknown profile), EngineUnavailable, CheckFailed (lost, or too short)."""
     if profile not in BOUNDS:
         raise BadInput(f"--profile {profile}: a bound by size is known for {', '.join(BOUNDS)}")
-    with Guard.start(store.new_run_id(datetime.now(UTC))) as guard:
-        directory = guard.directory("steady")
+    with open_session(EngineChoice.NATIVE) as session:
+        directory = session.guard.directory("memory-growth")
         _require_room(directory, profile, messages)
-        broker_name = registry.adapter(profile).broker
-        assert broker_name is not None, "what has a bound has a broker"
-        engine = start_engines([broker_name], EngineChoice.NATIVE, directory, guard)[broker_name]
-        try:
-            prefix = channel_prefix(guard.run_id)
-            version = readiness.prove(profile, engine.endpoint, f"{prefix}ready")
-            began_s = time.monotonic()
-            _load(profile, engine.endpoint, f"{prefix}steady", directory / "history", messages)
-            seconds = time.monotonic() - began_s
-        finally:
-            engine.stop()
+        site = session.ready(profile)
+        began_s = time.monotonic()
+        _load(profile, site.endpoint, f"{session.prefix}growth", directory / "history", messages)
+        seconds = time.monotonic() - began_s
         written = sum(path.stat().st_size for path in (directory / "history").iterdir())
         checked = own_client.verified(directory / "history")
         marks = saved_history.marks(directory / "history")
     _require_all(checked)
-    return MemoryGrowth(profile, version, messages, seconds, written, memory(marks), checked)
+    return MemoryGrowth(profile, site.engine.version, messages, seconds, written, memory(marks), checked)
 
 
 def _require_all(found: Verified) -> None:
@@ -243,10 +232,10 @@ def main() -> int:
     try:
         found = measure(given.profile, given.messages)
     except BenchError as error:
-        print(f"\nbench.steady: {error}", file=sys.stderr)
+        print(f"\nbrokerbench.bench.lab.memory_growth: {error}", file=sys.stderr)
         return error.exit_code
     except (TimeoutError, LoadFailed) as lost:
-        print(f"\nbench.steady: {lost}", file=sys.stderr)
+        print(f"\nbrokerbench.bench.lab.memory_growth: {lost}", file=sys.stderr)
         return 1
     print(file=sys.stderr)
     rows = [{**asdict(memory), "ratio": memory.ratio, "flat": memory.flat} for memory in found.memory]

@@ -12,7 +12,6 @@ import argparse
 import json
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,10 +20,9 @@ import numpy as np
 
 from brokerbench.bench import children
 from brokerbench.bench.engines.base import EngineChoice
-from brokerbench.bench.engines.start import channel_prefix, start_engines
 from brokerbench.bench.errors import BenchError, CheckFailed
-from brokerbench.bench.guard import Guard
 from brokerbench.bench.load.processes import Processes
+from brokerbench.bench.run.session import open_session
 from brokerbench.brokers import registry
 from brokerbench.brokers.protocols import Broker
 from brokerbench.brokers.types import ChannelSpec, ConsumerSettings, Endpoint
@@ -65,17 +63,13 @@ def main() -> int:
 
 def _measure(given: argparse.Namespace) -> tuple[float, Sequence[Row]]:
     """The rate, and of each round the percentiles of both sides."""
-    with tempfile.TemporaryDirectory() as scratch, Guard.start(f"pacing-{Path(scratch).name}") as guard:
-        (Path(scratch) / "logs").mkdir()
-        engine = start_engines([PROFILE], EngineChoice.NATIVE, Path(scratch) / "logs", guard)[PROFILE]
-        try:
-            bench = _Bench(engine.endpoint, Path(scratch), channel_prefix(guard.run_id), given.batch)
-            rate = given.rate or bench.half()
-            if given.rate:
-                bench.bare(rate, _BROKER_WARMUP_S)
-            rows = [(bench.own(rate, given.seconds), bench.bare(rate, given.seconds)) for _ in range(given.repeats + 1)]
-        finally:
-            engine.stop()
+    with open_session(EngineChoice.NATIVE) as session:
+        endpoint = session.ready(PROFILE).endpoint
+        bench = _Bench(endpoint, session.guard.directory("schedule-lag"), session.prefix, given.batch)
+        rate = given.rate or bench.half()
+        if given.rate:
+            bench.bare(rate, _BROKER_WARMUP_S)
+        rows = [(bench.own(rate, given.seconds), bench.bare(rate, given.seconds)) for _ in range(given.repeats + 1)]
     return rate, rows[1:]  # the first round warms up
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from brokerbench.bench.pytest_fixtures import Site
 from brokerbench.bench.regression import work
 from brokerbench.bench.regression.work import WORKS, Load, Round
+from brokerbench.bench.run.session import Site
 from brokerbench.brokers.protocols import Broker, Replayable
 from brokerbench.scenarios.compare.rounds import CONDITIONS, MESSAGES
 

@@ -68,7 +68,7 @@ def test_a_peer_that_fails_leaves_what_the_others_showed() -> None:
     ]
     told: list[str] = []
     wish = Request("kafka", EngineChoice.NATIVE, 4, 1.0, 1.0)
-    found = calibrate._contest(
+    found = calibrate._compare_in_turns(
         CalibrationWorkload("publish", {}, own, peers, {"tool": 1.2, "worse": 1.2}), wish, told.append
     )
     assert [ratio.peer for ratio in found.ratios] == ["tool", "bad"]
@@ -87,7 +87,7 @@ def test_a_peer_that_fails_leaves_what_the_others_showed() -> None:
 def test_nothing_is_compared_when_this_side_fails() -> None:
     own = Contender("brokerbench", "", _failing(1))
     with pytest.raises(CheckFailed, match="no disk"):
-        calibrate._contest(
+        calibrate._compare_in_turns(
             CalibrationWorkload("publish", {}, own, (), {}),
             Request("kafka", EngineChoice.NATIVE, 3, 1.0, 1.0),
             lambda line: None,

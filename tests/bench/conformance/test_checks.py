@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from brokerbench.bench import conformance, pytest_plugin
-from brokerbench.bench.commands import verify
 from brokerbench.bench.conformance import CHECKS, Check, Context, Skipped, Status, run
 from brokerbench.bench.engines.start import channel_prefix
+from brokerbench.bench.run.session import Session
 from brokerbench.brokers.declarations import Declaration, Provider, Support
 from brokerbench.brokers.errors import Refused, Unreachable
 from brokerbench.brokers.faulty import Fault, FaultName, Faulty
@@ -350,10 +350,12 @@ def test_a_check_that_hangs_fails_and_the_rest_goes_on(monkeypatch: pytest.Monke
     assert "test_checks.py" in results[3].detail
 
 
-def test_the_kit_s_channels_are_named_as_the_session_s_guard_knows_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_kit_s_channels_are_named_as_the_session_s_guard_knows_them(
+    brokerbench_session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """On an external endpoint it removes what begins so, after a session that was killed."""
-    seen: list[str] = []
-    monkeypatch.setattr(verify, "context", lambda profile, prefix, engine: seen.append(prefix))
-    monkeypatch.setattr(conformance, "run", lambda context, checks: [])
-    pytest_plugin._verify("memory", None, [])
-    assert seen == [channel_prefix(f"test-{os.getpid()}")]
+    seen: list[Context] = []
+    monkeypatch.setattr(conformance, "run", lambda context, checks: seen.append(context) or [])
+    pytest_plugin._verify(brokerbench_session, "memory", [])
+    assert [context.prefix for context in seen] == [channel_prefix(f"test-{os.getpid()}")]
+    assert brokerbench_session.guard.run_id == f"test-{os.getpid()}"
