@@ -80,4 +80,4 @@ lock: setup
 	  --no-header --no-annotate --quiet -o $(EXAMPLE)/lock.txt > /dev/null
 
 clean:
-	rm -rf $(VENV) .cache build *.egg-info $(EXAMPLE)/build $(EXAMPLE)/*.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache mutants
+	rm -rf $(VENV) .cache build dist src/*.egg-info $(EXAMPLE)/build $(EXAMPLE)/*.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache mutants

@@ -14,6 +14,8 @@ from pathlib import Path
 
 _PACKAGE = "BROKERBENCH_PACKAGE"
 _HERE = str(Path(__file__).resolve().parent)
+OTHER_CODE = 78
+"""Exit code of a child that found other code than its parent's; it has said so."""
 
 
 def command(module: str, *arguments: str) -> list[str]:
@@ -30,6 +32,8 @@ def require_same_code() -> None:
     """Ends this process when a parent of other code started it. Started by hand, it has no parent to compare with."""
     expected = os.environ.get(_PACKAGE, _HERE)
     if expected != _HERE:
-        sys.exit(
-            f"brokerbench: a child process found the code in {_HERE}, its parent runs {expected}; check PYTHONPATH"
+        print(
+            f"brokerbench: a child process found the code in {_HERE}, its parent runs {expected}; check PYTHONPATH",
+            file=sys.stderr,
         )
+        sys.exit(OTHER_CODE)

@@ -72,14 +72,20 @@ def _cpu_model() -> str:
 
 
 def _revision() -> str:
-    """Revision of the checkout that this code runs from, ``+dirty`` where tracked files differ."""
+    """Revision of the checkout that this code runs from, ``+dirty`` where tracked files differ.
+
+    An environment inside another project's checkout is no part of it: there this file is not tracked.
+    """
+    here = Path(__file__).resolve()
 
     def git(*words: str) -> str:
-        here = Path(__file__).resolve().parent
-        done = subprocess.run(["git", "-C", str(here), *words], capture_output=True, text=True, check=True, timeout=10)
+        done = subprocess.run(
+            ["git", "-C", str(here.parent), *words], capture_output=True, text=True, check=True, timeout=10
+        )
         return done.stdout.strip()
 
     try:
+        git("ls-files", "--error-unmatch", here.name)
         revision = git("rev-parse", "--short=12", "HEAD")
         return revision + ("+dirty" if git("status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.SubprocessError):

@@ -30,6 +30,7 @@ from typing import Any, Self
 import psutil
 
 from brokerbench.bench import children
+from brokerbench.bench.errors import BadInput
 
 TOKEN = "BROKERBENCH_RUN"
 """Environment variable that marks every process of a run."""
@@ -177,7 +178,10 @@ class Guard:
 
     def _watch(self) -> None:
         """Without a guard nothing would be cleaned up after a crash: when it dies, the run ends."""
-        self._process.wait()
+        if self._process.wait() == children.OTHER_CODE:  # the guard has said why; a short run may be over already
+            self._begin_closing()
+            sweep(self.run_id, self._ledger, self._born_s)
+            os._exit(BadInput.exit_code)
         if not self._begin_closing():
             return
         print("brokerbench: the guard process died; the run is stopped", file=sys.stderr)

@@ -25,8 +25,9 @@ from brokerbench.bench.engines.catalogue import ELASTICMQ, KAFKA, LOCALSTACK
 from brokerbench.bench.errors import EngineUnavailable
 from brokerbench.bench.guard import Guard
 
-ROOT = Path(__file__).resolve().parents[2]
-LOCKS = ROOT / "locks"
+LOCKS = Path(__file__).parent / "locks"
+_CHECKOUT = Path(__file__).resolve().parents[2]
+"""The project's directory, unless brokerbench was installed from a wheel."""
 STAMP = "brokerbench.stamp"
 """Written last: a part counts only with it."""
 _AT_ONCE = 6
@@ -34,9 +35,12 @@ _AT_ONCE = 6
 
 
 def cache_directory() -> Path:
-    """``$BROKERBENCH_CACHE``, else ``.cache/engines`` of the project."""
-    named = os.environ.get("BROKERBENCH_CACHE")
-    return Path(named).absolute() if named else ROOT / ".cache" / "engines"
+    """``$BROKERBENCH_CACHE``, else ``.cache/engines`` of the checkout, else the user's cache."""
+    if named := os.environ.get("BROKERBENCH_CACHE"):
+        return Path(named).absolute()
+    if (_CHECKOUT / "pyproject.toml").exists():
+        return _CHECKOUT / ".cache" / "engines"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "brokerbench" / "engines"
 
 
 @dataclass(frozen=True, slots=True)
