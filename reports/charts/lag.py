@@ -1,18 +1,17 @@
-"""Lag over time: how many messages waited in a cell, and how long the oldest had; a line for each profile."""
+"""Lag over time: number of waiting messages and age of the oldest one in a cell; a line for each profile."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
 
-from brokerbench.reports.charts import palette
-from brokerbench.reports.charts.panels import Data, Panel, panel_title, stack
+from brokerbench.reports.charts.panels import Data, Panel, Rows, colour, panel_title, present, stack
 from brokerbench.reports.charts.svg import Spec
 from brokerbench.scenarios.results import Cell, Metric, RunResult
 
-_METRICS = {"consumer_lag_over_time": "messages that waited", "backlog_age_over_time": "age of the oldest, in ms"}
+_METRICS = {"consumer_lag_over_time": "waiting messages", "backlog_age_over_time": "age of the oldest, in ms"}
 _SCENARIOS = ("throughput", "latency")
 _WIDTH, _HEIGHT = 560, 80
 
@@ -34,8 +33,8 @@ def lag(result: RunResult, profiles: Sequence[str]) -> Spec | None:
     return stack(
         panels,
         data,
-        "What waited, over the time of a cell",
-        "The most in each stretch of time. Where a cell only publishes for a while, its backlog is meant to grow.",
+        "Backlog over the time of a cell",
+        "Maximum of each interval. Where a cell only publishes for a while, its backlog grows by design.",
     )
 
 
@@ -52,17 +51,11 @@ def _rows(cell: Cell, metric: Metric) -> list[dict[str, Any]]:
     ]
 
 
-def _panel(data: Data, rows: Sequence[Mapping[str, Any]], title: str, profiles: Sequence[str], *, last: bool) -> Panel:
-    drawn = [name for name in profiles if any(row["profile"] == name for row in rows)]
-    colours = alt.Scale(domain=drawn, range=list(palette.SERIES[: len(drawn)]))
+def _panel(data: Data, rows: Rows, title: str, profiles: Sequence[str], *, last: bool) -> Panel:
     chart = alt.Chart(data.add(rows)).mark_line(interpolate="step-after", strokeWidth=1.5)
     return chart.encode(
         x=alt.X("second:Q", axis=alt.Axis(title="seconds since the first send" if last else None, tickCount=8)),
         y=alt.Y("value:Q", axis=alt.Axis(title=None, format="~s", tickCount=4)),
-        color=alt.Color("profile:N", scale=colours, legend=alt.Legend(title=None, orient="bottom")),
-        tooltip=[
-            alt.Tooltip("cell:N"),
-            alt.Tooltip("second:Q", format=".2f"),
-            alt.Tooltip("value:Q", format=",.0f"),
-        ],
+        color=colour("profile:N", present(profiles, rows)),
+        tooltip=["cell:N", alt.Tooltip("second:Q", format=".2f"), alt.Tooltip("value:Q", format=",.0f")],
     ).properties(width=_WIDTH, height=_HEIGHT, title=panel_title(title))

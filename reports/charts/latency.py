@@ -1,4 +1,4 @@
-"""Latency against rate: what an open loop showed, a line for each cell, coloured by profile."""
+"""Latency against rate in an open loop: a line for each cell, coloured by profile."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import Any
 import altair as alt
 
 from brokerbench.reports import words
-from brokerbench.reports.charts import palette
-from brokerbench.reports.charts.panels import Data, Panel, panel_title, stack
+from brokerbench.reports.charts.panels import Data, Panel, Rows, colour, dots, panel_title, present, stack
 from brokerbench.reports.charts.svg import Spec
 from brokerbench.scenarios.results import Cell, Metric, RunResult
 
@@ -24,19 +23,15 @@ def latency(result: RunResult, profiles: Sequence[str]) -> Spec | None:
     if not rows:
         return None
     data = Data()
-    drawn = [name for name in profiles if any(row["profile"] == name for row in rows)]
-    present = [name for name in _QUANTILES if any(row["quantile"] == name for row in rows)]
-    panels = [
-        _panel(
-            data, [row for row in rows if row["quantile"] == name], _QUANTILES[name], drawn, last=name == present[-1]
-        )
-        for name in present
-    ]
+    drawn = present(profiles, rows)
+    by_quantile = {name: [row for row in rows if row["quantile"] == name] for name in _QUANTILES}
+    shown = [name for name, found in by_quantile.items() if found]
+    panels = [_panel(data, by_quantile[name], _QUANTILES[name], drawn, last=name == shown[-1]) for name in shown]
     return stack(
         panels,
         data,
         "Latency under a given rate, from due to received",
-        "Open loop: waiting for a late producer counts. Line: median of the windows; bar: their range.",
+        "Open loop: the lateness of the producer counts. Line: median of the windows; bar: their range.",
         "Hollow: the generator may have set the figure. Dashed: the highest rate that lasted.",
     )
 
@@ -49,7 +44,7 @@ def _of_profile(result: RunResult, profile: str) -> list[dict[str, Any]]:
 
 
 def _settings(cell: Cell) -> Mapping[str, Any]:
-    """Its parameters as its figures state them: a profile may not honour what was asked for."""
+    """Parameters of a cell as its figures state them: a profile may honour another value than the requested one."""
     labels = next(metric.labels for metric in cell.metrics if _is_curve(metric))
     return {name: labels.get(name, asked) for name, asked in cell.parameters.items()}
 
@@ -91,38 +86,35 @@ def _is_curve(metric: Metric) -> bool:
     )
 
 
-def _panel(data: Data, rows: Sequence[Mapping[str, Any]], title: str, profiles: Sequence[str], *, last: bool) -> Panel:
-    colours = alt.Scale(domain=list(profiles), range=list(palette.SERIES[: len(profiles)]))
+def _panel(data: Data, rows: Rows, title: str, profiles: Sequence[str], *, last: bool) -> Panel:
     base = alt.Chart(data.add(rows)).encode(
         x=alt.X(
             "rate:Q",
             scale=alt.Scale(zero=True),
-            axis=alt.Axis(title="messages a second, asked for" if last else None, format="~s", tickCount=8),
+            axis=alt.Axis(title="messages a second, requested" if last else None, format="~s", tickCount=8),
         ),
         detail=alt.Detail("cell:N"),
-        color=alt.Color("profile:N", scale=colours, legend=alt.Legend(title=None, orient="bottom")),
+        color=colour("profile:N", profiles),
         tooltip=[
-            alt.Tooltip("cell:N"),
+            "cell:N",
             alt.Tooltip("rate:Q", format=",.0f"),
             alt.Tooltip("median:Q", format=".3~r", title="ms"),
             alt.Tooltip("low:Q", format=".3~r"),
             alt.Tooltip("high:Q", format=".3~r"),
-            alt.Tooltip("windows:Q"),
-            alt.Tooltip("note:N"),
+            "windows:Q",
+            "note:N",
         ],
     )
     scale = alt.Scale(type="log", nice=True)
     y = alt.Y("median:Q", scale=scale, axis=alt.Axis(title="ms", values=_TICKS_MS, format="~g"))
     line = base.mark_line(strokeWidth=2).encode(y=y)
     bar = base.mark_rule(strokeWidth=2, opacity=0.45).encode(y=alt.Y("low:Q", scale=scale), y2="high:Q")
-    dot = base.transform_filter("!datum.limited").mark_point(filled=True, size=40, opacity=1).encode(y=y)
-    ring = base.transform_filter("datum.limited").mark_point(fill=palette.PAPER, size=40, opacity=1).encode(y=y)
     end = base.transform_filter("datum.end != ''").mark_text(dy=-9, align="right").encode(y=y, text="end:N")
     lasting = (
         base.transform_filter("datum.lasting != null")
         .mark_rule(strokeDash=[4, 3], strokeWidth=1.2)
         .encode(x="mean(lasting):Q", tooltip=alt.Tooltip("mean(lasting):Q", format=",.0f", title="highest that lasted"))
     )
-    return alt.layer(lasting, bar, line, dot, ring, end).properties(
+    return alt.layer(lasting, bar, line, *dots(base, "limited", 40, y=y), end).properties(
         width=_WIDTH, height=_HEIGHT, title=panel_title(title)
     )

@@ -1,4 +1,4 @@
-"""Colours and signs of all pictures. Told apart without colour too: every verdict has a sign of its own."""
+"""Colours and signs of all pictures. Every verdict has a sign of its own, so that colour is not needed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CROSS = (
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """Fill of a verdict's field, ink upon it, and its sign: a path or a text."""
+    """Colour of a verdict's field, colour of its sign, and the sign: a path or a text."""
 
     fill: str
     ink: str
@@ -41,4 +41,4 @@ LOOKS: Mapping[PropertyOutcome, Look] = {
 }
 
 SERIES = ("#1f6f8b", "#e07a3f", "#7a5195", "#4f8a3d", "#a63d57")
-"""For what is told apart by number: batch sizes."""
+"""Colours of a series: profiles, batch sizes."""

@@ -1,7 +1,7 @@
-"""What all pictures share: fonts and colours, titles, and the way from panels to one specification.
+"""Parts of every picture: fonts, colours, titles, marks, and the way from panels to one specification.
 
-Panels are made with altair one by one and stacked as plain data: altair copies everything that a chart
-holds whenever charts are joined, which takes seconds for a dozen panels.
+Panels are made with altair one by one and stacked as plain data: altair copies the whole content of charts that it
+joins, which takes seconds for a dozen panels.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ from brokerbench.reports.charts import palette
 from brokerbench.reports.charts.svg import Spec
 
 Panel = Any
-"""A chart of altair: its methods return unions that say no more than this."""
+"""A chart of altair: its methods return wide unions."""
+Rows = Sequence[Mapping[str, Any]]
+SI = "datum.value == 0 ? '0' : format(datum.value, '~s')"
+"""Expression for labels of an axis: 0, 500, 20k, 1.5M."""
 
 _CONFIG: Mapping[str, Any] = {
     "font": palette.FONT,
@@ -44,15 +47,37 @@ _TOP_ONLY = ("$schema", "config", "datasets")
 
 
 class Data:
-    """The rows of a picture, by name; they join the specification at the end."""
+    """The rows of a picture, by name; ``stack`` adds them to the specification."""
 
     def __init__(self) -> None:
         self.sets: dict[str, list[dict[str, Any]]] = {}
 
-    def add(self, rows: Sequence[Mapping[str, Any]]) -> alt.NamedData:
+    def add(self, rows: Rows) -> alt.NamedData:
         name = f"rows{len(self.sets)}"
         self.sets[name] = [dict(row) for row in rows]
         return alt.NamedData(name=name)
+
+
+def present(profiles: Sequence[str], rows: Rows) -> list[str]:
+    """The profiles that have rows, in the given order."""
+    return [name for name in profiles if any(row["profile"] == name for row in rows)]
+
+
+def colour(field: str, names: Sequence[str]) -> alt.Color:
+    """A colour for each name, with a legend below the picture."""
+    scale = alt.Scale(domain=list(names), range=list(palette.SERIES[: len(names)]))
+    return alt.Color(field, scale=scale, legend=alt.Legend(title=None, orient="bottom"))
+
+
+def dots(base: Panel, hollow: str, size: int, **position: Any) -> list[Panel]:
+    """A dot for each row, or a ring where the row's field ``hollow`` is true."""
+    dot = base.transform_filter(f"!datum.{hollow}").mark_point(filled=True, size=size, opacity=1)
+    ring = base.transform_filter(f"datum.{hollow}").mark_point(fill=palette.PAPER, size=size, opacity=1)
+    return [dot.encode(**position), ring.encode(**position)]
+
+
+def whole_numbers(*names: str) -> list[alt.Tooltip]:
+    return [alt.Tooltip(f"{name}:Q", format=",.0f") for name in names]
 
 
 def panel_title(title: str, dx: int = 0, subtitle: Sequence[str] = ()) -> alt.TitleParams:
@@ -70,7 +95,7 @@ def panel_title(title: str, dx: int = 0, subtitle: Sequence[str] = ()) -> alt.Ti
 
 
 def stack(panels: Sequence[Panel], data: Data, title: str, *notes: str, spacing: int = 14) -> Spec:
-    """The specification of panels below each other, on white paper so that it can be read on any page."""
+    """The specification of panels below each other, on white so that it is legible on any page."""
     return {
         "$schema": alt.SCHEMA_URL,
         "title": {"text": title, "subtitle": list(notes), "anchor": "start", "frame": "bounds"},

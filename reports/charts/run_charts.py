@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import altair as alt
@@ -10,7 +10,7 @@ from altair.utils.schemapi import debug_mode
 
 from brokerbench.reports import facts, tables, words
 from brokerbench.reports.charts import lag, latency, palette, scaling, speeds
-from brokerbench.reports.charts.panels import Data, Panel, panel_title, stack
+from brokerbench.reports.charts.panels import Data, Panel, Rows, panel_title, stack
 from brokerbench.reports.charts.svg import Spec
 from brokerbench.reports.facts import PropertyOutcome, Seen
 from brokerbench.scenarios.results import RunResult
@@ -40,7 +40,7 @@ def of_run(result: RunResult, profiles: Sequence[str] | None = None) -> dict[str
 
 
 def verdicts(result: RunResult, profiles: Sequence[str]) -> Spec | None:
-    """Every property on every profile: what its verdict means, or the median where it is a quantity."""
+    """Every property on every profile: the meaning of its verdict, or the median of a quantity."""
     rows = [row for group in facts.GROUPS for row in _group_rows(result, profiles, group)]
     if not rows:
         return None
@@ -49,23 +49,24 @@ def verdicts(result: RunResult, profiles: Sequence[str]) -> Spec | None:
     data = Data()
     parts = [
         _group_chart(
-            data, [row for row in rows if row["group"] == group], title, profiles, present, first=group == _first(rows)
+            data,
+            [row for row in rows if row["group"] == group],
+            title,
+            profiles,
+            present,
+            first=group == rows[0]["group"],
         )
         for group, title in facts.GROUPS.items()
         if any(row["group"] == group for row in rows)
     ]
     shown = (facts.seen(result, profile, name) for profile in profiles for name in facts.PROPERTY_NAMES)
     notes = ["Numbers are medians of quantities." if any(map(tables.middle, shown)) else ""]
-    notes += ["Pale with a dashed edge: an emulator, so the shape of the API only." if emulated else ""]
-    return stack(parts, data, "What each broker was seen to do", *filter(None, notes), spacing=10)
-
-
-def _first(rows: Sequence[Mapping[str, Any]]) -> str:
-    return str(rows[0]["group"])
+    notes += ["Pale with a dashed edge: an emulator, which shows only the shape of the API." if emulated else ""]
+    return stack(parts, data, "Observed behaviour of each broker", *filter(None, notes), spacing=10)
 
 
 def _group_rows(result: RunResult, profiles: Sequence[str], group: str) -> list[dict[str, Any]]:
-    """Rows of a group's properties that some profile was asked about."""
+    """Rows of a group's properties that were examined on some profile."""
     rows = []
     for about in facts.properties_of(group):
         across = [facts.seen(result, profile, about.name) for profile in profiles]
@@ -101,7 +102,7 @@ def short(property_name: str) -> str:
 
 def _group_chart(
     data: Data,
-    rows: Sequence[Mapping[str, Any]],
+    rows: Rows,
     title: str,
     profiles: Sequence[str],
     present: Sequence[PropertyOutcome],

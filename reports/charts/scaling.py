@@ -1,4 +1,4 @@
-"""How throughput grows: with producers and consumers (and the law that was fitted), partitions, batch, message size."""
+"""Growth of throughput with producers and consumers (and the fitted law), partitions, batch and message size."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ import altair as alt
 import numpy as np
 
 from brokerbench.reports import speeds, words
-from brokerbench.reports.charts import palette
-from brokerbench.reports.charts.panels import Data, Panel, panel_title, stack
+from brokerbench.reports.charts.panels import SI, Data, Panel, colour, dots, panel_title, stack, whole_numbers
 from brokerbench.reports.charts.svg import Spec
 from brokerbench.scenarios.compare import scaling_law
 from brokerbench.scenarios.compare.scaling_law import Estimate, Fit
@@ -20,15 +19,15 @@ from brokerbench.scenarios.results import Metric, RunResult
 
 _WIDTH, _HEIGHT = 560, 150
 _FEWEST_LEVELS = 3
-"""Two points are a comparison, which the picture of speeds shows."""
+"""Levels of a curve; two points are a comparison, which the picture of speeds shows."""
 _STEPS = 60
-_SI = "datum.value == 0 ? '0' : format(datum.value, '~s')"
+"""Points of a fitted curve."""
 _BYTES = "datum.value < 1024 ? format(datum.value, 'd') + ' B' : format(datum.value / 1024, '~r') + ' KiB'"
 
 
 @dataclass(frozen=True, slots=True)
 class _Axis:
-    """What was varied, and the figure that is looked at."""
+    """The varied parameter, and the figure shown against it."""
 
     label: str
     metric: str
@@ -48,7 +47,7 @@ _AXES = (
 
 @dataclass(frozen=True, slots=True)
 class _Series:
-    """All measurements of one profile along one axis, everything else being equal; a metric for each level."""
+    """All measurements of one profile along one axis, all else being equal; a metric for each level."""
 
     profile: str
     points: Sequence[tuple[float, Metric]]
@@ -59,7 +58,7 @@ class _Series:
 
 
 def scaling(result: RunResult, profiles: Sequence[str]) -> Spec | None:
-    """None where nothing was varied."""
+    """None where no parameter was varied."""
     data, panels = Data(), []
     for axis in _AXES:
         series = [entry for profile in profiles for entry in _series(result, profile, axis)]
@@ -93,45 +92,39 @@ def _series(result: RunResult, profile: str, axis: _Axis) -> Iterator[_Series]:
 
 
 def _together(one: Metric, other: Metric) -> Metric:
-    """The same figure of two cells: a plan that varies several things meets itself where they cross."""
+    """The same figure of two cells: axes of a plan that varies several parameters have a cell in common."""
     limited = one.limited_by or other.limited_by
     return one.model_copy(update={"samples": [*one.samples, *other.samples], "limited_by": limited})
 
 
 def _panel(data: Data, axis: _Axis, series: Sequence[_Series], profiles: Sequence[str]) -> Panel:
     drawn = [name for name in profiles if any(entry.profile == name for entry in series)]
-    colour = alt.Color(
-        "profile:N",
-        scale=alt.Scale(domain=drawn, range=list(palette.SERIES[: len(drawn)])),
-        legend=alt.Legend(title=None, orient="bottom"),
-    )
+    colours = colour("profile:N", drawn)
     levels = sorted({level for entry in series for level, _ in entry.points})
     x = alt.X(
         "level:Q",
         scale=alt.Scale(zero=True, nice=False) if axis.clients else alt.Scale(type="log", base=2, nice=False),
-        axis=alt.Axis(title=axis.label, values=levels, labelExpr=_BYTES if axis.label == "size" else _SI, grid=False),
+        axis=alt.Axis(title=axis.label, values=levels, labelExpr=_BYTES if axis.label == "size" else SI, grid=False),
     )
     base = alt.Chart(data.add([row for entry in series for row in _rows(entry)])).encode(
         x=x,
-        color=colour,
+        color=colours,
         tooltip=[
-            alt.Tooltip("profile:N"),
+            "profile:N",
             alt.Tooltip("level:Q", title=axis.label),
-            *(alt.Tooltip(f"{name}:Q", format=",.0f") for name in ("median", "low", "high")),
-            alt.Tooltip("repeats:Q"),
+            *whole_numbers("median", "low", "high"),
+            "repeats:Q",
         ],
     )
-    y = alt.Y("median:Q", axis=alt.Axis(title="msg/s", labelExpr=_SI, tickCount=5), scale=alt.Scale(zero=True))
+    y = alt.Y("median:Q", axis=alt.Axis(title="msg/s", labelExpr=SI, tickCount=5), scale=alt.Scale(zero=True))
     bar = base.mark_rule(strokeWidth=2, opacity=0.45).encode(y="low:Q", y2="high:Q")
-    dot = base.transform_filter("!datum.limited").mark_point(filled=True, size=45, opacity=1).encode(y=y)
-    ring = base.transform_filter("datum.limited").mark_point(fill=palette.PAPER, size=45, opacity=1).encode(y=y)
-    layers: list[Any] = [bar, dot, ring]
+    layers: list[Any] = [bar, *dots(base, "limited", 45, y=y)]
     title = panel_title(axis.title)
     fits = [(entry.profile, entry.fit()) for entry in series] if axis.clients else []
     if axis.clients:
         lines = [row for profile, fit in fits if fit for row in _curve(profile, fit, levels[-1])]
-        law = alt.Chart(data.add(lines)).encode(x=x, color=colour)
-        band = law.mark_area(opacity=0.15).encode(y="low:Q", y2="high:Q", fill=colour, stroke=alt.value(None))
+        law = alt.Chart(data.add(lines)).encode(x=x, color=colours)
+        band = law.mark_area(opacity=0.15).encode(y="low:Q", y2="high:Q", fill=colours, stroke=alt.value(None))
         layers = [band, law.mark_line(strokeWidth=2).encode(y="rate:Q"), *layers]
         title = panel_title(axis.title, subtitle=[_in_words(profile, fit, levels[-1]) for profile, fit in fits])
     else:
@@ -162,7 +155,7 @@ def _in_words(profile: str, fit: Fit | None, last: float) -> str:
     if fit is None:
         return f"{profile}: too few numbers of clients for a fit"
     peak = "no peak" if math.isinf(fit.peak.value) else f"most at {_estimate(fit.peak, '.1f')} clients"
-    beyond = ", beyond what was measured" if last < fit.peak.value < math.inf else ""
+    beyond = ", beyond the measured range" if last < fit.peak.value < math.inf else ""
     return (
         f"{profile}: contention {_estimate(fit.contention, '.2f')}, coherency {_estimate(fit.coherency, '.3f')}, "
         f"{peak}{beyond}; off by {fit.off_by:.0%}"

@@ -11,16 +11,24 @@ import altair as alt
 from brokerbench.reports import facts, words
 from brokerbench.reports import speeds as speed_rows
 from brokerbench.reports.charts import palette
-from brokerbench.reports.charts.panels import Data, Panel, panel_title, stack
+from brokerbench.reports.charts.panels import (
+    SI,
+    Data,
+    Panel,
+    Rows,
+    colour,
+    dots,
+    panel_title,
+    present,
+    stack,
+    whole_numbers,
+)
 from brokerbench.reports.charts.svg import Spec
 from brokerbench.reports.speeds import Speed
 from brokerbench.scenarios.results import RunResult
 from brokerbench.scenarios.verdicts import Grade
 
-Rows = Sequence[Mapping[str, Any]]
-
 _WIDTH = 520
-_SI = "datum.value == 0 ? '0' : format(datum.value, '~s')"
 _OVERSHOOTS: Mapping[str, str] = {
     "retention.overshoot": "small segments, or none",
     "retention.overshoot_large_segment": "default-like large segments",
@@ -28,7 +36,7 @@ _OVERSHOOTS: Mapping[str, str] = {
 
 
 def speeds(result: RunResult, profiles: Sequence[str]) -> Spec | None:
-    """Publish, consume and both: median, range of the repeats, and what the harness alone can do."""
+    """Publish, consume and both: median, range of the repeats, and the ceiling of the harness alone."""
     rows = [
         _speed_row(speed)
         for speed in speed_rows.of_run(result, profiles)
@@ -48,7 +56,7 @@ def speeds(result: RunResult, profiles: Sequence[str]) -> Spec | None:
             chosen = [row for row in part if row["what"] == what]
             panels.append(_panel(data, chosen, f"{what}{suffix}", profiles, batches, axis, last=what == names[-1]))
     notes = (
-        "Dot: median; line: range of the repeats; black tick: what the harness alone reaches (noop). Logarithmic.",
+        "Dot: median; line: range of the repeats; black tick: ceiling of the harness alone (noop). Logarithmic.",
         "Hollow: an emulator, or limited by the generator; such a figure ranks nothing.",
     )
     return stack(panels, data, "Speed on verified messages", *notes)
@@ -95,49 +103,39 @@ def _panel(
     last: bool,
 ) -> Panel:
     domain, ticks = axis
-    colours = alt.Scale(domain=list(batches), range=list(palette.SERIES[: len(batches)]))
     base = alt.Chart(data.add(rows)).encode(
         y=_profile_axis(rows, profiles),
         yOffset=alt.YOffset("batch:N", sort=list(batches)),
-        color=alt.Color("batch:N", scale=colours, legend=alt.Legend(title=None, orient="bottom")),
+        color=colour("batch:N", batches),
         tooltip=[
-            alt.Tooltip("profile:N"),
-            alt.Tooltip("batch:N"),
-            alt.Tooltip("median:Q", format=",.0f"),
-            alt.Tooltip("low:Q", format=",.0f"),
-            alt.Tooltip("high:Q", format=",.0f"),
-            alt.Tooltip("repeats:Q"),
+            "profile:N",
+            "batch:N",
+            *whole_numbers("median", "low", "high"),
+            "repeats:Q",
             alt.Tooltip("ceiling:Q", format=",.0f", title="noop ceiling"),
             alt.Tooltip("cpu:N", title="client CPU"),
-            alt.Tooltip("ranks:N"),
+            "ranks:N",
         ],
     )
     scale = alt.Scale(type="log", domain=domain, nice=False)
-    marks = alt.Axis(
-        labelExpr=_SI, values=ticks, title=str(rows[0]["unit"]) if last else None, labels=last, ticks=False
-    )
+    marks = alt.Axis(labelExpr=SI, values=ticks, title=str(rows[0]["unit"]) if last else None, labels=last, ticks=False)
     line = base.mark_rule(strokeWidth=2.5, opacity=0.6).encode(x=alt.X("low:Q", scale=scale, axis=marks), x2="high:Q")
     tick = (
         base.transform_filter("datum.ceiling != null")
         .mark_tick(thickness=2, size=11)
         .encode(x=alt.X("ceiling:Q", scale=scale), color=alt.value(palette.INK))
     )
-    median = alt.X("median:Q", scale=scale)
-    dot = base.transform_filter("!datum.hollow").mark_point(filled=True, size=55, opacity=1).encode(x=median)
-    ring = base.transform_filter("datum.hollow").mark_point(fill=palette.PAPER, size=45, strokeWidth=1.8, opacity=1)
-    return alt.layer(line, tick, dot, ring.encode(x=median)).properties(
-        width=_WIDTH, height=alt.Step(14), title=panel_title(title)
-    )
+    medians = dots(base, "hollow", 50, x=alt.X("median:Q", scale=scale))
+    return alt.layer(line, tick, *medians).properties(width=_WIDTH, height=alt.Step(14), title=panel_title(title))
 
 
 def _profile_axis(rows: Rows, profiles: Sequence[str]) -> alt.Y:
-    names = [name for name in profiles if any(row["profile"] == name for row in rows)]
     axis = alt.Axis(domain=False, ticks=False, minExtent=100, labelPadding=8)
-    return alt.Y("profile:N", sort=names, title=None, axis=axis)
+    return alt.Y("profile:N", sort=present(profiles, rows), title=None, axis=axis)
 
 
 def replay(result: RunResult, profiles: Sequence[str]) -> Spec | None:
-    """How fast acknowledged messages were read again."""
+    """Rates of replaying acknowledged messages."""
     rows = [
         {
             "profile": speed.profile,
@@ -162,23 +160,23 @@ def replay(result: RunResult, profiles: Sequence[str]) -> Spec | None:
         color=alt.Color("how:N", scale=alt.Scale(range=list(palette.SERIES)), legend=legend),
         tooltip=["profile:N", "how:N", alt.Tooltip("median:Q", format=",.0f"), "ranks:N"],
     )
-    axis = alt.Axis(labelExpr=_SI, title=str(rows[0]["unit"]), tickCount=6)
+    axis = alt.Axis(labelExpr=SI, title=str(rows[0]["unit"]), tickCount=6)
     line = base.mark_rule(strokeWidth=3, opacity=0.55).encode(x=alt.X("low:Q", axis=axis), x2="high:Q")
     dot = base.mark_point(filled=True, size=70, opacity=1).encode(x="median:Q")
-    note = "Dot: median; line: range. Timed while other cells ran: an impression, which ranks nothing."
+    note = "Dot: median; line: range. Timed while other cells ran: a rough figure, which ranks nothing."
     panel = alt.layer(line, dot).properties(width=_WIDTH, height=alt.Step(16))
-    return stack([panel], data, "Reading again what was acknowledged", note)
+    return stack([panel], data, "Replay of acknowledged messages", note)
 
 
 def overshoot(result: RunResult, profiles: Sequence[str]) -> Spec | None:
-    """How long after its limit a message was really gone: every sample, the median, and the declared bound."""
+    """Time from the age limit to the removal of a message: every sample, the median, and the declared bound."""
     data = Data()
     drawn = [_overshoot_panel(data, result, profiles, name, title) for name, title in _OVERSHOOTS.items()]
     panels = [panel for panel in drawn if panel is not None]
     if not panels:
         return None
-    notes = "Each tick is a message; dot: median; grey: as declared. Too long by at most the time between two looks."
-    return stack(panels, data, "Gone how long after the limit", notes)
+    notes = "Tick: one message; dot: median; grey: as declared. Too long by at most the interval between two looks."
+    return stack(panels, data, "Time from the age limit to removal", notes)
 
 
 def _overshoot_panel(data: Data, result: RunResult, profiles: Sequence[str], name: str, title: str) -> Panel | None:

@@ -1,8 +1,8 @@
 """Pictures as SVG, and the check that a committed picture still shows its data.
 
-How wide a text is drawn depends on the machine's fonts, so the bytes of a picture are not comparable across
-machines. Its first line therefore carries two hashes: of the specification with its data, which must
-follow from the evidence, and of the drawing itself, which shows that nobody has touched it.
+The width of a text depends on the machine's fonts, so the bytes of a picture are not comparable across machines. Its
+first line therefore carries two hashes: one of the specification with its data, which must follow from the evidence,
+and one of the drawing itself, which shows that it was not edited.
 """
 
 from __future__ import annotations
@@ -25,14 +25,8 @@ def draw(spec: Spec) -> str:
     return f"<!-- brokerbench: data sha256 {data_hash(spec)}, drawing sha256 {_sha256(drawing)} -->\n{drawing}"
 
 
-def png(spec: Spec, *, scale: float = 2.0) -> bytes:
-    """For looking at it."""
-    picture: bytes = vl_convert.vegalite_to_png(dict(spec), scale=scale)
-    return picture
-
-
 def check(path: Path, spec: Spec) -> list[str]:
-    """Problems of a committed picture."""
+    """Problems of a committed picture, each a sentence."""
     if not path.exists():
         return [f"{path} is missing"]
     text = path.read_text(encoding="utf-8")
@@ -45,7 +39,7 @@ def check(path: Path, spec: Spec) -> list[str]:
 
 
 def data_hash(spec: Spec) -> str:
-    """Of what is drawn, whatever version of Vega-Lite draws it."""
+    """Hash of the content, whatever version of Vega-Lite draws it."""
     content = {key: value for key, value in spec.items() if key != "$schema"}
     return _sha256(json.dumps(content, sort_keys=True, allow_nan=False))
 
