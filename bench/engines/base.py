@@ -1,4 +1,4 @@
-"""What an engine is: a running broker, however it was provided. Knows no adapter; they meet in ``bench.run.session``."""
+"""What an engine is: a running broker, however provided. Knows no adapter; they meet in ``bench.run.session``."""
 
 from __future__ import annotations
 
