@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from threading import Lock
-from types import TracebackType
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -31,12 +30,7 @@ class ThreadGuard:
             self._lock.release()
             raise Misuse(f"{self._what} is closed")
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._lock.release()
 
     def close(self) -> bool:

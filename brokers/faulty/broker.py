@@ -46,7 +46,7 @@ class Faulty:
 
     def __init__(self, inner: Memory, faults: Sequence[Fault]) -> None:
         self._inner = inner
-        self._state = Injector(faults, inner.space)
+        self._injector = Injector(faults, inner.space)
 
     @classmethod
     def connect(cls, endpoint: Endpoint) -> Faulty:
@@ -63,17 +63,17 @@ class Faulty:
     def again(self) -> Faulty:
         """Another connection to the same: the same messages, the same faults, the same record."""
         other = Faulty(Memory(self._inner.space), ())
-        other._state = self._state
+        other._injector = self._injector
         return other
 
     @property
     def offenders(self) -> Mapping[FaultName, Sequence[Offender]]:
         """The messages that each fault really hit, in the order in which it did."""
-        return self._state.offenders()
+        return self._injector.offenders()
 
     def crash(self) -> None:
         """The broker stops and starts again: what ``lose_last_before_crash`` takes is gone from now on."""
-        self._state.crash()
+        self._injector.crash()
 
     def declaration(self) -> ProfileDeclaration:
         """What the inner broker promises: that is what the faults break."""
@@ -83,7 +83,7 @@ class Faulty:
         return f"faulty {self._inner.server_version()}"
 
     def create_channel(self, spec: ChannelSpec) -> None:
-        self._inner.create_channel(self._state.adopt(spec))
+        self._inner.create_channel(self._injector.adopt(spec))
 
     def delete_channel(self, name: str) -> None:
         self._inner.delete_channel(name)
@@ -92,24 +92,24 @@ class Faulty:
         return self._inner.list_channels(prefix)
 
     def producer(self, channel: str, settings: ProducerSettings) -> FaultyProducer:
-        return FaultyProducer(self._inner.producer(channel, settings), self._state, self._inner.space, channel)
+        return FaultyProducer(self._inner.producer(channel, settings), self._injector, self._inner.space, channel)
 
     def consumer(self, channel: str, settings: ConsumerSettings) -> FaultyConsumer:
         inner = self._inner.consumer(channel, settings)
-        return FaultyConsumer(inner, self._state, channel, self._state.stash(channel, settings.group))
+        return FaultyConsumer(inner, self._injector, channel, self._injector.withheld(channel, settings.group))
 
     def reader(self, channel: str, start: ReplayStart) -> FaultyReader:
-        return FaultyReader(self._inner.reader(channel, start), self._state, channel)
+        return FaultyReader(self._inner.reader(channel, start), self._injector, channel)
 
     def bounds(self, channel: str) -> tuple[Position, Position]:
         begin, end = self._inner.bounds(channel)
-        if not self._state.changes_retention:
+        if not self._injector.changes_retention:
             return begin, end
         firsts = dict(end.places)
         reader = self._inner.reader(channel, FromBeginning())
         while page := rows_of(reader.read(_PAGE, 0.0)):
             for row in page:
-                if self._state.is_kept(channel, row):
+                if self._injector.is_kept(channel, row):
                     firsts[row.partition] = min(firsts[row.partition], row.place)
         return Position(firsts), end
 
@@ -118,7 +118,7 @@ class Faulty:
 
     def backlog(self, channel: str, group: str) -> int:
         """What the inner broker still has for the group, and the deliveries that faults hold back."""
-        return self._inner.backlog(channel, group) + self._state.stash(channel, group).size()
+        return self._inner.backlog(channel, group) + self._injector.withheld(channel, group).size()
 
     def close(self) -> None:
         self._inner.close()
@@ -127,9 +127,9 @@ class Faulty:
 class FaultyProducer:
     """Tells of some sends what is not so. Losses happen at delivery: the broker acknowledged, then dropped."""
 
-    def __init__(self, inner: MemoryProducer, state: Injector, space: Space, channel: str) -> None:
+    def __init__(self, inner: MemoryProducer, injector: Injector, space: Space, channel: str) -> None:
         self._inner = inner
-        self._state = state
+        self._injector = injector
         self._space = space
         self._channel = channel
         self._payloads: dict[int, bytes] = {}
@@ -138,32 +138,32 @@ class FaultyProducer:
     def send(self, batch: Batch) -> SendReceipt:
         check(batch)
         with self._space.changed:
-            told, hits = deduplication.disturbed(self._state, self._space.log(self._channel), batch)
-            receipt = self._inner.send(told)
+            disturbed, hits = deduplication.disturbed(self._injector, self._space.log(self._channel), batch)
+            receipt = self._inner.send(disturbed)
         self._payloads.update(enumerate(batch.payloads, receipt.first_ticket))
         self._hits |= {receipt.first_ticket + at: name for at, name in hits.items()}
         return receipt
 
     def poll(self) -> Settlements:
-        return self._told(self._inner.poll())
+        return self._with_false_outcomes(self._inner.poll())
 
     def flush(self, timeout_s: float) -> Settlements:
-        return self._told(self._inner.flush(timeout_s))
+        return self._with_false_outcomes(self._inner.flush(timeout_s))
 
     def close(self) -> Settlements:
-        return self._told(self._inner.close())
+        return self._with_false_outcomes(self._inner.close())
 
-    def _told(self, settled: Settlements) -> Settlements:
+    def _with_false_outcomes(self, settled: Settlements) -> Settlements:
         errors = dict(settled.errors)
         outcomes, partitions, places = settled.outcomes.copy(), settled.partitions.copy(), settled.places.copy()
         for at, ticket in enumerate(settled.tickets.tolist()):
             payload = self._payloads.pop(ticket)
             partition, place = int(partitions[at]), int(places[at])
             if ticket in self._hits:
-                self._state.hit(self._hits.pop(ticket), partition, place, payload)
-            for name, outcome in _LIES.items():
-                if self._state.strikes(name, partition, place):
-                    self._state.hit(name, partition, place, payload)
+                self._injector.hit(self._hits.pop(ticket), partition, place, payload)
+            for name, outcome in _FALSE_OUTCOMES.items():
+                if self._injector.strikes(name, partition, place):
+                    self._injector.hit(name, partition, place, payload)
                     outcomes[at], partitions[at], places[at] = outcome, NO_PARTITION, NO_PLACE
                     errors[ticket] = f"fault: {name}"
                     break
@@ -171,7 +171,7 @@ class FaultyProducer:
 
 
 _CONNECTED: dict[tuple[str, str], Faulty] = {}
-_LIES = {
+_FALSE_OUTCOMES = {
     FaultName.REJECT_BUT_DELIVER: Outcome.REJECTED,
     FaultName.UNKNOWN_OUTCOME: Outcome.UNKNOWN,
     FaultName.UNKNOWN_AND_LOSE: Outcome.UNKNOWN,

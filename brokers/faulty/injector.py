@@ -50,7 +50,7 @@ class Injector:
         self._specs: dict[str, ChannelSpec] = {}
         self._dead: set[str] = set()
         self._crashed: set[tuple[str, int, int]] = set()
-        self._stashes: dict[tuple[str, str], Withheld] = {}
+        self._withheld: dict[tuple[str, str], Withheld] = {}
         self._hits: dict[FaultName, dict[tuple[int, int, bytes], Offender]] = {name: {} for name in FaultName}
 
     @property
@@ -82,8 +82,8 @@ class Injector:
     def offenders(self) -> dict[FaultName, list[Offender]]:
         return {name: list(hits.values()) for name, hits in self._hits.items() if hits or name in self._faults}
 
-    def stash(self, channel: str, group: str) -> Withheld:
-        return self._stashes.setdefault((channel, group), Withheld())
+    def withheld(self, channel: str, group: str) -> Withheld:
+        return self._withheld.setdefault((channel, group), Withheld())
 
     def adopt(self, spec: ChannelSpec) -> ChannelSpec:
         """The channel as the inner broker shall make it: keeping longer, where some messages must stay late."""
@@ -103,7 +103,7 @@ class Injector:
         """Whether it is a channel of dead letters."""
         return channel in self._dead
 
-    def bury(self, channel: str, row: Row) -> None:
+    def add_dead_letter(self, channel: str, row: Row) -> None:
         """Copy a message that was acknowledged to the dead letters, if the fault strikes and the channel has some."""
         spec = self._specs.get(channel)
         policy = None if spec is None else spec.dead_letter

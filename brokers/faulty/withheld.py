@@ -83,7 +83,7 @@ class Withheld:
         self._due: list[Row] = []
         self._overtaken: list[tuple[FaultName, Row]] = []
         self._late: dict[Spot, tuple[int, Row]] = {}
-        self._spare: deque[Row] = deque()
+        self._offered: deque[Row] = deque()
         self._owed = 0
         self._asked_for: set[Spot] = set()
         self._unanswered: set[Spot] = set()
@@ -109,7 +109,7 @@ class Withheld:
             self._overtaken = [entry for entry in self._overtaken if entry not in passed]
             return passed
 
-    def give_up(self) -> None:
+    def stop_holding(self) -> None:
         """Nothing came that could overtake: what is held comes back in order."""
         with self._lock:
             self._due += [row for _, row in self._overtaken]
@@ -135,21 +135,21 @@ class Withheld:
         with self._lock:
             return bool(self._late)
 
-    def owe(self) -> None:
+    def owe_duplicate(self) -> None:
         """One delivery was withheld that another shall stand for."""
         with self._lock:
             self._owed += 1
 
-    def spare(self, row: Row) -> None:
+    def offer_duplicate(self, row: Row) -> None:
         """This one was acknowledged: it can stand for a withheld one."""
         with self._lock:
-            self._spare.append(row.again())
+            self._offered.append(row.again())
 
-    def pay(self) -> list[Row]:
+    def deliver_owed(self) -> list[Row]:
         """Those that are delivered once more to make up for withheld ones."""
         with self._lock:
-            count = min(self._owed, len(self._spare))
-            paid = [self._spare.popleft() for _ in range(count)]
+            count = min(self._owed, len(self._offered))
+            paid = [self._offered.popleft() for _ in range(count)]
             self._owed -= count
             self._due += paid
             return paid

@@ -74,9 +74,9 @@ class Space:
         now_ns = self.clock()
         log.trim(now_ns)
         for group in log.groups.values():
-            self.bury(log, group.expire(now_ns))
+            self.add_dead_letters(log, group.expire(now_ns))
 
-    def bury(self, log: Log, dead: Sequence[int]) -> None:
+    def add_dead_letters(self, log: Log, dead: Sequence[int]) -> None:
         """Copy these to the channel of dead letters, if there is one."""
         policy = log.spec.dead_letter
         if policy is not None and dead:
@@ -280,7 +280,7 @@ class MemoryConsumer:
                 if not group.holds(seq, tokens[index]):
                     lost.append(row)
                 elif dead := decide(group, seq, now_ns):
-                    self._space.bury(log, dead)
+                    self._space.add_dead_letters(log, dead)
             self._space.changed.notify_all()
             found.tell(lost, Outcome.REJECTED, "its lease has ended, or retention removed it")
             return found.settlements()

@@ -110,7 +110,7 @@ class Log:
                 del column[:count]
             self.base += count
             for group in self.groups.values():
-                group.forget()
+                group.drop_removed()
 
 
 class Group:
@@ -203,7 +203,7 @@ class Group:
         held = sum(map(len, self._held.values()))
         return self._log.end - self._cursor + len(self._ready) + len(self._leases) + held
 
-    def forget(self) -> None:
+    def drop_removed(self) -> None:
         """Drop what retention removed: read or not, delivered or not."""
         base = self._log.base
         self._cursor = max(self._cursor, base)

@@ -45,7 +45,7 @@ from brokerbench.brokers.types import (
     ReplayStart,
 )
 
-OLDEST = 7
+OLDEST_VERSION = 7
 """Major version; Valkey answers the Redis version that it is compatible with."""
 _NS_PER_MS = 1_000_000
 _COUNT_PAGE = 10_000
@@ -65,9 +65,11 @@ class RedisStreams:
         broker = cls(connection_settings(endpoint))
         with translated("connecting to Redis"):
             version = str(broker._info()["redis_version"])
-        if int(version.partition(".")[0]) < OLDEST:
+        if int(version.partition(".")[0]) < OLDEST_VERSION:
             broker.close()
-            raise Unsupported("redis-streams", f"Redis {OLDEST} or later is needed (XINFO GROUPS lag), not {version}")
+            raise Unsupported(
+                "redis-streams", f"Redis {OLDEST_VERSION} or later is needed (XINFO GROUPS lag), not {version}"
+            )
         return broker
 
     def declaration(self) -> ProfileDeclaration:
@@ -111,8 +113,8 @@ class RedisStreams:
         spec = self._spec(channel)
         fsync = Durability.STRICT in (spec.durability, settings.durability)
         # A write may block as long as an answer may take: a stopped server reads nothing.
-        wire = partial(RedisConnection, {**self._settings, "socket_timeout": settings.timeout_s})
-        return self._opened.add(RedisProducer(wire, stream_names(spec), settings, fsync=fsync))
+        connect = partial(RedisConnection, {**self._settings, "socket_timeout": settings.timeout_s})
+        return self._opened.add(RedisProducer(connect, stream_names(spec), settings, fsync=fsync))
 
     def consumer(self, channel: str, settings: ConsumerSettings) -> RedisConsumer:
         spec = self._spec(channel)
@@ -124,7 +126,7 @@ class RedisStreams:
                 except exceptions.ResponseError as error:
                     if not str(error).startswith("BUSYGROUP"):
                         raise
-        return self._opened.add(RedisConsumer(self._wire, spec, stream_names(spec), dead, settings))
+        return self._opened.add(RedisConsumer(self._connect, spec, stream_names(spec), dead, settings))
 
     def reader(self, channel: str, start: ReplayStart) -> RedisReader:
         streams = stream_names(self._spec(channel))
@@ -139,7 +141,7 @@ class RedisStreams:
                 if not position.places.keys() <= set(range(len(streams))):
                     raise Misuse(f"the channel has {len(streams)} partitions, the position names others")
                 after = {partition: id_before(place) for partition, place in position.places.items()}
-        return self._opened.add(RedisReader(self._wire, streams, after))
+        return self._opened.add(RedisReader(self._connect, streams, after))
 
     def bounds(self, channel: str) -> tuple[Position, Position]:
         """Places of ids: an entry's is not the number of entries before it."""
@@ -202,7 +204,7 @@ class RedisStreams:
         info: Mapping[str, Any] = self._redis.info("server")
         return info
 
-    def _wire(self) -> RedisConnection:
+    def _connect(self) -> RedisConnection:
         return RedisConnection(self._settings)
 
     def _spec(self, channel: str) -> ChannelSpec:

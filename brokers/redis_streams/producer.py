@@ -64,9 +64,9 @@ class RedisProducer:
         self._open_messages = 0
         self._replies: list[Any] = []
         self._settled: list[Settlements] = []
-        self._wire = connect()
+        self._connection = connect()
         if fsync:
-            _require_fsync(self._wire)
+            _require_fsync(self._connection)
 
     def send(self, batch: Batch) -> SendReceipt:
         with self._guard:
@@ -75,8 +75,8 @@ class RedisProducer:
                 raise Unsupported(
                     "dedup_ids", "Redis appends whatever it is sent (before 8.6, which this adapter supports)"
                 )
-            if self._wire.closed:
-                self._wire = self._connect()
+            if self._connection.closed:
+                self._connection = self._connect()
             first, count = self._next_ticket, len(batch)
             rejected = tuple(row for row, payload in enumerate(batch.payloads) if len(payload) > MAX_PAYLOAD_BYTES)
             total = sum(map(len, batch.payloads))
@@ -115,7 +115,7 @@ class RedisProducer:
         limit = max(len(rows), self._settings.max_in_flight)
         while self._open and (len(self._open) >= self._settings.concurrency or self._open_messages + len(rows) > limit):
             self._advance(self._settings.timeout_s)
-        if self._wire.closed:
+        if self._connection.closed:
             self._settle_all(first + rows.start, len(rows), Outcome.REJECTED, "not sent: the connection was lost")
             return
         data, partitions = self._packer.pack(batch, rows)
@@ -123,7 +123,7 @@ class RedisProducer:
         self._open.append(_Request(first + rows.start, partitions, give_up_ns))
         self._open_messages += len(rows)
         try:
-            self._wire.write(data + self._fsync)
+            self._connection.write(data + self._fsync)
         except Unreachable as error:
             self._give_up(str(error))
 
@@ -133,8 +133,8 @@ class RedisProducer:
             return
         left_s = (self._open[0].give_up_ns - time.monotonic_ns()) / 1e9
         try:
-            if self._wire.fill(min(wait_s, left_s)):
-                self._replies += self._wire.replies()
+            if self._connection.fill(min(wait_s, left_s)):
+                self._replies += self._connection.replies()
         except Unreachable as error:
             self._give_up(str(error))
             return
@@ -152,7 +152,7 @@ class RedisProducer:
 
     def _give_up(self, reason: str) -> None:
         """Drop the connection. Replies that came are facts; what is behind them is UNKNOWN."""
-        self._wire.close()
+        self._connection.close()
         for request in self._open:
             count = len(request.partitions)
             replies, self._replies = self._replies[:count], []
@@ -199,8 +199,8 @@ def _is_safe(reply: Any) -> bool:
     return isinstance(reply, list) and bool(reply[0] >= 1)
 
 
-def _require_fsync(wire: RedisConnection) -> None:
-    (reply,) = wire.ask([pack(b"WAITAOF", 1, 0, 1)])
+def _require_fsync(connection: RedisConnection) -> None:
+    (reply,) = connection.ask([pack(b"WAITAOF", 1, 0, 1)])
     if isinstance(reply, hiredis.ReplyError):
-        wire.close()
+        connection.close()
         raise Unsupported("durability=strict", f"Redis does not confirm writes to disk: {reply}")
