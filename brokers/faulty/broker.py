@@ -1,9 +1,8 @@
 """A broker that breaks its promises on purpose, so that every checker can be seen to fail.
 
-``Faulty`` stands around a memory broker and commits the faults it is given. Whether a message is hit follows
-from the fault's seed and the message's place alone: the same run hits the same messages, whatever the threads
-do. Every hit is recorded in ``offenders``, with the payload as it was sent, to be held against a checker's
-findings.
+``Faulty`` wraps a memory broker and commits the given faults. The fault's seed and the message's place alone decide
+whether a message is hit: the same run hits the same messages, with any timing of threads. ``offenders`` records every
+hit with the payload as it was sent, for comparison with a checker's findings.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ _PAGE = 1000
 
 
 class Faulty:
-    """``inner`` with ``faults``. All connections of a run come from one object by ``again``: they share the record."""
+    """``inner`` with ``faults``. All connections of a run come from one object by ``again``: they share their hits."""
 
     def __init__(self, inner: Memory, faults: Sequence[Fault]) -> None:
         self._inner = inner
@@ -52,7 +51,7 @@ class Faulty:
     def connect(cls, endpoint: Endpoint) -> Faulty:
         """``options["faults"]``: ``name:rate[:seed]``, comma-separated, over the memory broker of this address.
 
-        Connections to one address with the same faults share the record.
+        Connections to one address with the same faults share their hits.
         """
         faults = endpoint.options.get("faults", "")
         first = _CONNECTED.get((endpoint.address, faults))
@@ -61,22 +60,22 @@ class Faulty:
         return first.again()
 
     def again(self) -> Faulty:
-        """Another connection to the same: the same messages, the same faults, the same record."""
+        """Another connection to the same messages, faults and hits."""
         other = Faulty(Memory(self._inner.space), ())
         other._injector = self._injector
         return other
 
     @property
     def offenders(self) -> Mapping[FaultName, Sequence[Offender]]:
-        """The messages that each fault really hit, in the order in which it did."""
+        """The messages that each fault really hit, in order."""
         return self._injector.offenders()
 
     def crash(self) -> None:
-        """The broker stops and starts again: what ``lose_last_before_crash`` takes is gone from now on."""
+        """The broker stops and starts again: the victims of ``lose_last_before_crash`` are gone from now on."""
         self._injector.crash()
 
     def declaration(self) -> ProfileDeclaration:
-        """What the inner broker promises: that is what the faults break."""
+        """The promises of the inner broker, which the faults break."""
         return self._inner.declaration()
 
     def server_version(self) -> str:
@@ -117,7 +116,7 @@ class Faulty:
         return self._inner.enforce_retention(channel)
 
     def backlog(self, channel: str, group: str) -> int:
-        """What the inner broker still has for the group, and the deliveries that faults hold back."""
+        """The inner broker's backlog, and the deliveries that faults withhold."""
         return self._inner.backlog(channel, group) + self._injector.withheld(channel, group).size()
 
     def close(self) -> None:
@@ -125,7 +124,7 @@ class Faulty:
 
 
 class FaultyProducer:
-    """Tells of some sends what is not so. Losses happen at delivery: the broker acknowledged, then dropped."""
+    """Reports false outcomes of some sends. Losses happen at delivery: the broker acknowledged, then dropped."""
 
     def __init__(self, inner: MemoryProducer, injector: Injector, space: Space, channel: str) -> None:
         self._inner = inner

@@ -1,4 +1,4 @@
-"""The receiving side of a faulty broker: consumers and readers that hand out the wrong thing."""
+"""The receiving side of a faulty broker: consumers and readers that deliver wrongly."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from brokerbench.brokers.types import NO_PLACE, Indices, IntColumn, Outcome, Rec
 
 
 class FaultyConsumer:
-    """``Received.handle`` is the list of rows; those without a source are settled here, without effect."""
+    """``Received.handle`` is the list of rows; settling rows without a source has no effect."""
 
     def __init__(self, inner: MemoryConsumer, injector: Injector, channel: str, withheld: Withheld) -> None:
         self._inner = inner
@@ -34,7 +34,7 @@ class FaultyConsumer:
             left_s = 0.0 if rows else max(0.0, (give_up_ns - time.monotonic_ns()) / 1e9)
             fresh: list[Row] = []
             if len(rows) < max_messages:
-                # What is held back must not wait for the whole of ``wait_s`` where nothing can overtake it.
+                # Withheld rows must not wait for the whole of ``wait_s`` where nothing can overtake them.
                 holds = self._withheld.size() or self._withheld.holds_late()
                 patience_s = min(left_s, 0.05) if holds else left_s
                 fresh = rows_of(self._inner.receive(max_messages - len(rows), patience_s))
@@ -45,7 +45,7 @@ class FaultyConsumer:
                 return received_of(rows, [self._injector.shown(self._channel, row) for row in rows])
 
     def _with_faults(self, fresh: list[Row], room: int) -> list[Row]:
-        """At most ``room`` rows; what does not fit waits in the stash."""
+        """At most ``room`` rows; the others are withheld for the next call."""
         injector = self._injector
         late: dict[bytes | None, int] = {}
         rows = [row for row in fresh if self._is_present(row, late)]
@@ -56,7 +56,7 @@ class FaultyConsumer:
             injector.hit(name, held.partition, held.place, held.payload)
             self._add(rows, held, room)
         for row in present if injector.has(FaultName.EARLY_REDELIVERY, FaultName.PHANTOM) else ():
-            # In the same batch or not at all: later the message may be settled, and it would be a duplicate.
+            # In the same batch or not at all: after a settlement it would be a duplicate instead.
             early = row.count == 1 and injector.strikes(FaultName.EARLY_REDELIVERY, row.partition, row.place)
             if early and len(rows) < room:
                 injector.hit(FaultName.EARLY_REDELIVERY, row.partition, row.place, row.payload)
@@ -67,9 +67,9 @@ class FaultyConsumer:
         return rows
 
     def _is_present(self, row: Row, late: dict[bytes | None, int]) -> bool:
-        """Whether it is delivered now. What is lost is finished; what is late is kept until its time.
+        """Whether it is delivered now. A lost row is finished, a late one is kept until its time.
 
-        ``late``: until when the keys of earlier rows of this batch are; later ones wait for them.
+        ``late``: key of an earlier late row of this batch -> its time; later rows of the key wait for it.
         """
         injector = self._injector
         if injector.is_lost(self._channel, row) or not injector.is_kept(self._channel, row):
@@ -92,7 +92,7 @@ class FaultyConsumer:
         return True
 
     def _comes_late(self, row: Row, lapsed: bool, late: dict[bytes | None, int]) -> bool:
-        """Withhold it under a lease that does not end by itself, so that its key stays locked."""
+        """Withhold a late row under a lease that does not end by itself, so that its key stays locked."""
         injector = self._injector
         waits = row.key is not None and row.key in late
         struck = lapsed and injector.strikes(FaultName.LATE_REDELIVERY, row.partition, row.place)
@@ -107,7 +107,7 @@ class FaultyConsumer:
         return True
 
     def _no_longer_late(self, count: int) -> list[Row]:
-        """Rows whose time has come, each under a new lease."""
+        """Late rows that are due, each under a new lease."""
         rows = self._withheld.take_late(count, self._injector.now_ns()) if count else []
         for row in rows:
             if row.source is not None:
@@ -162,7 +162,7 @@ class FaultyConsumer:
             self._deliver_owed()
 
     def release(self, received: Received, indices: Indices = None) -> Settlements:
-        """What shall be overtaken is finished in the inner broker, so that its key is free, and held here."""
+        """Rows to be overtaken are finished in the inner broker, so that their keys are free, and held here."""
         tickets = chosen(indices, len(received))
         rows: list[Row] = received.handle or []
         held = [ticket for ticket in tickets.tolist() if self._shall_be_overtaken(rows[ticket])]
@@ -200,9 +200,9 @@ class FaultyConsumer:
     def _settle(
         self, received: Received, tickets: IntColumn, decide: Callable[[Received, Indices], Settlements]
     ) -> Settlements:
-        """The inner broker decides about what it delivered; the rest is fine as it is."""
+        """The inner broker settles its own deliveries; all others are acknowledged."""
         found = Outcomes.of(received, tickets, Outcome.ACKNOWLEDGED)
-        # Most rows come from one ``receive`` of the inner broker; those that were late, from earlier ones.
+        # Most rows come from one ``receive`` of the inner broker; late ones come from earlier calls.
         sources: dict[int, tuple[Received, list[int], list[int]]] = {}
         for at, ticket in enumerate(tickets.tolist()):
             source = received.handle[ticket].source
@@ -234,7 +234,7 @@ def _unanswered(received: Received, tickets: IntColumn) -> Settlements:
 
 
 class FaultyReader:
-    """Replays with gaps, in the wrong order, altered, or a stretch of it twice."""
+    """Replays with gaps, in the wrong order, with altered payloads, or with a part repeated."""
 
     def __init__(self, inner: MemoryReader, injector: Injector, channel: str) -> None:
         self._inner = inner
@@ -260,7 +260,7 @@ class FaultyReader:
         return received_of(rows, [self._injector.read_again(self._channel, row) for row in rows])
 
     def _go_back(self, rows: list[Row]) -> None:
-        """From the end of what was read to the first row that is hit, if there is one: once."""
+        """Repeat from the first row that is hit, once per reader."""
         name = FaultName.REPLAY_STALE_POSITION
         hit = [at for at, row in enumerate(rows) if self._injector.strikes(name, row.partition, row.place)]
         if hit and not self._went_back:

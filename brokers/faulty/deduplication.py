@@ -1,4 +1,4 @@
-"""Deduplication gone wrong: repeats that are taken for new messages, and new messages that are taken for repeats."""
+"""Wrong deduplication: repeats taken for new messages, and new messages taken for repeats."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ Hits = dict[int, FaultName]
 
 
 def disturbed(injector: Injector, log: Log, batch: Batch) -> tuple[Batch, Hits]:
-    """The batch with identities that lead the inner broker astray. Call with the log locked until it is sent.
+    """The batch with identities that mislead the inner broker. Call with the log locked until it is sent.
 
-    A message has no place yet: the dice fall by its identity, as if it lay at ``place_of`` it.
+    A message has no place yet: the dice use ``place_of`` its identity instead.
     """
     if batch.dedup_ids is None or not (
         injector.has(FaultName.DEDUPLICATION_MISSED) or injector.has(FaultName.DEDUPLICATION_WRONG)
@@ -49,5 +49,5 @@ def disturbed(injector: Injector, log: Log, batch: Batch) -> tuple[Batch, Hits]:
 
 
 def place_of(identity: str) -> int:
-    """Where the dice fall for a message with this identity; its partition is NO_PARTITION."""
+    """The place that the dice use for a message with this identity; its partition is NO_PARTITION."""
     return crc32(identity.encode())

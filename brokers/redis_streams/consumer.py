@@ -1,8 +1,8 @@
-"""Consuming a group of Redis streams. What Redis lacks is done here, and declared as the adapter's:
+"""Consuming a group of Redis streams. The adapter provides, and declares as its own:
 
-* leases: idle time against the channel's lease, looked for by XAUTOCLAIM at most every quarter of a lease
-  (and every 0.2 s), within ``receive``;
-* release and extend: XCLAIM sets the idle time, in a script that first checks whose the delivery is;
+* leases: ``receive`` claims entries that were idle for a lease (XAUTOCLAIM), as often as every quarter of a lease or
+  every 0.2 s, whichever is shorter;
+* release and extend: XCLAIM sets the idle time, in a script that first checks the delivery's owner;
 * dead letters: the same script appends the entry to the dead-letter stream and acknowledges it.
 """
 
@@ -24,7 +24,8 @@ from brokerbench.brokers.types import ChannelSpec, ConsumerSettings, Indices, Ou
 CLAIM_PERIOD_S = 0.2
 _CLAIM_SCAN = 1000
 _CLAIM_ROUNDS = 10
-"""One look for ended leases examines about so many pending entries; XAUTOCLAIM examines 10 for each wanted."""
+"""Most calls of XAUTOCLAIM per stream in one search for ended leases: about ``_CLAIM_SCAN`` pending entries, as each
+call examines 10 for each wanted."""
 
 # KEYS: stream[, dead-letter stream]; ARGV: group, consumer, idle ms or "dead-letter", then id, delivery count, ...
 # A delivery is still its consumer's when it is pending for that consumer with the same count.
@@ -95,7 +96,7 @@ class RedisConsumer:
                     return Received.empty(time.monotonic_ns())
 
     def acknowledge(self, received: Received, indices: Indices = None) -> Settlements:
-        """Also for a lease that has ended: an acknowledged entry is done, whoever held it."""
+        """Works after the lease's end too: an acknowledged entry is done, whichever consumer held it."""
         with self._guard:
             found = Outcomes.of(received, indices, Outcome.ACKNOWLEDGED)
             runs = [
@@ -157,7 +158,7 @@ class RedisConsumer:
         return blocks + self._top_up(full, want - sum(len(block.entries) for block in blocks))
 
     def _top_up(self, order: list[int], want: int) -> list[Block]:
-        """Without waiting: shares of one request first, then again where a share was used up."""
+        """Without waiting: an equal share per stream, then again where a share was used up."""
         blocks: list[Block] = []
         while want > 0 and order:
             share, extra = divmod(want, len(order))
@@ -173,9 +174,9 @@ class RedisConsumer:
         return blocks
 
     def _wait_for_few(self, order: list[int], want: int, block_s: float) -> list[Block]:
-        """Wait on more streams than messages are wanted: a plain XREAD wakes us, so that nothing is taken too many.
+        """Wait on more streams than messages are wanted: a plain XREAD wakes us, so that none is taken in excess.
 
-        The last ids are learnt before looking for entries, so nothing that comes in between is slept over.
+        It reads the last ids before it looks for entries, so it does not sleep over an arrival in between.
         """
         replies = self._ask([pack(b"XREVRANGE", self._streams[at], b"+", b"-", b"COUNT", 1) for at in order])
         last = [reply[0][0] if good(reply) else b"0-0" for reply in replies]
@@ -187,7 +188,7 @@ class RedisConsumer:
         return self._top_up(order, want)
 
     def _claim(self, want: int) -> list[Block]:
-        """Deliveries whose lease has ended, now ours, at most ``want``."""
+        """Claim at most ``want`` deliveries with an ended lease."""
         blocks: list[Block] = []
         for partition, stream in enumerate(self._streams):
             entries: list[Entry] = []
@@ -207,7 +208,7 @@ class RedisConsumer:
         return blocks
 
     def _counted(self, partition: int, entries: list[Entry]) -> Block | None:
-        """With delivery counts; what was delivered too often goes to the dead letters instead."""
+        """The entries with delivery counts; those delivered too often go to the dead letters instead."""
         stream = self._streams[partition]
         asked = [pack(b"XPENDING", stream, self._group, entry[0], entry[0], 1, self._name) for entry in entries]
         counts = [good(reply)[0][3] if reply else 0 for reply in self._ask(asked)]

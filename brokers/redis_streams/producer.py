@@ -36,7 +36,7 @@ REQUEST_BYTES = 4 << 20
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """XADDs that were written together and settle together; with a fsync asked for, one reply more."""
+    """XADDs that were written together and settle together; a requested fsync adds one reply."""
 
     first_ticket: int
     partitions: SmallIntColumn
@@ -44,7 +44,7 @@ class _Request:
 
 
 class RedisProducer:
-    """``settings.concurrency`` requests are in flight on one connection. Settles when a request's last reply is in.
+    """Up to ``settings.concurrency`` requests are in flight on one connection; each settles with its last reply.
 
     An unanswered request makes itself and all behind it UNKNOWN and drops the connection; the next ``send``
     makes a new one. ``fsync`` asks for WAITAOF after each request: quick where the server runs with
@@ -128,7 +128,7 @@ class RedisProducer:
             self._give_up(str(error))
 
     def _advance(self, wait_s: float) -> None:
-        """Take in replies, waiting up to ``wait_s`` for the first; settle what is complete or too old."""
+        """Take in replies, waiting up to ``wait_s`` for the first; settle requests that are complete or too old."""
         if not self._open:
             return
         left_s = (self._open[0].give_up_ns - time.monotonic_ns()) / 1e9
@@ -151,7 +151,7 @@ class RedisProducer:
             self._give_up(f"Redis did not answer within {self._settings.timeout_s:g} s")
 
     def _give_up(self, reason: str) -> None:
-        """Drop the connection. Replies that came are facts; what is behind them is UNKNOWN."""
+        """Drop the connection. Messages with a reply have their outcome; those behind are UNKNOWN."""
         self._connection.close()
         for request in self._open:
             count = len(request.partitions)
@@ -174,7 +174,7 @@ class RedisProducer:
 
 
 def _settled(request: _Request, replies: list[Any], *, safe: bool) -> Settlements:
-    """Fates of one request. An error reply is a rejection; without the fsync asked for, fates are unknown."""
+    """Outcomes of one request. An error reply is a rejection; without the requested fsync outcomes are UNKNOWN."""
     count = len(replies)
     tickets: IntColumn = np.arange(request.first_ticket, request.first_ticket + count, dtype=np.int64)
     outcome = Outcome.ACKNOWLEDGED if safe else Outcome.UNKNOWN

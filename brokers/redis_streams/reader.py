@@ -15,7 +15,7 @@ from brokerbench.brokers.types import UNKNOWN_COUNT, Received
 class RedisReader:
     """``after``: {partition: the id to read after}; other partitions are not read.
 
-    Reading moves nothing on the server, so entries beyond what was asked for are simply read again.
+    Reading moves nothing on the server, so surplus entries are simply read again.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class RedisReader:
     def _round(
         self, blocks: list[Block], order: list[int], share: int, want: int, block_s: float
     ) -> tuple[list[int], int]:
-        """One XREAD over ``order``; returns the partitions that had a full share, and what is still wanted."""
+        """One XREAD over ``order``; returns the partitions that had a full share, and the number still wanted."""
         if self._connection.closed:
             self._connection = self._connect()
         waiting: tuple[bytes | int, ...] = (b"BLOCK", max(1, int(block_s * 1000))) if block_s > 0 else ()
