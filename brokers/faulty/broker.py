@@ -35,8 +35,6 @@ from brokerbench.brokers.types import (
     Settlements,
 )
 
-__all__ = ["Fault", "FaultName", "Faulty", "Offender"]
-
 _PAGE = 1000
 
 

@@ -19,15 +19,7 @@ from brokerbench.brokers.errors import Misuse
 from brokerbench.brokers.settling import Outcomes
 from brokerbench.brokers.sqs import codec
 from brokerbench.brokers.sqs.connection import ANSWER_S, Clients, end, explained, refused, translated_error
-from brokerbench.brokers.types import (
-    NO_PARTITION,
-    NO_PLACE,
-    ConsumerSettings,
-    Indices,
-    Outcome,
-    Received,
-    Settlements,
-)
+from brokerbench.brokers.types import NO_PARTITION, NO_PLACE, ConsumerSettings, Indices, Outcome, Received, Settlements
 
 _MAX_WAIT_S = 20
 _SHORT_PAUSE_S = 0.05

@@ -22,14 +22,7 @@ from brokerbench.brokers.errors import Misuse, Unsupported
 from brokerbench.brokers.settling import Outcomes
 from brokerbench.brokers.sqs import codec
 from brokerbench.brokers.sqs.connection import Clients, end, explained, refused
-from brokerbench.brokers.types import (
-    Batch,
-    IntColumn,
-    Outcome,
-    ProducerSettings,
-    SendReceipt,
-    Settlements,
-)
+from brokerbench.brokers.types import Batch, IntColumn, Outcome, ProducerSettings, SendReceipt, Settlements
 
 _ENTRY_IDS = tuple(str(at) for at in range(codec.MAX_ENTRIES))
 

@@ -152,12 +152,12 @@ class JetStreamConsumer:
                 self._got = self._broker.run(self._fetch(max_messages, max(wait_s, LEAST_WAIT_S)))
             got, self._got = self._got[:max_messages], self._got[max_messages:]
             # $JS.ACK.stream.consumer.deliveries.sequence.sequence of the consumer.time.waiting
-            told = np.array([one.reply.split(".")[4:8] for one in got], "U20").reshape(-1, 4).astype(np.int64)
+            info = np.array([one.reply.split(".")[4:8] for one in got], "U20").reshape(-1, 4).astype(np.int64)
             ends = [one.subject.partition(".k") for one in got]
             keys = [bytes.fromhex(key) if mark else None for _, mark, key in ends]
             about = [json.loads((one.headers or {}).get("Attributes", "{}")) for one in got]
-            partitions, counts = np.full(len(got), WHOLE, np.int32), (told[:, 0] * self._counts).astype(np.int32)
-            columns = [one.data for one in got], keys, partitions, told[:, 1], time.monotonic_ns(), told[:, 3], counts
+            partitions, counts = np.full(len(got), WHOLE, np.int32), (info[:, 0] * self._counts).astype(np.int32)
+            columns = [one.data for one in got], keys, partitions, info[:, 1], time.monotonic_ns(), info[:, 3], counts
             return its.Received(*columns, attributes=about if any(about) else None, handle=[one.reply for one in got])
 
     read = receive
