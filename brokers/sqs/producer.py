@@ -208,7 +208,7 @@ class SqsProducer:
     async def _work(self) -> None:
         while self._ready:
             request = self._ready.popleft()
-            self._settle(request, await self._fate(request))
+            self._settle(request, await self._send(request))
             for follower in request.followers:
                 follower.blockers -= 1
                 if not follower.blockers:
@@ -222,7 +222,7 @@ class SqsProducer:
         assert worker is not None
         self._workers.discard(worker)
 
-    async def _fate(self, request: _Request) -> Settlements:
+    async def _send(self, request: _Request) -> Settlements:
         try:
             async with asyncio.timeout(self._settings.timeout_s):
                 answer: Mapping[str, Any] = await self._client.send_message_batch(

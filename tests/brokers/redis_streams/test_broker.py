@@ -103,10 +103,10 @@ def test_what_is_sent_arrives_byte_for_byte(broker: RedisStreams, name: str) -> 
     got: dict[tuple[int, int], tuple[bytes, bytes | None, dict[str, str]]] = {}
     reader = broker.reader(name, FromBeginning())
     while len(page := reader.read(17, 0)):
-        attributes = page.attributes or [{}] * len(page)
+        extra = page.attributes or [{}] * len(page)
         for at in range(len(page)):
             where = int(page.partitions[at]), int(page.places[at])
-            got[where] = page.payloads[at], page.keys[at], dict(attributes[at])
+            got[where] = page.payloads[at], page.keys[at], dict(extra[at])
     none: list[dict[str, str]] = [{}] * len(payloads)
     sent = [
         *zip(payloads, keys, none, strict=True),
