@@ -1,4 +1,4 @@
-"""A producer for clients that answer each message by a future: tickets, room in flight, time-outs, the end."""
+"""A producer for clients that answer each message by a future: tickets, room in flight, time-outs, closing."""
 
 from __future__ import annotations
 
@@ -28,12 +28,14 @@ from brokerbench.brokers.types import (
 Publish = Callable[[bytes, bytes | None, str | None, Mapping[str, str] | None], Awaitable[asyncio.Future[Any]]]
 """(payload, key, identity for deduplication, attributes) to the future of the broker's answer.
 
-Called in the loop. Raises a BrokerError for what cannot be sent (TooLarge, ...): that message is rejected. An exception
-in the future is the broker's refusal: rejected too, so what leaves the fate open must be left without an answer.
+Called in the loop. Raises a BrokerError for a message that cannot be sent (TooLarge, ...): that message is rejected.
+An exception in the future is the broker's refusal, so the message is rejected too: leave the future without an answer
+where the fate is open.
 """
 Where = Callable[[Any], tuple[int, int]]
 """From the broker's answer to partition and place; ``NO_PARTITION`` and ``NO_PLACE`` where it does not tell."""
 _CLOSING_S = 5.0
+"""Longest wait for cancelled sends to end."""
 
 
 class AsyncProducer:
@@ -68,10 +70,10 @@ class AsyncProducer:
         self._loop.run(self._give_up())
         return self._hand_over()
 
-    # What follows runs in the loop.
+    # All below runs in the loop.
 
     async def _send(self, batch: Batch, first: int) -> list[int]:
-        """Returns the indices that were refused at once."""
+        """Returns the indices of messages that were refused at once."""
         rejected = []
         for at, payload in enumerate(batch.payloads):
             if len(self._open) >= self._settings.max_in_flight:
@@ -88,7 +90,7 @@ class AsyncProducer:
                 self._settle(first + at, Outcome.REJECTED, NO_PARTITION, NO_PLACE, str(error))
                 continue
             self._open.add(answer)
-            # Its own time-out, so that the first of a batch does not wait for the last to be sent.
+            # Each message has its own time-out: the first of a batch does not wait for the last to be sent.
             late = asyncio.get_running_loop().call_later(self._settings.timeout_s, answer.cancel)
             answer.add_done_callback(partial(self._answered, first + at, late))
         return rejected
@@ -107,7 +109,7 @@ class AsyncProducer:
         self._settled.append((ticket, outcome, time.monotonic_ns(), partition, place, error))
 
     async def _until_open(self, most: int, timeout_s: float) -> None:
-        """Wait until no more than so many are open, or the time is over."""
+        """Wait until at most ``most`` sends are open, or ``timeout_s`` is over."""
         give_up = time.monotonic() + timeout_s
         while len(self._open) > most and (left_s := give_up - time.monotonic()) > 0:
             how = asyncio.FIRST_COMPLETED if most else asyncio.ALL_COMPLETED
@@ -119,7 +121,7 @@ class AsyncProducer:
         await self._until_open(0, _CLOSING_S)
 
     def _hand_over(self) -> Settlements:
-        """What is appended meanwhile by the loop comes next time."""
+        """Settlements that the loop appends meanwhile are handed over by the next call."""
         rows = [self._settled.popleft() for _ in range(len(self._settled))]
         if not rows:
             return Settlements.empty()

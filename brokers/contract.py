@@ -1,11 +1,10 @@
-"""What every adapter checks of its caller: one thread at a time, an open object, a well-formed batch."""
+"""Checks that every adapter makes of its caller: one thread at a time, an open object, a well-formed batch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
 from threading import Lock
-from types import TracebackType
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -31,16 +30,11 @@ class ThreadGuard:
             self._lock.release()
             raise Misuse(f"{self._what} is closed")
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._lock.release()
 
     def close(self) -> bool:
-        """True the first time: what follows is turned away. Raises Misuse while another thread is inside."""
+        """Turn away all further entries; True the first time. Raises Misuse while another thread is inside."""
         if not self._lock.acquire(blocking=False):
             raise Misuse(f"{self._what} is used by two threads at once")
         first = not self._closed
@@ -57,25 +51,25 @@ _Thing = TypeVar("_Thing", bound=Closeable)
 
 
 class Opened:
-    """``things``: what is open on a connection, in the order in which it was opened."""
+    """The producers, consumers and readers that are open on a connection: ``things``, in order of opening."""
 
     def __init__(self, *last: Callable[[], object]) -> None:
-        """``last``: closes what all of these need; called once, in this order, when nothing is open any more."""
+        """``last`` close what all of these share: called once, in this order, when nothing is open any more."""
         self.things: list[Closeable] = []
         self._last = ExitStack()
         for end in reversed(last):
             self._last.callback(end)
 
     def add(self, thing: _Thing) -> _Thing:
-        """To be closed with the connection."""
+        """Close it with the connection."""
         self.things.append(thing)
         return thing
 
     def close(self) -> None:
-        """Close them, the last first, and forget them. What fails keeps no other open; it is raised at the end.
+        """Close and forget all, the last first. A failure keeps no other open, and is raised at the end.
 
-        What another thread is inside raises Misuse and stays: closing again finds it. Of several errors the first is
-        raised, with the others as notes; those of who is busy come last, as who is busy will be asked again.
+        A thing with another thread inside raises Misuse and stays, for the next call. Of several errors the first is
+        raised with the others as notes; Misuse comes last, as closing again may mend it.
         """
         failed: list[Exception] = []
         busy: list[Exception] = []

@@ -1,8 +1,7 @@
-"""What a profile promises: one declaration for each property of semantics, with its source.
+"""The promises of a profile: one declaration for each property of semantics, with its source.
 
-A property is a statement that can be true or false of a broker, or a quantity. The vocabulary is
-``PROPERTIES``; it stands here, at the bottom, because it is what adapters and experiments agree on.
-Facts (findings of a checker) live elsewhere; these are only the expectations.
+A property is a statement that can be true or false of a broker, or a quantity. Adapters and experiments share one
+vocabulary, ``PROPERTIES``. Declarations are expectations; facts (findings of a checker) live elsewhere.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ class Support(StrEnum):
 
 
 class Provider(StrEnum):
-    """Who provides what is declared."""
+    """The provider of a declared property."""
 
     BROKER = "broker"
     ADAPTER = "adapter"
@@ -60,7 +59,7 @@ class Property:
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """What a profile says of one property.
+    """A profile's statement on one property.
 
     ``low``/``high`` bound a QUANTITY, in the property's unit (``None`` = unbounded on that side).
     ``source`` is a citation (page, command, KIP) or "derived: ..." with the reasoning.
@@ -99,19 +98,19 @@ class Limits:
     max_unsettled_batches: int | None
     """How many received batches may be unsettled before ``receive`` refuses; None = any."""
     max_receive_messages: int | None
-    """Most messages that one ``receive`` can return, whatever is asked."""
+    """Most messages that one ``receive`` can return, even if more are asked for."""
     payload_encoding: str
-    """``"bytes"``, or how bytes are carried and what it costs, e.g. ``"base64: +33 %"``."""
+    """``"bytes"``, or the encoding of bytes and its cost, e.g. ``"base64: +33 %"``."""
     drain_proof: str
-    """What proves that nothing is left for a group, in words fit for a report."""
+    """The proof that nothing is left for a group, in words fit for a report."""
     buffers_ahead: bool
     """The client fetches messages before they are asked for (their lease, if any, runs)."""
     has_groups: bool = True
-    """Each group gets every message; False: all consumers share them, whatever their group is called."""
+    """Each group gets every message; False: all consumers share the messages, and group names mean nothing."""
     has_dead_letters: bool | None = None
     """Whether a channel can have a ``DeadLetterPolicy``; False: asking for one raises Unsupported. None: undeclared."""
     dead_letter_prefix: str = ""
-    """Begins the name of every channel for dead letters."""
+    """The prefix that every channel for dead letters must have in its name."""
     has_deduplication: bool | None = None
     """Of two messages with one ``dedup_id`` only one is kept; False: such ids raise Unsupported. None: undeclared."""
 
@@ -126,7 +125,7 @@ class ProfileDeclaration:
     limits: Limits
     properties: Mapping[str, Declaration]
     durability: Mapping[Durability, str] = field(default_factory=dict)
-    """What each class means here, in the broker's own words; all of them, or none: undeclared."""
+    """The meaning of each class, in the broker's own words: for all of them, or empty (undeclared)."""
 
     def of(self, property_name: str) -> Declaration:
         return self.properties.get(property_name, UNDECLARED)

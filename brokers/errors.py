@@ -35,7 +35,7 @@ class Unsupported(BrokerError):
 
 
 class Misuse(BrokerError, ValueError):
-    """The call itself was wrong, whatever the broker."""
+    """The call itself was wrong, with any broker."""
 
 
 class TooLarge(Misuse):

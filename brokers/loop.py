@@ -1,4 +1,4 @@
-"""An event loop in a thread of its own, for adapters whose client is asynchronous."""
+"""An event loop in a thread of its own, for adapters of asynchronous clients."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Loop:
         return asyncio.run_coroutine_threadsafe(work, self.events).result()
 
     def close(self) -> None:
-        """Cancel what is still at work. Idempotent."""
+        """Cancel the tasks that still run. Idempotent."""
         if self.events.is_closed():
             return
         self.events.call_soon_threadsafe(self.events.stop)

@@ -1,9 +1,9 @@
-"""A profile that does nothing: what a run costs here is what the harness itself costs.
+"""A profile that does nothing: a run on it measures the cost of the harness itself.
 
-A send is settled as soon as it is asked about. A sent batch is handed over by reference to the consumers of
-the same process, each message once, in order of sending; there is no copy, no lock beyond the deque's own,
-no lease and no second delivery. What nobody consumes is let go, oldest first, beyond ``CAPACITY`` messages,
-so that a run that only publishes does not grow. Groups are ignored: whoever comes first takes.
+``poll`` settles every send. Consumers of the same process get sent batches by reference, each message once, in
+order of sending; there is no copy, no lock beyond the deque's own, no lease and no second delivery. Beyond
+``CAPACITY`` unconsumed messages the oldest are dropped, so that a run that only publishes does not grow. Groups are
+ignored: each message goes to the first consumer that asks.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ from brokerbench.brokers.types import (
 )
 
 CAPACITY = 262_144
+"""Messages kept for consumers, per channel."""
 _IDLE_S = 0.0002
 """Pause between looks at an empty channel."""
 
@@ -110,7 +111,7 @@ class Noop:
         return NoopConsumer(self._channel(channel))
 
     def backlog(self, channel: str, group: str) -> int:
-        """Messages that nobody took."""
+        """Messages that no consumer took."""
         return sum(map(len, tuple(self._channel(channel).batches)))
 
     def close(self) -> None:
@@ -124,7 +125,7 @@ class Noop:
 
 
 class NoopProducer:
-    """Settles when asked."""
+    """Settles all sends at each ``poll``."""
 
     def __init__(self, channel: _Channel) -> None:
         self._channel = channel
@@ -175,7 +176,7 @@ class NoopConsumer:
             return _received(batch)
 
     def _fit(self, batch: Batch, size: int) -> Batch:
-        """Exactly ``size`` messages where so many are at hand; the surplus of a batch goes back."""
+        """``size`` messages, or all if fewer are at hand; the surplus of a batch goes back."""
         parts, missing = [batch], size - len(batch)
         while missing > 0 and (more := self._channel.take()) is not None:
             parts.append(more)
@@ -207,7 +208,7 @@ def _slice(batch: Batch, start: int, stop: int) -> Batch:
 
 @lru_cache(maxsize=64)
 def _columns(count: int) -> tuple[SmallIntColumn, IntColumn, IntColumn, SmallIntColumn, Sequence[None]]:
-    """Columns that say nothing, made once per length (read-only, as they are shared)."""
+    """Columns of "none" values, made once per length (read-only, as they are shared)."""
     partitions = np.full(count, NO_PARTITION, np.int32)
     places = np.full(count, NO_PLACE, np.int64)
     times = np.full(count, NO_TIME, np.int64)

@@ -1,4 +1,4 @@
-"""What other distributions announce by entry points: loaded one by one, so that a broken one harms no other."""
+"""Plug-ins that other distributions announce by entry points, loaded one by one: a broken one harms no other."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ UNKNOWN_ORIGIN = "unknown distribution"
 
 @dataclass(frozen=True, slots=True)
 class Found(Generic[_Kind]):
-    """What a plug-in announces, and the distribution with its version that it came with."""
+    """The value of a plug-in, and its distribution with the version."""
 
     value: _Kind
     origin: str
@@ -28,7 +28,7 @@ class Plugins(Generic[_Kind]):
 
 
 def load(plugins: Iterable[EntryPoint], kind: type[_Kind], name_of: str, taken: Iterable[str]) -> Plugins[_Kind]:
-    """Those whose value is a ``kind`` with a name of its own in the attribute ``name_of``, not one of ``taken``."""
+    """Plug-ins whose value is a ``kind``. Its name, the attribute ``name_of``, must be new and not one of ``taken``."""
     names = set(taken)
     found: dict[str, Found[_Kind]] = {}
     broken: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""What an adapter does. Small protocols; optional powers are separate and probed with ``isinstance``.
+"""The powers of an adapter, as small protocols; optional ones are separate and probed with ``isinstance``.
 
 Every call is synchronous and batched. No object is safe for use from two threads at once unless it
 says so; a second thread in a busy object gets ``Misuse``, never a silent race. Consumers and
@@ -43,14 +43,14 @@ class Producer(Protocol):
         ...
 
     def flush(self, timeout_s: float) -> Settlements:
-        """Wait until all sends are settled, or ``timeout_s``; what is still open stays open.
+        """Wait until all sends are settled, or ``timeout_s``; open sends stay open.
 
         Returns all settlements that ``poll`` has not returned. Unsettled tickets may still settle later.
         """
         ...
 
     def close(self) -> Settlements:
-        """Give up what is still in flight: returns it as UNKNOWN. Idempotent (then empty)."""
+        """Give up the sends still in flight: returns them as UNKNOWN. Idempotent (then empty)."""
         ...
 
 
@@ -61,7 +61,7 @@ class Consumer(Protocol):
     def receive(self, max_messages: int, wait_s: float) -> Received:
         """Return at the first available message, with at most ``max_messages``; empty after ``wait_s``.
 
-        What is already at hand is returned together: a full batch where the backlog allows it.
+        Returns all that is at hand together: a full batch where the backlog allows it.
         """
         ...
 
@@ -81,29 +81,29 @@ class Consumer(Protocol):
 
 @runtime_checkable
 class Bundling(Protocol):
-    """A consumer whose broker takes the acknowledgement of several deliveries as one request."""
+    """A consumer that can acknowledge several deliveries in one request."""
 
     def acknowledge_all(self, batches: Sequence[Received]) -> list[Settlements]:
-        """``acknowledge`` for each of these, oldest first, each whole. Returns when the broker has answered."""
+        """``acknowledge`` each of these whole, oldest first. Returns when the broker has answered."""
         ...
 
 
 @runtime_checkable
 class Pipelining(Protocol):
-    """A consumer that need not stand still while its broker works: where client and broker take turns otherwise."""
+    """A consumer that can go on while its broker works, where client and broker would otherwise take turns."""
 
     def receive_and_acknowledge(self, max_messages: int, wait_s: float) -> Received:
-        """``receive``, acknowledge all of it and ask for the next messages, waiting for neither of those answers.
+        """``receive``, acknowledge all of it and request the next messages, without waiting for those two answers.
 
-        What is asked for so may be held for this consumer from now on, like anything that it received.
+        The broker may hold the requested messages for this consumer from now on, like received ones.
         """
         ...
 
     def answers(self, timeout_s: float | None = None) -> list[Settlements]:
-        """What became of those acknowledgements: one for each batch, in that order, as ``acknowledge`` says it.
+        """Outcomes of those acknowledgements, one ``Settlements`` per batch in order, as ``acknowledge`` returns them.
 
-        Without a time-out those that came so far. With one, waits until all have come; what is still open then is
-        UNKNOWN, and no later answer changes that.
+        Without a time-out, returns those that have arrived. With one, waits for all; an acknowledgement still open
+        then is UNKNOWN, and no later answer changes that.
         """
         ...
 
@@ -131,7 +131,7 @@ class Extendable(Protocol):
 
 @runtime_checkable
 class Reader(Protocol):
-    """Reads a channel again, outside any group; moves nobody's position and settles nothing."""
+    """Reads a channel again, outside any group; moves no group's position and settles nothing."""
 
     def read(self, max_messages: int, wait_s: float) -> Received:
         """Same contract as ``Consumer.receive``; ``delivery_counts`` are UNKNOWN_COUNT."""
@@ -182,10 +182,10 @@ class Broker(Protocol):
 
 @runtime_checkable
 class Replayable(Protocol):
-    """A broker that can read what was consumed and acknowledged."""
+    """A broker that can read consumed and acknowledged messages again."""
 
     def reader(self, channel: str, start: ReplayStart) -> Reader:
-        """Reads all partitions from ``start`` on, and goes on with what arrives later."""
+        """Reads all partitions from ``start`` on, and continues with later arrivals."""
         ...
 
 
@@ -196,14 +196,14 @@ class Bounded(Protocol):
     def bounds(self, channel: str) -> tuple[Position, Position]:
         """(place of the first kept message, place after the last) for each partition.
 
-        An empty partition has equal places. This is what makes a drain provable.
+        An empty partition has equal places. A drain is proven by these.
         """
         ...
 
 
 @runtime_checkable
 class Retaining(Protocol):
-    """A broker whose retention is enforced by an explicit call (adapter-provided), not by a policy."""
+    """A broker that enforces retention by an explicit call (adapter-provided), not by a policy."""
 
     def enforce_retention(self, channel: str) -> int:
         """Apply the channel's ``Retention`` now; returns the number of removed messages."""

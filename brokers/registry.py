@@ -1,9 +1,8 @@
-"""Which profiles exist, and where their adapters are. Nothing is imported until it is asked for.
+"""The profiles that exist, and the paths of their adapters. An adapter is imported only when it is loaded.
 
-An adapter from elsewhere is announced by an entry point of the group ``brokerbench.brokers`` whose value
-names an ``Adapter`` constant (``"their_package.profile:ADAPTER"``); keep that module free of client
-libraries, so that listing profiles stays cheap. A plug-in that does not load is named in
-``Catalogue.broken``, and the others go on.
+Another distribution announces an adapter by an entry point of the group ``brokerbench.brokers`` that names an
+``Adapter`` constant (``"their_package.profile:ADAPTER"``); keep that module free of client libraries, so that listing
+profiles stays cheap. ``Catalogue.broken`` names plug-ins that do not load; the others work.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ class Adapter:
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """All adapters by profile, where they come from, and the plug-ins that do not load: name -> reason."""
+    """All adapters by profile, their origins, and the plug-ins that do not load: name -> reason."""
 
     adapters: Mapping[str, Adapter]
     origins: Mapping[str, str]
@@ -99,7 +98,7 @@ BUILT_IN = (
 
 
 def assemble(announced: Iterable[EntryPoint]) -> Catalogue:
-    """The built-in adapters and those that are ``announced``. A plug-in may not take a name that is taken."""
+    """The built-in adapters and the ``announced`` ones. A plug-in may not reuse a name."""
     built_in = {adapter.profile: adapter for adapter in BUILT_IN}
     others = plugins.load(announced, Adapter, "profile", built_in)
     return Catalogue(
@@ -111,7 +110,7 @@ def assemble(announced: Iterable[EntryPoint]) -> Catalogue:
 
 @cache
 def catalogue() -> Catalogue:
-    """What is installed here, read once per process."""
+    """All installed adapters, read once per process."""
     return assemble(entry_points(group=ENTRY_POINTS))
 
 
@@ -121,15 +120,15 @@ def profiles() -> tuple[str, ...]:
 
 
 def options() -> tuple[str, ...]:
-    """Built-in profiles of brokers, in their usual order: the decision is between these.
+    """Built-in profiles of brokers, in their usual order: the options of the decision.
 
-    Those that run in process are no brokers to choose: the reference, and what the harness itself costs.
+    In-process profiles are no brokers to choose: ``memory`` is the reference, ``noop`` prices the harness.
     """
     return tuple(adapter.profile for adapter in BUILT_IN if adapter.broker is not None)
 
 
 def adapter(profile: str) -> Adapter:
-    """Raises UnknownProfile, which names what comes near."""
+    """Raises UnknownProfile, which suggests the nearest name."""
     try:
         return catalogue().adapters[profile]
     except KeyError:
@@ -137,7 +136,7 @@ def adapter(profile: str) -> Adapter:
 
 
 def load(profile: str) -> type[Broker]:
-    """Import the adapter's class. Raises UnknownProfile, or AdapterUnavailable with what to install."""
+    """Import the adapter's class. Raises UnknownProfile, or AdapterUnavailable with the command to install it."""
     entry = adapter(profile)
     module_name, _, class_name = entry.path.partition(":")
     try:
@@ -150,7 +149,7 @@ def load(profile: str) -> type[Broker]:
 
 
 def declared(profile: str) -> ProfileDeclaration | None:
-    """What the profile declares, without its client library; None where its adapter does not say how to find that."""
+    """The profile's declaration, without its client library; None where its adapter does not name one."""
     path = adapter(profile).declaration
     if not path:
         return None

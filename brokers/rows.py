@@ -21,10 +21,9 @@ def sizes_of(payloads: Sequence[bytes]) -> npt.NDArray[np.int32]:
 
 
 class Rows(Sequence[bytes]):
-    """A sequence of payloads like any other. Who works by columns takes ``matrix``: no payload has an object then.
+    """A sequence of payloads. Columnar code takes ``matrix`` and makes no object per payload.
 
-    ``matrix``: (messages, bytes), each row contiguous, at least one byte wide (ValueError); nobody can write to it
-    through this.
+    ``matrix``: (messages, bytes), each row contiguous, at least one byte wide (ValueError); read-only through this.
     """
 
     __slots__ = ("matrix",)
@@ -46,6 +45,6 @@ class Rows(Sequence[bytes]):
         return Rows(self.matrix[at]) if isinstance(at, slice) else self.matrix[at].tobytes()
 
     def __iter__(self) -> Iterator[bytes]:
-        # As plain bytes, all at once: a tenth of what row after row takes.
+        # Plain bytes, all at once: a tenth of the time of row after row.
         payloads: list[bytes] = np.ascontiguousarray(self.matrix).view(f"V{self.matrix.shape[1]}").ravel().tolist()
         return iter(payloads)

@@ -4,7 +4,7 @@ A batch of n messages is a few parallel columns of length n. Times are integer n
 name says its unit and its clock:
 
 * ``*_ns`` alone is this host's monotonic clock (``time.monotonic_ns``),
-* ``*_epoch_ns`` is wall-clock time since 1970, and says whose clock in its docstring.
+* ``*_epoch_ns`` is wall-clock time since 1970; its docstring names the clock.
 
 A *place* is an adapter's own order-preserving ``int64`` encoding of a position within one partition
 (a Kafka offset; a Redis stream id as ``ms << 20 | seq``). ``NO_PLACE`` means that the channel has none.
@@ -31,15 +31,15 @@ NO_PLACE = -1
 """Place of a message in a channel without positions (SQS)."""
 NO_PARTITION = -1
 NO_TIME = -1
-"""In ``broker_epoch_ns``: the broker keeps no time of its own for this message, or nobody asked for it."""
+"""In ``broker_epoch_ns``: the broker keeps no time of its own for this message, or it was not asked for."""
 UNKNOWN_COUNT = 0
 """In ``delivery_counts``: the broker does not count deliveries. Real counts start at 1."""
 MAX_ERRORS = 100
-"""Messages of one ``Settlements`` whose reasons are kept: more say nothing new."""
+"""Most reasons kept in one ``Settlements``, in messages."""
 
 
 def constant(value: int, count: int, dtype: type[_Number]) -> npt.NDArray[_Number]:
-    """A column of one value. A quarter of what ``np.full`` takes for a short one."""
+    """A column of one value. Takes a quarter of the time of ``np.full`` for a short one."""
     column = np.empty(count, dtype)
     column.fill(value)
     return column
@@ -62,14 +62,14 @@ class Resolution(StrEnum):
 
 
 class AckGranularity(StrEnum):
-    """What one acknowledgement covers."""
+    """Messages that one acknowledgement covers."""
 
     MESSAGE = "message"
     UP_TO_POSITION = "up to a position"
 
 
 class Clock(StrEnum):
-    """Whose clock a time-based replay or a broker time refers to."""
+    """The clock of time-based replays and of broker times."""
 
     CLIENT_CREATE = "client create time"
     BROKER_APPEND = "broker append time"
@@ -99,7 +99,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class SendReceipt:
-    """What ``send`` took. ``ticket`` numbers messages of this producer from 0 in order of sending.
+    """The messages that ``send`` took. ``ticket`` numbers messages of this producer from 0 in order of sending.
 
     Messages ``first_ticket .. first_ticket + count - 1`` correspond to batch indices 0..count-1.
     ``rejected`` lists indices refused at once (too large, queue full): they are settled as REJECTED
@@ -198,7 +198,7 @@ class Received:
         return len(self.places)
 
     def bare(self) -> Received:
-        """What settling needs: payloads, keys and attributes are let go, so that what waits for it costs little."""
+        """A copy without payloads, keys and attributes: enough for settling, and cheap to keep."""
         # ``dataclasses.replace`` takes twice as long, for each batch of a load.
         return Received(
             (),
@@ -291,7 +291,7 @@ class Durability(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ChannelSpec:
-    """A channel to create. Adapters raise ``Unsupported`` for what the broker cannot honour.
+    """A channel to create. Adapters raise ``Unsupported`` for settings that the broker cannot honour.
 
     ``lease_s``: how long a delivery is hidden from other consumers until it is settled.
     ``partitions``: Kafka partitions, Redis streams; SQS has none and ignores the number (declared).
@@ -325,9 +325,9 @@ class ProducerSettings:
 class ConsumerSettings:
     """``group``: consumers of one group share a channel's messages. New groups start at the beginning.
 
-    ``concurrency``: requests in flight at once; ``prefetch_bytes`` bounds what a client buffers unseen. Without
-    ``details`` nobody needs ``keys``, ``attributes``, ``broker_epoch_ns`` and ``delivery_counts``: an adapter may leave
-    the first two empty, and the others at NO_TIME and UNKNOWN_COUNT.
+    ``concurrency``: requests in flight at once; ``prefetch_bytes`` bounds the client's buffer. Without
+    ``details`` the caller needs no ``keys``, ``attributes``, ``broker_epoch_ns`` or ``delivery_counts``: an adapter
+    may leave the first two empty, and the others at NO_TIME and UNKNOWN_COUNT.
     """
 
     group: str = "brokerbench"

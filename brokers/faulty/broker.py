@@ -1,9 +1,8 @@
 """A broker that breaks its promises on purpose, so that every checker can be seen to fail.
 
-``Faulty`` stands around a memory broker and commits the faults it is given. Whether a message is hit follows
-from the fault's seed and the message's place alone: the same run hits the same messages, whatever the threads
-do. Every hit is recorded in ``offenders``, with the payload as it was sent, to be held against a checker's
-findings.
+``Faulty`` wraps a memory broker and commits the given faults. The fault's seed and the message's place alone decide
+whether a message is hit: the same run hits the same messages, with any timing of threads. ``offenders`` records every
+hit with the payload as it was sent, for comparison with a checker's findings.
 """
 
 from __future__ import annotations
@@ -36,23 +35,21 @@ from brokerbench.brokers.types import (
     Settlements,
 )
 
-__all__ = ["Fault", "FaultName", "Faulty", "Offender"]
-
 _PAGE = 1000
 
 
 class Faulty:
-    """``inner`` with ``faults``. All connections of a run come from one object by ``again``: they share the record."""
+    """``inner`` with ``faults``. All connections of a run come from one object by ``again``: they share their hits."""
 
     def __init__(self, inner: Memory, faults: Sequence[Fault]) -> None:
         self._inner = inner
-        self._state = Injector(faults, inner.space)
+        self._injector = Injector(faults, inner.space)
 
     @classmethod
     def connect(cls, endpoint: Endpoint) -> Faulty:
         """``options["faults"]``: ``name:rate[:seed]``, comma-separated, over the memory broker of this address.
 
-        Connections to one address with the same faults share the record.
+        Connections to one address with the same faults share their hits.
         """
         faults = endpoint.options.get("faults", "")
         first = _CONNECTED.get((endpoint.address, faults))
@@ -61,29 +58,29 @@ class Faulty:
         return first.again()
 
     def again(self) -> Faulty:
-        """Another connection to the same: the same messages, the same faults, the same record."""
+        """Another connection to the same messages, faults and hits."""
         other = Faulty(Memory(self._inner.space), ())
-        other._state = self._state
+        other._injector = self._injector
         return other
 
     @property
     def offenders(self) -> Mapping[FaultName, Sequence[Offender]]:
-        """The messages that each fault really hit, in the order in which it did."""
-        return self._state.offenders()
+        """The messages that each fault really hit, in order."""
+        return self._injector.offenders()
 
     def crash(self) -> None:
-        """The broker stops and starts again: what ``lose_last_before_crash`` takes is gone from now on."""
-        self._state.crash()
+        """The broker stops and starts again: the victims of ``lose_last_before_crash`` are gone from now on."""
+        self._injector.crash()
 
     def declaration(self) -> ProfileDeclaration:
-        """What the inner broker promises: that is what the faults break."""
+        """The promises of the inner broker, which the faults break."""
         return self._inner.declaration()
 
     def server_version(self) -> str:
         return f"faulty {self._inner.server_version()}"
 
     def create_channel(self, spec: ChannelSpec) -> None:
-        self._inner.create_channel(self._state.adopt(spec))
+        self._inner.create_channel(self._injector.adopt(spec))
 
     def delete_channel(self, name: str) -> None:
         self._inner.delete_channel(name)
@@ -92,24 +89,24 @@ class Faulty:
         return self._inner.list_channels(prefix)
 
     def producer(self, channel: str, settings: ProducerSettings) -> FaultyProducer:
-        return FaultyProducer(self._inner.producer(channel, settings), self._state, self._inner.space, channel)
+        return FaultyProducer(self._inner.producer(channel, settings), self._injector, self._inner.space, channel)
 
     def consumer(self, channel: str, settings: ConsumerSettings) -> FaultyConsumer:
         inner = self._inner.consumer(channel, settings)
-        return FaultyConsumer(inner, self._state, channel, self._state.stash(channel, settings.group))
+        return FaultyConsumer(inner, self._injector, channel, self._injector.withheld(channel, settings.group))
 
     def reader(self, channel: str, start: ReplayStart) -> FaultyReader:
-        return FaultyReader(self._inner.reader(channel, start), self._state, channel)
+        return FaultyReader(self._inner.reader(channel, start), self._injector, channel)
 
     def bounds(self, channel: str) -> tuple[Position, Position]:
         begin, end = self._inner.bounds(channel)
-        if not self._state.changes_retention:
+        if not self._injector.changes_retention:
             return begin, end
         firsts = dict(end.places)
         reader = self._inner.reader(channel, FromBeginning())
         while page := rows_of(reader.read(_PAGE, 0.0)):
             for row in page:
-                if self._state.is_kept(channel, row):
+                if self._injector.is_kept(channel, row):
                     firsts[row.partition] = min(firsts[row.partition], row.place)
         return Position(firsts), end
 
@@ -117,19 +114,19 @@ class Faulty:
         return self._inner.enforce_retention(channel)
 
     def backlog(self, channel: str, group: str) -> int:
-        """What the inner broker still has for the group, and the deliveries that faults hold back."""
-        return self._inner.backlog(channel, group) + self._state.stash(channel, group).size()
+        """The inner broker's backlog, and the deliveries that faults withhold."""
+        return self._inner.backlog(channel, group) + self._injector.withheld(channel, group).size()
 
     def close(self) -> None:
         self._inner.close()
 
 
 class FaultyProducer:
-    """Tells of some sends what is not so. Losses happen at delivery: the broker acknowledged, then dropped."""
+    """Reports false outcomes of some sends. Losses happen at delivery: the broker acknowledged, then dropped."""
 
-    def __init__(self, inner: MemoryProducer, state: Injector, space: Space, channel: str) -> None:
+    def __init__(self, inner: MemoryProducer, injector: Injector, space: Space, channel: str) -> None:
         self._inner = inner
-        self._state = state
+        self._injector = injector
         self._space = space
         self._channel = channel
         self._payloads: dict[int, bytes] = {}
@@ -138,32 +135,32 @@ class FaultyProducer:
     def send(self, batch: Batch) -> SendReceipt:
         check(batch)
         with self._space.changed:
-            told, hits = deduplication.disturbed(self._state, self._space.log(self._channel), batch)
-            receipt = self._inner.send(told)
+            disturbed, hits = deduplication.disturbed(self._injector, self._space.log(self._channel), batch)
+            receipt = self._inner.send(disturbed)
         self._payloads.update(enumerate(batch.payloads, receipt.first_ticket))
         self._hits |= {receipt.first_ticket + at: name for at, name in hits.items()}
         return receipt
 
     def poll(self) -> Settlements:
-        return self._told(self._inner.poll())
+        return self._with_false_outcomes(self._inner.poll())
 
     def flush(self, timeout_s: float) -> Settlements:
-        return self._told(self._inner.flush(timeout_s))
+        return self._with_false_outcomes(self._inner.flush(timeout_s))
 
     def close(self) -> Settlements:
-        return self._told(self._inner.close())
+        return self._with_false_outcomes(self._inner.close())
 
-    def _told(self, settled: Settlements) -> Settlements:
+    def _with_false_outcomes(self, settled: Settlements) -> Settlements:
         errors = dict(settled.errors)
         outcomes, partitions, places = settled.outcomes.copy(), settled.partitions.copy(), settled.places.copy()
         for at, ticket in enumerate(settled.tickets.tolist()):
             payload = self._payloads.pop(ticket)
             partition, place = int(partitions[at]), int(places[at])
             if ticket in self._hits:
-                self._state.hit(self._hits.pop(ticket), partition, place, payload)
-            for name, outcome in _LIES.items():
-                if self._state.strikes(name, partition, place):
-                    self._state.hit(name, partition, place, payload)
+                self._injector.hit(self._hits.pop(ticket), partition, place, payload)
+            for name, outcome in _FALSE_OUTCOMES.items():
+                if self._injector.strikes(name, partition, place):
+                    self._injector.hit(name, partition, place, payload)
                     outcomes[at], partitions[at], places[at] = outcome, NO_PARTITION, NO_PLACE
                     errors[ticket] = f"fault: {name}"
                     break
@@ -171,7 +168,7 @@ class FaultyProducer:
 
 
 _CONNECTED: dict[tuple[str, str], Faulty] = {}
-_LIES = {
+_FALSE_OUTCOMES = {
     FaultName.REJECT_BUT_DELIVER: Outcome.REJECTED,
     FaultName.UNKNOWN_OUTCOME: Outcome.UNKNOWN,
     FaultName.UNKNOWN_AND_LOSE: Outcome.UNKNOWN,

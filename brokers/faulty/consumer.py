@@ -1,4 +1,4 @@
-"""The receiving side of a faulty broker: consumers and readers that hand out the wrong thing."""
+"""The receiving side of a faulty broker: consumers and readers that deliver wrongly."""
 
 from __future__ import annotations
 
@@ -18,112 +18,112 @@ from brokerbench.brokers.types import NO_PLACE, Indices, IntColumn, Outcome, Rec
 
 
 class FaultyConsumer:
-    """``Received.handle`` is the list of rows; those without a source are settled here, without effect."""
+    """``Received.handle`` is the list of rows; settling rows without a source has no effect."""
 
-    def __init__(self, inner: MemoryConsumer, state: Injector, channel: str, stash: Withheld) -> None:
+    def __init__(self, inner: MemoryConsumer, injector: Injector, channel: str, withheld: Withheld) -> None:
         self._inner = inner
-        self._state = state
+        self._injector = injector
         self._channel = channel
-        self._stash = stash
+        self._withheld = withheld
 
     def receive(self, max_messages: int, wait_s: float) -> Received:
         give_up_ns = time.monotonic_ns() + int(wait_s * 1e9)
         while True:
-            rows = self._stash.take(max_messages)
+            rows = self._withheld.take(max_messages)
             rows += self._no_longer_late(max_messages - len(rows))
             left_s = 0.0 if rows else max(0.0, (give_up_ns - time.monotonic_ns()) / 1e9)
             fresh: list[Row] = []
             if len(rows) < max_messages:
-                # What is held back must not wait for the whole of ``wait_s`` where nothing can overtake it.
-                holds = self._stash.size() or self._stash.holds_late()
+                # Withheld rows must not wait for the whole of ``wait_s`` where nothing can overtake them.
+                holds = self._withheld.size() or self._withheld.holds_late()
                 patience_s = min(left_s, 0.05) if holds else left_s
                 fresh = rows_of(self._inner.receive(max_messages - len(rows), patience_s))
-                rows += self._spoilt(fresh, max_messages - len(rows))
+                rows += self._with_faults(fresh, max_messages - len(rows))
                 if not fresh:
-                    self._stash.give_up()
-            if rows or not (fresh or self._stash.size() or time.monotonic_ns() < give_up_ns):
-                return received_of(rows, [self._state.shown(self._channel, row) for row in rows])
+                    self._withheld.stop_holding()
+            if rows or not (fresh or self._withheld.size() or time.monotonic_ns() < give_up_ns):
+                return received_of(rows, [self._injector.shown(self._channel, row) for row in rows])
 
-    def _spoilt(self, fresh: list[Row], room: int) -> list[Row]:
-        """At most ``room`` rows; what does not fit waits in the stash."""
-        state = self._state
+    def _with_faults(self, fresh: list[Row], room: int) -> list[Row]:
+        """At most ``room`` rows; the others are withheld for the next call."""
+        injector = self._injector
         late: dict[bytes | None, int] = {}
         rows = [row for row in fresh if self._is_present(row, late)]
         present = list(rows)
         for name, partner in _SWAPS.items():
-            rows = state.swapped(name, rows, partner, first=True)
-        for name, held in self._stash.overtake(present):
-            state.hit(name, held.partition, held.place, held.payload)
+            rows = injector.swapped(name, rows, partner, first=True)
+        for name, held in self._withheld.overtake(present):
+            injector.hit(name, held.partition, held.place, held.payload)
             self._add(rows, held, room)
-        for row in present if state.has(FaultName.EARLY_REDELIVERY, FaultName.PHANTOM) else ():
-            # In the same batch or not at all: later the message may be settled, and it would be a duplicate.
-            early = row.count == 1 and state.strikes(FaultName.EARLY_REDELIVERY, row.partition, row.place)
+        for row in present if injector.has(FaultName.EARLY_REDELIVERY, FaultName.PHANTOM) else ():
+            # In the same batch or not at all: after a settlement it would be a duplicate instead.
+            early = row.count == 1 and injector.strikes(FaultName.EARLY_REDELIVERY, row.partition, row.place)
             if early and len(rows) < room:
-                state.hit(FaultName.EARLY_REDELIVERY, row.partition, row.place, row.payload)
+                injector.hit(FaultName.EARLY_REDELIVERY, row.partition, row.place, row.payload)
                 rows.append(row.again())
-            if row.count == 1 and (payload := state.phantom_beside(row)) is not None:
-                state.hit(FaultName.PHANTOM, row.partition, NO_PLACE, payload)
+            if row.count == 1 and (payload := injector.phantom_beside(row)) is not None:
+                injector.hit(FaultName.PHANTOM, row.partition, NO_PLACE, payload)
                 self._add(rows, replace(row, payload=payload, place=NO_PLACE, source=None), room)
         return rows
 
     def _is_present(self, row: Row, late: dict[bytes | None, int]) -> bool:
-        """Whether it is delivered now. What is lost is finished; what is late is kept until its time.
+        """Whether it is delivered now. A lost row is finished, a late one is kept until its time.
 
-        ``late``: until when the keys of earlier rows of this batch are; later ones wait for them.
+        ``late``: key of an earlier late row of this batch -> its time; later rows of the key wait for it.
         """
-        state = self._state
-        if state.is_lost(self._channel, row) or not state.is_kept(self._channel, row):
+        injector = self._injector
+        if injector.is_lost(self._channel, row) or not injector.is_kept(self._channel, row):
             self._finish(row)
-            if state.strikes(FaultName.LOSE_AND_DUPLICATE, row.partition, row.place):
-                self._stash.owe()
-                self._make_up()
+            if injector.strikes(FaultName.LOSE_AND_DUPLICATE, row.partition, row.place):
+                self._withheld.owe_duplicate()
+                self._deliver_owed()
             return False
-        if row.count > 1 and self._stash.was_unanswered(row):
-            state.hit(FaultName.LOSE_ACKNOWLEDGEMENT, row.partition, row.place, row.payload)
-        lapsed = row.count > 1 and not self._stash.was_asked_for(row)
+        if row.count > 1 and self._withheld.was_unanswered(row):
+            injector.hit(FaultName.LOSE_ACKNOWLEDGEMENT, row.partition, row.place, row.payload)
+        lapsed = row.count > 1 and not self._withheld.was_asked_for(row)
         return not (lapsed and self._is_held_for_a_later_one(row)) and not self._comes_late(row, lapsed, late)
 
     def _is_held_for_a_later_one(self, row: Row) -> bool:
-        state = self._state
-        if row.key is None or not state.strikes(FaultName.REORDER_ACROSS_LEASE, row.partition, row.place):
+        injector = self._injector
+        if row.key is None or not injector.strikes(FaultName.REORDER_ACROSS_LEASE, row.partition, row.place):
             return False
         self._finish(row)  # so that its key is free
-        self._stash.hold(replace(row, source=None), FaultName.REORDER_ACROSS_LEASE)
+        self._withheld.hold(replace(row, source=None), FaultName.REORDER_ACROSS_LEASE)
         return True
 
     def _comes_late(self, row: Row, lapsed: bool, late: dict[bytes | None, int]) -> bool:
-        """Withhold it under a lease that does not end by itself, so that its key stays locked."""
-        state = self._state
+        """Withhold a late row under a lease that does not end by itself, so that its key stays locked."""
+        injector = self._injector
         waits = row.key is not None and row.key in late
-        struck = lapsed and state.strikes(FaultName.LATE_REDELIVERY, row.partition, row.place)
+        struck = lapsed and injector.strikes(FaultName.LATE_REDELIVERY, row.partition, row.place)
         if row.source is None or not (waits or struck):
             return False
         if lapsed:
-            state.hit(FaultName.LATE_REDELIVERY, row.partition, row.place, row.payload)
+            injector.hit(FaultName.LATE_REDELIVERY, row.partition, row.place, row.payload)
         received, at = row.source
-        self._inner.extend(received, _FOR_EVER_S, [at])
-        due_ns = state.now_ns() + int(LATE * state.lease_s(self._channel) * 1e9)
-        self._stash.hold_until(late.setdefault(row.key, due_ns), row)
+        self._inner.extend(received, _ENDLESS_S, [at])
+        due_ns = injector.now_ns() + int(LATE * injector.lease_s(self._channel) * 1e9)
+        self._withheld.hold_until(late.setdefault(row.key, due_ns), row)
         return True
 
     def _no_longer_late(self, count: int) -> list[Row]:
-        """Rows whose time has come, each under a new lease."""
-        rows = self._stash.take_late(count, self._state.now_ns()) if count else []
+        """Late rows that are due, each under a new lease."""
+        rows = self._withheld.take_late(count, self._injector.now_ns()) if count else []
         for row in rows:
             if row.source is not None:
                 received, at = row.source
-                self._inner.extend(received, self._state.lease_s(self._channel), [at])
+                self._inner.extend(received, self._injector.lease_s(self._channel), [at])
         return rows
 
-    def _make_up(self) -> None:
-        for row in self._stash.pay():
-            self._state.hit(FaultName.DUPLICATE, row.partition, row.place, row.payload)
+    def _deliver_owed(self) -> None:
+        for row in self._withheld.deliver_owed():
+            self._injector.hit(FaultName.DUPLICATE, row.partition, row.place, row.payload)
 
     def _add(self, rows: list[Row], row: Row, room: int) -> None:
         if len(rows) < room:
             rows.append(row)
         else:
-            self._stash.put(row)
+            self._withheld.put(row)
 
     def _finish(self, row: Row) -> None:
         """Take a message from the inner broker for good."""
@@ -134,35 +134,35 @@ class FaultyConsumer:
     def acknowledge(self, received: Received, indices: Indices = None) -> Settlements:
         tickets = chosen(indices, len(received))
         rows: list[Row] = received.handle or []
-        state = self._state
-        may_be_ignored = tickets.tolist() if state.has(FaultName.LOSE_ACKNOWLEDGEMENT) else []
+        injector = self._injector
+        may_be_ignored = tickets.tolist() if injector.has(FaultName.LOSE_ACKNOWLEDGEMENT) else []
         ignored = [ticket for ticket in may_be_ignored if self._shall_be_ignored(rows[ticket])]
         done = [ticket for ticket in tickets.tolist() if ticket not in ignored]
         settled = self._settle(received, np.array(done, np.int64), self._inner.acknowledge)
-        followed = zip(done, settled.outcomes.tolist(), strict=True) if state.has(*_AFTER_ACKNOWLEDGEMENT) else ()
+        followed = zip(done, settled.outcomes.tolist(), strict=True) if injector.has(*_AFTER_ACKNOWLEDGEMENT) else ()
         for ticket, outcome in followed:
             if outcome == Outcome.ACKNOWLEDGED and rows[ticket].source is not None:
                 self._acknowledged(rows[ticket])
         for ticket in ignored:
-            self._stash.leave_unanswered(rows[ticket])
+            self._withheld.leave_unanswered(rows[ticket])
         return Settlements.concat([settled, _unanswered(received, np.array(ignored, np.int64))])
 
     def _shall_be_ignored(self, row: Row) -> bool:
         first = row.source is not None and row.count == 1
-        return first and self._state.strikes(FaultName.LOSE_ACKNOWLEDGEMENT, row.partition, row.place)
+        return first and self._injector.strikes(FaultName.LOSE_ACKNOWLEDGEMENT, row.partition, row.place)
 
     def _acknowledged(self, row: Row) -> None:
-        state = self._state
-        state.bury(self._channel, row)
-        if state.strikes(FaultName.DUPLICATE, row.partition, row.place):
-            state.hit(FaultName.DUPLICATE, row.partition, row.place, row.payload)
-            self._stash.put(row.again())
-        elif state.has(FaultName.LOSE_AND_DUPLICATE):
-            self._stash.spare(row)
-            self._make_up()
+        injector = self._injector
+        injector.add_dead_letter(self._channel, row)
+        if injector.strikes(FaultName.DUPLICATE, row.partition, row.place):
+            injector.hit(FaultName.DUPLICATE, row.partition, row.place, row.payload)
+            self._withheld.put(row.again())
+        elif injector.has(FaultName.LOSE_AND_DUPLICATE):
+            self._withheld.offer_duplicate(row)
+            self._deliver_owed()
 
     def release(self, received: Received, indices: Indices = None) -> Settlements:
-        """What shall be overtaken is finished in the inner broker, so that its key is free, and held here."""
+        """Rows to be overtaken are finished in the inner broker, so that their keys are free, and held here."""
         tickets = chosen(indices, len(received))
         rows: list[Row] = received.handle or []
         held = [ticket for ticket in tickets.tolist() if self._shall_be_overtaken(rows[ticket])]
@@ -173,12 +173,12 @@ class FaultyConsumer:
         ]
         for ticket, outcome in zip(held, parts[0].outcomes.tolist(), strict=True):
             if outcome == Outcome.ACKNOWLEDGED:
-                self._stash.hold(rows[ticket].again(), FaultName.REORDER_ACROSS_REDELIVERY)
+                self._withheld.hold(rows[ticket].again(), FaultName.REORDER_ACROSS_REDELIVERY)
         for ticket in kept:
             if rows[ticket].source is None:
-                self._stash.put(rows[ticket].again())
+                self._withheld.put(rows[ticket].again())
             else:
-                self._stash.ask_for(rows[ticket])
+                self._withheld.ask_for(rows[ticket])
         return Settlements.concat(parts)
 
     def reject(self, received: Received, indices: Indices = None) -> Settlements:
@@ -194,15 +194,15 @@ class FaultyConsumer:
         self._inner.close()
 
     def _shall_be_overtaken(self, row: Row) -> bool:
-        strikes = self._state.strikes(FaultName.REORDER_ACROSS_REDELIVERY, row.partition, row.place)
+        strikes = self._injector.strikes(FaultName.REORDER_ACROSS_REDELIVERY, row.partition, row.place)
         return strikes and row.key is not None and row.source is not None
 
     def _settle(
         self, received: Received, tickets: IntColumn, decide: Callable[[Received, Indices], Settlements]
     ) -> Settlements:
-        """The inner broker decides about what it delivered; the rest is fine as it is."""
+        """The inner broker settles its own deliveries; all others are acknowledged."""
         found = Outcomes.of(received, tickets, Outcome.ACKNOWLEDGED)
-        # Most rows come from one ``receive`` of the inner broker; those that were late, from earlier ones.
+        # Most rows come from one ``receive`` of the inner broker; late ones come from earlier calls.
         sources: dict[int, tuple[Received, list[int], list[int]]] = {}
         for at, ticket in enumerate(tickets.tolist()):
             source = received.handle[ticket].source
@@ -219,7 +219,7 @@ class FaultyConsumer:
 
 
 _AFTER_ACKNOWLEDGEMENT = (FaultName.DUPLICATE, FaultName.LOSE_AND_DUPLICATE, FaultName.DEAD_LETTER_EXTRA)
-_FOR_EVER_S = 1e8
+_ENDLESS_S = 1e8
 _SWAPS = {
     FaultName.REORDER_WITHIN_KEY: next_of_key,
     FaultName.REORDER_WITHIN_PARTITION: next_of_partition,
@@ -234,11 +234,11 @@ def _unanswered(received: Received, tickets: IntColumn) -> Settlements:
 
 
 class FaultyReader:
-    """Replays with gaps, in the wrong order, altered, or a stretch of it twice."""
+    """Replays with gaps, in the wrong order, with altered payloads, or with a part repeated."""
 
-    def __init__(self, inner: MemoryReader, state: Injector, channel: str) -> None:
+    def __init__(self, inner: MemoryReader, injector: Injector, channel: str) -> None:
         self._inner = inner
-        self._state = state
+        self._injector = injector
         self._channel = channel
         self._twice: list[Row] = []
         self._went_back = False
@@ -251,29 +251,29 @@ class FaultyReader:
         while True:
             fresh = rows_of(self._inner.read(max_messages, max(0.0, (give_up_ns - time.monotonic_ns()) / 1e9)))
             present = [row for row in fresh if self._is_present(row)]
-            rows = self._state.swapped(FaultName.REPLAY_REORDER, present, next_of_key, first=False)
+            rows = self._injector.swapped(FaultName.REPLAY_REORDER, present, next_of_key, first=False)
             if rows or not fresh:
                 self._go_back(rows)
                 return self._seen(rows)
 
     def _seen(self, rows: list[Row]) -> Received:
-        return received_of(rows, [self._state.read_again(self._channel, row) for row in rows])
+        return received_of(rows, [self._injector.read_again(self._channel, row) for row in rows])
 
     def _go_back(self, rows: list[Row]) -> None:
-        """From the end of what was read to the first row that is hit, if there is one: once."""
+        """Repeat from the first row that is hit, once per reader."""
         name = FaultName.REPLAY_STALE_POSITION
-        hit = [at for at, row in enumerate(rows) if self._state.strikes(name, row.partition, row.place)]
+        hit = [at for at, row in enumerate(rows) if self._injector.strikes(name, row.partition, row.place)]
         if hit and not self._went_back:
             self._went_back = True
             self._twice = rows[hit[0] :]
             for row in self._twice:
-                self._state.hit(name, row.partition, row.place, row.payload)
+                self._injector.hit(name, row.partition, row.place, row.payload)
 
     def _is_present(self, row: Row) -> bool:
-        state = self._state
-        if state.is_lost(self._channel, row) or not state.is_kept(self._channel, row):
+        injector = self._injector
+        if injector.is_lost(self._channel, row) or not injector.is_kept(self._channel, row):
             return False
-        return not state.is_skipped_in_replay(row)
+        return not injector.is_skipped_in_replay(row)
 
     def close(self) -> None:
         self._inner.close()

@@ -1,4 +1,4 @@
-"""Deduplication gone wrong: repeats that are taken for new messages, and new messages that are taken for repeats."""
+"""Wrong deduplication: repeats taken for new messages, and new messages taken for repeats."""
 
 from __future__ import annotations
 
@@ -14,40 +14,40 @@ Hits = dict[int, FaultName]
 """By index in a batch."""
 
 
-def disturbed(state: Injector, log: Log, batch: Batch) -> tuple[Batch, Hits]:
-    """The batch with identities that lead the inner broker astray. Call with the log locked until it is sent.
+def disturbed(injector: Injector, log: Log, batch: Batch) -> tuple[Batch, Hits]:
+    """The batch with identities that mislead the inner broker. Call with the log locked until it is sent.
 
-    A message has no place yet: the dice fall by its identity, as if it lay at ``place_of`` it.
+    A message has no place yet: the dice use ``place_of`` its identity instead.
     """
     if batch.dedup_ids is None or not (
-        state.has(FaultName.DEDUPLICATION_MISSED) or state.has(FaultName.DEDUPLICATION_WRONG)
+        injector.has(FaultName.DEDUPLICATION_MISSED) or injector.has(FaultName.DEDUPLICATION_WRONG)
     ):
         return batch, {}
-    now_ns = state.now_ns()
+    now_ns = injector.now_ns()
     known: set[str] = set()
     latest = log.latest_identity(now_ns)
-    told: list[str] = []
+    identities: list[str] = []
     hits: Hits = {}
     for at, identity in enumerate(batch.dedup_ids):
-        if latest is not None and (log.spec.name, identity) in state.swallowed:
-            told.append(latest)
+        if latest is not None and (log.spec.name, identity) in injector.swallowed:
+            identities.append(latest)
             continue
         repeated = identity in known or log.original(identity, now_ns) is not None
         spot = NO_PARTITION, place_of(identity)
-        if repeated and state.strikes(FaultName.DEDUPLICATION_MISSED, *spot):
+        if repeated and injector.strikes(FaultName.DEDUPLICATION_MISSED, *spot):
             hits[at] = FaultName.DEDUPLICATION_MISSED
-            told.append(f"{identity} {state.serial()}")
-        elif not repeated and latest is not None and state.strikes(FaultName.DEDUPLICATION_WRONG, *spot):
+            identities.append(f"{identity} {injector.serial()}")
+        elif not repeated and latest is not None and injector.strikes(FaultName.DEDUPLICATION_WRONG, *spot):
             hits[at] = FaultName.DEDUPLICATION_WRONG
-            state.swallowed.add((log.spec.name, identity))
-            told.append(latest)
+            injector.swallowed.add((log.spec.name, identity))
+            identities.append(latest)
         else:
             known.add(identity)
-            told.append(identity)
-        latest = told[-1]
-    return replace(batch, dedup_ids=told), hits
+            identities.append(identity)
+        latest = identities[-1]
+    return replace(batch, dedup_ids=identities), hits
 
 
 def place_of(identity: str) -> int:
-    """Where the dice fall for a message with this identity; its partition is NO_PARTITION."""
+    """The place that the dice use for a message with this identity; its partition is NO_PARTITION."""
     return crc32(identity.encode())

@@ -1,4 +1,4 @@
-"""The faults that a broker can be given, by name; the one list of them."""
+"""The list of faults, by name."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from enum import StrEnum
 
 
 class FaultName(StrEnum):
-    """What can go wrong, and when a message counts as hit."""
+    """A fault, and the moment at which a message counts as hit."""
 
     LOSE = "lose"
     """Acknowledged, then never delivered nor replayed. Hit: when its delivery was withheld."""
     LOSE_LAST_BEFORE_CRASH = "lose_last_before_crash"
-    """At ``Faulty.crash`` the last ``rate`` of what every channel keeps is lost, as ``lose`` loses, where it was not
+    """``Faulty.crash`` loses the last share ``rate`` of every channel's messages, as ``lose`` does, except those
     delivered before."""
     LOSE_AND_DUPLICATE = "lose_and_duplicate"
-    """Lost, and another message that was acknowledged comes again in its stead: as many deliveries as messages.
-    Hit: the lost one; the other is hit by ``duplicate``."""
+    """Lost, and another, acknowledged message is delivered again instead: as many deliveries as messages. Hit: the lost
+    one; the other is hit by ``duplicate``."""
     DUPLICATE = "duplicate"
     """Delivered again although it was acknowledged. Hit: at the second delivery."""
     REORDER_WITHIN_KEY = "reorder_within_key"
     """Changes places with the next message of its key, at first delivery. Hit: the one that comes too late."""
     REORDER_WITHIN_PARTITION = "reorder_within_partition"
     """Changes places with the next message of its partition, if that has another key (or none), at first delivery.
-    Hit: the one that comes too late. Nobody can tell where the two come from different producers."""
+    Hit: the one that comes too late. Cannot be told where the two come from different producers."""
     REORDER_ACROSS_PARTITIONS = "reorder_across_partitions"
-    """The same with the next message, if that is of another partition: only the order of the channel is broken."""
+    """Changes places with the next message, if that is of another partition: breaks only the order of the channel."""
     REORDER_ACROSS_REDELIVERY = "reorder_across_redelivery"
     """Released, then overtaken by a later message of its key. Hit: the one that was overtaken."""
     REORDER_ACROSS_LEASE = "reorder_across_lease"
@@ -38,7 +38,7 @@ class FaultName(StrEnum):
     TRUNCATE = "truncate"
     """The last byte of the payload is missing on delivery."""
     PHANTOM = "phantom"
-    """A message that nobody sent is delivered. Hit: the phantom."""
+    """A message that was never sent is delivered. Hit: the phantom."""
     REJECT_BUT_DELIVER = "reject_but_deliver"
     """Settled as rejected, but kept and delivered."""
     UNKNOWN_OUTCOME = "unknown_outcome"
@@ -46,15 +46,15 @@ class FaultName(StrEnum):
     UNKNOWN_AND_LOSE = "unknown_and_lose"
     """Settled as unknown, and lost: no fault of a broker, and no checker may say so."""
     LOSE_ACKNOWLEDGEMENT = "lose_acknowledgement"
-    """The acknowledgement of its first delivery is answered with unknown and does nothing. Hit: when it is delivered
-    again, as its lease ended."""
+    """The acknowledgement of its first delivery does nothing and is answered with unknown. Hit: at the redelivery after
+    its lease."""
     EARLY_REDELIVERY = "early_redelivery"
     """Delivered a second time while its first lease runs."""
     LATE_REDELIVERY = "late_redelivery"
-    """Delivered again only four leases after its lease ended, if nobody released it; what waits behind it in its key
-    waits as long. Hit: when it was withheld."""
+    """Redelivered only four leases after its lease ended, unless it was released; later messages of its key wait as
+    long. Hit: when it was withheld."""
     WRONG_COUNT = "wrong_count"
-    """Its deliveries carry the number of the next one."""
+    """Its deliveries carry the count of the next delivery."""
     DEAD_LETTER_MISSING = "dead_letter_missing"
     """Withheld from the readers of a channel of dead letters. Dice and hit: its place there."""
     DEAD_LETTER_EXTRA = "dead_letter_extra"
@@ -64,8 +64,8 @@ class FaultName(StrEnum):
     DEDUPLICATION_MISSED = "deduplication_missed"
     """Kept although a message with its ``dedup_id`` was sent shortly before. Dice: by that id."""
     DEDUPLICATION_WRONG = "deduplication_wrong"
-    """Acknowledged as if it repeated the message before it, and not kept; what repeats it is not kept either. Dice: by
-    its id. Hit: the first."""
+    """Acknowledged as if it repeated the message before it, and not kept, nor are its repeats. Dice: by its id. Hit:
+    the first."""
     EXPIRE_EARLY = "expire_early"
     """Gone after half of the age limit. Hit: when it was missing before its limit."""
     EXPIRE_LATE = "expire_late"
@@ -75,7 +75,7 @@ class FaultName(StrEnum):
     REPLAY_REORDER = "replay_reorder"
     """Changes places with the next message of its key in replays. Hit: the one that comes too late."""
     REPLAY_STALE_POSITION = "replay_stale_position"
-    """A reader goes back once, from the end of a ``read`` to this message. Hit: everything that it reads twice."""
+    """A reader goes back once, from the end of a ``read`` to this message. Hit: all messages that it reads twice."""
     REPLAY_ALTERED = "replay_altered"
     """One byte anywhere in the payload is changed in replays."""
 
@@ -84,7 +84,7 @@ class FaultName(StrEnum):
 class Fault:
     """``rate``: share of messages that are hit, 0 to 1. Another ``seed`` hits others.
 
-    ``places``: where given, exactly the messages at these (partition, place) are hit, whatever ``rate`` says.
+    ``places``: where given, exactly the messages at these (partition, place) are hit, and ``rate`` is ignored.
     """
 
     name: FaultName
@@ -95,7 +95,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Offender:
-    """A message that was hit; ``payload`` as it was sent (of a phantom: as it was invented)."""
+    """A message that was hit; ``payload`` as it was sent (of a phantom: as it was made up)."""
 
     partition: int
     place: int

@@ -1,4 +1,4 @@
-"""What all parts of a faulty broker share: the dice, the record of hits, what it knows of its channels."""
+"""The shared state of a faulty broker: its dice, its hits, and facts about its channels."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from brokerbench.brokers.types import NO_PLACE, ChannelSpec
 
 EARLY = 0.5
 LATE = 4.0
-"""When messages hit by ``expire_early`` and ``expire_late`` go, in multiples of the age limit; and, in leases after the
-end of its lease, when one hit by ``late_redelivery`` comes."""
+"""``expire_early`` and ``expire_late`` remove messages at these multiples of the age limit. ``late_redelivery``
+delivers ``LATE`` leases after the lease's end."""
 _LOSSES = (FaultName.LOSE, FaultName.LOSE_AND_DUPLICATE, FaultName.UNKNOWN_AND_LOSE)
 _WITHHELD = (*_LOSSES, FaultName.LOSE_LAST_BEFORE_CRASH, FaultName.DEAD_LETTER_MISSING)
 _SHOWN_OTHERWISE = (
@@ -31,7 +31,7 @@ _SHOWN_OTHERWISE = (
 
 
 class Injector:
-    """The dice and the record. Safe for any number of threads."""
+    """Decides hits and records them. Safe for any number of threads."""
 
     def __init__(self, faults: Sequence[Fault], space: Space) -> None:
         for fault in faults:
@@ -40,17 +40,17 @@ class Injector:
         self._faults = {FaultName(fault.name): fault for fault in faults}
         if len(self._faults) < len(faults):
             raise Misuse("a fault is given twice")
-        # Most runs have one fault among millions of messages: what cannot happen is not asked message by message.
+        # Most runs have one fault and millions of messages: skip the dice of faults that cannot happen.
         self._withholds = self.has(*_WITHHELD)
         self._shows_otherwise = self.has(*_SHOWN_OTHERWISE)
         self._space = space
         self._serials = count()
         self.swallowed: set[tuple[str, str]] = set()
-        """(channel, identity) of new messages that were taken for repeats: what repeats them is one."""
+        """(channel, identity) of new messages that were taken for repeats: their own repeats are taken so too."""
         self._specs: dict[str, ChannelSpec] = {}
         self._dead: set[str] = set()
         self._crashed: set[tuple[str, int, int]] = set()
-        self._stashes: dict[tuple[str, str], Withheld] = {}
+        self._withheld: dict[tuple[str, str], Withheld] = {}
         self._hits: dict[FaultName, dict[tuple[int, int, bytes], Offender]] = {name: {} for name in FaultName}
 
     @property
@@ -76,17 +76,17 @@ class Injector:
         return self._dice(fault, partition, place) < fault.rate
 
     def hit(self, name: FaultName, partition: int, place: int, payload: bytes) -> None:
-        """Recorded once for a message, however often it shows."""
+        """Record a hit, once per message."""
         self._hits[name].setdefault((partition, place, payload), Offender(partition, place, payload))
 
     def offenders(self) -> dict[FaultName, list[Offender]]:
         return {name: list(hits.values()) for name, hits in self._hits.items() if hits or name in self._faults}
 
-    def stash(self, channel: str, group: str) -> Withheld:
-        return self._stashes.setdefault((channel, group), Withheld())
+    def withheld(self, channel: str, group: str) -> Withheld:
+        return self._withheld.setdefault((channel, group), Withheld())
 
     def adopt(self, spec: ChannelSpec) -> ChannelSpec:
-        """The channel as the inner broker shall make it: keeping longer, where some messages must stay late."""
+        """The channel for the inner broker: with longer retention where some messages must stay late."""
         self._specs[spec.name] = spec
         if spec.dead_letter is not None:
             self._dead.add(spec.dead_letter.channel)
@@ -103,8 +103,8 @@ class Injector:
         """Whether it is a channel of dead letters."""
         return channel in self._dead
 
-    def bury(self, channel: str, row: Row) -> None:
-        """Copy a message that was acknowledged to the dead letters, if the fault strikes and the channel has some."""
+    def add_dead_letter(self, channel: str, row: Row) -> None:
+        """Copy an acknowledged message to the dead letters, if the fault strikes and the channel has some."""
         spec = self._specs.get(channel)
         policy = None if spec is None else spec.dead_letter
         if policy is not None and self._happens(FaultName.DEAD_LETTER_EXTRA, row):
@@ -113,7 +113,7 @@ class Injector:
                 self._space.changed.notify_all()
 
     def crash(self) -> None:
-        """From now on the last of what each channel keeps is lost."""
+        """From now on the last messages of each channel are lost."""
         fault = self._faults.get(FaultName.LOSE_LAST_BEFORE_CRASH)
         if fault is None:
             return
@@ -127,7 +127,7 @@ class Injector:
                 self._crashed |= {(name, *spot) for spot in lost}
 
     def is_kept(self, channel: str, row: Row) -> bool:
-        """Whether a message that the inner broker still has is there for the world."""
+        """Whether a message that the inner broker still has counts as kept."""
         spec = self._specs.get(channel) if self.changes_retention else None
         limit = None if spec is None else spec.retention
         if limit is None or limit.max_age_s is None:
@@ -145,7 +145,7 @@ class Injector:
         return True
 
     def is_lost(self, channel: str, row: Row) -> bool:
-        """Whether nobody gets this message. What was delivered before a crash is not lost by it."""
+        """Whether no consumer gets this message. A crash does not lose messages that were delivered before."""
         if not self._withholds:
             return False
         lost = [self._happens(name, row) for name in _LOSSES]
@@ -155,7 +155,7 @@ class Injector:
         return any(lost) or (self.is_dead(channel) and self._happens(FaultName.DEAD_LETTER_MISSING, row))
 
     def shown(self, channel: str, row: Row) -> Row:
-        """What a consumer sees of it."""
+        """The row as a consumer sees it."""
         if not self._shows_otherwise or row.place == NO_PLACE:
             return row
         payload, number = row.payload, row.count
@@ -172,7 +172,7 @@ class Injector:
         return row if payload is row.payload and number == row.count else replace(row, payload=payload, count=number)
 
     def read_again(self, channel: str, row: Row) -> Row:
-        """What a reader sees of it."""
+        """The row as a reader sees it."""
         payload = row.payload
         if payload and self._happens(FaultName.REPLAY_ALTERED, row):
             payload = self._with_a_byte_changed(FaultName.REPLAY_ALTERED, row, payload)
@@ -181,7 +181,7 @@ class Injector:
         return row if payload is row.payload else replace(row, payload=payload)
 
     def _with_a_byte_changed(self, name: FaultName, row: Row, payload: bytes) -> bytes:
-        """Any byte, but always the same one of a message."""
+        """Change a random byte, always the same one of a message."""
         rng = self._rng(name, row)
         at = rng.randrange(len(payload))
         return payload[:at] + bytes([payload[at] ^ rng.randrange(1, 256)]) + payload[at + 1 :]
@@ -190,13 +190,13 @@ class Injector:
         return self._happens(FaultName.REPLAY_GAP, row)
 
     def phantom_beside(self, row: Row) -> bytes | None:
-        """A payload that nobody sent, as long as this row's."""
+        """A payload that was never sent, as long as this row's."""
         if not self.strikes(FaultName.PHANTOM, row.partition, row.place):
             return None
         return self._rng(FaultName.PHANTOM, row).randbytes(len(row.payload))
 
     def swapped(self, name: FaultName, rows: Sequence[Row], partner: Partner, *, first: bool) -> list[Row]:
-        """Rows in which ``name`` made some change places with a later one (each at most once).
+        """Rows of which ``name`` swapped some with a later one (each at most once).
 
         ``first``: only those that are delivered for the first time.
         """
@@ -233,7 +233,7 @@ Partner = Callable[[Sequence[Row], int, Container[int]], int | None]
 
 
 def next_of_key(rows: Sequence[Row], at: int, stay: Container[int]) -> int | None:
-    """The next that may move, of the same key and partition."""
+    """The next movable row of the same key and partition."""
     own = rows[at].key, rows[at].partition
     later = range(at + 1, len(rows))
     return next(
@@ -242,7 +242,7 @@ def next_of_key(rows: Sequence[Row], at: int, stay: Container[int]) -> int | Non
 
 
 def next_of_partition(rows: Sequence[Row], at: int, stay: Container[int]) -> int | None:
-    """The very next of the same partition, if it may move and no order within a key forbids."""
+    """The very next row of the same partition, if it may move and has another key (or none)."""
     own = rows[at]
     after = next((other for other in range(at + 1, len(rows)) if rows[other].partition == own.partition), None)
     if after is None or after in stay or (own.key is not None and rows[after].key == own.key):
@@ -251,7 +251,7 @@ def next_of_partition(rows: Sequence[Row], at: int, stay: Container[int]) -> int
 
 
 def next_elsewhere(rows: Sequence[Row], at: int, stay: Container[int]) -> int | None:
-    """The very next, if it may move and is of another partition."""
+    """The very next row, if it may move and is of another partition."""
     after = at + 1
     if after == len(rows) or after in stay or rows[after].partition == rows[at].partition:
         return None

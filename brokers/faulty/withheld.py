@@ -1,4 +1,4 @@
-"""Deliveries of a faulty broker, row by row, and those that it holds back."""
+"""Deliveries of a faulty broker, row by row, and those that it withholds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Spot = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One delivery. ``source``: the inner delivery that settles it, ``None`` where the inner broker knows of none."""
+    """One delivery. ``source``: the inner delivery that settles it, and its index; ``None`` where there is none."""
 
     payload: bytes
     key: bytes | None
@@ -57,7 +57,7 @@ def rows_of(received: Received) -> list[Row]:
 
 
 def received_of(rows: list[Row], shown: Sequence[Row]) -> Received:
-    """``rows`` delivered, with the payloads and counts of ``shown`` (rows may be altered on the way out)."""
+    """``rows`` delivered with the payloads and counts of ``shown``, which faults may have altered."""
     return Received(
         [row.payload for row in shown],
         [row.key for row in rows],
@@ -72,10 +72,10 @@ def received_of(rows: list[Row], shown: Sequence[Row]) -> Received:
 
 
 class Withheld:
-    """What a group does not get yet, or gets once more.
+    """Deliveries that a group gets later, or once more.
 
-    ``due``: now; ``overtaken``: after a later one of its key; ``late``: at a time. Also what faults must remember of
-    the group's settlements until a message comes again.
+    ``due``: at the next call; ``overtaken``: after a later row of its key; ``late``: at a time. Also remembers, for
+    faults, settlements of the group until a message is redelivered.
     """
 
     def __init__(self) -> None:
@@ -83,7 +83,7 @@ class Withheld:
         self._due: list[Row] = []
         self._overtaken: list[tuple[FaultName, Row]] = []
         self._late: dict[Spot, tuple[int, Row]] = {}
-        self._spare: deque[Row] = deque()
+        self._offered: deque[Row] = deque()
         self._owed = 0
         self._asked_for: set[Spot] = set()
         self._unanswered: set[Spot] = set()
@@ -93,7 +93,7 @@ class Withheld:
             self._due.append(row)
 
     def hold(self, row: Row, name: FaultName) -> None:
-        """Until a later one of its key has come: that is what ``name`` does."""
+        """Hold it until a later row of its key is delivered; ``name`` is the fault that does it."""
         with self._lock:
             self._overtaken.append((name, row))
 
@@ -103,20 +103,20 @@ class Withheld:
             return taken
 
     def overtake(self, rows: Sequence[Row]) -> list[tuple[FaultName, Row]]:
-        """Those held that one of ``rows`` has now overtaken, in order; they are the caller's now."""
+        """Remove and return the held rows that one of ``rows`` has overtaken, in order."""
         with self._lock:
             passed = [entry for entry in self._overtaken if any(_is_later(row, entry[1]) for row in rows)]
             self._overtaken = [entry for entry in self._overtaken if entry not in passed]
             return passed
 
-    def give_up(self) -> None:
-        """Nothing came that could overtake: what is held comes back in order."""
+    def stop_holding(self) -> None:
+        """No row came that could overtake: deliver the held rows next, in order."""
         with self._lock:
             self._due += [row for _, row in self._overtaken]
             self._overtaken = []
 
     def size(self) -> int:
-        """Without those that are late: their source still counts them."""
+        """Rows withheld, without late ones: the inner broker still counts those."""
         with self._lock:
             return len(self._due) + len(self._overtaken)
 
@@ -135,32 +135,32 @@ class Withheld:
         with self._lock:
             return bool(self._late)
 
-    def owe(self) -> None:
-        """One delivery was withheld that another shall stand for."""
+    def owe_duplicate(self) -> None:
+        """One delivery was withheld, and a duplicate shall replace it."""
         with self._lock:
             self._owed += 1
 
-    def spare(self, row: Row) -> None:
-        """This one was acknowledged: it can stand for a withheld one."""
+    def offer_duplicate(self, row: Row) -> None:
+        """This row was acknowledged: its duplicate can replace a withheld one."""
         with self._lock:
-            self._spare.append(row.again())
+            self._offered.append(row.again())
 
-    def pay(self) -> list[Row]:
-        """Those that are delivered once more to make up for withheld ones."""
+    def deliver_owed(self) -> list[Row]:
+        """Make owed duplicates due, as far as some are offered, and return them."""
         with self._lock:
-            count = min(self._owed, len(self._spare))
-            paid = [self._spare.popleft() for _ in range(count)]
+            count = min(self._owed, len(self._offered))
+            paid = [self._offered.popleft() for _ in range(count)]
             self._owed -= count
             self._due += paid
             return paid
 
     def ask_for(self, row: Row) -> None:
-        """Somebody released this one: it shall come again."""
+        """A consumer released this row: expect it again."""
         with self._lock:
             self._asked_for.add(row.spot)
 
     def was_asked_for(self, row: Row) -> bool:
-        """Asked once for each redelivery."""
+        """Ask once per redelivery."""
         with self._lock:
             known = row.spot in self._asked_for
             self._asked_for.discard(row.spot)
@@ -171,7 +171,7 @@ class Withheld:
             self._unanswered.add(row.spot)
 
     def was_unanswered(self, row: Row) -> bool:
-        """Asked once for each redelivery."""
+        """Ask once per redelivery."""
         with self._lock:
             known = row.spot in self._unanswered
             self._unanswered.discard(row.spot)

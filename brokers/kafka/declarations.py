@@ -1,4 +1,4 @@
-"""What the two Kafka profiles promise. Sources: Kafka's documentation and settings (4.4), KIPs."""
+"""The promises of the two Kafka profiles. Sources: Kafka's documentation and settings (4.4), KIPs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from brokerbench.brokers.declarations import (
 from brokerbench.brokers.types import AckGranularity, Clock, Durability, Resolution
 
 MAX_PAYLOAD_BYTES = 1_048_500
-"""Without key and attributes; what Kafka's default ``message.max.bytes`` leaves beside a record batch's own bytes."""
+"""Without key and attributes: Kafka's default ``message.max.bytes`` less the record batch's own bytes."""
 MAX_POLL_RECORDS = 500
 """Asked of each ``ShareConsumer.poll``; the client calls it "best-effort", and 1,900 were seen."""
 
@@ -27,7 +27,7 @@ _TOPIC = "kafka.apache.org/44/configuration/topic-configs"
 _LOG = "Kafka source, UnifiedLog.scala (deleteRetentionMsBreachedSegments)"
 
 
-# The topic is the same log under both profiles.
+# Both profiles use the topic as the same log.
 _OF_THE_LOG = {
     "delivery.no_loss": guaranteed(
         f"{_DESIGN}, message delivery semantics",

@@ -1,14 +1,14 @@
-"""The reference: what the interface means, exactly, in process.
+"""The reference: the exact meaning of the interface, in process.
 
-A channel is one log in order of arrival; partitions are a hash of the key and number their own places. Each
+A channel is one log in order of arrival; a hash of the key gives the partition, which numbers its own places. Each
 group owns a cursor into the log and settles message by message. Order per key is strict: while a message of a
-key is delivered and unsettled, or waits to come back, no later message of that key is delivered to its group,
-except in the same ``receive``. Leases, retention and times of arrival use one clock that tests can replace.
-A message with the ``dedup_id`` of one that arrived less than ``DEDUPLICATION_WINDOW_S`` ago is acknowledged with
-the place of that one, and not kept.
+key is delivered and unsettled, or waits for redelivery, its group gets no later message of that key, except in the
+same ``receive``. Leases, retention and times of arrival use one clock that tests can replace. A message with the
+``dedup_id`` of one that arrived less than ``DEDUPLICATION_WINDOW_S`` ago is acknowledged with the place of the first,
+and not kept.
 
-Everything lives in a ``Space``, shared by all connections of this process to the same address; one lock
-guards it, and a condition wakes consumers that wait.
+All connections of this process to one address share a ``Space``; one lock guards it, and a condition wakes waiting
+consumers.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _EPOCH_AT_START_NS = time.time_ns() - time.monotonic_ns()
 
 
 def steady_epoch_ns() -> int:
-    """Epoch time that never jumps: the wall clock at import, carried on by the monotonic clock."""
+    """Epoch time that never jumps: the wall clock at import, continued by the monotonic clock."""
     return _EPOCH_AT_START_NS + time.monotonic_ns()
 
 
@@ -70,14 +70,14 @@ class Space:
             raise ChannelMissing(channel) from None
 
     def expire(self, log: Log) -> None:
-        """Bring a log to the present: retention, then leases that ended."""
+        """Bring a log to the present: apply retention, then end leases."""
         now_ns = self.clock()
         log.trim(now_ns)
         for group in log.groups.values():
-            self.bury(log, group.expire(now_ns))
+            self.add_dead_letters(log, group.expire(now_ns))
 
-    def bury(self, log: Log, dead: Sequence[int]) -> None:
-        """Copy these to the channel of dead letters, if there is one."""
+    def add_dead_letters(self, log: Log, dead: Sequence[int]) -> None:
+        """Copy these to the channel of dead letters, if it has one."""
         policy = log.spec.dead_letter
         if policy is not None and dead:
             target = self.log(policy.channel)
@@ -155,7 +155,7 @@ class Memory:
             return Position(firsts), Position(ends)
 
     def enforce_retention(self, channel: str) -> int:
-        """Removals are applied before every operation too: this only makes them happen now."""
+        """Every operation applies removals first; this applies them now."""
         with self.space.changed:
             log = self.space.log(channel)
             before = log.base
@@ -266,7 +266,7 @@ class MemoryConsumer:
     def _settle(
         self, received: Received, indices: Indices, decide: Callable[[Group, int, int], list[int] | None]
     ) -> Settlements:
-        """A delivery whose lease has ended is no longer this consumer's to decide: REJECTED."""
+        """REJECTED for a delivery whose lease has ended: this consumer may no longer settle it."""
         with self._guard, self._space.changed:
             found = Outcomes.of(received, indices, Outcome.ACKNOWLEDGED)
             log = self._space.log(self._channel)
@@ -280,14 +280,14 @@ class MemoryConsumer:
                 if not group.holds(seq, tokens[index]):
                     lost.append(row)
                 elif dead := decide(group, seq, now_ns):
-                    self._space.bury(log, dead)
+                    self._space.add_dead_letters(log, dead)
             self._space.changed.notify_all()
             found.tell(lost, Outcome.REJECTED, "its lease has ended, or retention removed it")
             return found.settlements()
 
 
 class MemoryReader:
-    """Walks the log on its own; nobody's position moves."""
+    """Walks the log on its own; no group's position moves."""
 
     def __init__(self, space: Space, channel: str, start: ReplayStart) -> None:
         self._space = space

@@ -1,4 +1,4 @@
-"""What the memory profile promises: everything that can be promised, as it is the reference."""
+"""The promises of the memory profile: all that can be promised, as it is the reference."""
 
 from __future__ import annotations
 

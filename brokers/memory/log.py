@@ -1,4 +1,4 @@
-"""The log of a memory channel and the groups that consume it: plain data structures without any locking.
+"""The log of a memory channel and its groups: plain data structures without any locking.
 
 ``seq`` numbers the messages of a channel from 0, over all partitions. Columns of the log begin at ``base``.
 """
@@ -12,6 +12,7 @@ from zlib import crc32
 from brokerbench.brokers.types import ChannelSpec
 
 DEDUPLICATION_WINDOW_S = 300.0
+"""Age, in seconds, up to which a message's identity makes another one a repeat."""
 _WINDOW_NS = int(DEDUPLICATION_WINDOW_S * 1e9)
 
 
@@ -37,7 +38,7 @@ class Log:
         return self.base + len(self.payloads)
 
     def group(self, name: str) -> Group:
-        """A new group starts at the beginning of what is kept."""
+        """A new group starts at the oldest kept message."""
         if name not in self.groups:
             self.groups[name] = Group(self)
         return self.groups[name]
@@ -50,9 +51,9 @@ class Log:
         epoch_ns: int,
         identity: str | None = None,
     ) -> tuple[int, int]:
-        """Returns (partition, place): those of the original for a repeat, which is not kept.
+        """Returns (partition, place): for a repeat those of the original, and the repeat is not kept.
 
-        Messages without a key go round the partitions.
+        Messages without a key take the partitions in turn.
         """
         if identity is not None and (original := self.original(identity, epoch_ns)) is not None:
             return original
@@ -71,24 +72,24 @@ class Log:
         return partition, place
 
     def original(self, identity: str, now_ns: int) -> tuple[int, int] | None:
-        """(partition, place) of the message that one with this identity would repeat now."""
+        """(partition, place) of the message that a new one with this identity would repeat."""
         known = self._identities.get(identity)
         return known[:2] if known is not None and now_ns - known[2] < _WINDOW_NS else None
 
     def latest_identity(self, now_ns: int) -> str | None:
-        """The one that was remembered last, if it still is."""
+        """The identity remembered last, if it is still remembered."""
         latest = next(reversed(self._identities), None)
         return latest if latest is not None and self.original(latest, now_ns) is not None else None
 
     def _remember(self, identity: str, partition: int, place: int, epoch_ns: int) -> None:
-        """In order of time; what is too old is forgotten."""
+        """Keeps identities in order of time; drops those that are too old."""
         self._identities.pop(identity, None)
         self._identities[identity] = partition, place, epoch_ns
         while (oldest := next(iter(self._identities))) != identity and self.original(oldest, epoch_ns) is None:
             del self._identities[oldest]
 
     def trim(self, now_ns: int) -> None:
-        """Remove from the old end what is beyond the channel's retention, read or not."""
+        """Remove the oldest messages beyond the channel's retention, read or not."""
         limit = self.spec.retention
         if limit is None:
             return
@@ -110,14 +111,14 @@ class Log:
                 del column[:count]
             self.base += count
             for group in self.groups.values():
-                group.forget()
+                group.drop_removed()
 
 
 class Group:
-    """Who has what: ``leases`` for deliveries out, ``ready`` to be delivered, ``held`` behind a busy key.
+    """State of each message: ``leases`` of unsettled deliveries, ``ready`` for delivery, ``held`` behind a busy key.
 
-    ``ready`` and the lists in ``held`` are heaps of seqs. Methods that may end a message's life return the
-    seqs that are now dead letters.
+    ``ready`` and the lists in ``held`` are heaps of seqs. Methods that may end a message return the seqs that are
+    now dead letters.
     """
 
     def __init__(self, log: Log) -> None:
@@ -196,15 +197,15 @@ class Group:
         return dead
 
     def next_deadline_ns(self) -> int | None:
-        """When the next lease may end; early where it was extended or settled meanwhile."""
+        """When the next lease may end; too early where it was extended or settled meanwhile."""
         return self._deadlines[0][0] if self._deadlines else None
 
     def backlog(self) -> int:
         held = sum(map(len, self._held.values()))
         return self._log.end - self._cursor + len(self._ready) + len(self._leases) + held
 
-    def forget(self) -> None:
-        """Drop what retention removed: read or not, delivered or not."""
+    def drop_removed(self) -> None:
+        """Drop the messages that retention removed: read or not, delivered or not."""
         base = self._log.base
         self._cursor = max(self._cursor, base)
         for seq in [seq for seq in self._leases if seq < base]:
@@ -220,7 +221,7 @@ class Group:
             self._ready = sorted(self._ready + self._held.pop(key))
 
     def _unlock(self, seq: int, *, again: bool = False) -> None:
-        """End a lease. When it was its key's last, what waited behind the key becomes ready."""
+        """End a lease. After the last of its key, the messages held behind the key become ready."""
         del self._leases[seq]
         key = self._log.keys[seq - self._log.base]
         if key is None:

@@ -1,6 +1,6 @@
 """Redis Streams: a channel of n partitions is n streams; groups are consumer groups over all of them.
 
-Keys map to streams by crc32. Retention is applied by ``enforce_retention`` (XTRIM), as Redis has no policy for it.
+Keys map to streams by crc32. ``enforce_retention`` applies retention (XTRIM), as Redis has no policy for it.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from brokerbench.brokers.types import (
     ReplayStart,
 )
 
-OLDEST = 7
+OLDEST_VERSION = 7
 """Major version; Valkey answers the Redis version that it is compatible with."""
 _NS_PER_MS = 1_000_000
 _COUNT_PAGE = 10_000
@@ -65,9 +65,11 @@ class RedisStreams:
         broker = cls(connection_settings(endpoint))
         with translated("connecting to Redis"):
             version = str(broker._info()["redis_version"])
-        if int(version.partition(".")[0]) < OLDEST:
+        if int(version.partition(".")[0]) < OLDEST_VERSION:
             broker.close()
-            raise Unsupported("redis-streams", f"Redis {OLDEST} or later is needed (XINFO GROUPS lag), not {version}")
+            raise Unsupported(
+                "redis-streams", f"Redis {OLDEST_VERSION} or later is needed (XINFO GROUPS lag), not {version}"
+            )
         return broker
 
     def declaration(self) -> ProfileDeclaration:
@@ -88,7 +90,7 @@ class RedisStreams:
             if not self._redis.set(spec_key(spec.name), spec_to_json(spec), nx=True):
                 raise Refused(f"channel {spec.name!r} exists")
             for stream in stream_names(spec):
-                # A stream that is empty and stays: a group makes it, and goes.
+                # Creating a group makes an empty stream, which stays when the group is gone.
                 self._redis.xgroup_create(stream, "created", mkstream=True)
                 self._redis.xgroup_destroy(stream, "created")
 
@@ -110,9 +112,9 @@ class RedisStreams:
     def producer(self, channel: str, settings: ProducerSettings) -> RedisProducer:
         spec = self._spec(channel)
         fsync = Durability.STRICT in (spec.durability, settings.durability)
-        # A write may block as long as an answer may take: a stopped server reads nothing.
-        wire = partial(RedisConnection, {**self._settings, "socket_timeout": settings.timeout_s})
-        return self._opened.add(RedisProducer(wire, stream_names(spec), settings, fsync=fsync))
+        # A write may block as long as an answer: a stopped server reads nothing.
+        connect = partial(RedisConnection, {**self._settings, "socket_timeout": settings.timeout_s})
+        return self._opened.add(RedisProducer(connect, stream_names(spec), settings, fsync=fsync))
 
     def consumer(self, channel: str, settings: ConsumerSettings) -> RedisConsumer:
         spec = self._spec(channel)
@@ -124,7 +126,7 @@ class RedisStreams:
                 except exceptions.ResponseError as error:
                     if not str(error).startswith("BUSYGROUP"):
                         raise
-        return self._opened.add(RedisConsumer(self._wire, spec, stream_names(spec), dead, settings))
+        return self._opened.add(RedisConsumer(self._connect, spec, stream_names(spec), dead, settings))
 
     def reader(self, channel: str, start: ReplayStart) -> RedisReader:
         streams = stream_names(self._spec(channel))
@@ -139,10 +141,10 @@ class RedisStreams:
                 if not position.places.keys() <= set(range(len(streams))):
                     raise Misuse(f"the channel has {len(streams)} partitions, the position names others")
                 after = {partition: id_before(place) for partition, place in position.places.items()}
-        return self._opened.add(RedisReader(self._wire, streams, after))
+        return self._opened.add(RedisReader(self._connect, streams, after))
 
     def bounds(self, channel: str) -> tuple[Position, Position]:
-        """Places of ids: an entry's is not the number of entries before it."""
+        """Places are ids: they do not count entries."""
         begins, ends = {}, {}
         with translated("XINFO STREAM"):
             for partition, stream in enumerate(stream_names(self._spec(channel))):
@@ -154,7 +156,7 @@ class RedisStreams:
         return Position(begins), Position(ends)
 
     def enforce_retention(self, channel: str) -> int:
-        """XTRIM each stream, exactly. ``max_messages`` is shared out evenly over the streams."""
+        """XTRIM each stream, exactly, with an even share of ``max_messages``."""
         spec = self._spec(channel)
         limit = spec.retention
         if limit is None:
@@ -172,7 +174,7 @@ class RedisStreams:
         return removed
 
     def backlog(self, channel: str, group: str) -> int:
-        """Lag and pending entries together. Where Redis cannot tell the lag (after deletions) entries are counted."""
+        """Lag and pending entries together. Counts entries where Redis does not know the lag (after deletions)."""
         total = 0
         with translated("XINFO GROUPS"):
             for stream in stream_names(self._spec(channel)):
@@ -202,7 +204,7 @@ class RedisStreams:
         info: Mapping[str, Any] = self._redis.info("server")
         return info
 
-    def _wire(self) -> RedisConnection:
+    def _connect(self) -> RedisConnection:
         return RedisConnection(self._settings)
 
     def _spec(self, channel: str) -> ChannelSpec:

@@ -1,4 +1,4 @@
-"""How messages look in Redis: entries, ids and places, and the names of a channel's keys.
+"""The form of messages in Redis: entries, ids and places, and the names of a channel's keys.
 
 A channel ``c`` of n partitions is the streams ``c:0`` to ``c:n-1`` and the key ``c:spec`` (its ``ChannelSpec``
 as JSON). A message is one entry with the fields ``k`` (its key, where it has one), ``a:<name>`` for each
@@ -72,7 +72,7 @@ def places_of(ids: Sequence[bytes]) -> IntColumn:
 
 
 def id_before(place: int) -> bytes:
-    """The greatest id below a place: reading after it includes the place."""
+    """The greatest id below a place: a read after it includes the place."""
     ms, seq = place >> SEQ_BITS, place & _SEQ_MASK
     if seq:
         return b"%d-%d" % (ms, seq - 1)
@@ -80,7 +80,7 @@ def id_before(place: int) -> bytes:
 
 
 class Packer:
-    """Writes XADD commands of one channel. Messages without a key go round the streams."""
+    """Writes XADD commands of one channel. Messages without a key take the streams in turn."""
 
     def __init__(self, streams: Sequence[bytes]) -> None:
         self._streams = streams
@@ -165,7 +165,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Handle:
-    """What a consumer needs to settle: ids in order of delivery, and (partition, start, stop) runs."""
+    """For settling: ids in order of delivery, and their runs (partition, start, stop)."""
 
     ids: list[bytes]
     runs: list[tuple[int, int, int]]

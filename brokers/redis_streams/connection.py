@@ -23,7 +23,7 @@ from brokerbench.brokers.errors import Misuse, Refused, Unreachable
 from brokerbench.brokers.types import Endpoint
 
 ANSWER_TIMEOUT_S = 10.0
-"""How long to wait for an answer beyond any time for which the command itself blocks."""
+"""Longest wait for an answer, beyond the time for which the command itself blocks."""
 _RECEIVE_BYTES = 256 << 10
 _NOTHING = object()
 
@@ -88,7 +88,7 @@ def good(reply: Any) -> Any:
 
 
 class RedisConnection:
-    """A connected socket with a reply parser. Any error leaves it closed: what was asked is then unknown."""
+    """A connected socket with a reply parser. Any error closes it: the fate of open requests is then unknown."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         arguments = dict(settings)
@@ -96,7 +96,7 @@ class RedisConnection:
         self._connection = kind(**arguments)
         with translated("connecting to Redis"):
             self._connection.connect()  # type: ignore[no-untyped-call]
-        # The one private name that is used: redis-py has no public way to its connected socket.
+        # A private name: redis-py has no public way to its connected socket.
         sock: socket.socket | None = self._connection._sock
         if sock is None:
             raise Unreachable("connecting to Redis: no socket")
@@ -139,7 +139,7 @@ class RedisConnection:
         return found
 
     def ask(self, commands: Sequence[bytes], blocks_s: float = 0.0) -> list[Any]:
-        """Write commands in one go and wait for all their replies. Raises Unreachable when they do not come."""
+        """Write commands in one go and wait for all replies. Raises Unreachable when some do not come in time."""
         self.write(b"".join(commands))
         give_up = time.monotonic() + blocks_s + ANSWER_TIMEOUT_S
         found = self.replies()

@@ -1,8 +1,8 @@
-"""Consuming a group of Redis streams. What Redis lacks is done here, and declared as the adapter's:
+"""Consuming a group of Redis streams. The adapter provides, and declares as its own:
 
-* leases: idle time against the channel's lease, looked for by XAUTOCLAIM at most every quarter of a lease
-  (and every 0.2 s), within ``receive``;
-* release and extend: XCLAIM sets the idle time, in a script that first checks whose the delivery is;
+* leases: ``receive`` claims entries that were idle for a lease (XAUTOCLAIM), as often as every quarter of a lease or
+  every 0.2 s, whichever is shorter;
+* release and extend: XCLAIM sets the idle time, in a script that first checks the delivery's owner;
 * dead letters: the same script appends the entry to the dead-letter stream and acknowledges it.
 """
 
@@ -24,9 +24,10 @@ from brokerbench.brokers.types import ChannelSpec, ConsumerSettings, Indices, Ou
 CLAIM_PERIOD_S = 0.2
 _CLAIM_SCAN = 1000
 _CLAIM_ROUNDS = 10
-"""One look for ended leases examines about so many pending entries; XAUTOCLAIM examines 10 for each wanted."""
+"""Most calls of XAUTOCLAIM per stream in one search for ended leases: about ``_CLAIM_SCAN`` pending entries, as each
+call examines 10 for each wanted."""
 
-# KEYS: stream[, dead-letter stream]; ARGV: group, consumer, idle ms or "bury", then id, delivery count, ...
+# KEYS: stream[, dead-letter stream]; ARGV: group, consumer, idle ms or "dead-letter", then id, delivery count, ...
 # A delivery is still its consumer's when it is pending for that consumer with the same count.
 _SETTLE = """
 local done = {}
@@ -34,7 +35,7 @@ for i = 4, #ARGV, 2 do
   local id = ARGV[i]
   local held = redis.call('XPENDING', KEYS[1], ARGV[1], id, id, 1, ARGV[2])
   if held[1] and held[1][4] == tonumber(ARGV[i + 1]) then
-    if ARGV[3] == 'bury' then
+    if ARGV[3] == 'dead-letter' then
       local entry = redis.call('XRANGE', KEYS[1], id, id)
       if KEYS[2] and entry[1] then redis.call('XADD', KEYS[2], '*', unpack(entry[1][2])) end
       redis.call('XACK', KEYS[1], ARGV[1], id)
@@ -76,7 +77,7 @@ class RedisConsumer:
         self._cursors = [b"0-0"] * len(streams)
         self._turn = 0
         self._guard = ThreadGuard("a Redis consumer")
-        self._wire = connect()
+        self._connection = connect()
         self.trimmed_while_pending = 0
 
     def receive(self, max_messages: int, wait_s: float) -> Received:
@@ -95,7 +96,7 @@ class RedisConsumer:
                     return Received.empty(time.monotonic_ns())
 
     def acknowledge(self, received: Received, indices: Indices = None) -> Settlements:
-        """Also for a lease that has ended: an acknowledged entry is done, whoever held it."""
+        """Works after the lease's end too: an acknowledged entry is done, whichever consumer held it."""
         with self._guard:
             found = Outcomes.of(received, indices, Outcome.ACKNOWLEDGED)
             runs = [
@@ -118,19 +119,19 @@ class RedisConsumer:
         return self._by_script(received, indices, str(self._lease_ms - wanted_ms))
 
     def reject(self, received: Received, indices: Indices = None) -> Settlements:
-        return self._by_script(received, indices, "bury")
+        return self._by_script(received, indices, "dead-letter")
 
     def close(self) -> None:
         """The consumer's name stays: XGROUP DELCONSUMER would discard its unsettled deliveries."""
         if self._guard.close():
-            self._wire.close()
+            self._connection.close()
 
     # Receiving
 
     def _ask(self, commands: Sequence[bytes], blocks_s: float = 0.0) -> list[Any]:
-        if self._wire.closed:
-            self._wire = self._connect()
-        return self._wire.ask(commands, blocks_s)
+        if self._connection.closed:
+            self._connection = self._connect()
+        return self._connection.ask(commands, blocks_s)
 
     def _read(self, partitions: Sequence[int], count: int, block_s: float = 0.0) -> bytes:
         waiting: tuple[bytes | int, ...] = (b"BLOCK", max(1, int(block_s * 1000))) if block_s > 0 else ()
@@ -157,7 +158,7 @@ class RedisConsumer:
         return blocks + self._top_up(full, want - sum(len(block.entries) for block in blocks))
 
     def _top_up(self, order: list[int], want: int) -> list[Block]:
-        """Without waiting: shares of one request first, then again where a share was used up."""
+        """Without waiting: an equal share per stream, then again where a share was used up."""
         blocks: list[Block] = []
         while want > 0 and order:
             share, extra = divmod(want, len(order))
@@ -173,9 +174,9 @@ class RedisConsumer:
         return blocks
 
     def _wait_for_few(self, order: list[int], want: int, block_s: float) -> list[Block]:
-        """Wait on more streams than messages are wanted: a plain XREAD wakes us, so that nothing is taken too many.
+        """Wait on more streams than messages are wanted: a plain XREAD wakes us, so that none is taken in excess.
 
-        The last ids are learnt before looking for entries, so nothing that comes in between is slept over.
+        It reads the last ids before it looks for entries, so it does not sleep over an arrival in between.
         """
         replies = self._ask([pack(b"XREVRANGE", self._streams[at], b"+", b"-", b"COUNT", 1) for at in order])
         last = [reply[0][0] if good(reply) else b"0-0" for reply in replies]
@@ -187,7 +188,7 @@ class RedisConsumer:
         return self._top_up(order, want)
 
     def _claim(self, want: int) -> list[Block]:
-        """Deliveries whose lease has ended, now ours, at most ``want``."""
+        """Claim at most ``want`` deliveries with an ended lease."""
         blocks: list[Block] = []
         for partition, stream in enumerate(self._streams):
             entries: list[Entry] = []
@@ -207,7 +208,7 @@ class RedisConsumer:
         return blocks
 
     def _counted(self, partition: int, entries: list[Entry]) -> Block | None:
-        """With delivery counts; what was delivered too often goes to the dead letters instead."""
+        """The entries with delivery counts; those delivered too often go to the dead letters instead."""
         stream = self._streams[partition]
         asked = [pack(b"XPENDING", stream, self._group, entry[0], entry[0], 1, self._name) for entry in entries]
         counts = [good(reply)[0][3] if reply else 0 for reply in self._ask(asked)]
@@ -216,7 +217,7 @@ class RedisConsumer:
         dead = [at for at, count in enumerate(counts) if limit is not None and count > limit]
         if dead:
             pairs = [word for at in dead for word in (entries[at][0], b"%d" % counts[at])]
-            good(self._ask([self._script(partition, "bury", pairs)])[0])
+            good(self._ask([self._script(partition, "dead-letter", pairs)])[0])
         if not kept:
             return None
         return Block(partition, [entries[at] for at in kept], 0, [counts[at] for at in kept])
@@ -239,21 +240,21 @@ class RedisConsumer:
             ids.append(handle.ids[at])
         return [(partition, rows, ids) for partition, (rows, ids) in groups.items()]
 
-    def _script(self, partition: int, what: str, pairs: Sequence[bytes]) -> bytes:
+    def _script(self, partition: int, action: str, pairs: Sequence[bytes]) -> bytes:
         keys = [self._streams[partition]]
-        if what == "bury" and self._dead_streams:
+        if action == "dead-letter" and self._dead_streams:
             # The same key stays on the same dead-letter stream.
             keys.append(self._dead_streams[partition % len(self._dead_streams)])
-        return pack(b"EVAL", _SETTLE, len(keys), *keys, self._group, self._name, what, *pairs)
+        return pack(b"EVAL", _SETTLE, len(keys), *keys, self._group, self._name, action, *pairs)
 
-    def _by_script(self, received: Received, indices: Indices, what: str) -> Settlements:
+    def _by_script(self, received: Received, indices: Indices, action: str) -> Settlements:
         with self._guard:
             found = Outcomes.of(received, indices, Outcome.ACKNOWLEDGED)
             counts = received.delivery_counts[found.rows].tolist()
             runs = []
             for partition, rows, ids in self._by_stream(received, found, indices):
                 pairs = [word for row, name in zip(rows, ids, strict=True) for word in (name, b"%d" % counts[row])]
-                runs.append((rows, self._script(partition, what, pairs)))
+                runs.append((rows, self._script(partition, action, pairs)))
             self._next_claim = 0.0
             return self._settle(found, runs)
 

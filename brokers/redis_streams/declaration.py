@@ -1,4 +1,4 @@
-"""What Redis Streams promises, as this adapter uses it. Command pages are those of redis.io/docs."""
+"""The promises of Redis Streams, as this adapter uses it. Command pages are those of redis.io/docs."""
 
 from __future__ import annotations
 

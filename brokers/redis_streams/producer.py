@@ -36,7 +36,7 @@ REQUEST_BYTES = 4 << 20
 
 @dataclass(frozen=True, slots=True)
 class _Request:
-    """XADDs that were written together and settle together; with a fsync asked for, one reply more."""
+    """XADDs that were written together and settle together; a requested fsync adds one reply."""
 
     first_ticket: int
     partitions: SmallIntColumn
@@ -44,7 +44,7 @@ class _Request:
 
 
 class RedisProducer:
-    """``settings.concurrency`` requests are in flight on one connection. Settles when a request's last reply is in.
+    """Up to ``settings.concurrency`` requests are in flight on one connection; each settles with its last reply.
 
     An unanswered request makes itself and all behind it UNKNOWN and drops the connection; the next ``send``
     makes a new one. ``fsync`` asks for WAITAOF after each request: quick where the server runs with
@@ -64,9 +64,9 @@ class RedisProducer:
         self._open_messages = 0
         self._replies: list[Any] = []
         self._settled: list[Settlements] = []
-        self._wire = connect()
+        self._connection = connect()
         if fsync:
-            _require_fsync(self._wire)
+            _require_fsync(self._connection)
 
     def send(self, batch: Batch) -> SendReceipt:
         with self._guard:
@@ -75,8 +75,8 @@ class RedisProducer:
                 raise Unsupported(
                     "dedup_ids", "Redis appends whatever it is sent (before 8.6, which this adapter supports)"
                 )
-            if self._wire.closed:
-                self._wire = self._connect()
+            if self._connection.closed:
+                self._connection = self._connect()
             first, count = self._next_ticket, len(batch)
             rejected = tuple(row for row, payload in enumerate(batch.payloads) if len(payload) > MAX_PAYLOAD_BYTES)
             total = sum(map(len, batch.payloads))
@@ -115,7 +115,7 @@ class RedisProducer:
         limit = max(len(rows), self._settings.max_in_flight)
         while self._open and (len(self._open) >= self._settings.concurrency or self._open_messages + len(rows) > limit):
             self._advance(self._settings.timeout_s)
-        if self._wire.closed:
+        if self._connection.closed:
             self._settle_all(first + rows.start, len(rows), Outcome.REJECTED, "not sent: the connection was lost")
             return
         data, partitions = self._packer.pack(batch, rows)
@@ -123,18 +123,18 @@ class RedisProducer:
         self._open.append(_Request(first + rows.start, partitions, give_up_ns))
         self._open_messages += len(rows)
         try:
-            self._wire.write(data + self._fsync)
+            self._connection.write(data + self._fsync)
         except Unreachable as error:
             self._give_up(str(error))
 
     def _advance(self, wait_s: float) -> None:
-        """Take in replies, waiting up to ``wait_s`` for the first; settle what is complete or too old."""
+        """Take in replies, waiting up to ``wait_s`` for the first; settle requests that are complete or too old."""
         if not self._open:
             return
         left_s = (self._open[0].give_up_ns - time.monotonic_ns()) / 1e9
         try:
-            if self._wire.fill(min(wait_s, left_s)):
-                self._replies += self._wire.replies()
+            if self._connection.fill(min(wait_s, left_s)):
+                self._replies += self._connection.replies()
         except Unreachable as error:
             self._give_up(str(error))
             return
@@ -151,8 +151,8 @@ class RedisProducer:
             self._give_up(f"Redis did not answer within {self._settings.timeout_s:g} s")
 
     def _give_up(self, reason: str) -> None:
-        """Drop the connection. Replies that came are facts; what is behind them is UNKNOWN."""
-        self._wire.close()
+        """Drop the connection. Messages with a reply have their outcome; those behind are UNKNOWN."""
+        self._connection.close()
         for request in self._open:
             count = len(request.partitions)
             replies, self._replies = self._replies[:count], []
@@ -174,7 +174,7 @@ class RedisProducer:
 
 
 def _settled(request: _Request, replies: list[Any], *, safe: bool) -> Settlements:
-    """Fates of one request. An error reply is a rejection; without the fsync asked for, fates are unknown."""
+    """Outcomes of one request. An error reply is a rejection; without the requested fsync outcomes are UNKNOWN."""
     count = len(replies)
     tickets: IntColumn = np.arange(request.first_ticket, request.first_ticket + count, dtype=np.int64)
     outcome = Outcome.ACKNOWLEDGED if safe else Outcome.UNKNOWN
@@ -199,8 +199,8 @@ def _is_safe(reply: Any) -> bool:
     return isinstance(reply, list) and bool(reply[0] >= 1)
 
 
-def _require_fsync(wire: RedisConnection) -> None:
-    (reply,) = wire.ask([pack(b"WAITAOF", 1, 0, 1)])
+def _require_fsync(connection: RedisConnection) -> None:
+    (reply,) = connection.ask([pack(b"WAITAOF", 1, 0, 1)])
     if isinstance(reply, hiredis.ReplyError):
-        wire.close()
+        connection.close()
         raise Unsupported("durability=strict", f"Redis does not confirm writes to disk: {reply}")

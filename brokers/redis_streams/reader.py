@@ -15,7 +15,7 @@ from brokerbench.brokers.types import UNKNOWN_COUNT, Received
 class RedisReader:
     """``after``: {partition: the id to read after}; other partitions are not read.
 
-    Reading moves nothing on the server, so entries beyond what was asked for are simply read again.
+    Reading moves nothing on the server, so surplus entries are simply read again.
     """
 
     def __init__(
@@ -25,7 +25,7 @@ class RedisReader:
         self._streams = streams
         self._after = dict(after)
         self._guard = ThreadGuard("a Redis reader")
-        self._wire = connect()
+        self._connection = connect()
 
     def read(self, max_messages: int, wait_s: float) -> Received:
         with self._guard:
@@ -45,13 +45,13 @@ class RedisReader:
     def _round(
         self, blocks: list[Block], order: list[int], share: int, want: int, block_s: float
     ) -> tuple[list[int], int]:
-        """One XREAD over ``order``; returns the partitions that had a full share, and what is still wanted."""
-        if self._wire.closed:
-            self._wire = self._connect()
+        """One XREAD over ``order``; returns the partitions that had a full share, and the number still wanted."""
+        if self._connection.closed:
+            self._connection = self._connect()
         waiting: tuple[bytes | int, ...] = (b"BLOCK", max(1, int(block_s * 1000))) if block_s > 0 else ()
         names = [self._streams[partition] for partition in order]
         ids = [self._after[partition] for partition in order]
-        (reply,) = self._wire.ask([pack(b"XREAD", b"COUNT", share, *waiting, b"STREAMS", *names, *ids)], block_s)
+        (reply,) = self._connection.ask([pack(b"XREAD", b"COUNT", share, *waiting, b"STREAMS", *names, *ids)], block_s)
         found: dict[bytes, Any] = entries_by_stream(good(reply))
         full: list[int] = []
         for partition in order:
@@ -67,4 +67,4 @@ class RedisReader:
 
     def close(self) -> None:
         if self._guard.close():
-            self._wire.close()
+            self._connection.close()

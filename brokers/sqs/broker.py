@@ -1,6 +1,6 @@
 """Amazon SQS under two profiles: a channel is a standard queue, or a FIFO queue called ``<channel>.fifo``.
 
-All consumers of a queue share its messages, whatever their group is called, and partitions mean nothing here.
+All consumers of a queue share its messages: names of groups mean nothing, nor do partitions.
 boto3 creates and describes queues; messages travel through aiobotocore, whose event loop runs inside.
 """
 
@@ -68,7 +68,7 @@ class _Queues:
         return self._declaration
 
     def server_version(self) -> str:
-        """Emulators tell their version; the service tells none beyond that of its interface."""
+        """The version of an emulator; the service tells only that of its interface."""
         interface = f"interface {self._control.meta.service_model.api_version}"
         if self._settings.aws:
             return f"Amazon SQS, {interface}"
@@ -128,7 +128,7 @@ class _Queues:
         return self._opened.add(SqsConsumer(self._clients, self._url(channel), settings))
 
     def backlog(self, channel: str, group: str) -> int:
-        """Visible, in flight and delayed; a queue has one group, whatever it is called."""
+        """Visible, in flight and delayed messages; ``group`` means nothing."""
         url = self._url(channel)
         with translated(f"counting channel {channel!r}"):
             attributes = self._control.get_queue_attributes(QueueUrl=url, AttributeNames=_BACKLOG)["Attributes"]
@@ -138,7 +138,7 @@ class _Queues:
         self._opened.close()
 
     def _queue(self, channel: str) -> str:
-        """The queue's name. Raises Misuse for what SQS cannot be called."""
+        """The queue's name. Raises Misuse for a name that SQS does not take."""
         queue = f"{channel}{_FIFO_SUFFIX}" if self._fifo else channel
         if not _NAME.fullmatch(channel) or len(queue) > 80:
             raise Misuse(f"channel {channel!r}: SQS takes letters, digits, '-' and '_', 80 in all with {_FIFO_SUFFIX}")

@@ -1,8 +1,8 @@
 """How messages become SQS entries: text envelopes, sizes, message groups. Pure functions.
 
 SQS bodies are text of at most 1 MiB, and some characters are refused. A body here is ``KEY:PAYLOAD``, both in
-base64; a message without key has ``-`` in place of the key. Base64 costs a third, runs at C speed, and is within 8 % of
-what the most compact text encodings reach; a Binary attribute would be base64 on the wire as well.
+base64; a message without key has ``-`` in place of the key. Base64 adds a third, runs at C speed, and is within 8 % of
+the most compact text encodings; a Binary attribute would be base64 on the wire as well.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from brokerbench.brokers.errors import Refused
 
 MAX_ENTRIES = 10
 MAX_REQUEST_BYTES = 1_048_576
-"""Sum of the bodies and attributes of one request; one message may take all of it."""
+"""Most bytes of bodies and attributes in one request; one message may take all of them."""
 MAX_PAYLOAD_BYTES = (MAX_REQUEST_BYTES - 2) // 4 * 3
 """Without key and attributes."""
 MAX_ATTRIBUTES = 10
@@ -79,7 +79,7 @@ def attribute_problem(attributes: Mapping[str, str]) -> str:
 
 
 def attribute_bytes(attributes: Mapping[str, str]) -> int:
-    """What attributes add to a message's size: name, type and value."""
+    """Bytes that attributes add to a message: name, type and value."""
     return sum(len(name.encode()) + len("String") + len(value.encode()) for name, value in attributes.items())
 
 
@@ -101,8 +101,8 @@ def split(members: Sequence[int], sizes: Sequence[int]) -> list[Sequence[int]]:
 def lanes(groups: Sequence[str], concurrency: int) -> list[list[int]]:
     """Share messages out to lanes that can be sent side by side, so that each group keeps its order.
 
-    A group is on one lane. Lanes are cut to whole requests of ten; what remains of all of them comes last,
-    as one more lane that follows the others.
+    A group is on one lane. Lanes are cut to whole requests of ten; the remainders of all lanes form one more lane,
+    which comes last.
     """
     wanted = min(concurrency, math.ceil(len(groups) / MAX_ENTRIES))
     found: list[list[int]] = [[] for _ in range(wanted)]

@@ -1,4 +1,4 @@
-"""How SQS is reached: addresses and credentials, boto3 for control, one event loop with aiobotocore for data."""
+"""Connections to SQS: addresses and credentials, boto3 for control, one event loop with aiobotocore for data."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
 
 ANSWER_S = 10.0
-"""How long to wait for an answer beyond any time for which the request itself may block."""
+"""Longest wait for an answer, beyond the time for which the request itself may block."""
 _BACKSTOP_S = 120
 _KEEP_ALIVE_S = 4
 """Shorter than any server's own: a connection that it closes under a request leaves that request's fate unknown."""
@@ -50,7 +50,7 @@ class Settings:
         """No retries: a repeated send may be a duplicate, and a refusal is for the caller to see."""
         config: dict[str, Any] = {"retries": {"total_max_attempts": 1, "mode": "standard"}}
         if self.loopback:
-            # Nothing on this host is asked for through a proxy.
+            # No proxy for an address on this host.
             config["proxies"] = {}
         return config
 
@@ -84,7 +84,7 @@ def control_client(settings: Settings) -> SQSClient:
 
 
 def explained(error: BaseException) -> str:
-    """One line that names what happened, fit for a report."""
+    """The error in one line, fit for a report."""
     if isinstance(error, ClientError):
         answer = error.response.get("Error", {})
         return f"{answer.get('Code', 'error')}: {str(answer.get('Message', ''))[:200]}"
@@ -131,7 +131,7 @@ class Clients:
             max_pool_connections=concurrency,
             connect_timeout=ANSWER_S,
             read_timeout=_BACKSTOP_S,
-            # What is sent is well-formed by construction: checking it again would cost CPU time at every request.
+            # Requests are well-formed by construction: checking them would cost CPU time each time.
             parameter_validation=False,
             connector_args={"keepalive_timeout": _KEEP_ALIVE_S},
             **self._settings.config(),
@@ -142,10 +142,10 @@ class Clients:
 
 
 def _before_send(request: Any, **_: Any) -> None:
-    # What HTTP/1.1 means anyway; LocalStack under hypercorn closes the connection after each answer unless it is said.
+    # The default of HTTP/1.1, but LocalStack under hypercorn closes the connection after each answer without it.
     request.headers["Connection"] = "keep-alive"
     if len(request.body) > _ONE_PIECE_BYTES:
-        # aiohttp warns of larger bodies that come in one piece.
+        # aiohttp warns of larger bodies in one piece.
         request.body = io.BytesIO(request.body)
 
 

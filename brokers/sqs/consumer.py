@@ -1,9 +1,8 @@
-"""Receiving from SQS. A request that waits is never abandoned, because its messages would be leased to nobody.
+"""Receiving from SQS. A waiting request is never abandoned: its messages would be leased to no consumer.
 
-So ``receive`` works like this. After a call that did not fill up it asks with one long poll, for its share only,
-which comes back at the first message. While requests come back full and more is wanted, it asks with several
-short polls at once; after a call that filled up, it begins with these. SQS waits in whole seconds: what is left
-below one second is waited for with short polls every 50 ms.
+``receive`` begins with one long poll for at most ten messages, which returns at the first message. While requests come
+back full and more is wanted, it sends several short polls at once; after a call that filled up, it begins with these.
+SQS waits in whole seconds: for the rest below one second, ``receive`` sends short polls every 50 ms.
 """
 
 from __future__ import annotations
@@ -20,20 +19,12 @@ from brokerbench.brokers.errors import Misuse
 from brokerbench.brokers.settling import Outcomes
 from brokerbench.brokers.sqs import codec
 from brokerbench.brokers.sqs.connection import ANSWER_S, Clients, end, explained, refused, translated_error
-from brokerbench.brokers.types import (
-    NO_PARTITION,
-    NO_PLACE,
-    ConsumerSettings,
-    Indices,
-    Outcome,
-    Received,
-    Settlements,
-)
+from brokerbench.brokers.types import NO_PARTITION, NO_PLACE, ConsumerSettings, Indices, Outcome, Received, Settlements
 
 _MAX_WAIT_S = 20
 _SHORT_PAUSE_S = 0.05
 _ROUNDING_S = 0.01
-"""A wait of one second is still one when the request for it starts."""
+"""Added to a wait before it is cut to whole seconds: one second is still one when its request starts."""
 _NS_PER_MS = 1_000_000
 _SYSTEM_ATTRIBUTES = ["ApproximateReceiveCount", "SentTimestamp"]
 Message = Mapping[str, Any]
@@ -81,7 +72,7 @@ class SqsConsumer:
                 return Settlements.empty()
             return self._loop.run(self._settle(request, found, received.handle, change))
 
-    # What follows runs in the loop.
+    # All below runs in the loop.
 
     async def _receive(self, max_messages: int, deadline: float) -> list[Message]:
         messages: list[Message] = []
@@ -89,7 +80,7 @@ class SqsConsumer:
             await self._fan_out(messages, max_messages)
         while not messages:
             left_s = deadline - time.monotonic()
-            # The loop may come to this late: SQS refuses to wait for less than no time.
+            # The loop may be late, and SQS refuses a negative wait.
             wait_s = min(max(0, int(left_s + _ROUNDING_S)), _MAX_WAIT_S)
             messages += await self._request(min(codec.MAX_ENTRIES, max_messages), wait_s)
             left_s = deadline - time.monotonic()
@@ -105,7 +96,7 @@ class SqsConsumer:
     async def _fan_out(self, messages: list[Message], max_messages: int) -> None:
         """Several short polls at once, until ``max_messages`` or one that comes back short. Adds to ``messages``.
 
-        What was received survives the failure of another request; a failure without any message is raised.
+        Received messages survive the failure of another request; a failure without any message is raised.
         """
         unclaimed = max_messages - len(messages)
         problem: Exception | None = None
@@ -161,7 +152,7 @@ class SqsConsumer:
                 try:
                     async with asyncio.timeout(ANSWER_S):
                         answer: Mapping[str, Any] = await request(QueueUrl=self._url, Entries=entries)
-                except Exception as error:  # whatever it was, every index gets a fate
+                except Exception as error:  # any failure: every index gets an outcome
                     found.tell(these, Outcome.REJECTED if refused(error) else Outcome.UNKNOWN, explained(error))
                 else:
                     for failed in answer.get("Failed", ()):

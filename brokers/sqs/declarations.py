@@ -1,4 +1,4 @@
-"""What SQS promises. Operations are cited from the AWS SQS API reference, pages from the SQS developer guide."""
+"""The promises of SQS. Operations are cited from the AWS SQS API reference, pages from the SQS developer guide."""
 
 from __future__ import annotations
 

@@ -22,21 +22,14 @@ from brokerbench.brokers.errors import Misuse, Unsupported
 from brokerbench.brokers.settling import Outcomes
 from brokerbench.brokers.sqs import codec
 from brokerbench.brokers.sqs.connection import Clients, end, explained, refused
-from brokerbench.brokers.types import (
-    Batch,
-    IntColumn,
-    Outcome,
-    ProducerSettings,
-    SendReceipt,
-    Settlements,
-)
+from brokerbench.brokers.types import Batch, IntColumn, Outcome, ProducerSettings, SendReceipt, Settlements
 
 _ENTRY_IDS = tuple(str(at) for at in range(codec.MAX_ENTRIES))
 
 
 @dataclass(frozen=True, slots=True)
 class _Columns:
-    """A batch on its way. ``groups`` and ``dedup_ids`` are there on FIFO queues only."""
+    """A batch on its way. ``groups`` and ``dedup_ids`` exist on FIFO queues only."""
 
     bodies: Sequence[str]
     groups: Sequence[str] | None
@@ -79,7 +72,7 @@ class _Request:
         return np.asarray(self.members, np.int64) + self.first_ticket
 
     def settled(self, outcome: Outcome, why: str) -> Settlements:
-        """One fate for all of it, now."""
+        """All messages with one outcome, now."""
         found = Outcomes.of_sends(self.tickets(), outcome)
         found.tell(slice(None), outcome, why)
         return found.settlements()
@@ -108,7 +101,7 @@ class SqsProducer:
         self._workers: set[asyncio.Task[None]] = set()
 
     def send(self, batch: Batch) -> SendReceipt:
-        """Waits until the batch finds room beside what is in flight, or nothing is in flight.
+        """Waits until the batch finds room in flight, or nothing is in flight.
 
         Raises Unsupported for ``dedup_ids`` on a standard queue.
         """
@@ -151,13 +144,13 @@ class SqsProducer:
         return self._take()
 
     def _await_in_flight(self, at_most: int, timeout_s: float | None) -> None:
-        """The loop wakes this thread once, not at every request. Call with the condition held."""
+        """Wait; the loop wakes this thread once, not at every request. Call with the condition held."""
         self._room_at = at_most
         self._changed.wait_for(lambda: self._in_flight <= at_most, timeout_s)
         self._room_at = -1
 
     def _prepare(self, batch: Batch, first: int) -> tuple[_Columns, dict[int, str], list[int]]:
-        """Columns to send, index -> reason of what SQS would not take, and sizes in bytes."""
+        """Columns to send, the reasons of messages that SQS would not take (by index), and sizes in bytes."""
         bodies = codec.encode(batch.payloads, batch.keys)
         sizes = [len(body) for body in bodies]
         problems: dict[int, str] = {}
@@ -192,7 +185,7 @@ class SqsProducer:
             settled, self._settled = self._settled, []
         return Settlements.concat(settled)
 
-    # What follows runs in the loop.
+    # All below runs in the loop.
 
     def _submit(self, requests: Sequence[_Request]) -> None:
         for request in requests:
@@ -208,14 +201,14 @@ class SqsProducer:
         self._employ()
 
     def _employ(self) -> None:
-        """Start as many workers as there is work and room for."""
+        """Start a worker for each request that is ready, up to ``concurrency``."""
         for _ in range(min(len(self._ready), self._settings.concurrency - len(self._workers))):
             self._workers.add(self._loop.events.create_task(self._work()))
 
     async def _work(self) -> None:
         while self._ready:
             request = self._ready.popleft()
-            self._settle(request, await self._fate(request))
+            self._settle(request, await self._send(request))
             for follower in request.followers:
                 follower.blockers -= 1
                 if not follower.blockers:
@@ -229,13 +222,13 @@ class SqsProducer:
         assert worker is not None
         self._workers.discard(worker)
 
-    async def _fate(self, request: _Request) -> Settlements:
+    async def _send(self, request: _Request) -> Settlements:
         try:
             async with asyncio.timeout(self._settings.timeout_s):
                 answer: Mapping[str, Any] = await self._client.send_message_batch(
                     QueueUrl=self._url, Entries=request.columns.entries(request.members)
                 )
-        except Exception as error:  # whatever it was, every ticket gets a fate
+        except Exception as error:  # any failure: every ticket gets an outcome
             return request.settled(Outcome.REJECTED if refused(error) else Outcome.UNKNOWN, explained(error))
         settled_ns = time.monotonic_ns()
         found = Outcomes.of_sends(request.tickets(), Outcome.ACKNOWLEDGED)

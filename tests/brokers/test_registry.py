@@ -1,4 +1,4 @@
-"""Profiles are found by name, lazily; a broken plug-in harms nobody else."""
+"""Profiles are found by name, lazily; a broken plug-in harms no other."""
 
 from __future__ import annotations
 

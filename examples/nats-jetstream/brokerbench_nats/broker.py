@@ -19,14 +19,15 @@ from nats.js.errors import NotFoundError, ServerError, ServiceUnavailableError
 
 from brokerbench.brokers import types as its
 from brokerbench.brokers.async_producer import AsyncProducer
-from brokerbench.brokers.contract import Opened, ThreadGuard, check_count, chosen
+from brokerbench.brokers.contract import Opened, ThreadGuard, check_count
 from brokerbench.brokers.errors import BrokerError, ChannelMissing, Misuse, Refused, TooLarge, Unreachable, Unsupported
 from brokerbench.brokers.loop import Loop
+from brokerbench.brokers.settling import Outcomes
 from brokerbench_nats.declaration import DECLARATION, LARGEST_BYTES, LEAST_LEASE_S, LONGEST_SUBJECT
 
 
 async def _ignore(error: Exception) -> None:
-    """What matters comes out of the call that it concerns."""
+    """Errors that matter are raised by the call that they concern."""
 
 
 ANSWER_S, LEAST_WAIT_S, MANY, WHOLE = 5.0, 0.05, 1 << 30, its.NO_PARTITION
@@ -147,16 +148,16 @@ class JetStreamConsumer:
     def receive(self, max_messages: int, wait_s: float) -> its.Received:
         with self._guard:
             check_count(max_messages)
-            if not self._got:  # a request whose answer came late may bring more than was asked for
+            if not self._got:  # a late answer to an earlier request may bring more than was asked for
                 self._got = self._broker.run(self._fetch(max_messages, max(wait_s, LEAST_WAIT_S)))
             got, self._got = self._got[:max_messages], self._got[max_messages:]
             # $JS.ACK.stream.consumer.deliveries.sequence.sequence of the consumer.time.waiting
-            told = np.array([one.reply.split(".")[4:8] for one in got], "U20").reshape(-1, 4).astype(np.int64)
+            info = np.array([one.reply.split(".")[4:8] for one in got], "U20").reshape(-1, 4).astype(np.int64)
             ends = [one.subject.partition(".k") for one in got]
             keys = [bytes.fromhex(key) if mark else None for _, mark, key in ends]
             about = [json.loads((one.headers or {}).get("Attributes", "{}")) for one in got]
-            partitions, counts = np.full(len(got), WHOLE, np.int32), (told[:, 0] * self._counts).astype(np.int32)
-            columns = [one.data for one in got], keys, partitions, told[:, 1], time.monotonic_ns(), told[:, 3], counts
+            partitions, counts = np.full(len(got), WHOLE, np.int32), (info[:, 0] * self._counts).astype(np.int32)
+            columns = [one.data for one in got], keys, partitions, info[:, 1], time.monotonic_ns(), info[:, 3], counts
             return its.Received(*columns, attributes=about if any(about) else None, handle=[one.reply for one in got])
 
     read = receive
@@ -170,13 +171,12 @@ class JetStreamConsumer:
 
     def _settle(self, word: bytes, received: its.Received, indices: its.Indices = None) -> its.Settlements:
         with self._guard:
-            rows, outcome = chosen(indices, len(received)), its.Outcome.ACKNOWLEDGED
+            found = Outcomes.of(received, indices, its.Outcome.ACKNOWLEDGED)
             try:
-                self._broker.run(self._say([received.handle[row] for row in rows.tolist()], word))
-            except Unreachable:
-                outcome = its.Outcome.UNKNOWN
-            columns = rows, np.full(len(rows), outcome, np.int8), np.full(len(rows), time.monotonic_ns())
-            return its.Settlements(*columns, received.partitions[rows], received.places[rows])
+                self._broker.run(self._say([received.handle[row] for row in found.rows.tolist()], word))
+            except Unreachable as error:
+                found.tell(slice(None), its.Outcome.UNKNOWN, str(error))
+            return found.settlements()
 
     async def _say(self, replies: list[str], word: bytes) -> None:
         """The broker takes them in the order of sending: its answer to the last is one to all."""

@@ -1,4 +1,4 @@
-"""What NATS JetStream promises, as this adapter uses it. What is not named here is undeclared, which is legal."""
+"""The promises of NATS JetStream, as this adapter uses it. Other properties are undeclared, which is legal."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from brokerbench.brokers.types import AckGranularity, Clock, Resolution
 LARGEST_BYTES = 1 << 20
 """``max_payload`` of a server with default settings; headers count."""
 LONGEST_SUBJECT = 3000
-"""``max_control_line`` is 4096 bytes, for the subject and the reply's address together."""
+"""Bytes of a subject: ``max_control_line`` is 4096 bytes, for the subject and the reply's address together."""
 
 LEAST_LEASE_S = 0.001
 """The adapter's own: the server takes less, but a message is hardly delivered by then."""

@@ -1,4 +1,4 @@
-"""What the project finds by the entry point. Imports no client library: listing profiles stays cheap."""
+"""The adapter that the entry point names. Imports no client library: listing profiles stays cheap."""
 
 from brokerbench.brokers.registry import Adapter
 

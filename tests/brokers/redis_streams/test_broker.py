@@ -103,10 +103,10 @@ def test_what_is_sent_arrives_byte_for_byte(broker: RedisStreams, name: str) -> 
     got: dict[tuple[int, int], tuple[bytes, bytes | None, dict[str, str]]] = {}
     reader = broker.reader(name, FromBeginning())
     while len(page := reader.read(17, 0)):
-        told = page.attributes or [{}] * len(page)
+        extra = page.attributes or [{}] * len(page)
         for at in range(len(page)):
             where = int(page.partitions[at]), int(page.places[at])
-            got[where] = page.payloads[at], page.keys[at], dict(told[at])
+            got[where] = page.payloads[at], page.keys[at], dict(extra[at])
     none: list[dict[str, str]] = [{}] * len(payloads)
     sent = [
         *zip(payloads, keys, none, strict=True),
@@ -366,7 +366,7 @@ def test_a_second_thread_is_turned_away(broker: RedisStreams, name: str) -> None
     worker.join()
 
 
-def test_nobody_there_is_unreachable_and_secrets_stay_secret() -> None:
+def test_a_closed_port_is_unreachable_and_secrets_stay_secret() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -489,7 +489,7 @@ def test_a_second_thread_is_turned_away(standard: SqsStandard, name: str) -> Non
     worker.join()
 
 
-def test_nobody_there_is_unreachable_and_secrets_stay_secret() -> None:
+def test_a_closed_port_is_unreachable_and_secrets_stay_secret() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -1,4 +1,4 @@
-"""Where SQS is, with which credentials; what is declared of it."""
+"""Addresses and credentials of SQS, and its declarations."""
 
 from __future__ import annotations
 
