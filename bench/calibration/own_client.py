@@ -24,9 +24,9 @@ from brokerbench.brokers.types import ChannelSpec, Endpoint, Outcome, ProducerSe
 from brokerbench.scenarios import history
 from brokerbench.scenarios.clients.recording import RecordingConsumer, RecordingProducer
 from brokerbench.scenarios.history import saved_history, stamp
-from brokerbench.scenarios.load import commands
-from brokerbench.scenarios.load.commands import Close, Consume, Consumed, OpenConsumer, OpenProducer, Publish
+from brokerbench.scenarios.load import load_commands
 from brokerbench.scenarios.load.keys import KeySpec
+from brokerbench.scenarios.load.load_commands import Close, Consume, Consumed, OpenConsumer, OpenProducer, Publish
 from brokerbench.scenarios.load.payloads import PayloadSpec
 from brokerbench.scenarios.load.replies import ask
 
@@ -91,7 +91,7 @@ class OwnClient:
                 body,
                 profile,
                 endpoint,
-                commands.arguments(
+                load_commands.arguments(
                     directory,
                     name,
                     run=RUN,
@@ -101,7 +101,7 @@ class OwnClient:
                     settings=ProducerSettings(),
                 ),
             )
-            for body, name in ((commands.PRODUCER, "produce"), (commands.CONSUMER, "consume"))
+            for body, name in ((load_commands.PRODUCER, "produce"), (load_commands.CONSUMER, "consume"))
         )
 
     def describe(self, work: str, acknowledge_every: int | None = None) -> str:

@@ -21,7 +21,8 @@ from brokerbench.scenarios.base import Worker
 from brokerbench.scenarios.clients.recording import RecordedBatch, RecordingConsumer, RecordingProducer
 from brokerbench.scenarios.history import Writer
 from brokerbench.scenarios.load import payloads, schedule
-from brokerbench.scenarios.load.commands import (
+from brokerbench.scenarios.load.keys import Keys
+from brokerbench.scenarios.load.load_commands import (
     Backlog,
     Close,
     Command,
@@ -33,7 +34,6 @@ from brokerbench.scenarios.load.commands import (
     Pace,
     Publish,
 )
-from brokerbench.scenarios.load.keys import Keys
 from brokerbench.scenarios.load.noop_ceiling import measure_ceiling
 from brokerbench.scenarios.load.pacing import batches, precise_sleep, send_when_due, sleep_until
 from brokerbench.scenarios.load.process_usage import ProcessUsage
@@ -44,7 +44,7 @@ _WAIT_S = 0.2
 
 
 def produce(worker: Worker, arguments: Mapping[str, Any]) -> None:
-    """Body of a producer. ``arguments``: see ``commands.arguments``."""
+    """Body of a producer. ``arguments``: see ``load_commands.arguments``."""
     broker = worker.connect()
     with _writer(arguments) as writer:
         publisher = _Publisher(worker, broker, writer, arguments)
@@ -54,7 +54,7 @@ def produce(worker: Worker, arguments: Mapping[str, Any]) -> None:
 
 
 def consume(worker: Worker, arguments: Mapping[str, Any]) -> None:
-    """Body of a consumer. ``arguments``: see ``commands.arguments``."""
+    """Body of a consumer. ``arguments``: see ``load_commands.arguments``."""
     broker = worker.connect()
     with _writer(arguments) as writer:
         subscriber = _Subscriber(worker, broker, writer, arguments)

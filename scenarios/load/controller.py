@@ -18,7 +18,8 @@ from brokerbench.brokers.types import ChannelSpec, ConsumerSettings, Durability
 from brokerbench.scenarios.base import Context, LoadProcess
 from brokerbench.scenarios.history import Writer
 from brokerbench.scenarios.load import workload
-from brokerbench.scenarios.load.commands import (
+from brokerbench.scenarios.load.host_usage import HostUsage
+from brokerbench.scenarios.load.load_commands import (
     CONSUMER,
     PRODUCER,
     Backlog,
@@ -32,7 +33,6 @@ from brokerbench.scenarios.load.commands import (
     Publish,
     arguments,
 )
-from brokerbench.scenarios.load.host_usage import HostUsage
 from brokerbench.scenarios.load.replies import OnProgress, ask, ask_all, no_progress, reports, share_passed
 from brokerbench.scenarios.load.schedule import Schedule
 

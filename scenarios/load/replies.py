@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from brokerbench.scenarios.base import LoadProcess
-from brokerbench.scenarios.load.commands import Command
+from brokerbench.scenarios.load.load_commands import Command
 
 _PROGRESS_EVERY_S = 1.0
 
