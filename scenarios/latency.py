@@ -1,14 +1,14 @@
 """How long under a given rate: an open loop, latency against rate, the highest rate that lasts, and catching up.
 
-Producers follow a schedule while consumers take what comes. First the highest rate that lasts is sought: a closed loop
-sets the scale, the rate is *climbed* by doubling until it does not last, or halving until it does (a closed loop with
-few messages under way may find a small part of what passes), *searched* between the last two, where at the end the
-lowest that failed is tried once more, and *confirmed* by further windows. Then comes the *curve*, at shares of that
-rate, and a *backlog*, for which consumers stay away at first. Rates that are asked for come before all that.
+Producers follow a schedule while consumers receive. The search for the highest rate that lasts comes first: a closed
+loop sets the scale; the rate *climbs* by doubling until it does not last, or halves until it does (a closed loop with
+few messages under way may find a small part of the rate that passes); a *search* goes on between the last two, and at
+its end tries the lowest rate that failed once more; further windows *confirm* the result. Then follow the *curve*, at
+shares of that rate, and a *backlog*, for which consumers stay away at first. Given rates come before all that.
 
-A rate lasts when what is not yet received at the end of its window could be received within the latency limit, and 99
-of 100 messages were. That is only how the search goes on, and of a bursty schedule's backlog it sees the mean alone:
-what the record says is judged from the history (``latency_metrics``).
+A rate lasts when the messages not yet received at the end of its window could be received within the latency limit,
+and 99 of 100 were. That decides only how the search goes on, and sees only the mean backlog of a bursty schedule:
+verdicts of the record come from the history (``analysis.latency``).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from brokerbench.scenarios.base import Context, Examination, Parameters, Scenari
 from brokerbench.scenarios.history import History
 from brokerbench.scenarios.load import workload
 from brokerbench.scenarios.load.controller import LoadController, load_controller
-from brokerbench.scenarios.load.replies import Passed
+from brokerbench.scenarios.load.replies import OnProgress
 from brokerbench.scenarios.load.schedule import Schedule
 
 DEFAULTS: Parameters = MappingProxyType(
@@ -58,11 +58,11 @@ PROPERTIES = delivery.PROPERTIES
 
 _JOIN_S = 20.0
 _CATCH_UP = 4
-"""The backlog's window is so many times as long as consumers stay away."""
+"""Length of the backlog's window, in times that consumers stay away."""
 _CLIMBS = 10
 _SEARCH_SHARE, _LIMITS = 0.5, 10
-"""Windows of the search are this share of a full window, and so many latency limits at least: in a window no longer
-than the limit nothing could be seen to fail. They are shorter than those that confirm, as twice what passes fills a
+"""A window of the search is this share of a full window, and at least this many latency limits long: in a window no
+longer than the limit no rate could fail. It is shorter than those that confirm, as twice the rate that passes fills a
 broker."""
 _LATE_SHARE = 0.01
 _FEW = 10
@@ -70,7 +70,7 @@ _FEW = 10
 _LOOKS, _NARROW = 3, 1.05
 _LOWERINGS, _LOWER, _MUCH_LOWER = 4, 0.95, 0.85
 _MOST_KEPT_BYTES = 2 << 30
-"""A channel that would hold more is left for a new one: some brokers keep in memory what was acknowledged."""
+"""A channel that would hold more gives way to a new one: some brokers keep acknowledged messages in memory."""
 
 
 def check(parameters: Parameters) -> None:
@@ -134,12 +134,12 @@ class _Experiment:
         self._failed: list[float] = []
         self._channels, self._warm = count(), 0
         curve = len(self._asked or self._parameters["shares"])
-        # Climbing takes a few steps mostly; what progress tells need not be exact.
+        # Climbing mostly takes a few steps; progress need not be exact.
         self._done, self._steps = 0, curve + 2 * self._searches + int(self._parameters["confirm"]) + 2
 
     def run(self) -> None:
-        self._controller.price([self._batch], float(self._parameters["ceiling_s"]))
-        # With given rates nobody needs to know the most: a time of 0 leaves that out.
+        self._controller.measure_ceilings([self._batch], float(self._parameters["ceiling_s"]))
+        # Given rates do not need the maximum: a saturate_s of 0 leaves it out.
         most = self._saturate() if float(self._parameters["saturate_s"]) else max(self._asked)
         self._open()
         if float(self._parameters["rate_warmup_s"]):
@@ -175,7 +175,7 @@ class _Experiment:
             self._learn(rate, self._lasts("curve", rate, self._window_s))
 
     def _climb(self, first: float) -> None:
-        """Twice as much until it does not last, or half as much until it does."""
+        """Double the rate until it does not last, or halve it until it does."""
         for _ in range(_CLIMBS):
             if self._lasted and self._too_much < math.inf:
                 return
@@ -183,7 +183,7 @@ class _Experiment:
             self._learn(rate, self._lasts_at_last("climb", rate))
 
     def _search(self) -> None:
-        """Half-way between what lasted and what did not, until they are close; nothing where everything lasted."""
+        """Try half-way between a rate that lasted and one that did not, until they are close."""
         for _ in range(self._searches):
             if not _NARROW * self._lasting < self._too_much < math.inf:
                 return
@@ -191,7 +191,7 @@ class _Experiment:
             self._learn(rate, self._lasts_at_last("search", rate))
 
     def _look_again(self) -> None:
-        """What failed while the broker's program was young may last by now; then the search goes on from there."""
+        """A rate that failed while the broker's code was cold may last by now; then the search goes on from there."""
         for _ in range(_LOOKS):
             before = self._lasting
             while (rate := self._too_much) < math.inf and self._lasts_at_last("search", rate):
@@ -202,9 +202,9 @@ class _Experiment:
             self._search()
 
     def _confirmed(self) -> float:
-        """What lasted once, in a shorter window, may have been lucky: a little less when most do not last.
+        """A rate that lasted once, in a shorter window, may have been lucky: lower it while most windows fail.
 
-        A good deal less when none does twice running.
+        By a little; by more when all windows fail twice running.
         """
         rate, times, none = self._lasting, int(self._parameters["confirm"]), False
         for _ in range(_LOWERINGS if times and rate else 0):
@@ -223,7 +223,7 @@ class _Experiment:
         self._warm = self._controller.published
 
     def _warm_channel(self, name: str, in_flight: int) -> None:
-        """A channel on which everybody has said something: groups are joined, code paths warm."""
+        """Open a channel and pass messages through every client: groups are joined, code paths warm."""
         self._context.progress(min(1.0, self._done / self._steps), f"{name}: warming up")
         self._controller.open(name, [(self._batch, in_flight)])
         self._controller.window("publish", self._batch, float(self._parameters["warmup_s"]) / 2, warmup=True)
@@ -231,11 +231,11 @@ class _Experiment:
         self._controller.drain(_JOIN_S)
 
     def _saturate(self) -> float:
-        """Messages a second that came through a closed loop."""
+        """Messages a second received in a closed loop."""
         saturate_s = float(self._parameters["saturate_s"])
         self._warm_channel("saturated", self._batch * int(self._parameters["batches_in_flight"]))
         passed = self._step("as fast as they can")
-        rate = self._controller.window("both", self._batch, saturate_s, passed=passed) / saturate_s
+        rate = self._controller.window("both", self._batch, saturate_s, on_progress=passed) / saturate_s
         self._controller.close()
         return max(rate, 1.0)
 
@@ -248,13 +248,13 @@ class _Experiment:
         passed = self._step(f"{purpose}: {rate:,.0f} messages a second")
         before = self._controller.published
         schedule = self._schedule(rate, window_s)
-        backlog = self._controller.paced(purpose, self._batch, schedule, late_after_s=self._limit_s, passed=passed)
+        backlog = self._controller.paced(purpose, self._batch, schedule, late_after_s=self._limit_s, on_progress=passed)
         self._controller.drain()
         expected = (self._controller.published - before) * int(self._parameters["groups"])
         return backlog <= max(rate * self._limit_s, _FEW) and self._controller.late <= _LATE_SHARE * expected
 
     def _make_room(self, messages: float) -> None:
-        """Rates that somebody named stay on one channel, as they were asked for."""
+        """Change to a new channel when this one would hold too much. Given rates stay on one channel."""
         published = self._controller.published
         full = (published + messages) * float(self._parameters["size"]) > _MOST_KEPT_BYTES
         if self._searches and full and published > self._warm:
@@ -262,7 +262,7 @@ class _Experiment:
             self._open()
 
     def _warm_up_at(self, rate: float) -> None:
-        """For programs that grow fast with use, such as a broker in a virtual machine: the same load, not counted."""
+        """The same load, not counted, for programs that get faster with use, such as a broker on the JVM."""
         warmup_s = float(self._parameters["rate_warmup_s"])
         self._context.progress(0.0, f"warming up at {rate:,.0f} messages a second")
         self._controller.paced("warm-up", self._batch, self._schedule(rate, warmup_s), warmup=True)
@@ -273,13 +273,13 @@ class _Experiment:
         self._make_room(rate * _CATCH_UP * away_s)
         passed = self._step(f"a backlog of {rate * away_s:,.0f} messages")
         schedule = self._schedule(rate, _CATCH_UP * away_s)
-        self._controller.paced("backlog", self._batch, schedule, consumers_away_s=away_s, passed=passed)
+        self._controller.paced("backlog", self._batch, schedule, consumers_away_s=away_s, on_progress=passed)
 
     def _schedule(self, rate: float, duration_s: float) -> Schedule:
         return Schedule(rate, duration_s, str(self._parameters["shape"]), str(self._parameters["arrivals"]))
 
-    def _step(self, doing: str) -> Passed:
-        """Who is to be told how far it is."""
+    def _step(self, doing: str) -> OnProgress:
+        """Begin the next step; returns its progress callback."""
         begun = self._done
         self._done += 1
 

@@ -2,12 +2,12 @@
 
 Three consumers work once on as many partitions, and once on a single one, which they share if the broker lets them.
 
-Each phase has a channel of its own. Producers that count have ``stage="main"``; what is sent to see that all consumers
-have joined has ``stage="warm-up"`` and is left out of the comparison of order.
+Each phase has a channel of its own. Producers whose order is compared have ``stage="main"``; messages that show that
+all consumers have joined have ``stage="warm-up"`` and are left out of the comparison.
 
 In the last phase two consumers work. Each fails some deliveries once, as a careful worker would: it releases the
-failed one and whatever must not overtake it in the same batch (later ones of its key; where acknowledging goes up to
-a position, all later ones of its partition), and acknowledges the rest.
+failed one and the later ones of its batch that must not overtake it (those of its key; where acknowledging goes up to
+a position, those of its partition), and acknowledges the rest.
 """
 
 from __future__ import annotations
@@ -65,11 +65,11 @@ PROPERTIES = (
 _PHASES = ("one", "three", "shared", "producers", "release")
 _SEND_CHUNK = 100
 _SHARED_PATIENCE_S = 3.0
-"""How long to wait for consumers that may never get anything, as one partition may belong to one of them."""
+"""Longest wait for consumers that may never get a message, in seconds: one partition may belong to one of them."""
 _MOST_RELEASES = 3
-"""A message released more often could reach a delivery limit (a share group's is 5) and be taken for poison."""
+"""Most releases of a message: more could reach a delivery limit (5 in a share group), as if it were poison."""
 _WARM_UP = 90
-"""Number that is added to a phase's for its warm-up producer; each phase has 100 numbers."""
+"""Offset of a phase's warm-up producer among the phase's 100 producer numbers."""
 
 
 def run(context: Context) -> None:
@@ -143,26 +143,26 @@ class _Phase:
             batch=batch,
             phase=self._phase,
             **({"settle": failing.settle} if failing else {}),
-        ) as crew:
+        ) as group:
             if consumers > 1:
-                self._warm_up(crew, consumers)
+                self._warm_up(group, consumers)
             sent = self._send_all()
-            crew.drain(context.broker, self._writer, sent, self._patience_s)
+            group.drain(context.broker, self._writer, sent, self._patience_s)
         context.broker.delete_channel(self._channel)
 
-    def _warm_up(self, crew: ConsumerGroup, consumers: int) -> None:
-        sender = self._sender(self._first + _WARM_UP, "warm-up", self._writer)
+    def _warm_up(self, group: ConsumerGroup, consumers: int) -> None:
+        producer = self._producer(self._first + _WARM_UP, "warm-up", self._writer)
         patience_s = _SHARED_PATIENCE_S if self._phase == "shared" else self._patience_s / 2
-        joined = crew.warm_up(sender, range(self._keys), patience_s)
-        sender.close()
+        joined = group.warm_up(producer, range(self._keys), patience_s)
+        producer.close()
         if joined < consumers and self._phase != "shared":
             what = f"{joined} of {consumers} consumers had received something"
             self._writer.mark("timeout", channel=self._channel, what=what, waited_s=patience_s)
 
     def _send_all(self) -> int:
         if self._phase != "producers":
-            sender = self._sender(self._first, "main", self._writer)
-            return self._send(sender, self._messages)
+            producer = self._producer(self._first, "main", self._writer)
+            return self._send(producer, self._messages)
         count = int(self._context.parameters["producers"])
         with ThreadPoolExecutor(count) as pool:
             share = self._messages // count
@@ -172,11 +172,11 @@ class _Phase:
         broker = self._context.connect()
         try:
             with self._context.writer(f"producer-{number}") as writer:
-                return self._send(self._sender(self._first + number, "main", writer, broker), messages)
+                return self._send(self._producer(self._first + number, "main", writer, broker), messages)
         finally:
             broker.close()
 
-    def _sender(self, number: int, stage: str, writer: Writer, broker: Broker | None = None) -> RecordingProducer:
+    def _producer(self, number: int, stage: str, writer: Writer, broker: Broker | None = None) -> RecordingProducer:
         context = self._context
         return RecordingProducer(
             broker or context.broker,
@@ -190,20 +190,20 @@ class _Phase:
             stage=stage,
         )
 
-    def _send(self, sender: RecordingProducer, messages: int) -> int:
-        """Which key comes next is chosen at random, the same for the same seed."""
+    def _send(self, producer: RecordingProducer, messages: int) -> int:
+        """Keys are drawn at random, the same for the same seed."""
         keys = np.random.default_rng([self._context.seed, self._first]).integers(0, self._keys, messages)
         for at in range(0, messages, _SEND_CHUNK):
-            sender.send(keys[at : at + _SEND_CHUNK])
-        sender.flush()
-        sender.close()
+            producer.send(keys[at : at + _SEND_CHUNK])
+        producer.flush()
+        producer.close()
         return messages
 
 
 class _Failing:
-    """Settles batches as a worker who fails every n-th message of the main producer once.
+    """Settles batches as a worker that fails every n-th message of the main producer once.
 
-    Where acknowledging goes up to a position a failure releases the rest of its partition's batch, so few are enough.
+    Where acknowledging goes up to a position a failure releases the rest of its partition's batch: few are enough.
     """
 
     def __init__(self, context: Context) -> None:
@@ -214,24 +214,24 @@ class _Failing:
         self._releases: Counter[tuple[int, int]] = Counter()
         self._lock = threading.Lock()
 
-    def settle(self, taker: RecordingConsumer, taken: RecordedBatch) -> Settlements:
-        released = self._released(taken)
-        if not released.any() or not taker.can_release:
-            return taker.acknowledge(taken)
-        acknowledged = taker.acknowledge(taken, np.flatnonzero(~released)) if not released.all() else None
-        taker.release(taken, np.flatnonzero(released))
+    def settle(self, consumer: RecordingConsumer, batch: RecordedBatch) -> Settlements:
+        released = self._released(batch)
+        if not released.any() or not consumer.can_release:
+            return consumer.acknowledge(batch)
+        acknowledged = consumer.acknowledge(batch, np.flatnonzero(~released)) if not released.all() else None
+        consumer.release(batch, np.flatnonzero(released))
         return acknowledged if acknowledged is not None else Settlements.empty()
 
-    def _released(self, taken: RecordedBatch) -> Column:
+    def _released(self, batch: RecordedBatch) -> Column:
         """Mask of the failed ones, and of those that must not overtake them."""
-        seq, producer = taken.stamps.seq, taken.stamps.producer
-        line = taken.received.partitions if self._by_position else _keys(taken)
-        failed = (producer % 100 == 0) & (seq % self._every == self._residue) & (taken.stamps.status == INTACT)
+        seq, producer = batch.stamps.seq, batch.stamps.producer
+        line = batch.received.partitions if self._by_position else _keys(batch)
+        failed = (producer % 100 == 0) & (seq % self._every == self._residue) & (batch.stamps.status == INTACT)
         names = list(zip(producer.tolist(), seq.tolist(), strict=True))
-        released = np.zeros(len(taken), bool)
+        released = np.zeros(len(batch), bool)
         with self._lock:
             for at in np.flatnonzero(failed).tolist():
-                # What waits behind a failed one comes again with it, and has not failed itself.
+                # A message that waits behind a failed one comes again with it, and has not failed itself.
                 if int(seq[at]) in self._failed or released[at]:
                     continue
                 behind = at + np.flatnonzero(line[at:] == line[at])
@@ -242,7 +242,7 @@ class _Failing:
         return released
 
 
-def _keys(taken: RecordedBatch) -> Column:
+def _keys(batch: RecordedBatch) -> Column:
     """Numbers of the keys as the broker delivered them: a damaged stamp must not mislead the worker."""
-    names = [b"" if key is None else key for key in taken.received.keys]
-    return np.unique(names, return_inverse=True)[1] if any(names) else taken.stamps.key
+    names = [b"" if key is None else key for key in batch.received.keys]
+    return np.unique(names, return_inverse=True)[1] if any(names) else batch.stamps.key

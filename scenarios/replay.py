@@ -3,11 +3,11 @@
 One channel. A group consumes and acknowledges everything until a proven drain. Then, several attempts each:
 
 * ``from_beginning``, ``from_position`` (a place of each partition), ``from_time`` (the broker's own time of a message),
-* ``independent_reader``: readers start from the beginning while the first group goes on with what is sent meanwhile.
+* ``independent_reader``: readers start from the beginning while more is sent to the first group.
 
-Where a profile cannot read again the attempt is made with what it has: another consumer under another group's name
-looks for the acknowledged messages, and two groups consume the same messages side by side. What has no operation at all
-is written down as refused. Each attempt leaves an ``attempt`` mark; what it read stands in the deliveries.
+Where a profile cannot read again, another consumer under another group's name looks for the acknowledged messages, and
+two groups consume the same messages side by side. Modes without any operation are recorded as refused. Each attempt
+leaves an ``attempt`` mark; the messages that it read are in the deliveries.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from brokerbench.brokers.types import (
 from brokerbench.scenarios.analysis import replay as checker
 from brokerbench.scenarios.base import Context, Parameters, Scenario, small_requests_s
 from brokerbench.scenarios.clients.consumer_group import ConsumerGroup
-from brokerbench.scenarios.clients.recording import RecordingConsumer, RecordingProducer, RecordingReader
+from brokerbench.scenarios.clients.recording import RecordingConsumer, RecordingProducer, RecordingReader, take_until
 from brokerbench.scenarios.history import Column, Writer
 from brokerbench.scenarios.load.payloads import check_size
 
@@ -71,7 +71,7 @@ PROPERTIES = (
 
 _SEND_CHUNK = 100
 _QUIET_S = 3.0
-"""A replay that has brought nothing for so long, short of the end, has ended early."""
+"""A replay that has brought no message for this many seconds, short of the end, has ended early."""
 _WAIT_S = 0.2
 _NO_READER = "the profile has no operation that reads again what was acknowledged"
 
@@ -121,23 +121,23 @@ class _Run:
             ChannelSpec(self._channel, int(parameters["partitions"]), lease_s=float(parameters["lease_s"]))
         )
         context.progress(0.0, "sending, consuming and acknowledging everything")
-        with self._crew("first", 0) as crew:
+        with self._group("first", 0) as group:
             self._send_first()
-            crew.drain(broker, self._writer, self._messages, self._patience_s)
+            group.drain(broker, self._writer, self._messages, self._patience_s)
             if isinstance(broker, Replayable):
-                self._replays(broker, crew.tally.columns())
+                self._replays(broker, group.progress.columns())
                 context.progress(0.7, "independent readers beside the group")
-                self._independent(crew)
+                self._independent(group)
         if not isinstance(broker, Replayable):
             self._looks()
             for mode in ("from_position", "from_time"):
                 self._writer.mark("attempt", mode=mode, reader=-1, outcome="refused", reason=_NO_READER)
             self._two_groups()
 
-    def _crew(self, group: str, first_reader: int) -> ConsumerGroup:
+    def _group(self, group: str, first_reader: int) -> ConsumerGroup:
         return ConsumerGroup(self._context, self._channel, group, first_reader=first_reader, batch=self._batch)
 
-    def _sender(self, number: int) -> RecordingProducer:
+    def _producer(self, number: int) -> RecordingProducer:
         context = self._context
         return RecordingProducer(
             context.broker,
@@ -151,13 +151,13 @@ class _Run:
 
     def _send_first(self) -> None:
         """In two halves with a gap, so that a time between them is sharper than the broker's clock."""
-        sender, half = self._sender(0), self._messages // 2
+        producer, half = self._producer(0), self._messages // 2
         for keys in (self._keys[:half], self._keys[half : self._messages]):
             for at in range(0, len(keys), _SEND_CHUNK):
-                sender.send(keys[at : at + _SEND_CHUNK])
-            sender.flush()
+                producer.send(keys[at : at + _SEND_CHUNK])
+            producer.flush()
             time.sleep(float(self._context.parameters["gap_s"]))
-        sender.close()
+        producer.close()
 
     # -- profiles that can read again --------------------------------------------------------------
 
@@ -174,17 +174,17 @@ class _Run:
             self._attempt(broker, self._writer, mode, start, 100 + number, lambda: last)
 
     def _attempt(
-        self, broker: Replayable, writer: Writer, mode: str, start: ReplayStart, reader: int, last: Last
+        self, broker: Replayable, writer: Writer, mode: str, start: ReplayStart, number: int, last: Last
     ) -> None:
         began_ns = time.monotonic_ns()
-        said: dict[str, Any] = {"mode": mode, "reader": reader, "began_ns": began_ns, **_in_words(start)}
+        about: dict[str, Any] = {"mode": mode, "reader": number, "began_ns": began_ns, **_described(start)}
         try:
-            replayer = RecordingReader(broker, self._channel, start, writer, number=reader, mode=mode)
+            reader = RecordingReader(broker, self._channel, start, writer, number=number, mode=mode)
         except Unsupported as refusal:
-            writer.mark("attempt", outcome="refused", reason=refusal.reason, **said)
+            writer.mark("attempt", outcome="refused", reason=refusal.reason, **about)
             return
-        outcome = _read_to(replayer, last, self._batch, self._patience_s)
-        replayer.close()
+        outcome = _read_to(reader, last, self._batch, self._patience_s)
+        reader.close()
         limits = self._context.declaration.limits
         writer.mark(
             "attempt",
@@ -192,24 +192,24 @@ class _Run:
             last={str(partition): place for partition, place in (last() or {}).items()},
             clock=str(limits.broker_clock),
             resolution_ns=limits.broker_clock_resolution_ns,
-            **said,
+            **about,
         )
 
-    def _independent(self, crew: ConsumerGroup) -> None:
-        """Readers from the beginning, while more is sent and the group goes on."""
+    def _independent(self, group: ConsumerGroup) -> None:
+        """Readers from the beginning, while the group consumes what is sent meanwhile."""
         ends: list[Places] = []
         with ThreadPoolExecutor(self._attempts) as beside:
             readers = [beside.submit(self._read_beside, 200 + number, ends) for number in range(self._attempts)]
             try:
-                sender = self._sender(1)
+                producer = self._producer(1)
                 for at in range(self._messages, self._messages + self._beside, _SEND_CHUNK // 4):
-                    sender.send(self._keys[at : at + _SEND_CHUNK // 4])
+                    producer.send(self._keys[at : at + _SEND_CHUNK // 4])
                     time.sleep(0.005)
-                sender.flush()
-                sender.close()
-                crew.drain(self._context.broker, self._writer, self._messages + self._beside, self._patience_s)
+                producer.flush()
+                producer.close()
+                group.drain(self._context.broker, self._writer, self._messages + self._beside, self._patience_s)
             finally:
-                ends.append(_last_places(crew.tally.columns()))
+                ends.append(_last_places(group.progress.columns()))
             for reader in readers:
                 reader.result()
 
@@ -227,20 +227,18 @@ class _Run:
     # -- profiles that cannot ----------------------------------------------------------------------
 
     def _looks(self) -> None:
+        look_s = float(self._context.parameters["look_s"])
         for number in range(self._attempts):
             self._context.progress(0.4 + 0.2 * number / self._attempts, "looking for acknowledged messages")
             began_ns = time.monotonic_ns()
             group = f"look-{number}"
             settings = ConsumerSettings(group=group, name=group)
-            taker = RecordingConsumer(
+            consumer = RecordingConsumer(
                 self._context.broker, self._channel, self._writer, number=100 + number, settings=settings
             )
-            give_up = time.monotonic() + float(self._context.parameters["look_s"])
-            while time.monotonic() < give_up:
-                taken = taker.take(self._batch, max(0.0, give_up - time.monotonic()))
-                if len(taken):
-                    taker.acknowledge(taken)
-            taker.close()
+            for batch in take_until(consumer.take, None, look_s, most=self._batch, wait_s=look_s):
+                consumer.acknowledge(batch)
+            consumer.close()
             self._writer.mark(
                 "attempt",
                 mode="from_beginning",
@@ -251,19 +249,20 @@ class _Run:
             )
 
     def _two_groups(self) -> None:
-        """Do two groups get everything, each? A round is an attempt."""
+        """Does each of two groups get every message? Each round is an attempt."""
         share = self._beside // self._attempts
         for number in range(self._attempts):
             self._context.progress(0.6 + 0.4 * number / self._attempts, "two groups beside each other")
-            sender, began_ns = self._sender(10 + number), time.monotonic_ns()
+            producer, began_ns = self._producer(10 + number), time.monotonic_ns()
             readers = (200 + 2 * number, 201 + 2 * number)
-            with self._crew("first", readers[0]) as first, self._crew("second", readers[1]) as second:
+            with self._group("first", readers[0]) as first, self._group("second", readers[1]) as second:
                 begin = self._messages + number * share
-                sender.send(self._keys[begin : begin + share])
-                sender.flush()
-                sender.close()
+                producer.send(self._keys[begin : begin + share])
+                producer.flush()
+                producer.close()
                 drained = [
-                    crew.drain(self._context.broker, self._writer, share, self._patience_s) for crew in (first, second)
+                    group.drain(self._context.broker, self._writer, share, self._patience_s)
+                    for group in (first, second)
                 ]
             self._writer.mark(
                 "attempt",
@@ -277,18 +276,18 @@ class _Run:
             )
 
 
-def _read_to(replayer: RecordingReader, last: Last, batch: int, patience_s: float) -> str:
-    """Read until the last places are reached (``read``), or nothing came for long short of them (``ended early``)."""
+def _read_to(reader: RecordingReader, last: Last, most: int, patience_s: float) -> str:
+    """Read until the last places are reached (``read``), or no message came for long before them (``ended early``)."""
     highest: Places = {}
     give_up = time.monotonic() + patience_s
     quiet_since = time.monotonic()
     while (now := time.monotonic()) < give_up:
-        taken = replayer.read(batch, _WAIT_S)
-        for partition in np.unique(taken.received.partitions).tolist():
-            places = taken.received.places[taken.received.partitions == partition]
+        batch = reader.read(most, _WAIT_S)
+        for partition in np.unique(batch.received.partitions).tolist():
+            places = batch.received.places[batch.received.partitions == partition]
             highest[partition] = max(highest.get(partition, -1), int(places.max()))
         wanted = last()
-        if len(taken) or wanted is None:
+        if len(batch) or wanted is None:
             quiet_since = now
         if wanted is not None:
             if all(highest.get(partition, -1) >= place for partition, place in wanted.items()):
@@ -304,7 +303,7 @@ def _last_places(consumed: Mapping[str, Column]) -> Places:
 
 
 def _places_at(consumed: Mapping[str, Column], share: float) -> Places:
-    """The place of the message that stands at this share of each partition, as delivered first."""
+    """The place of the message at this share of each partition, in order of first delivery."""
     partition, place = consumed["partition"], consumed["place"]
     places = {}
     for number in np.unique(partition).tolist():
@@ -314,12 +313,12 @@ def _places_at(consumed: Mapping[str, Column], share: float) -> Places:
 
 
 def _time_at(consumed: Mapping[str, Column], share: float) -> int:
-    """The broker's time of the message that was sent at this share of all."""
+    """The broker's time of the message at this share of all, in order of sending."""
     rows = np.argsort(consumed["seq"], kind="stable")
     return int(consumed["broker_epoch_ns"][rows[int(len(rows) * share)]])
 
 
-def _in_words(start: ReplayStart) -> dict[str, Any]:
+def _described(start: ReplayStart) -> dict[str, Any]:
     match start:
         case FromPosition(position):
             return {"places": {str(partition): place for partition, place in position.places.items()}}

@@ -1,16 +1,16 @@
 """Retention: how long a message is surely there, and how long after its limit it is really gone.
 
-Five channels, each with a role that stands in the marks of the history:
+Five channels, each with a role in the marks of the history:
 
-* ``unread``: nobody reads; messages are sent at a steady pace, and the beginning of the channel (or, where there
-  are no positions, the count of kept messages) is watched until all are gone.
-* ``large``: the same with the broker's default segments, to show what segment granularity costs.
-* ``held``: delivered before the limit, never acknowledged, given back after it: does anything come back?
+* ``unread``: messages are sent at a steady pace and not read; the beginning of the channel (or, without positions,
+  the count of kept messages) is watched until all are gone.
+* ``large``: the same with the broker's default segments, to show the cost of segment granularity.
+* ``held``: delivered before the limit, never acknowledged, released after it: does any message come back?
 * ``acked``: delivered and acknowledged, then looked for at once: is it still kept?
-* ``size``: three times the size limit is sent; what is kept is counted.
+* ``size``: three times the size limit is sent; the kept messages are counted.
 
-Where retention is applied by the adapter (``Retaining``), the experiment calls it at every look, as a
-service would on a timer.
+Where the adapter applies retention (``Retaining``), the experiment calls it at every look, as a service would on a
+timer.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from brokerbench.brokers.protocols import Broker, Releasable, Replayable, Retain
 from brokerbench.brokers.types import ChannelSpec, ConsumerSettings, FromBeginning, Retention
 from brokerbench.scenarios.analysis import retention as checker
 from brokerbench.scenarios.base import Context, Parameters, Scenario
-from brokerbench.scenarios.clients.recording import RecordedBatch, RecordingConsumer, RecordingProducer, RecordingReader
+from brokerbench.scenarios.clients.recording import RecordingConsumer, RecordingProducer, RecordingReader, take_until
 from brokerbench.scenarios.clients.retention_watch import RetentionWatch
 from brokerbench.scenarios.history import Writer
 from brokerbench.scenarios.load.payloads import check_size
@@ -61,12 +61,16 @@ PROPERTIES = (
 
 _SEGMENT_MS = 1000
 _SEGMENT_BYTES = 1 << 20
+_JOIN_S = 20.0
+"""Longest wait of a consumer for its messages, joining its group included, in seconds."""
+_READ_S = 10.0
+"""Longest wait of a reader for its messages, in seconds."""
 _EARLY_LOOK_S = 2.0
 _LONG_LIMIT_S = 30.0
 _SWEEP_S = 2.0
 _LOOK_S = 3.0
 _PROOF_S = 20.0
-"""How long a second look goes on at least, and how long it waits for the message that proves it."""
+"""``_LOOK_S``: shortest second look, in seconds. ``_PROOF_S``: longest wait for the message that proves it."""
 _SETTLED_AFTER_S = 3.0
 """A channel whose size has not changed for this long has been cut to its limit."""
 _NUMBERS: Mapping[str, int] = {"unread": 0, "large": 1, "held": 2, "acked": 3, "size": 4}
@@ -74,7 +78,7 @@ _NUMBERS: Mapping[str, int] = {"unread": 0, "large": 1, "held": 2, "acked": 3, "
 
 
 def run(context: Context) -> None:
-    """Three parts side by side, since mostly they wait; each has its own connection and part of the history."""
+    """Three parts side by side, as they mostly wait; each has a connection and a part of the history of its own."""
     parts: tuple[Callable[[_Run], None], ...] = (_Run.held, _Run.acked_and_size)
     with ThreadPoolExecutor(len(parts)) as beside:
         waiting = [beside.submit(_apart, context, part) for part in parts]
@@ -141,7 +145,7 @@ class _Run:
     # -- channels ---------------------------------------------------------------------------------
 
     def _create(self, role: str, retention: Retention) -> tuple[str, bool]:
-        """Create a channel; segment settings are dropped where the broker has no segments. Returns name and "has them".
+        """Create a channel, without segment settings where the broker has no segments. Returns (name, has segments).
 
         Raises Unsupported when the broker has no such retention at all.
         """
@@ -167,7 +171,7 @@ class _Run:
         )
         return spec.name, segmented
 
-    def _sender(self, role: str, channel: str, number: int | None = None, as_role: str = "") -> RecordingProducer:
+    def _producer(self, role: str, channel: str, number: int | None = None, as_role: str = "") -> RecordingProducer:
         context = self._context
         return RecordingProducer(
             self._broker,
@@ -180,7 +184,7 @@ class _Run:
             role=as_role or role,
         )
 
-    def _taker(self, role: str, channel: str, group: str, number: int, stage: str) -> RecordingConsumer:
+    def _consumer(self, role: str, channel: str, group: str, number: int, stage: str) -> RecordingConsumer:
         settings = ConsumerSettings(group=group, name=f"{role}-{stage}")
         return RecordingConsumer(
             self._broker, channel, self._writer, number=number, settings=settings, role=role, stage=stage
@@ -189,23 +193,25 @@ class _Run:
     # -- roles ------------------------------------------------------------------------------------
 
     def _acked(self) -> None:
-        """Take and acknowledge, then look again: by a replay where there is one, else by receiving."""
+        """Take and acknowledge, then look again: by a replay where the profile has one, else by receiving."""
         count = int(self._context.parameters["held"])
         channel, _ = self._create("acked", Retention(max_age_s=max(self._age_s, 60.0)))
-        sender = self._sender("acked", channel)
-        sender.send(range(count))
-        sender.flush()
-        sender.close()
-        taker = self._taker("acked", channel, "first", _NUMBERS["acked"], "before")
-        _take_until(taker, count, 20.0, taker.acknowledge)
-        taker.close()
+        producer = self._producer("acked", channel)
+        producer.send(range(count))
+        producer.flush()
+        producer.close()
+        consumer = self._consumer("acked", channel, "first", _NUMBERS["acked"], "before")
+        for batch in take_until(consumer.take, count, _JOIN_S):
+            consumer.acknowledge(batch)
+        consumer.close()
         number = _NUMBERS["acked"] + 10
         if isinstance(self._broker, Replayable):
-            replayer = RecordingReader(
+            reader = RecordingReader(
                 self._broker, channel, FromBeginning(), self._writer, number=number, role="acked", stage="after"
             )
-            _read_until(replayer, count, 10.0)
-            replayer.close()
+            for _ in take_until(reader.read, count, _READ_S, most=count):
+                pass
+            reader.close()
         else:
             self._look_again("acked", channel, "second")
             return
@@ -232,12 +238,12 @@ class _Run:
         self._writer.mark("refused", role="size", reason="; ".join(dict.fromkeys(refusals)))
 
     def _fill(self, channel: str, count: int) -> None:
-        """Send beyond the limit, then look until what is kept no longer changes."""
-        sender = self._sender("size", channel)
+        """Send beyond the limit, then look until the kept amount no longer changes."""
+        producer = self._producer("size", channel)
         for _ in range(0, count, 500):
-            sender.send(range(500))
-        sender.flush()
-        sender.close()
+            producer.send(range(500))
+        producer.flush()
+        producer.close()
         watch = RetentionWatch(
             self._broker, float(self._context.parameters["look_every_s"]), self._writer, "size", channel
         )
@@ -247,58 +253,58 @@ class _Run:
         watch.finish()
 
     def held(self) -> None:
-        """Deliver without acknowledging, let the limit pass, give back, and look for what returns."""
+        """Deliver without acknowledging, let the limit pass, release, and look for messages that come back."""
         parameters, count = self._context.parameters, int(self._context.parameters["held"])
         channel, _ = self._create(
             "held", Retention(max_age_s=self._age_s, segment_ms=_SEGMENT_MS, segment_bytes=_SEGMENT_BYTES)
         )
-        sender = self._sender("held", channel)
-        taker = self._taker("held", channel, "held", _NUMBERS["held"], "before")
+        producer = self._producer("held", channel)
+        consumer = self._consumer("held", channel, "held", _NUMBERS["held"], "before")
         # A consumer may need seconds to join: one message shows that it is there before the clock starts.
-        sender.send([count])
-        sender.flush()
-        _take_until(taker, 1, 20.0, taker.acknowledge)
-        sender.send(range(count))
-        sender.flush()
-        sender.close()
+        producer.send([count])
+        producer.flush()
+        for batch in take_until(consumer.take, 1, _JOIN_S):
+            consumer.acknowledge(batch)
+        producer.send(range(count))
+        producer.flush()
+        producer.close()
         sent = time.monotonic()
         if self._age_s > _LONG_LIMIT_S:
             # Taken just before a long limit, these also show that the messages were there until then.
             _sleep_until(sent + self._age_s - _EARLY_LOOK_S)
-        kept: list[RecordedBatch] = []
-        _take_until(taker, count, min(_EARLY_LOOK_S, self._age_s / 2), kept.append)
+        kept = list(take_until(consumer.take, count, min(_EARLY_LOOK_S, self._age_s / 2)))
         _sleep_until(sent + self._age_s + float(parameters["give_back_after_s"]))
         if isinstance(self._broker, Retaining):
             self._broker.enforce_retention(channel)
-        if isinstance(taker.consumer, Releasable):
-            for taken in kept:
-                taker.release(taken)
-        taker.close()
-        # What removes expired messages may run on a timer, and meets these only now that nobody holds them.
+        if isinstance(consumer.consumer, Releasable):
+            for batch in kept:
+                consumer.release(batch)
+        consumer.close()
+        # The broker may remove expired messages on a timer, and these only now that no consumer holds them.
         time.sleep(_SWEEP_S)
         self._look_again("held", channel, "held")
 
     def _look_again(self, role: str, channel: str, group: str) -> None:
-        """Receive what comes, for a while. A fresh message proves that the look would have seen the others.
+        """Receive for a while. A fresh message proves that the look would have seen the others.
 
-        Without that proof a consumer that was slow to join would look like messages that are gone.
+        Without that proof a consumer that is slow to join would make messages look gone.
         """
-        again = self._taker(role, channel, group, _NUMBERS[role] + 10, "after")
-        probe = self._sender(role, channel, number=_NUMBERS[role] + 20, as_role=f"{role}-probe")
+        again = self._consumer(role, channel, group, _NUMBERS[role] + 10, "after")
+        probe = self._producer(role, channel, number=_NUMBERS[role] + 20, as_role=f"{role}-probe")
         probe.send([0])
         probe.flush()
         probe.close()
         begin, proven = time.monotonic(), False
         while (waited_s := time.monotonic() - begin) < (_LOOK_S if proven else _PROOF_S):
-            taken = again.take(100, min(1.0, _PROOF_S - waited_s))
-            if len(taken):
-                again.acknowledge(taken)  # a share consumer takes no more before
-            proven = proven or _NUMBERS[role] + 20 in taken.stamps.producer
+            batch = again.take(100, min(1.0, _PROOF_S - waited_s))
+            if len(batch):
+                again.acknowledge(batch)  # a share consumer takes no more until then
+            proven = proven or _NUMBERS[role] + 20 in batch.stamps.producer
         again.close()
         self._writer.mark("looked", role=role, proven=proven)
 
     def _watch(self, role: str, *, segmented: bool) -> bool:
-        """Send at a steady pace, and look until everything is gone or the time of grace is over.
+        """Send at a steady pace, and look until every message is gone or the time of grace is over.
 
         Returns whether the channel has segments of the asked-for size.
         """
@@ -307,7 +313,7 @@ class _Run:
         if segmented:
             retention = replace(retention, segment_ms=_SEGMENT_MS, segment_bytes=_SEGMENT_BYTES)
         channel, has_segments = self._create(role, retention)
-        sender = self._sender(role, channel)
+        producer = self._producer(role, channel)
         watch = RetentionWatch(self._broker, float(parameters["look_every_s"]), self._writer, role, channel)
         begin = time.monotonic()
         sending_s, pace_s, burst = float(parameters["sending_s"]), float(parameters["pace_s"]), int(parameters["burst"])
@@ -317,14 +323,14 @@ class _Run:
         while True:
             now = time.monotonic()
             if sent < bursts and now >= begin + sent * pace_s:
-                sender.send(range(sent * burst, (sent + 1) * burst))
-                sender.flush()
+                producer.send(range(sent * burst, (sent + 1) * burst))
+                producer.flush()
                 sent += 1
             watch.look()
             if (sent == bursts and watch.empty) or now > deadline:
                 break
             context.progress(_share(now, begin, sending_s + self._age_s), f"watching {role} messages expire")
-        sender.close()
+        producer.close()
         watch.finish()
         if role == "unread":
             self._look_again(role, channel, "late")
@@ -335,22 +341,5 @@ def _share(now: float, begin: float, whole_s: float) -> float:
     return min(0.95, 0.15 + 0.8 * (now - begin) / whole_s)
 
 
-def _take_until(taker: RecordingConsumer, count: int, wait_s: float, each: Callable[[RecordedBatch], object]) -> int:
-    """Take up to ``count`` messages within ``wait_s``; ``each`` sees every batch."""
-    deadline, taken_count = time.monotonic() + wait_s, 0
-    while taken_count < count and (left := deadline - time.monotonic()) > 0:
-        taken = taker.take(min(100, count - taken_count), min(left, 1.0))
-        taken_count += len(taken)
-        if len(taken):
-            each(taken)
-    return taken_count
-
-
 def _sleep_until(monotonic_s: float) -> None:
     time.sleep(max(0.0, monotonic_s - time.monotonic()))
-
-
-def _read_until(replayer: RecordingReader, count: int, wait_s: float) -> None:
-    deadline, read = time.monotonic() + wait_s, 0
-    while read < count and (left := deadline - time.monotonic()) > 0:
-        read += len(replayer.read(count - read, min(left, 1.0)))

@@ -1,13 +1,13 @@
 """How fast: publish, consume, and both at once, with every message verified and every repeat shown.
 
-Load processes are started once and get their windows one after the other. A repeat has a channel of its own, so that
-what a broker keeps does not grow with the run. In it, for each batch size: both at once for a window; then publish
-for a window while nobody reads; then consume that backlog, for at most a window. What is left is consumed outside of
-the windows, and the channel ends with a proof that it is empty. Batch sizes alternate in an order that follows from
+Load processes start once and run their windows one after the other. A repeat has a channel of its own, so that the
+messages that a broker keeps do not grow with the run. In it, for each batch size: both at once for a window; then
+publish for a window without consumers; then consume that backlog, for at most a window. The rest is consumed outside
+of the windows, and the channel ends with a proof that it is empty. Batch sizes alternate in an order that follows from
 the seed.
 
-All rates are closed-loop: the most that these clients do, one request after the other. Latencies of such a loop
-are no latencies under a given rate (what the loop held back while it waited, nobody timed), and say so.
+All rates are closed-loop: the maximum of these clients, one request after the other. Latencies of such a loop are no
+latencies under a given rate (messages held back while the loop waited are not timed), and say so.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ DEFAULTS: Parameters = {
 }
 PROPERTIES = delivery.PROPERTIES
 MODES = ("both", "publish", "consume")
-"""In this order: what is left of the first is part of the backlog that the last consumes."""
+"""In this order: messages left by the first are part of the backlog that the last consumes."""
 
 _JOIN_S = 20.0
-"""A consumer may need so long until its first message."""
+"""Longest wait for a consumer's first message, in seconds."""
 
 
 def check(parameters: Parameters) -> None:
@@ -82,7 +82,7 @@ SCENARIO = Scenario(
 
 
 class _Experiment:
-    """The windows of one cell, ordered one after the other."""
+    """The windows of one cell, one after the other."""
 
     def __init__(self, controller: LoadController) -> None:
         self._controller, self._context = controller, controller.context
@@ -91,7 +91,7 @@ class _Experiment:
         self._done, self._steps = 0, int(self._parameters["repeats"]) * len(self._batches) * len(MODES)
 
     def run(self) -> None:
-        self._controller.price(self._batches, float(self._parameters["ceiling_s"]))
+        self._controller.measure_ceilings(self._batches, float(self._parameters["ceiling_s"]))
         rng = np.random.default_rng(self._context.seed)
         for repeat in range(int(self._parameters["repeats"])):
             self._repeat(repeat, [int(batch) for batch in rng.permutation(self._batches)])
@@ -116,12 +116,12 @@ class _Experiment:
             self._context.progress((begun + share) / self._steps, f"repeat {repeat + 1}: {mode}, batches of {batch}")
 
         passed(0.0)
-        # There is nothing to consume unless it was published before.
+        # A backlog must be published before it can be consumed.
         if mode in modes or (mode == "publish" and "consume" in modes):
-            self._controller.window(mode, batch, float(self._parameters["window_s"]), passed=passed)
+            self._controller.window(mode, batch, float(self._parameters["window_s"]), on_progress=passed)
 
     def _warm_up(self, batches: Sequence[int]) -> None:
-        """Real messages through every producer and consumer: connections are made, groups joined, code paths warm."""
+        """Real messages through every producer and consumer: connect, join groups, warm code paths."""
         warmup_s = float(self._parameters["warmup_s"])
         for batch in batches:
             self._controller.window("publish", batch, warmup_s / len(batches), warmup=True)

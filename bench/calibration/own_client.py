@@ -24,9 +24,11 @@ from brokerbench.brokers.types import ChannelSpec, Endpoint, Outcome, ProducerSe
 from brokerbench.scenarios import history
 from brokerbench.scenarios.clients.recording import RecordingConsumer, RecordingProducer
 from brokerbench.scenarios.history import saved_history, stamp
-from brokerbench.scenarios.load.bodies import Close, Consume, Consumed, OpenConsumer, OpenProducer, Publish
+from brokerbench.scenarios.load import load_commands
 from brokerbench.scenarios.load.keys import KeySpec
+from brokerbench.scenarios.load.load_commands import Close, Consume, Consumed, OpenConsumer, OpenProducer, Publish
 from brokerbench.scenarios.load.payloads import PayloadSpec
+from brokerbench.scenarios.load.replies import ask
 
 RUN = 1
 SEED = 1
@@ -34,7 +36,7 @@ KEYS = 1000
 _LEAD_NS = 20_000_000
 _PATIENCE_S = 10.0
 _SLACK_S = 60.0
-_LATER_NS = 3_600_000_000_000
+NO_LIMIT_NS = 3_600_000_000_000
 _NOOP_SLICE = 10
 
 
@@ -70,30 +72,36 @@ class Verified:
     again: int
 
 
-def arguments(directory: Path, body: str, wanted: Load) -> dict[str, Any]:
-    """Of ``load_bodies.produce`` or ``consume``, which also name its part of the history in ``directory``."""
-    return {
-        "history": str(directory),
-        "name": body,
-        "run": RUN,
-        "seed": SEED,
-        "payloads": PayloadSpec(wanted.size),
-        "keys": KeySpec(KEYS),
-        "settings": ProducerSettings(),
-    }
-
-
 class OwnClient:
-    """One producer and one consumer process."""
+    """One producer and one consumer process. The consumer gives up after ``patience_s`` without a message."""
 
-    def __init__(self, load: Processes, profile: str, endpoint: Endpoint, directory: Path, wanted: Load) -> None:
-        self._wanted = wanted
+    def __init__(
+        self,
+        load: Processes,
+        profile: str,
+        endpoint: Endpoint,
+        directory: Path,
+        wanted: Load,
+        patience_s: float = _PATIENCE_S,
+    ) -> None:
+        self._wanted, self._patience_s = wanted, patience_s
         self._windows, self._numbers = count(), count()
         self._producer, self._consumer = (
             load.start(
-                f"brokerbench.scenarios.load.bodies:{body}", profile, endpoint, arguments(directory, body, wanted)
+                body,
+                profile,
+                endpoint,
+                load_commands.arguments(
+                    directory,
+                    name,
+                    run=RUN,
+                    seed=SEED,
+                    payloads=PayloadSpec(wanted.size),
+                    keys=KeySpec(KEYS),
+                    settings=ProducerSettings(),
+                ),
             )
-            for body in ("produce", "consume")
+            for body, name in ((load_commands.PRODUCER, "produce"), (load_commands.CONSUMER, "consume"))
         )
 
     def describe(self, work: str, acknowledge_every: int | None = None) -> str:
@@ -106,7 +114,7 @@ class OwnClient:
         )
 
     def publish(self, channel: str, warmup_s: float, seconds: float) -> Sample:
-        with self._producing(channel):
+        with self.producing(channel):
             begun = self._publish(warmup_s)
             with _clock(self._producer) as clock:
                 sent = self._publish(seconds) - begun
@@ -114,7 +122,7 @@ class OwnClient:
 
     def fill(self, channel: str, messages: int) -> None:
         """Publish at least so many."""
-        with self._producing(channel):
+        with self.producing(channel):
             while self._publish(0.5) < messages:
                 pass
 
@@ -122,32 +130,32 @@ class OwnClient:
         self, channel: str, group: str, warmup: int, messages: int, acknowledge_every: int | None = None
     ) -> Sample:
         """So many messages after the first ``warmup``. Raises CheckFailed when they do not come."""
-        with self._consuming(channel, group, acknowledge_every):
-            self._take(warmup, _LATER_NS)
+        with self.consuming(channel, group, acknowledge_every):
+            self.take(warmup, NO_LIMIT_NS)
             with _clock(self._consumer) as clock:
-                received = self._take(messages, _LATER_NS)
+                received = self.take(messages, NO_LIMIT_NS)
         if received < messages:
             raise CheckFailed(f"{channel}: {received} of {messages} messages came")
         return clock.sample(received)
 
     def consume_for(self, channel: str, warmup_s: float, seconds: float) -> Sample:
-        with self._consuming(channel, "own"):
-            self._take(None, int(warmup_s * 1e9))
+        with self.consuming(channel, "own"):
+            self.take(None, int(warmup_s * 1e9))
             with _clock(self._consumer) as clock:
-                received = self._take(None, int(seconds * 1e9))
+                received = self.take(None, int(seconds * 1e9))
         return clock.sample(received)
 
     def both(self, channel: str, warmup_s: float, seconds: float) -> Sample:
         """Messages received a second while the producer sends as fast as it can; CPU of both."""
-        with self._producing(channel), self._consuming(channel, "own"):
+        with self.producing(channel), self.consuming(channel, "own"):
             start_ns = time.monotonic_ns() + _LEAD_NS
             middle_ns = start_ns + int(warmup_s * 1e9)
             end_ns = middle_ns + int(seconds * 1e9)
-            self._producer.command(Publish(next(self._windows), self._wanted.batch, start_ns, end_ns))
-            self._ask(self._consumer, self._consume_order(start_ns, middle_ns, None))
+            self.begin_publishing(start_ns, end_ns)
+            self._consume(start_ns, middle_ns, None)
             with _clock(self._producer, self._consumer) as clock:
-                received = self._ask(self._consumer, self._consume_order(middle_ns, end_ns, None)).received
-            self._producer.report(_SLACK_S)
+                received = self._consume(middle_ns, end_ns, None)
+            self.published()
         return clock.sample(received)
 
     def close(self) -> None:
@@ -155,40 +163,42 @@ class OwnClient:
             process.wait(_SLACK_S)
 
     @contextmanager
-    def _producing(self, channel: str) -> Iterator[None]:
-        order = OpenProducer(channel, next(self._numbers), self._wanted.batch, self._wanted.in_flight)
-        self._ask(self._producer, order)
+    def producing(self, channel: str) -> Iterator[None]:
+        wanted = self._wanted
+        ask(self._producer, OpenProducer(channel, next(self._numbers), wanted.batch, wanted.in_flight), _SLACK_S)
         yield
-        self._ask(self._producer, Close())
+        ask(self._producer, Close(), _SLACK_S)
 
     @contextmanager
-    def _consuming(self, channel: str, group: str, acknowledge_every: int | None = None) -> Iterator[None]:
+    def consuming(self, channel: str, group: str, acknowledge_every: int | None = None) -> Iterator[None]:
         every = acknowledge_every or self._wanted.acknowledge_every
-        self._ask(self._consumer, OpenConsumer(channel, next(self._numbers), group, every))
+        ask(self._consumer, OpenConsumer(channel, next(self._numbers), group, every), _SLACK_S)
         yield
-        self._ask(self._consumer, Close())
+        ask(self._consumer, Close(), _SLACK_S)
 
-    def _publish(self, seconds: float) -> int:
-        """Acknowledged on this channel so far."""
-        start_ns = time.monotonic_ns()
-        end_ns = start_ns + int(seconds * 1e9)
-        acknowledged: int = self._ask(
-            self._producer, Publish(next(self._windows), self._wanted.batch, start_ns, end_ns), seconds
-        )
+    def begin_publishing(self, start_ns: int, end_ns: int) -> None:
+        """For a window, as fast as possible; ``published`` waits for its end."""
+        self._producer.command(Publish(next(self._windows), self._wanted.batch, start_ns, end_ns))
+
+    def published(self, seconds: float = 0.0) -> int:
+        """Messages acknowledged on this channel so far, at the end of a window that has ``seconds`` left."""
+        acknowledged: int = self._producer.report(seconds + _SLACK_S)
         return acknowledged
 
-    def _take(self, messages: int | None, for_ns: int) -> int:
+    def _publish(self, seconds: float) -> int:
+        start_ns = time.monotonic_ns()
+        self.begin_publishing(start_ns, start_ns + int(seconds * 1e9))
+        return self.published(seconds)
+
+    def take(self, messages: int | None, for_ns: int) -> int:
+        """Receive that many messages (None: any number) for at most ``for_ns``; returns how many came."""
         now_ns = time.monotonic_ns()
-        consumed: Consumed = self._ask(self._consumer, self._consume_order(now_ns, now_ns + for_ns, messages), 600.0)
+        return self._consume(now_ns, now_ns + for_ns, messages, 600.0)
+
+    def _consume(self, start_ns: int, end_ns: int, messages: int | None, seconds: float = 0.0) -> int:
+        command = Consume(next(self._windows), self._wanted.batch, start_ns, end_ns, messages, self._patience_s)
+        consumed: Consumed = ask(self._consumer, command, seconds + _SLACK_S)
         return consumed.received
-
-    def _consume_order(self, start_ns: int, end_ns: int, messages: int | None) -> Consume:
-        return Consume(next(self._windows), self._wanted.batch, start_ns, end_ns, messages, _PATIENCE_S)
-
-    @staticmethod
-    def _ask(process: Handle, order: Any, seconds: float = 0.0) -> Any:
-        process.command(order)
-        return process.report(seconds + _SLACK_S)
 
 
 class _Clock:
@@ -238,17 +248,17 @@ def _noop(directory: Path, wanted: Load, seconds: float) -> Sample:
     keys = np.random.default_rng(SEED).integers(0, KEYS, wanted.batch)
     messages = 0
     with history.Writer(directory, "noop", RUN) as writer:
-        sender = RecordingProducer(broker, "calibrate", writer, number=0, run=RUN, seed=SEED, size=wanted.size)
-        taker = RecordingConsumer(broker, "calibrate", writer, number=0)
+        producer = RecordingProducer(broker, "calibrate", writer, number=0, run=RUN, seed=SEED, size=wanted.size)
+        consumer = RecordingConsumer(broker, "calibrate", writer, number=0)
         begin_s, begin_cpu_s = time.perf_counter(), time.process_time()
         while not messages or time.perf_counter() - begin_s < seconds:
             for _ in range(_NOOP_SLICE):
-                sender.send(keys)
-            while len(taken := taker.take(wanted.batch, 0.0)):
-                taker.acknowledge(taken)
-                messages += len(taken)
-        sender.close()
-        taker.close()
+                producer.send(keys)
+            while len(batch := consumer.take(wanted.batch, 0.0)):
+                consumer.acknowledge(batch)
+                messages += len(batch)
+        producer.close()
+        consumer.close()
     cpu_s = time.process_time() - begin_cpu_s
     return Sample(messages / cpu_s, cpu_s / messages * 1e6)
 

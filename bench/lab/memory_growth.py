@@ -18,23 +18,21 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from brokerbench.bench.calibration import own_client
-from brokerbench.bench.calibration.own_client import Load, Verified
+from brokerbench.bench.calibration.own_client import NO_LIMIT_NS, Load, OwnClient, Verified
 from brokerbench.bench.engines.base import EngineChoice
 from brokerbench.bench.errors import BadInput, BenchError, CheckFailed
-from brokerbench.bench.load.processes import Handle, Processes
+from brokerbench.bench.load.processes import Processes
 from brokerbench.bench.run.session import open_session
 from brokerbench.brokers import registry
-from brokerbench.brokers.protocols import Retaining
+from brokerbench.brokers.protocols import Broker, Retaining
 from brokerbench.brokers.types import ChannelSpec, Endpoint, Retention
 from brokerbench.scenarios import history
 from brokerbench.scenarios.base import LoadFailed
 from brokerbench.scenarios.history import saved_history
-from brokerbench.scenarios.load.bodies import Close, Consume, OpenConsumer, OpenProducer, Publish
 
 LOAD = Load(size=1024, batch=1000, in_flight=10_000)
 PARTITIONS = 3
@@ -53,8 +51,8 @@ _MOST_BEHIND = 300_000
 """Messages; an eighth of the smaller bound."""
 _HISTORY_BYTES = 60
 """A message, both sides: 22 where measured."""
-_PATIENCE_S, _SLACK_S = 20.0, 90.0
-_FOR_EVER_NS = 3_600_000_000_000
+_PATIENCE_S = 20.0
+"""Seconds without a message after which the consumer gives up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,51 +143,36 @@ def _load(profile: str, endpoint: Endpoint, channel: str, directory: Path, messa
     broker = registry.connect(profile, endpoint)
     broker.create_channel(ChannelSpec(channel, partitions=PARTITIONS, retention=BOUNDS[profile]))
     with Processes() as load:
-        producer, consumer = (
-            load.start(
-                f"brokerbench.scenarios.load.bodies:{body}",
-                profile,
-                endpoint,
-                own_client.arguments(directory, body, LOAD),
-            )
-            for body in ("produce", "consume")
-        )
-        _ask(producer, OpenProducer(channel, 0, LOAD.batch, LOAD.in_flight))
-        _ask(consumer, OpenConsumer(channel, 1, acknowledge_every=LOAD.acknowledge_every))
-        sent = received = 0
-        began_s = time.monotonic()
-        for window in count():
-            now_ns = time.monotonic_ns()
-            end_ns = now_ns + int(WINDOW_S * 1e9)
-            if sent < messages:
-                producer.command(Publish(window, LOAD.batch, now_ns, end_ns))
-            if window >= _AWAY:
-                received += _ask(consumer, Consume(window, LOAD.batch, now_ns, end_ns, None, _PATIENCE_S)).received
-            if sent < messages:
-                sent = producer.report(_SLACK_S)
-            behind = sent - received
-            if not window or behind > _MOST_BEHIND or (sent >= messages and behind):
-                now_ns = time.monotonic_ns()
-                wanted = behind if window else 1
-                order = Consume(window, LOAD.batch, now_ns, now_ns + _FOR_EVER_NS, wanted, _PATIENCE_S)
-                received += _ask(consumer, order, 600.0).received
-                if window and received < sent:
-                    break  # what is missing is found in the history
-            if isinstance(broker, Retaining):  # who has no policy of its own keeps all until asked
-                broker.enforce_retention(channel)
-            _tell(sent, messages, time.monotonic() - began_s)
-            if sent >= messages and received >= sent:
-                break
-        for process in (producer, consumer):
-            _ask(process, Close())
-            process.wait(_SLACK_S)
+        client = OwnClient(load, profile, endpoint, directory, LOAD, _PATIENCE_S)
+        with client.producing(channel), client.consuming(channel, "own"):
+            _exchange(client, broker, channel, messages)
+        client.close()
     broker.delete_channel(channel)
     broker.close()
 
 
-def _ask(process: Handle, order: object, seconds: float = 0.0) -> Any:
-    process.command(order)
-    return process.report(seconds + _SLACK_S)
+def _exchange(client: OwnClient, broker: Broker, channel: str, messages: int) -> None:
+    sent = received = 0
+    began_s, window_ns = time.monotonic(), int(WINDOW_S * 1e9)
+    for window in count():
+        start_ns = time.monotonic_ns()
+        publishing = sent < messages
+        if publishing:
+            client.begin_publishing(start_ns, start_ns + window_ns)
+        if window >= _AWAY:
+            received += client.take(None, window_ns)
+        if publishing:
+            sent = client.published(WINDOW_S)
+        behind = sent - received
+        if not window or behind > _MOST_BEHIND or (sent >= messages and behind):
+            received += client.take(behind if window else 1, NO_LIMIT_NS)
+            if window and received < sent:
+                break  # the history shows which messages are missing
+        if isinstance(broker, Retaining):  # a profile without a policy of its own keeps everything until asked
+            broker.enforce_retention(channel)
+        _tell(sent, messages, time.monotonic() - began_s)
+        if sent >= messages and received >= sent:
+            break
 
 
 def _tell(sent: int, messages: int, seconds: float) -> None:

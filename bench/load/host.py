@@ -14,7 +14,7 @@ from brokerbench.bench.load import keeper
 from brokerbench.bench.load.processes import Handle
 from brokerbench.scenarios.base import LoadFailed
 from brokerbench.scenarios.history import Writer
-from brokerbench.scenarios.load.bodies import on_clock
+from brokerbench.scenarios.load.load_commands import on_clock
 from brokerbench.scenarios.metrics import clock_sync
 from brokerbench.scenarios.metrics.clock_sync import HostClock, Reading
 

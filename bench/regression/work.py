@@ -7,7 +7,6 @@ timed is the client library with this project's interface, stamps and history, i
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +15,13 @@ import numpy as np
 
 from brokerbench.brokers.protocols import Broker, Replayable
 from brokerbench.brokers.types import ConsumerSettings, FromBeginning, ProducerSettings
-from brokerbench.scenarios.clients.recording import RecordedBatch, RecordingConsumer, RecordingProducer, RecordingReader
+from brokerbench.scenarios.clients.recording import (
+    RecordedBatch,
+    RecordingConsumer,
+    RecordingProducer,
+    RecordingReader,
+    take_until,
+)
 from brokerbench.scenarios.history import Writer
 from brokerbench.scenarios.history.stamp import INTACT, Stamps
 
@@ -24,7 +29,6 @@ _RUN = 1
 _KEYS = 1000
 _WARM = 10
 """Messages that open connections and join the group before the clock starts."""
-_WAIT_S = 1.0
 _PATIENCE_S = 60.0
 _AHEAD_BYTES = 1 << 20
 """What a client may fetch before the clock starts: little beside a round."""
@@ -66,7 +70,7 @@ class Round:
         self.sender.flush(_PATIENCE_S)
 
     def join(self) -> None:
-        """Take what was sent to warm up, so that joining the group is not timed."""
+        """Take the messages sent to warm up, so that joining the group is not timed."""
         self._collect(self._take, _WARM)
 
     def consume(self) -> None:
@@ -103,23 +107,19 @@ class Round:
         """Read again what was consumed, from the beginning."""
         replayer = self.replayer
         assert replayer is not None, "opened before"
-        self._collect(lambda: replayer.read(self.load.batch, _WAIT_S), _WARM + self.load.messages)
+        self._collect(replayer.read, _WARM + self.load.messages)
 
-    def _take(self) -> RecordedBatch:
-        taken = self.taker.take(self.load.batch, _WAIT_S)
+    def _take(self, most: int, wait_s: float) -> RecordedBatch:
+        taken = self.taker.take(most, wait_s)
         if len(taken):
             self.taker.acknowledge(taken)
         return taken
 
-    def _collect(self, take: Callable[[], RecordedBatch], count: int) -> None:
+    def _collect(self, take: Callable[[int, float], RecordedBatch], count: int) -> None:
         """Until ``count`` messages came in all, or none for a long time: a loss is never only impatience."""
-        last_s = time.monotonic()
-        while self.got < count and time.monotonic() - last_s < _PATIENCE_S:
-            taken = take()
-            if len(taken):
-                self.seen.append(taken.stamps)
-                self.got += len(taken)
-                last_s = time.monotonic()
+        for taken in take_until(take, count - self.got, _PATIENCE_S, most=self.load.batch, renewed=True):
+            self.seen.append(taken.stamps)
+            self.got += len(taken)
 
     def verify(self) -> None:
         """Each message that was sent was acknowledged, and came once and as it was sent. Raises NotVerified."""

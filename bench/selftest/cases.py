@@ -17,7 +17,7 @@ from brokerbench.bench.selftest.simulation import CHANNEL
 from brokerbench.brokers.faulty import FaultName
 from brokerbench.brokers.faulty.deduplication import place_of
 from brokerbench.brokers.types import NO_PARTITION, Outcome
-from brokerbench.scenarios.clients.recording import identity_name
+from brokerbench.scenarios.clients.recording import deduplication_id
 from brokerbench.scenarios.history import Action, Column, Columns, History
 
 Spots = npt.NDArray[np.int64]
@@ -125,7 +125,7 @@ def _identities(history: History) -> Column:
 
 
 def _of_identities(numbers: Column) -> Spots:
-    places = [place_of(identity_name(number)) for number in numbers.tolist()]
+    places = [place_of(deduplication_id(number)) for number in numbers.tolist()]
     return np.stack([np.full(len(places), NO_PARTITION, np.int64), np.array(places, np.int64)], axis=1)
 
 

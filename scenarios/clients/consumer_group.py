@@ -1,11 +1,11 @@
-"""Consumers of one group at work side by side, and the proof that nothing is left for them.
+"""A consumer group, each consumer in a thread, and the proof that no message is left for it.
 
 A drain is proven in one of three ways, the strongest that the profile has:
 
-* ``Counting``: the backlog of the group is 0 (where there are no positions the count may be approximate: then
-  nothing may have come for a while, too);
-* ``Bounded`` with places that are numbered without gaps: every place between the bounds was acknowledged;
-* else: nothing came for ``_QUIET_S`` although everybody asked, and nothing that was delivered is unsettled.
+* ``Counting``: the backlog of the group is 0 (a count without positions may be approximate: then, too, no message may
+  have arrived for ``_QUIET_FOR_APPROXIMATE_COUNTS_S``);
+* ``Bounded`` with places numbered without gaps: every place between the bounds was acknowledged;
+* else: no message arrived for ``_QUIET_S`` although every consumer asked, and no delivery is unsettled.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -31,15 +30,15 @@ _LOOK_EVERY_S = 0.1
 _WAIT_S = 0.5
 
 Settle = Callable[[RecordingConsumer, RecordedBatch], Settlements]
-"""Settles a batch as the experiment wants it; returns what was acknowledged."""
+"""Settles a batch as the experiment wants it; returns its acknowledgements."""
 
 
-def acknowledge_all(taker: RecordingConsumer, taken: RecordedBatch) -> Settlements:
-    return taker.acknowledge(taken)
+def acknowledge_all(consumer: RecordingConsumer, batch: RecordedBatch) -> Settlements:
+    return consumer.acknowledge(batch)
 
 
 class Progress:
-    """What a crew has done so far. Safe for any number of threads."""
+    """The group's receives and settlements so far. Safe for any number of threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -48,22 +47,22 @@ class Progress:
         self._places: dict[int, set[int]] = {}
         self._active = time.monotonic()
         self._parts: list[RecordedBatch] = []
-        self.takers: set[int] = set()
-        """Who has received something."""
+        self.readers: set[int] = set()
+        """Numbers of the readers that have received something."""
 
-    def taken(self, reader: int, taken: RecordedBatch) -> None:
+    def received(self, reader: int, batch: RecordedBatch) -> None:
         with self._lock:
-            self._open += len(taken)
+            self._open += len(batch)
             self._active = time.monotonic()
-            self._parts.append(taken)
-            self.takers.add(reader)
+            self._parts.append(batch)
+            self.readers.add(reader)
 
-    def settled(self, taken: RecordedBatch, acknowledged: Settlements) -> None:
-        """``acknowledged`` settles some of ``taken``; the others were given back."""
+    def settled(self, batch: RecordedBatch, acknowledged: Settlements) -> None:
+        """``acknowledged`` covers some of ``batch``; the others were released."""
         rows = acknowledged.tickets[acknowledged.outcomes == Outcome.ACKNOWLEDGED]
-        stamps, received = taken.stamps, taken.received
+        stamps, received = batch.stamps, batch.received
         with self._lock:
-            self._open -= len(taken)
+            self._open -= len(batch)
             self._active = time.monotonic()
             self._acknowledged.update(zip(stamps.producer[rows].tolist(), stamps.seq[rows].tolist(), strict=True))
             for partition, place in zip(
@@ -73,12 +72,12 @@ class Progress:
                     self._places.setdefault(partition, set()).add(place)
 
     def acknowledged(self) -> int:
-        """Distinct messages."""
+        """Number of distinct messages."""
         with self._lock:
             return len(self._acknowledged)
 
     def quiet_s(self) -> float:
-        """Since when nothing came; 0 while a delivery is unsettled."""
+        """Seconds since the last receive or settlement; 0 while a delivery is unsettled."""
         with self._lock:
             return 0.0 if self._open else time.monotonic() - self._active
 
@@ -92,7 +91,7 @@ class Progress:
             )
 
     def columns(self) -> dict[str, Column]:
-        """Everything that was received, in the order in which it came in."""
+        """Everything that was received, in order of arrival."""
         with self._lock:
             parts = list(self._parts)
         return {
@@ -111,8 +110,8 @@ def _joined(parts: Sequence[Column]) -> Column:
 class ConsumerGroup:
     """``count`` consumers of a group, each in a thread with its own connection, from ``with`` to its end.
 
-    Reader numbers are ``first_reader`` and following; ``attributes`` go into the ``reader`` marks. What goes wrong in
-    a thread is raised by ``drain`` and at the end of ``with``.
+    Reader numbers count from ``first_reader``; ``attributes`` go into the ``reader`` marks. ``drain`` and the end of
+    ``with`` raise the errors of the threads.
     """
 
     def __init__(
@@ -133,39 +132,37 @@ class ConsumerGroup:
         self._stop = threading.Event()
         self._pool = ThreadPoolExecutor(count)
         self._threads: list[Future[None]] = []
-        self.tally = Progress()
+        self.progress = Progress()
 
     def __enter__(self) -> Self:
         self._threads = [self._pool.submit(self._work, reader) for reader in self._readers]
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._stop.set()
         self._pool.shutdown()
-        if error is None:
+        if kind is None:
             self._raise_failures()
 
-    def warm_up(self, sender: RecordingProducer, keys: Sequence[int], patience_s: float) -> int:
-        """Send until each consumer has received something: then all have joined. Returns how many have."""
+    def warm_up(self, producer: RecordingProducer, keys: Sequence[int], patience_s: float) -> int:
+        """Send until each consumer has received a message, so has joined. Returns how many have."""
         give_up = time.monotonic() + patience_s
-        while len(self.tally.takers) < len(self._readers) and time.monotonic() < give_up:
+        while len(self.progress.readers) < len(self._readers) and time.monotonic() < give_up:
             self._raise_failures()
-            sender.send(list(keys) * 5)
-            sender.flush()
+            producer.send(list(keys) * 5)
+            producer.flush()
             self._stop.wait(_LOOK_EVERY_S)
-        return len(self.tally.takers)
+        return len(self.progress.readers)
 
     def drain(self, broker: Broker, writer: Writer, expected: int, patience_s: float) -> bool:
-        """Wait until nothing is left, and write down the proof (``drained``) or that the wait ran out (``timeout``).
+        """Wait until no message is left, and record the proof (``drained``) or the end of the wait (``timeout``).
 
-        ``expected``: no proof is looked for while fewer messages than this are acknowledged, and some keep coming.
+        While fewer than ``expected`` messages are acknowledged and more keep arriving, no proof is tried.
         """
         give_up = time.monotonic() + patience_s
         while time.monotonic() < give_up:
             self._raise_failures()
-            if self.tally.acknowledged() >= expected or self.tally.quiet_s() > _QUIET_FOR_APPROXIMATE_COUNTS_S:
+            if self.progress.acknowledged() >= expected or self.progress.quiet_s() > _QUIET_FOR_APPROXIMATE_COUNTS_S:
                 proof = self._proof(broker)
                 if proof:
                     writer.mark("drained", channel=self._channel, group=self._group, proof=proof)
@@ -175,7 +172,7 @@ class ConsumerGroup:
         return False
 
     def _proof(self, broker: Broker) -> str:
-        quiet_s = self.tally.quiet_s()
+        quiet_s = self.progress.quiet_s()
         limits = self._context.declaration.limits
         if isinstance(broker, Counting):
             if not limits.has_positions and quiet_s < _QUIET_FOR_APPROXIMATE_COUNTS_S:
@@ -183,7 +180,7 @@ class ConsumerGroup:
             return limits.drain_proof if broker.backlog(self._channel, self._group) == 0 else ""
         if isinstance(broker, Bounded):
             begin, end = broker.bounds(self._channel)
-            if self.tally.covers(dict(begin.places), dict(end.places)):
+            if self.progress.covers(dict(begin.places), dict(end.places)):
                 return "every place between the channel's bounds was acknowledged"
         return f"nothing came for {_QUIET_S:g} s, and nothing was unsettled" if quiet_s >= _QUIET_S else ""
 
@@ -193,15 +190,15 @@ class ConsumerGroup:
         try:
             with self._context.writer(f"consumer-{reader}") as writer:
                 settings = ConsumerSettings(group=self._group, name=name)
-                taker = RecordingConsumer(
+                consumer = RecordingConsumer(
                     broker, self._channel, writer, number=reader, settings=settings, **self._attributes
                 )
                 while not self._stop.is_set():
-                    taken = taker.take(self._batch, _WAIT_S)
-                    if len(taken):
-                        self.tally.taken(reader, taken)
-                        self.tally.settled(taken, self._settle(taker, taken))
-                taker.close()
+                    batch = consumer.take(self._batch, _WAIT_S)
+                    if len(batch):
+                        self.progress.received(reader, batch)
+                        self.progress.settled(batch, self._settle(consumer, batch))
+                consumer.close()
         finally:
             broker.close()
 

@@ -1,18 +1,18 @@
-"""Who acts in an experiment: a sender, a taker (consumer) and a replayer, each writing down what it does.
+"""Clients of an experiment that record what they do: a producer, a consumer and a reader.
 
-They join an adapter's producer, consumer or reader to the stamp and to one part of the history, and add
-nothing else. One actor belongs to one thread.
+Each joins an adapter's producer, consumer or reader to the stamp and to one part of the history, and adds nothing
+else. A client belongs to one thread.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import repeat
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -33,22 +33,22 @@ from brokerbench.scenarios.history import Action, Column, Writer
 from brokerbench.scenarios.history.stamp import Stamper, Stamps
 
 
-def key_name(key: int) -> bytes:
+def encode_key(key: int) -> bytes:
     """The ordering key of a key number. Negative numbers stand for "no key"."""
     return b"key-%d" % key
 
 
-def identity_name(identity: int) -> str:
-    """The identity for deduplication of a number."""
+def deduplication_id(identity: int) -> str:
+    """The id for broker-side deduplication of an identity's number."""
     return f"id-{identity}"
 
 
-class _KeyNames(dict[int, bytes]):
-    """Names made once: a look-up costs a tenth of a formatting."""
+class _EncodedKeys(dict[int, bytes]):
+    """Each key encoded once: a look-up costs a tenth of a formatting."""
 
     def __missing__(self, key: int) -> bytes:
-        name = self[key] = key_name(key)
-        return name
+        encoded = self[key] = encode_key(key)
+        return encoded
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class _Stamped:
     seqs: Column
     keys: Column
     payloads: Sequence[bytes]
-    names: list[bytes] | None
+    encoded_keys: list[bytes] | None
     checksums: Column
 
 
@@ -86,18 +86,18 @@ class RecordingProducer:
         self._writer, self._number = writer, number
         self._size = size if records is None or {size} == set(map(len, records)) else None
         self.mean_size = size if records is None else sum(map(len, records)) // len(records)
-        """Of a message, in bytes."""
+        """Mean size of a message, in bytes."""
         self._stamper = Stamper(producer=number, run=run, size=size, seed=seed, records=records)
         self._next_seq = 0
-        self._key_names = _KeyNames()
+        self._encoded_keys = _EncodedKeys()
         self.acknowledged = 0
-        """Sends that the broker is known to have taken."""
+        """Number of sends that the broker acknowledged."""
         self.clock_ahead_ns = 0
-        """Of this host's monotonic clock, compared with that of the cell: what stamps say is the cell's time."""
+        """How far this host's monotonic clock is ahead of the cell's; stamps hold the cell's time."""
         writer.mark("producer", producer=number, channel=channel, size=size, **attributes)
 
     def send(self, keys: Sequence[int] | Column, identities: Sequence[int] | None = None) -> SendReceipt:
-        """Send one stamped message for each key, and write down what was settled meanwhile.
+        """Send one stamped message for each key, and record the outcomes that have arrived meanwhile.
 
         ``identities``: for deduplication by the broker; a message repeats an earlier one of the same number.
         """
@@ -106,26 +106,27 @@ class RecordingProducer:
                 "identities", producer=self._number, first_seq=self._next_seq, identities=list(identities)
             )
         stamped = self._stamp(np.asarray(keys, np.int64), time.monotonic_ns())
-        ids = None if identities is None else list(map(identity_name, identities))
+        ids = None if identities is None else list(map(deduplication_id, identities))
         sent_ns = time.monotonic_ns()
-        # Written before it is sent: a crash in between leaves a send of unknown fate, never a phantom.
+        # Recorded before it is sent: a crash in between leaves a send of unknown outcome, never a phantom.
         self._write(stamped, slice(None), sent_ns, sent_ns)
-        return self._hand_over(Batch(stamped.payloads, stamped.names, ids))
+        return self._hand_over(Batch(stamped.payloads, stamped.encoded_keys, ids))
 
     @contextmanager
-    def ahead(self, keys: Column, due_ns: Column) -> Iterator[Callable[[int], None]]:
-        """Stamp one message for each key, due at these times, and give a function that sends so many of them, in order.
+    def stamped_ahead(self, keys: Column, due_ns: Column) -> Iterator[Callable[[int], None]]:
+        """Stamp one message for each key, due at these times; yields a function that sends the next ``count`` of them.
 
-        What costs by call and not by message is paid once for all. Whatever was handed over is written down on leaving,
-        also when the broker failed: only where that cannot be written is a send missing, and then the cell fails.
+        The cost of a call is paid once for all messages. On leaving, all messages that were handed over are recorded,
+        also when the broker failed; where recording itself fails, sends are missing and the cell fails.
         """
         stamped = self._stamp(keys, due_ns)
+        encoded = stamped.encoded_keys
         sent_ns: list[int] = []
 
         def send(count: int) -> None:
             part = slice(len(sent_ns), len(sent_ns) + count)
             sent_ns.extend(repeat(time.monotonic_ns(), count))
-            self._hand_over(Batch(stamped.payloads[part], None if stamped.names is None else stamped.names[part]))
+            self._hand_over(Batch(stamped.payloads[part], None if encoded is None else encoded[part]))
 
         try:
             yield send
@@ -134,11 +135,11 @@ class RecordingProducer:
             self._write(stamped, sent, due_ns[sent], np.array(sent_ns, np.int64))
 
     def _stamp(self, keys: Column, due_ns: Column | int) -> _Stamped:
-        """Messages to be sent next, in this order: their numbers will be their tickets."""
+        """Stamp the next messages to send, in this order: their sequence numbers become their tickets."""
         seqs = np.arange(self._next_seq, self._next_seq + len(keys), dtype=np.int64)
         payloads, checksums = self._stamper.stamp(seqs, keys, due_ns - self.clock_ahead_ns)
-        names = None if self._unkeyed(keys) else list(map(self._key_names.__getitem__, keys.tolist()))
-        return _Stamped(seqs, keys, payloads, names, checksums)
+        encoded = None if self._unkeyed(keys) else list(map(self._encoded_keys.__getitem__, keys.tolist()))
+        return _Stamped(seqs, keys, payloads, encoded, checksums)
 
     def _write(self, stamped: _Stamped, part: slice, intended_ns: Column | int, sent_ns: Column | int) -> None:
         seqs = stamped.seqs[part]
@@ -160,11 +161,11 @@ class RecordingProducer:
 
     @staticmethod
     def _unkeyed(keys: Column) -> bool:
-        """A load has a key on every message or on none."""
+        """Whether messages have no keys: a load has one on every message or on none."""
         return bool(len(keys)) and bool(keys[0] < 0)
 
     def poll(self) -> None:
-        """Write down what was settled meanwhile."""
+        """Record the outcomes that have arrived."""
         self._settled(self._producer.poll())
 
     def flush(self, timeout_s: float = 30.0) -> Settlements:
@@ -173,7 +174,7 @@ class RecordingProducer:
         return settlements
 
     def close(self) -> None:
-        """What is still in flight is written down as UNKNOWN."""
+        """Sends still in flight are recorded as UNKNOWN."""
         self._settled(self._producer.close())
 
     def _settled(self, settlements: Settlements) -> None:
@@ -187,7 +188,7 @@ class RecordingProducer:
 class RecordedBatch:
     """One received batch, its stamps, and its number among the reader's batches."""
 
-    batch: int
+    number: int
     received: Received
     stamps: Stamps
 
@@ -195,8 +196,8 @@ class RecordedBatch:
         return len(self.received)
 
     def bare(self) -> RecordedBatch:
-        """What settling needs: payloads and keys are let go."""
-        return RecordedBatch(self.batch, self.received.bare(), self.stamps)
+        """The same batch without payloads and keys: all that settling needs."""
+        return RecordedBatch(self.number, self.received.bare(), self.stamps)
 
 
 class RecordingConsumer:
@@ -215,7 +216,7 @@ class RecordingConsumer:
         settings = settings or ConsumerSettings()
         self.consumer = broker.consumer(channel, settings)
         self._writer, self._number, self._batches = writer, number, 0
-        # (batch, asked_ns) of acknowledgements whose answer is still to come, oldest first.
+        # (batch, asked_ns) of acknowledgements without an answer yet, oldest first.
         self._asked: deque[tuple[int, int]] = deque()
         writer.mark("reader", reader=number, kind="consumer", channel=channel, group=settings.group, **attributes)
 
@@ -225,20 +226,20 @@ class RecordingConsumer:
     def take_ahead(self, max_messages: int, wait_s: float) -> RecordedBatch:
         """Take a batch and acknowledge it before it is verified, so that the broker works meanwhile.
 
-        Only for those who acknowledge in any case, with a consumer that is Pipelining (TypeError otherwise: ask
-        before). Its answer is written down with a later batch, at the latest by ``settle``.
+        For loads, which acknowledge every batch. Raises TypeError unless ``can_pipeline``. The answer is recorded with
+        a later batch, at the latest by ``settle``.
         """
         if not isinstance(self.consumer, Pipelining):
             raise TypeError("this profile waits for each acknowledgement")
         received = self.consumer.receive_and_acknowledge(max_messages, wait_s)
         if len(received):
             self._asked.append((self._batches, received.received_ns))
-        taken = self._written(received)
+        batch = self._written(received)
         self._answered(self.consumer.answers())
-        return taken
+        return batch
 
     def settle(self, timeout_s: float) -> None:
-        """Wait for what ``take_ahead`` has left open."""
+        """Wait for the answers that ``take_ahead`` has left open."""
         if isinstance(self.consumer, Pipelining):
             self._answered(self.consumer.answers(timeout_s))
 
@@ -256,34 +257,34 @@ class RecordingConsumer:
     def can_pipeline(self) -> bool:
         return isinstance(self.consumer, Pipelining)
 
-    def acknowledge(self, taken: RecordedBatch, indices: Indices = None) -> Settlements:
+    def acknowledge(self, batch: RecordedBatch, indices: Indices = None) -> Settlements:
         asked_ns = time.monotonic_ns()
-        settlements = self.consumer.acknowledge(taken.received, indices)
-        self._writer.acknowledgements(self._number, taken.batch, Action.ACKNOWLEDGE, settlements, asked_ns)
+        settlements = self.consumer.acknowledge(batch.received, indices)
+        self._writer.acknowledgements(self._number, batch.number, Action.ACKNOWLEDGE, settlements, asked_ns)
         return settlements
 
     def acknowledge_all(self, batches: Sequence[RecordedBatch]) -> None:
-        """Oldest first; with one request where the broker takes several batches as one."""
+        """Oldest first; in one request where the broker accepts several batches at once."""
         if len(batches) < 2 or not isinstance(self.consumer, Bundling):
-            for taken in batches:
-                self.acknowledge(taken)
+            for batch in batches:
+                self.acknowledge(batch)
             return
         asked_ns = time.monotonic_ns()
-        answers = self.consumer.acknowledge_all([taken.received for taken in batches])
-        for taken, settlements in zip(batches, answers, strict=True):
-            self._writer.acknowledgements(self._number, taken.batch, Action.ACKNOWLEDGE, settlements, asked_ns)
+        answers = self.consumer.acknowledge_all([batch.received for batch in batches])
+        for batch, settlements in zip(batches, answers, strict=True):
+            self._writer.acknowledgements(self._number, batch.number, Action.ACKNOWLEDGE, settlements, asked_ns)
 
     @property
     def can_release(self) -> bool:
         return isinstance(self.consumer, Releasable)
 
-    def release(self, taken: RecordedBatch, indices: Indices = None) -> Settlements:
-        """Raises TypeError where the consumer is not Releasable: ask before."""
+    def release(self, batch: RecordedBatch, indices: Indices = None) -> Settlements:
+        """Raises TypeError unless ``can_release``."""
         if not isinstance(self.consumer, Releasable):
             raise TypeError("this profile cannot release a delivery")
         asked_ns = time.monotonic_ns()
-        settlements = self.consumer.release(taken.received, indices)
-        self._writer.acknowledgements(self._number, taken.batch, Action.RELEASE, settlements, asked_ns)
+        settlements = self.consumer.release(batch.received, indices)
+        self._writer.acknowledgements(self._number, batch.number, Action.RELEASE, settlements, asked_ns)
         return settlements
 
     def close(self) -> None:
@@ -308,3 +309,30 @@ class RecordingReader:
 
     def close(self) -> None:
         self._reader.close()
+
+
+_Batch = TypeVar("_Batch", bound=Sized)
+
+
+def take_until(
+    take: Callable[[int, float], _Batch],
+    count: int | None,
+    patience_s: float,
+    *,
+    most: int = 100,
+    wait_s: float = 1.0,
+    renewed: bool = False,
+) -> Iterator[_Batch]:
+    """Batches until ``count`` messages have come (None: any number), or ``patience_s`` has passed.
+
+    ``take(max_messages, wait_s)`` is called for at most ``most`` messages and ``wait_s`` at a time. ``renewed``: each
+    batch renews the patience, so that only silence ends the wait; otherwise the deadline is fixed.
+    """
+    deadline, came = time.monotonic() + patience_s, 0
+    while (count is None or came < count) and (left_s := deadline - time.monotonic()) > 0:
+        batch = take(most if count is None else min(most, count - came), min(left_s, wait_s))
+        if len(batch):
+            came += len(batch)
+            if renewed:
+                deadline = time.monotonic() + patience_s
+            yield batch

@@ -1,4 +1,4 @@
-"""Watches what a channel keeps: positions where there are some, else a count, and writes down each change."""
+"""Watch what a channel keeps, by positions where there are some, else by a count, and record each change."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from brokerbench.scenarios.history import Writer
 
 
 class RetentionWatch:
-    """Looks at what a channel keeps, and writes down each change with the look before it."""
+    """Looks at what a channel keeps; records each change together with the look before it."""
 
     def __init__(self, broker: Broker, every_s: float, writer: Writer, role: str, channel: str) -> None:
         self._broker, self._every_s = broker, every_s
@@ -39,11 +39,11 @@ class RetentionWatch:
             self._note_change(seen)
             self._last, self._pending = row, None
         else:
-            self._pending = row  # only the last look before a change tells anything
+            self._pending = row  # of equal looks only the last before a change is recorded
         time.sleep(max(0.0, self._every_s - (time.monotonic() - begin)))
 
     def finish(self) -> None:
-        """Write down the last look, and that the watch is over."""
+        """Record the last look and the end of the watch."""
         if self._pending is not None:
             self._writer.mark("look", role=self._role, **self._pending)
             self._pending = None

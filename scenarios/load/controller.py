@@ -1,7 +1,7 @@
-"""The load processes of one cell under command: started once, given channels and windows, drained at the end.
+"""Control the load processes of one cell: start them once, open channels, run windows, drain at the end.
 
-Counts what the broker is known to hold for each group of consumers, so that a window knows what is left and a channel
-ends with a proof that it is empty.
+The controller counts the messages that the broker is known to hold for each group of consumers, so that a window knows
+how many are left and a channel ends with a proof that it is empty.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
-from types import TracebackType
 from typing import Self
 
 from brokerbench.brokers.errors import Unsupported
@@ -19,7 +18,10 @@ from brokerbench.brokers.types import ChannelSpec, ConsumerSettings, Durability
 from brokerbench.scenarios.base import Context, LoadProcess
 from brokerbench.scenarios.history import Writer
 from brokerbench.scenarios.load import workload
-from brokerbench.scenarios.load.bodies import (
+from brokerbench.scenarios.load.host_usage import HostUsage
+from brokerbench.scenarios.load.load_commands import (
+    CONSUMER,
+    PRODUCER,
     Backlog,
     Close,
     Consume,
@@ -29,21 +31,21 @@ from brokerbench.scenarios.load.bodies import (
     OpenProducer,
     Pace,
     Publish,
+    arguments,
 )
-from brokerbench.scenarios.load.host_usage import HostUsage
-from brokerbench.scenarios.load.replies import Passed, answers, reports, telling, told_nobody
+from brokerbench.scenarios.load.replies import OnProgress, ask, ask_all, no_progress, reports, share_passed
 from brokerbench.scenarios.load.schedule import Schedule
 
 START_S = 30.0
 _LEAD_NS = 20_000_000
-"""Orders go out this long before a window, so that all processes begin together."""
+"""Commands go out this long before a window, in ns, so that all processes begin together."""
 _SLACK_S = 60.0
-"""A process that is later than this with its report is lost."""
+"""A process whose report is later than this, in seconds, is lost."""
 _IDLE_S = 0.3
 _DRAIN_BATCH = 1000
 _NO_WINDOW = -1
 _SURELY_EMPTY_S = 3.0
-"""Without other proof, a channel that gives nothing for so long is empty."""
+"""Without other proof, a channel that delivers nothing for this many seconds is empty."""
 _LAST_LOOK_S = 0.3
 
 
@@ -64,7 +66,7 @@ def load_controller(context: Context, event: str) -> Iterator[LoadController]:
 
 
 class LoadController:
-    """Producers and consumers of one cell. A context: on leaving, all are gone."""
+    """Producers and consumers of one cell, from ``with`` to its end."""
 
     def __init__(self, context: Context, writer: Writer) -> None:
         self.context = context
@@ -73,32 +75,30 @@ class LoadController:
         self._channel = ""
         self._groups = _group_names(context)
         self._members = int(self._parameters["consumers"])
-        # Messages of the current channel: known to be taken by the broker, received again by each group.
+        # Messages of the current channel: those known to be taken by the broker, and those each group received.
         self._published, self._received = 0, [0] * len(self._groups)
         self._late_after_ns: int | None = None
         self.late = 0
-        """Messages of the last paced window that came later than its limit so far, to all groups together."""
+        """Messages of the last paced window received later than its limit so far, by all groups together."""
         self._producers: list[LoadProcess] = []
         self._consumers: list[LoadProcess] = []
 
     def __enter__(self) -> Self:
-        self._producers = self._start("produce", "producer", int(self._parameters["producers"]))
-        self._consumers = self._start("consume", "consumer", self._members * len(self._groups))
+        self._producers = self._start(PRODUCER, "producer", int(self._parameters["producers"]))
+        self._consumers = self._start(CONSUMER, "consumer", self._members * len(self._groups))
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
-            if error is None:
-                for process in self._everyone:
+            if kind is None:
+                for process in self._processes:
                     process.wait(_SLACK_S)
         finally:
-            for process in self._everyone:
+            for process in self._processes:
                 process.kill()
 
     @property
-    def _everyone(self) -> list[LoadProcess]:
+    def _processes(self) -> list[LoadProcess]:
         return [*self._producers, *self._consumers]
 
     @property
@@ -117,33 +117,33 @@ class LoadController:
         context, parameters = self.context, self._parameters
         return [
             context.load.start(
-                f"brokerbench.scenarios.load.bodies:{body}",
+                body,
                 context.profile,
                 context.endpoint,
-                {
-                    "history": str(context.history_directory),
-                    "name": f"{role}-{at}",
-                    "run": context.run,
-                    "seed": context.seed + at,
-                    "payloads": workload.payload_spec(parameters),
-                    "keys": workload.key_spec(parameters),
-                    "settings": workload.producer_settings(parameters),
-                },
+                arguments(
+                    context.history_directory,
+                    f"{role}-{at}",
+                    run=context.run,
+                    seed=context.seed + at,
+                    payloads=workload.payload_spec(parameters),
+                    keys=workload.key_spec(parameters),
+                    settings=workload.producer_settings(parameters),
+                ),
             )
             for at in range(number)
         ]
 
-    def price(self, batches: Sequence[int], seconds: float) -> None:
-        """One process after the other: a ceiling is what a body does with a core of its own."""
+    def measure_ceilings(self, batches: Sequence[int], seconds: float) -> None:
+        """One process after the other: a ceiling is a body's rate on a core of its own."""
         for batch in batches:
             for role, processes in (("publish", self._producers), ("consume", self._consumers)):
                 self.context.progress(0.0, f"the ceiling of {role} in batches of {batch}")
                 for process in processes:
-                    (rate,) = answers([process], MeasureCeiling(batch, seconds), START_S)
+                    rate = ask(process, MeasureCeiling(batch, seconds), START_S)
                     self._writer.mark("ceiling", role=role, batch=batch, rate=rate)
 
     def open(self, name: str, in_flight: Sequence[tuple[int, int]]) -> None:
-        """A new channel with everybody on it. ``in_flight``: batch sizes, each with its most unsettled messages."""
+        """Create a channel and open every process on it. ``in_flight``: (batch size, most unsettled messages) pairs."""
         self._channel = f"{self.context.channel_prefix}{name}"
         self._published, self._received = 0, [0] * len(self._groups)
         opening = next(self._openings)
@@ -166,11 +166,11 @@ class LoadController:
     def close(self) -> None:
         """Prove that the channel is empty, and delete it."""
         self._prove_drained()
-        answers(self._everyone, Close(), START_S)
+        ask_all(self._processes, Close(), START_S)
         self.context.broker.delete_channel(self._channel)
 
     def window(
-        self, mode: str, batch: int, window_s: float, *, warmup: bool = False, passed: Passed = told_nobody
+        self, mode: str, batch: int, window_s: float, *, warmup: bool = False, on_progress: OnProgress = no_progress
     ) -> int:
         """Closed loop: ``publish``, ``consume`` or ``both`` as fast as they can.
 
@@ -190,9 +190,9 @@ class LoadController:
         for at, process in enumerate(consuming):
             left = self._missing(at) if knows else None
             process.command(Consume(number, batch, start_ns, end_ns, left, patience_s))
-        machine = HostUsage(start_ns, self.context.engine_use)
+        host = HostUsage(start_ns, self.context.engine_use)
         self._late_after_ns = None
-        waiting = telling(passed, start_ns, end_ns)
+        waiting = share_passed(on_progress, start_ns, end_ns)
         drained = self._consumed(reports(consuming, window_s + _SLACK_S, waiting))
         if publishing:
             self._published = sum(reports(publishing, window_s + _SLACK_S, waiting))
@@ -205,7 +205,7 @@ class LoadController:
             start_ns=start_ns,
             end_ns=end_ns,
             drained=drained and mode == "consume",
-            **machine.used(),
+            **host.used(),
         )
         return min(after - earlier for after, earlier in zip(self._received, before, strict=True))
 
@@ -218,13 +218,13 @@ class LoadController:
         warmup: bool = False,
         consumers_away_s: float = 0.0,
         late_after_s: float | None = None,
-        passed: Passed = told_nobody,
+        on_progress: OnProgress = no_progress,
     ) -> int:
-        """Open loop: producers follow the schedule; consumers take what comes, from ``consumers_away_s`` on.
+        """Open loop: producers follow the schedule; consumers receive, from ``consumers_away_s`` on.
 
-        Returns the backlog at the schedule's end, of the group with the largest. Messages that are late to be sent are
-        sent nevertheless, and none is left out. What is received ``late_after_s`` after it was due, in this window
-        or when it is drained, is counted as ``late``.
+        Returns the backlog at the schedule's end, of the group with the largest. Messages whose time has passed are
+        still sent; none is left out. ``late`` counts the messages received more than ``late_after_s`` after they were
+        due, in this window or while it is drained.
         """
         self._late_after_ns = None if late_after_s is None else int(late_after_s * 1e9)
         self.late = 0
@@ -236,10 +236,10 @@ class LoadController:
         begin_ns = start_ns + int(consumers_away_s * 1e9)
         for process in self._consumers:
             process.command(Consume(number, batch, begin_ns, end_ns, None, schedule.duration_s, self._late_after_ns))
-        machine = HostUsage(start_ns, self.context.engine_use)
-        waiting = telling(passed, start_ns, end_ns)
+        host = HostUsage(start_ns, self.context.engine_use)
+        waiting = share_passed(on_progress, start_ns, end_ns)
         self._consumed(reports(self._consumers, schedule.duration_s + _SLACK_S, waiting))
-        # Everything is sent, however late: a broker at a tenth of the asked rate needs ten times as long.
+        # Every message is sent, however late: a broker at a tenth of the asked rate needs ten times as long.
         self._published = sum(reports(self._producers, 20 * schedule.duration_s + _SLACK_S))
         self._writer.mark(
             "paced",
@@ -253,52 +253,52 @@ class LoadController:
             consumers_away_s=consumers_away_s,
             start_ns=start_ns,
             end_ns=end_ns,
-            **machine.used(),
+            **host.used(),
         )
         return max(map(self._missing, range(len(self._groups))))
 
     def _consumed(self, found: Sequence[Consumed]) -> bool:
-        """Count what came to each consumer; True when all ended before their time, having nothing left to take."""
+        """Count the messages of each consumer; True when all ended early because nothing was left."""
         for at, report in enumerate(found):
             self._received[at // self._members] += report.received
             self.late += report.late
         return all(report.early for report in found)
 
     def drain(self, patience_s: float = _SURELY_EMPTY_S) -> None:
-        """Take what is left, outside of any window; give up when nothing comes for ``patience_s``."""
-        now = came = time.monotonic()
+        """Receive the rest, outside of any window; give up when nothing arrives for ``patience_s``."""
+        now = last = time.monotonic()
         deadline = now + float(self._parameters["drain_s"])
-        while (behind := self._behind()) and now < min(deadline, came + patience_s):
-            # One consumer stops at the last message. Several cannot know which is the last: they look again and again.
+        while (behind := self._behind()) and now < min(deadline, last + patience_s):
+            # One consumer stops at the last message. Several cannot know which is the last: they look repeatedly.
             found = self._take(behind, deadline, patience_s if self._members == 1 else _IDLE_S)
             now = time.monotonic()
-            came = now if found else came
+            last = now if found else last
 
     def _behind(self) -> list[int]:
         """Groups that have not received everything."""
         return [group for group in range(len(self._groups)) if self._missing(group) > 0]
 
     def _take(self, groups: Sequence[int], deadline: float, idle_s: float) -> int:
-        """Number of messages that came to these until the deadline, or until nothing came for ``idle_s``."""
+        """Messages that these groups received until the deadline, or until nothing arrived for ``idle_s``."""
         now = time.monotonic()
         for group in groups:
             missing = self._missing(group)
             count = missing if self._members == 1 and missing > 0 else None
             until_ns = int(deadline * 1e9)
-            order = Consume(_NO_WINDOW, _DRAIN_BATCH, int(now * 1e9), until_ns, count, idle_s, self._late_after_ns)
+            command = Consume(_NO_WINDOW, _DRAIN_BATCH, int(now * 1e9), until_ns, count, idle_s, self._late_after_ns)
             for process in self._of_group(group):
-                process.command(order)
-        came = 0
+                process.command(command)
+        total = 0
         for group in groups:
             found = reports(self._of_group(group), deadline - now + _SLACK_S)
             received = sum(report.received for report in found)
             self._received[group] += received
             self.late += sum(report.late for report in found)
-            came += received
-        return came
+            total += received
+        return total
 
     def _prove_drained(self) -> None:
-        """Everything came and one more look finds nothing; or the channel gave nothing for a long time. By group."""
+        """By group: every message arrived and one more look finds none, or none arrived for a long time."""
         self.drain()
         deadline = time.monotonic() + float(self._parameters["drain_s"])
         unproven = list(range(len(self._groups)))
@@ -308,7 +308,7 @@ class LoadController:
             self._take(unproven, deadline, look_s)
             quiet = [group for group in unproven if self._received[group] == before[group]]
             for group in quiet:
-                (backlog,) = answers(self._of_group(group)[:1], Backlog(), START_S)
+                backlog = ask(self._of_group(group)[0], Backlog(), START_S)
                 if not backlog:
                     unproven.remove(group)
                     self._writer.mark(
@@ -323,7 +323,7 @@ class LoadController:
 
 
 def _group_names(context: Context) -> list[str]:
-    """Raises Unsupported where several groups are wanted, and each would not get every message."""
+    """Raises Unsupported for several groups on a profile where each would not get every message."""
     count = int(context.parameters["groups"])
     usual = ConsumerSettings().group
     if count == 1:

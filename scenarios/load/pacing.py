@@ -1,4 +1,4 @@
-"""Being on time: sending when messages are due, and sleeping until then."""
+"""Pacing: send messages when they are due, and sleep until then."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from pathlib import Path
 from brokerbench.scenarios.history import Column
 
 _POLL_NS = 500_000
-"""Who waits for the next message looks for answers this often: they are timed when they are seen."""
+"""Interval of polling for answers while waiting for the next message: a poll is when an answer is timed."""
 _AHEAD, _AHEAD_BYTES = 100, 256 << 10
-"""Who is on time stamps so much at once: one by itself costs ten times as much, and of more the first are late."""
+"""Most messages, and bytes, stamped at once while on schedule: stamping singly costs 10x as much; larger batches delay
+their first messages."""
 _LEAST_SLACK, _USUAL_SLACK = "1", "0"
-"""In nanoseconds, as Linux takes them; 0 stands for what the thread began with."""
+"""In nanoseconds, as Linux takes them; 0 restores the value that the thread began with."""
 
 
 def batches(due_ns: Column, most: int, size: int) -> Iterator[Column]:
-    """These times in parts, for each of which messages of ``size`` bytes are stamped at once.
+    """Cut due times into batches, each of which is stamped at once with messages of ``size`` bytes.
 
-    Who is late has parts of what is due, ``most`` at most, so that nothing cuts them up further.
+    Behind schedule, a batch holds all messages that are due, at most ``most``, so that nothing cuts it up further.
     """
     on_time = max(1, min(_AHEAD, _AHEAD_BYTES // size))
     at, count = 0, len(due_ns)
@@ -33,10 +34,10 @@ def batches(due_ns: Column, most: int, size: int) -> Iterator[Column]:
 
 
 def send_when_due(due_ns: Column, most: int, send: Callable[[int], None], poll: Callable[[], None]) -> None:
-    """Have as many messages sent as are due, until all are: at these times (ascending, monotonic).
+    """Send all messages that are due, again and again until the last: at these times (ascending, monotonic).
 
-    Who is late catches up, at most ``most`` at once; who is early looks for answers, then sleeps, but not longer than
-    answers may wait.
+    Behind schedule, at most ``most`` messages go out at once. Ahead of it, poll for answers, then sleep until the next
+    message or the next poll.
     """
     at, count = 0, len(due_ns)
     while at < count:
@@ -51,13 +52,13 @@ def send_when_due(due_ns: Column, most: int, send: Callable[[int], None], poll: 
 
 
 @contextmanager
-def woken_in_time() -> Iterator[None]:
-    """Have sleeps of this thread end when they should. Linux lets each last up to 50 us longer, so as to wake less."""
+def precise_sleep() -> Iterator[None]:
+    """End this thread's sleeps on time. By default Linux extends each by up to 50 us, so as to wake less often."""
     _slack(_LEAST_SLACK)
     try:
         yield
     finally:
-        _slack(_USUAL_SLACK)  # threads inherit it: a client library's must be as its users have them
+        _slack(_USUAL_SLACK)  # threads inherit it, and a client library's must have the default
 
 
 def _slack(nanoseconds: str) -> None:
@@ -66,5 +67,5 @@ def _slack(nanoseconds: str) -> None:
 
 
 def sleep_until(monotonic_ns: int) -> None:
-    """Return at once where that is past."""
+    """Return at once for a time in the past."""
     time.sleep(max(0.0, (monotonic_ns - time.monotonic_ns()) / 1e9))

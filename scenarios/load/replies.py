@@ -1,4 +1,4 @@
-"""What load processes report, waited for, while somebody is told that time passes."""
+"""Send commands to load processes and wait for their reports, with a progress callback once a second."""
 
 from __future__ import annotations
 
@@ -7,28 +7,34 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from brokerbench.scenarios.base import LoadProcess
-from brokerbench.scenarios.load.bodies import Order
+from brokerbench.scenarios.load.load_commands import Command
 
-_TELL_S = 1.0
+_PROGRESS_EVERY_S = 1.0
 
-Passed = Callable[[float], None]
-"""Told about once a second which share of a window is over."""
-
-
-def told_nobody(share: float) -> None: ...
+OnProgress = Callable[[float], None]
+"""Called about once a second with the share of a window that has passed, from 0 to 1."""
 
 
-def answers(processes: Sequence[LoadProcess], order: Order, timeout_s: float) -> list[Any]:
-    """Each one's report on the same order. Raises LoadFailed, TimeoutError."""
+def no_progress(share: float) -> None: ...
+
+
+def ask(process: LoadProcess, command: Command, timeout_s: float) -> Any:
+    """The process' report on a command. Raises LoadFailed, TimeoutError."""
+    process.command(command)
+    return process.report(timeout_s)
+
+
+def ask_all(processes: Sequence[LoadProcess], command: Command, timeout_s: float) -> list[Any]:
+    """The reports of all processes on one command, which they execute side by side. Raises LoadFailed, TimeoutError."""
     for process in processes:
-        process.command(order)
+        process.command(command)
     return reports(processes, timeout_s)
 
 
 def reports(
     processes: Sequence[LoadProcess], timeout_s: float, waiting: Callable[[], None] = lambda: None
 ) -> list[Any]:
-    """One after the other; ``waiting`` is called once a second meanwhile. Raises LoadFailed, TimeoutError."""
+    """The next report of each process. Calls ``waiting`` once a second meanwhile. Raises LoadFailed, TimeoutError."""
     return [_report(process, timeout_s, waiting) for process in processes]
 
 
@@ -37,13 +43,13 @@ def _report(process: LoadProcess, timeout_s: float, waiting: Callable[[], None])
     while True:
         left_s = deadline - time.monotonic()
         try:
-            return process.report(max(0.0, min(_TELL_S, left_s)))
+            return process.report(max(0.0, min(_PROGRESS_EVERY_S, left_s)))
         except TimeoutError as late:
-            if left_s <= _TELL_S:
+            if left_s <= _PROGRESS_EVERY_S:
                 raise TimeoutError(f"no report within {timeout_s:g} s: {late}") from None
             waiting()
 
 
-def telling(passed: Passed, start_ns: int, end_ns: int) -> Callable[[], None]:
-    """Call it to say which share of the window from ``start_ns`` to ``end_ns`` is over by now."""
-    return lambda: passed(min(1.0, max(0.0, (time.monotonic_ns() - start_ns) / max(1, end_ns - start_ns))))
+def share_passed(on_progress: OnProgress, start_ns: int, end_ns: int) -> Callable[[], None]:
+    """A function that reports the share of the window from ``start_ns`` to ``end_ns`` that has passed by now."""
+    return lambda: on_progress(min(1.0, max(0.0, (time.monotonic_ns() - start_ns) / max(1, end_ns - start_ns))))

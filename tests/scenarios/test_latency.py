@@ -20,7 +20,7 @@ from brokerbench.scenarios.base import Context
 from brokerbench.scenarios.history import History, saved_history
 from brokerbench.scenarios.history.stamp import INTACT
 from brokerbench.scenarios.load.controller import LoadController
-from brokerbench.scenarios.load.replies import Passed, told_nobody
+from brokerbench.scenarios.load.replies import OnProgress, no_progress
 from brokerbench.scenarios.load.schedule import Schedule
 from brokerbench.scenarios.metrics import message_times
 from brokerbench.scenarios.metrics.message_times import NEVER, MessageTimes
@@ -130,14 +130,14 @@ class _Controller:
         self.opened: list[str] = []
         self.published = 0
 
-    def price(self, batches: Sequence[int], seconds: float) -> None: ...
+    def measure_ceilings(self, batches: Sequence[int], seconds: float) -> None: ...
 
     def open(self, name: str, in_flight: Sequence[tuple[int, int]]) -> None:
         self.opened.append(name)
         self.published = 0
 
     def window(
-        self, mode: str, batch: int, window_s: float, *, warmup: bool = False, passed: Passed = told_nobody
+        self, mode: str, batch: int, window_s: float, *, warmup: bool = False, on_progress: OnProgress = no_progress
     ) -> int:
         return int(self._closed * window_s)
 
@@ -150,7 +150,7 @@ class _Controller:
         warmup: bool = False,
         consumers_away_s: float = 0.0,
         late_after_s: float | None = None,
-        passed: Passed = told_nobody,
+        on_progress: OnProgress = no_progress,
     ) -> int:
         self.late = 0
         if warmup:

@@ -130,7 +130,6 @@ def test_a_round_that_is_not_whole_is_no_round(
     name: str, faults: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(work, "_PATIENCE_S", 0.3)
-    monkeypatch.setattr(work, "_WAIT_S", 0.05)
     broker = Faulty(Memory(Space()), parse_faults(faults))
     broker.create_channel(ChannelSpec("c"))
     doing = WORKS[name]

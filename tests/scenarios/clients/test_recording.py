@@ -1,4 +1,4 @@
-"""A taker acknowledges batches one by one, together where the consumer can, or ahead; a sender stamps ahead."""
+"""Consumers acknowledge batches one by one, together where they can, or ahead; producers stamp ahead."""
 
 from __future__ import annotations
 
@@ -56,17 +56,17 @@ def test_every_batch_is_settled_and_written_down(tmp_path: Path, bundled: bool) 
     broker.create_channel(ChannelSpec("channel"))
     broker.producer("channel", ProducerSettings()).send(Batch([b"x"] * 30))
     with history.Writer(tmp_path, "part", 1) as writer:
-        taker = RecordingConsumer(broker, "channel", writer, number=7)
+        consumer = RecordingConsumer(broker, "channel", writer, number=7)
         if bundled:
-            taker.consumer = _Bundled(taker.consumer)
-        batches = [taker.take(10, 0.0).bare() for _ in range(3)]
-        assert [len(taken) for taken in batches] == [10, 10, 10]
-        assert not any(len(taken.received.payloads) for taken in batches)
-        taker.acknowledge_all(batches[:1])
-        taker.acknowledge_all(batches[1:])
-        taker.acknowledge_all([])
+            consumer.consumer = _Bundled(consumer.consumer)
+        batches = [consumer.take(10, 0.0).bare() for _ in range(3)]
+        assert [len(batch) for batch in batches] == [10, 10, 10]
+        assert not any(len(batch.received.payloads) for batch in batches)
+        consumer.acknowledge_all(batches[:1])
+        consumer.acknowledge_all(batches[1:])
+        consumer.acknowledge_all([])
         if bundled:
-            assert taker.consumer.together == [2]  # type: ignore[attr-defined]
+            assert consumer.consumer.together == [2]  # type: ignore[attr-defined]
     acknowledgements = saved_history.load(tmp_path).acknowledgements
     assert acknowledgements["batch"].tolist() == np.repeat([0, 1, 2], 10).tolist()
     assert acknowledgements["slot"].tolist() == [*range(10)] * 3
@@ -105,15 +105,15 @@ def test_late_answers_are_written_down_for_the_batch_that_they_are_about(tmp_pat
     broker.create_channel(ChannelSpec("channel"))
     broker.producer("channel", ProducerSettings()).send(Batch([b"x"] * 25))
     with history.Writer(tmp_path, "part", 1) as writer:
-        taker = RecordingConsumer(broker, "channel", writer, number=7)
-        assert not taker.can_pipeline
+        consumer = RecordingConsumer(broker, "channel", writer, number=7)
+        assert not consumer.can_pipeline
         with pytest.raises(TypeError):
-            taker.take_ahead(10, 0.0)
-        taker.settle(1.0)
-        taker.consumer = _Pipelined(taker.consumer)
-        assert taker.can_pipeline
-        assert [len(taker.take_ahead(10, 0.0)) for _ in range(4)] == [10, 10, 5, 0]
-        taker.settle(1.0)
+            consumer.take_ahead(10, 0.0)
+        consumer.settle(1.0)
+        consumer.consumer = _Pipelined(consumer.consumer)
+        assert consumer.can_pipeline
+        assert [len(consumer.take_ahead(10, 0.0)) for _ in range(4)] == [10, 10, 5, 0]
+        consumer.settle(1.0)
     written = saved_history.load(tmp_path)
     assert (
         written.deliveries["batch"].tolist()
@@ -147,12 +147,17 @@ def test_what_was_stamped_ahead_is_written_down_as_far_as_it_was_handed_over(tmp
     due_ns, keys = np.arange(100, 110, dtype=np.int64), np.arange(10, dtype=np.int64)
     breaking: Any = SimpleNamespace(producer=lambda *given: _Breaks(broker.producer(*given)))
     with history.Writer(tmp_path, "part", 1) as writer:
-        sender = RecordingProducer(breaking if breaks else broker, "channel", writer, number=3, run=1, seed=1, size=64)
-        with pytest.raises(OSError, match="gone") if breaks else nullcontext(), sender.ahead(keys, due_ns) as send:
+        producer = RecordingProducer(
+            breaking if breaks else broker, "channel", writer, number=3, run=1, seed=1, size=64
+        )
+        with (
+            pytest.raises(OSError, match="gone") if breaks else nullcontext(),
+            producer.stamped_ahead(keys, due_ns) as send,
+        ):
             send(2)
             send(5)
-        sender.flush()
-        sender.send([7])
+        producer.flush()
+        producer.send([7])
     found = saved_history.load(tmp_path)
     # Numbers stay without gaps.
     assert found.sends["seq"].tolist() == [*range(8)]

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from brokerbench.scenarios.load.pacing import batches, send_when_due, woken_in_time
+from brokerbench.scenarios.load.pacing import batches, precise_sleep, send_when_due
 
 MS = 1_000_000
 
@@ -52,7 +52,7 @@ def test_who_must_be_on_time_is_woken_without_delay() -> None:
         return int(Path(f"/proc/{threading.get_native_id()}/timerslack_ns").read_text())
 
     usual_ns = slack_ns()
-    with pytest.raises(ZeroDivisionError), woken_in_time():
+    with pytest.raises(ZeroDivisionError), precise_sleep():
         assert slack_ns() == 1
         raise ZeroDivisionError
     assert slack_ns() == usual_ns

@@ -1,4 +1,4 @@
-"""Reports are waited for, while somebody is told that time passes."""
+"""Waiting for reports, with progress."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from brokerbench.scenarios.load import replies
-from brokerbench.scenarios.load.replies import reports, telling
+from brokerbench.scenarios.load.replies import reports, share_passed
 
 
 class Process:
@@ -17,7 +17,7 @@ class Process:
     def __init__(self, late: int) -> None:
         self._late = late
 
-    def command(self, order: Any) -> None: ...
+    def command(self, command: Any) -> None: ...
 
     def report(self, timeout_s: float) -> int:
         self._late -= 1
@@ -31,8 +31,8 @@ class Process:
     def kill(self) -> None: ...
 
 
-def test_who_waits_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replies, "_TELL_S", 0.01)
+def test_waiting_calls_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replies, "_PROGRESS_EVERY_S", 0.01)
     told: list[int] = []
     assert reports([Process(0), Process(3)], 10.0, lambda: told.append(1)) == [7, 7]
     assert len(told) == 3
@@ -49,6 +49,6 @@ def test_the_share_of_a_window_stays_within_it() -> None:
         (now - 10, now - 5),
         (now - 5, now - 5),
     ):
-        telling(told.append, start_ns, end_ns)()
+        share_passed(told.append, start_ns, end_ns)()
     assert 0.2 < told.pop(1) < 0.3
     assert told == [0.0, 1.0, 1.0]

@@ -18,8 +18,8 @@ from brokerbench.scenarios.base import Context, LoadProcess
 from brokerbench.scenarios.history import saved_history
 from brokerbench.scenarios.history.stamp import INTACT
 from brokerbench.scenarios.load import workload
-from brokerbench.scenarios.load.bodies import OpenConsumer
 from brokerbench.scenarios.load.controller import LoadController
+from brokerbench.scenarios.load.load_commands import OpenConsumer
 from brokerbench.scenarios.plans import plan
 
 

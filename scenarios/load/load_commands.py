@@ -1,0 +1,152 @@
+"""Input of load processes: the arguments of their bodies, and commands, which ``bodies`` executes one by one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from brokerbench.brokers.types import ProducerSettings
+from brokerbench.scenarios.load.keys import KeySpec
+from brokerbench.scenarios.load.payloads import PayloadSpec
+from brokerbench.scenarios.load.schedule import Schedule
+
+PRODUCER = "brokerbench.scenarios.load.bodies:produce"
+CONSUMER = "brokerbench.scenarios.load.bodies:consume"
+"""Paths of the bodies, for ``Load.start``."""
+
+
+def arguments(
+    history: Path,
+    name: str,
+    *,
+    run: int,
+    seed: int,
+    payloads: PayloadSpec,
+    keys: KeySpec,
+    settings: ProducerSettings,
+) -> dict[str, Any]:
+    """Arguments of either body. It writes the part ``name`` of the history in the directory ``history``."""
+    return {
+        "history": str(history),
+        "name": name,
+        "run": run,
+        "seed": seed,
+        "payloads": payloads,
+        "keys": keys,
+        "settings": settings,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class OpenProducer:
+    """Open a producer for one batch size. ``number``: its number in the history. Reports True.
+
+    ``in_flight``: most unanswered messages. A closed loop has few: otherwise a slow broker's queue grows within its
+    client, and the rate measured is that of filling it.
+    """
+
+    channel: str
+    number: int
+    batch: int
+    in_flight: int
+
+
+@dataclass(frozen=True, slots=True)
+class OpenConsumer:
+    """Open the consumer. ``acknowledge_every``: batches that one acknowledgement covers. Reports True."""
+
+    channel: str
+    number: int
+    group: str = "brokerbench"
+    acknowledge_every: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Publish from ``start_ns`` until ``end_ns`` (monotonic), then flush. Reports the acknowledged sends so far."""
+
+    window: int
+    batch: int
+    start_ns: int
+    end_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Publish when messages are due, in batches of at most ``batch``, then flush. Reports like Publish.
+
+    Late messages are sent at once and none is left out: the schedule does not wait for the broker.
+    ``clock_ahead_ns``: how far the process' monotonic clock is ahead of the cell's.
+    """
+
+    window: int
+    batch: int
+    start_ns: int
+    schedule: Schedule
+    producer: int
+    producers: int
+    seed: int
+    clock_ahead_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Consume:
+    """Receive and acknowledge until ``end_ns``, or ``count`` messages, or nothing for ``idle_s``.
+
+    Reports Consumed. A message received more than ``late_after_ns`` after it was due counts as late (None: none does).
+    ``clock_ahead_ns`` as in Pace.
+    """
+
+    window: int
+    batch: int
+    start_ns: int
+    end_ns: int
+    count: int | None
+    idle_s: float
+    late_after_ns: int | None = None
+    clock_ahead_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Consumed:
+    """Messages received, late ones among them, and whether the consumer ended early because nothing was left."""
+
+    received: int
+    late: int
+    early: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """Report the number of messages that the broker still holds for the group; None where it does not tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class MeasureCeiling:
+    """Measure the body's own ceiling, against a broker that does nothing. Reports messages per CPU second."""
+
+    batch: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Close the opened producers or consumer. Reports True."""
+
+
+Command = OpenProducer | OpenConsumer | Publish | Pace | Consume | Backlog | MeasureCeiling | Close
+
+
+def on_clock(command: Any, ahead_ns: int) -> Any:
+    """The command for a host whose monotonic clock is ``ahead_ns`` ahead of the clock of the command's times."""
+    match command:
+        case Publish():
+            return replace(command, start_ns=command.start_ns + ahead_ns, end_ns=command.end_ns + ahead_ns)
+        case Consume():
+            start_ns, end_ns = command.start_ns + ahead_ns, command.end_ns + ahead_ns
+            return replace(command, start_ns=start_ns, end_ns=end_ns, clock_ahead_ns=ahead_ns)
+        case Pace():
+            return replace(command, start_ns=command.start_ns + ahead_ns, clock_ahead_ns=ahead_ns)
+        case _:
+            return command
