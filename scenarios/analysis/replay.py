@@ -77,7 +77,7 @@ def examine(history: History) -> Examination:
 
 
 def first_deliveries(whole: ChannelIndex, group: Delivered) -> First:
-    index = group.first(len(whole.sent))
+    index = group.first
     there = index >= 0
     at = np.maximum(index, 0)
 
@@ -106,7 +106,7 @@ def complete(whole: ChannelIndex, first: First, attempt: Attempt) -> Finding:
     missing = np.flatnonzero(observable & ~seen)
     inside, near = _scope(attempt, *(replayed.column(name) for name in ("partition", "place", "broker_epoch_ns")))
     repeated = np.ones(len(message), bool)
-    repeated[replayed.first(len(whole.sent))[seen]] = False
+    repeated[replayed.first[seen]] = False
     repeated &= message >= 0
     rejected = np.zeros(len(message), bool)
     rejected[message >= 0] = whole.sent.outcome[message[message >= 0]] == Outcome.REJECTED
@@ -145,13 +145,13 @@ def complete(whole: ChannelIndex, first: First, attempt: Attempt) -> Finding:
 def in_first_order(whole: ChannelIndex, first: First, attempt: Attempt) -> Finding:
     """Per producer and key: neighbours in the order of first delivery come in the same order again."""
     replayed = whole.delivered.to([int(attempt["reader"])])
-    rank = replayed.first(len(whole.sent))
+    rank = replayed.first
     both = np.flatnonzero(first.expected & (rank >= 0))
     message = both[np.argsort(first.index[both])]
-    line = whole.line[message]
-    by_line = np.argsort(line, kind="stable")
-    message, line = message[by_line], line[by_line]
-    neighbours = np.flatnonzero(line[1:] == line[:-1])
+    group = whole.order_group[message]
+    by_group = np.argsort(group, kind="stable")
+    message, group = message[by_group], group[by_group]
+    neighbours = np.flatnonzero(group[1:] == group[:-1])
     earlier, later = message[neighbours], message[neighbours + 1]
     bad = np.flatnonzero(rank[later] < rank[earlier])
     bad = bad[np.argsort(rank[earlier[bad]], kind="stable")]
@@ -244,9 +244,7 @@ def _independent(whole: ChannelIndex, group: Delivered, first: First, attempts: 
             failed.append(attempt)
         elif "readers" in attempt:
             ours = whole.sent.by([int(attempt["producer"])]) & (whole.sent.outcome == Outcome.ACKNOWLEDGED)
-            missing = [
-                int((ours & (whole.delivered.to([reader]).first(len(ours)) < 0)).sum()) for reader in attempt["readers"]
-            ]
+            missing = [int((ours & (whole.delivered.to([reader]).first < 0)).sum()) for reader in attempt["readers"]]
             if any(missing):
                 if attempt["outcome"] == "looked":
                     failed.append({**attempt, "missing": missing})
