@@ -1,8 +1,8 @@
-"""Findings of the replay scenario: what each attempt to read again brought, against what the first group got.
+"""Findings of the replay scenario: the messages of each attempt to read again, against those of the first group.
 
-A replay is held against the *first delivery* of each acknowledged message: its partition, place and broker time; it is
-held against what lies up to the highest place that it read: one that ended early leaves the rest unknown, and its note
-says so. Times closer to the asked one than the clock's resolution are neither missing nor extra.
+A replay is compared with the *first delivery* of each acknowledged message (its partition, place and broker time), up
+to the highest place that the replay read: one that ended early leaves the rest unknown, and its note says so. Messages
+closer to the asked time than the clock's resolution are neither missing nor extra.
 """
 
 from __future__ import annotations
@@ -172,7 +172,7 @@ def in_first_order(whole: ChannelIndex, first: First, attempt: Attempt) -> Findi
 
 
 def _scope(attempt: Attempt, partition: Ids, place: Ids, epoch_ns: Ids) -> tuple[Mask, Mask]:
-    """Which messages the attempt asked for, and which are too near to the asked time to tell."""
+    """Masks of the messages that the attempt asked for, and of those too near to the asked time to tell."""
     near = np.zeros(len(place), bool)
     if "places" in attempt:
         inside = np.zeros(len(place), bool)
@@ -209,7 +209,7 @@ def _or_untestable(name: str, reason: str, parts: Sequence[Finding]) -> Finding:
 
 
 def _capability(whole: ChannelIndex, first: First, mode: str, attempts: Sequence[Attempt]) -> Finding:
-    """An attempt succeeds when an acknowledged message that it asked for comes again."""
+    """An attempt succeeds when an acknowledged message that it asked for is delivered again."""
     tried = [attempt for attempt in attempts if attempt["mode"] == mode]
     failed, unknown = [], 0
     for attempt in tried:
@@ -286,7 +286,7 @@ def _time_offset(whole: ChannelIndex, attempts: Sequence[Attempt], none_read: st
 
 
 def _rates(whole: ChannelIndex, reads: Sequence[Attempt]) -> list[Measured]:
-    """Speed of reading again, and time to the first message, of the modes that do not wait for a sender."""
+    """Speed of reading again, and time to the first message, of the modes that do not wait for a producer."""
     metrics = []
     for mode in _MODES[:3]:
         rates, firsts = [], []
