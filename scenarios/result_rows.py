@@ -1,4 +1,4 @@
-"""From facts to rows of a result: findings and metrics of one cell, set against its profile's declaration."""
+"""Rows of a result: findings and metrics of one cell, compared with its profile's declaration."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from brokerbench.scenarios.results import Declared, Evidence, Measurement, Metri
 from brokerbench.scenarios.verdicts import Finding, Grade, judge
 
 MAX_OFFENDERS = 10
-"""How many offending messages a row carries; all of them can be found again in the history."""
+"""Offending messages in a row; the history has all of them."""
 
 _NOT_EXAMINED = "the experiment ended before it could observe this"
 
@@ -86,7 +86,7 @@ def metric_rows(measured: Sequence[Measured], grade: Grade) -> list[Metric]:
 def round_sample(value: float) -> float:
     """Six significant digits: more is noise, and would make results differ for no reason.
 
-    Raises ValueError for what is not a number: it must not reach a result.
+    Raises ValueError for a value that is not finite: it must not reach a result.
     """
     if not math.isfinite(value):
         raise ValueError(f"a sample is {value}")

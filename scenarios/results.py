@@ -1,4 +1,4 @@
-"""What a run leaves behind: the model of ``result.json``, and its published schema.
+"""The model of ``result.json``, and its published schema.
 
 Strict: unknown keys, missing units and unknown versions are errors. ``schema_version`` grows with every
 change that an old reader would misread; results of older versions can be read.
@@ -94,7 +94,7 @@ class VerdictRow(_Model):
 
 
 class Metric(_Model):
-    """A quantity with its samples. ``limited_by`` says what limited it where that was not the broker."""
+    """A quantity with its samples. ``limited_by`` names what limited it where that was not the broker."""
 
     name: str
     unit: Annotated[str, Field(min_length=1)]

@@ -15,11 +15,11 @@ from enum import StrEnum
 from brokerbench.brokers.declarations import PROPERTIES, Declaration, Kind, Support
 
 MIN_OBSERVATIONS = 100
-"""Fewer opportunities for a violation than this confirm no guarantee (95 % bound above 3 %)."""
+"""Least number of opportunities for a violation that confirms a guarantee (fewer: 95 % bound above 3 %)."""
 
 
 class Grade(StrEnum):
-    """What evidence is worth."""
+    """The worth of evidence."""
 
     SERVICE = "service"
     SOFTWARE = "software"
@@ -71,12 +71,12 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a checker saw of one property.
+    """The observations of a checker about one property.
 
     ``observations`` counts opportunities: pairs whose order was compared, messages looked for,
     attempts made. ``violations`` of them went against the statement; the others held.
-    ``samples`` are the values of a QUANTITY. ``not_testable`` gives the reason why there was nothing
-    to observe. ``unknown`` counts cases left out because their fate is unknown.
+    ``samples`` are the values of a QUANTITY. ``not_testable`` gives the reason why nothing could be
+    observed. ``unknown`` counts cases left out because their fate is unknown.
     ``offenders`` are the first violations, fit for JSON. ``remarks`` explain the figures to a reader.
     """
 
@@ -115,7 +115,7 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """How sightings of each sort decide, for one pair of kind and modality."""
+    """The verdict on violations and on their absence, for one pair of kind and modality."""
 
     on_violation: Verdict
     on_clean: Verdict

@@ -31,7 +31,7 @@ _BYTES_PER_DELIVERY = 350
 
 
 def judge(directory: Path) -> str:
-    found = reduction.tallied(directory, sharded_checks.reductions(saved_history.marks(directory)))
+    found = reduction.reduced(directory, sharded_checks.reductions(saved_history.marks(directory)))
     return f"{len(found)} checkers: " + ", ".join(f"{name} {of.violations}" for name, of in found.items())
 
 

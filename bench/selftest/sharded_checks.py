@@ -24,7 +24,7 @@ from brokerbench.scenarios.checkers.sharding.reduction import (
 from brokerbench.scenarios.history import History, Mark
 
 _PER_KEY = "ordering.per_key"
-_LINES: Mapping[str, str | None] = {"ordering.per_partition": "partition", "ordering.channel": None}
+_WITHIN: Mapping[str, str | None] = {"ordering.per_partition": "partition", "ordering.channel": None}
 _LETTERS = ("dead_letter.complete", "dead_letter.only_failed", "dead_letter.intact")
 _REPEATS = ("delivery.no_loss", "deduplication.applied", "deduplication.only_repeats")
 
@@ -40,7 +40,7 @@ def reductions(marks: Sequence[Mark]) -> Mapping[str | tuple[str, ...], Reductio
     if phase.get("letters"):
         apart[_LETTERS] = taking_out(_letters, [CHECKS[name] for name in _LETTERS])
     if phase.get("alone"):
-        apart[(_PER_KEY, *_LINES)] = in_order(_PER_KEY, _LINES, consumed, producers)
+        apart[(_PER_KEY, *_WITHIN)] = in_order(_PER_KEY, _WITHIN, consumed, producers)
     if consumers and phase.get("window_s") is not None:
         apart[_REPEATS] = sorting_out(consumed, float(phase["window_s"]))
     elif consumers:

@@ -1,7 +1,7 @@
-"""What every load must keep, channel by channel: nothing lost, altered, delivered twice or made up.
+"""Findings for every load, channel by channel: no message lost, altered, delivered twice or made up.
 
-Where several groups read a channel, each must get everything, and is judged by itself: what came to one is missing to
-another all the same, and a message that came once to each was not delivered twice.
+Where several groups read a channel, each must get every message, and is judged by itself: a message that one group got
+may be missing from another, and a message that each group got once was not delivered twice.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PROPERTIES = ("delivery.no_loss", "delivery.intact", "delivery.no_duplicate", "d
 def findings(history: History) -> list[Finding]:
     """One finding for each of PROPERTIES, over all channels and groups; of a saved history in little memory.
 
-    Raises ValueError for a damaged history, OSError where the disk has no room to cut it into shards.
+    Raises ValueError for a damaged history, OSError where the disk has no room to split it into shards.
     """
     if (directory := saved_history.directory_of(history)) is not None:
         return reduction.judged(directory)
@@ -32,12 +32,13 @@ def findings(history: History) -> list[Finding]:
     return [combined(name, (part[at] for part in parts)) for at, name in enumerate(PROPERTIES)]
 
 
-def _judged(of: ChannelIndex) -> tuple[Finding, ...]:
+def _judged(index: ChannelIndex) -> tuple[Finding, ...]:
     """In the order of PROPERTIES."""
+    delivered = index.delivered
     found = (
-        loss.lost(of, of.delivered, drained=of.drained()),
-        corruption.altered(of, of.delivered),
-        duplicates.delivered_again(of, of.delivered),
-        phantom.phantoms(of, of.delivered),
+        loss.lost(index, delivered, drained=index.drained()),
+        corruption.altered(index, delivered),
+        duplicates.delivered_again(index, delivered),
+        phantom.phantoms(index, delivered),
     )
-    return tuple(of_group(finding, of.group) for finding in found)
+    return tuple(of_group(finding, index.group) for finding in found)

@@ -1,8 +1,8 @@
 """The metrics of ``latency``, from its history alone.
 
 A message belongs to the window in which it was due. *Corrected* latencies begin when a message was due: time that it
-waited because its producer was late counts. *Uncorrected* ones begin when it was sent: what a closed loop sees, and
-too good when something stalls. What never arrived has no latency: it is counted beside, and makes a window fail.
+waited because its producer was late counts. *Uncorrected* ones begin when it was sent, as a closed loop sees them: too
+low when something stalls. A message that never arrived has no latency: it is counted apart, and makes a window fail.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from brokerbench.scenarios.metrics.message_times import NEVER, MessageTimes, Tim
 
 QUANTILES: Mapping[str, float] = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p99.9": 99.9, "p99.99": 99.99, "max": 100.0}
 _FEWEST_BEYOND = 5
-"""A percentile is stated when at least so many samples lie beyond it; the maximum always."""
+"""Samples beyond a percentile that it needs to be stated; the maximum is always stated."""
 _LABELS = (
     "size",
     "batch",
@@ -37,14 +37,14 @@ _LABELS = (
 )
 _GRID_NS = lag.LOOK_NS
 _STRETCHES = 10
-"""A window is cut into so many stretches to see whether its latency drifts."""
+"""Stretches of a window whose medians show whether its latency drifts."""
 _DRIFT_P = 0.01
 _DRIFT_RATIO = 1.5
 
 
 @dataclass(frozen=True, slots=True)
 class Paced:
-    """One window of an open loop, and what became of the messages that were due in it."""
+    """One window of an open loop, and the messages that were due in it."""
 
     number: int
     purpose: str
@@ -54,7 +54,7 @@ class Paced:
     away_ns: int
     of: MessageTimes
     clock_error_ns: int = 0
-    """By how much the clocks of senders and receivers may differ: 0 on one host."""
+    """Largest difference of the clocks of producers and consumers, in ns: 0 on one host."""
 
     @property
     def duration_s(self) -> float:
@@ -65,7 +65,7 @@ class Paced:
         return float(np.count_nonzero(self.of.received_ns < self.end_ns)) / self.duration_s
 
     def lasts(self, limit_ns: float) -> bool:
-        """All was taken and received; 99 of 100 within the limit; at the end nothing older than it was waiting."""
+        """All were taken and received; 99 of 100 within the limit; at the end no message older than it was waiting."""
         if not len(self.of) or (self.of.received_ns == NEVER).any() or (self.of.settled_ns == NEVER).any():
             return False
         behind_ns = int(self.of.backlog_age_ns(np.array([self.end_ns]))[0])
@@ -73,7 +73,7 @@ class Paced:
         return longest_ns + self.clock_error_ns <= limit_ns
 
     def tells_end_to_end(self) -> bool:
-        """Whether its clocks are good enough for latencies from sender to receiver."""
+        """Whether its clocks are exact enough for latencies from producer to consumer."""
         values = _end_to_end(self.of)
         return not len(values) or not clock_sync.too_coarse(float(np.median(values)), self.clock_error_ns)
 
@@ -114,7 +114,7 @@ def metrics(history: History) -> list[Measured]:
     limit_ns = float(parameters["latency_limit_ms"]) * 1e6
     by_flush = about["settle_resolution"] == Resolution.FLUSH.value
     found: list[Measured] = []
-    # Climbing is for the search alone: its windows are short, and the last of them hold far more than passes.
+    # Windows of the climb serve the search alone: they are short, and the last ones are far beyond any rate that lasts.
     steady = [window for window in windows if window.purpose not in ("backlog", "climb")]
     for rate in dict.fromkeys(window.rate for window in steady):
         ours = [window for window in steady if window.rate == rate]
@@ -133,7 +133,7 @@ def metrics(history: History) -> list[Measured]:
 def _at_rate(
     history: History, windows: Sequence[Paced], labels: Mapping[str, Any], limit_ns: float, *, by_flush: bool
 ) -> Iterable[Measured]:
-    """Everything that one rate showed; one sample a window."""
+    """All metrics of one rate; one sample a window."""
     limited = "generator" if any(limited_by_generator(history, window, limit_ns) for window in windows) else ""
     lasted = [window.lasts(limit_ns) for window in windows]
     note = f"lasted in {sum(lasted)} of {len(windows)} windows{_of_all(windows)}"
@@ -224,7 +224,7 @@ def _quantiles(
 
 
 def latencies_ns(of: MessageTimes, end: str, *, corrected: bool) -> Times:
-    """From due (``corrected``) or sent until ``end`` (a column of Journeys); what never came is left out.
+    """From due (``corrected``) or sent until ``end`` (a column of MessageTimes), without messages that never came.
 
     A message is sent and settled once, and received by each group.
     """
@@ -276,7 +276,7 @@ def _sustainable(
     history: History, windows: Sequence[Paced], climbed: Sequence[Paced], labels: Mapping[str, Any], limit_ns: float
 ) -> Iterable[Measured]:
     """The highest rate of which most windows lasted; of those that were tried more than once, if any of them did."""
-    # A rate was chosen because it lasted in the search: where it was confirmed, only that tells how sure it is.
+    # A rate was chosen because it lasted in the search: where it was confirmed, only the confirmation is evidence.
     confirmed = {window.rate for window in windows if window.purpose == "confirm"}
     windows = [window for window in windows if window.purpose == "confirm" or window.rate not in confirmed]
     tried = _tried(windows, limit_ns)
@@ -297,7 +297,7 @@ def _sustainable(
     yield Measured(
         "sustainable_rate",
         "msg/s",
-        # A rate of messages, as it was asked for: what all groups received together is so many times that.
+        # A rate of messages, as it was asked for: all groups together received a multiple of it.
         tuple(window.received_rate() / window.of.groups for window in ours),
         {**labels, "limit_ms": limit_ns / 1e6},
         better="higher",
@@ -324,7 +324,7 @@ def _at_least(lasted: int, of: int) -> float:
 
 
 def _backlog(window: Paced, labels: Mapping[str, Any], limit_ns: float) -> Iterable[Measured]:
-    """How long consumers that were away need until nothing older than the limit waits, while producers go on."""
+    """How long returning consumers need until no message older than the limit waits, while producers go on."""
     begin_ns = window.start_ns + window.away_ns
     grid = np.arange(begin_ns, window.end_ns, _GRID_NS)
     of = {**labels, "rate": round(window.rate)}

@@ -1,8 +1,8 @@
-"""Findings of the replay scenario: what each attempt to read again brought, against what the first group got.
+"""Findings of the replay scenario: the messages of each attempt to read again, against those of the first group.
 
-A replay is held against the *first delivery* of each acknowledged message: its partition, place and broker time; it is
-held against what lies up to the highest place that it read: one that ended early leaves the rest unknown, and its note
-says so. Times closer to the asked one than the clock's resolution are neither missing nor extra.
+A replay is compared with the *first delivery* of each acknowledged message (its partition, place and broker time), up
+to the highest place that the replay read: one that ended early leaves the rest unknown, and its note says so. Messages
+closer to the asked time than the clock's resolution are neither missing nor extra.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def examine(history: History) -> Examination:
 
 
 def first_deliveries(whole: ChannelIndex, group: Delivered) -> First:
-    index = group.first(len(whole.sent))
+    index = group.first
     there = index >= 0
     at = np.maximum(index, 0)
 
@@ -106,7 +106,7 @@ def complete(whole: ChannelIndex, first: First, attempt: Attempt) -> Finding:
     missing = np.flatnonzero(observable & ~seen)
     inside, near = _scope(attempt, *(replayed.column(name) for name in ("partition", "place", "broker_epoch_ns")))
     repeated = np.ones(len(message), bool)
-    repeated[replayed.first(len(whole.sent))[seen]] = False
+    repeated[replayed.first[seen]] = False
     repeated &= message >= 0
     rejected = np.zeros(len(message), bool)
     rejected[message >= 0] = whole.sent.outcome[message[message >= 0]] == Outcome.REJECTED
@@ -145,13 +145,13 @@ def complete(whole: ChannelIndex, first: First, attempt: Attempt) -> Finding:
 def in_first_order(whole: ChannelIndex, first: First, attempt: Attempt) -> Finding:
     """Per producer and key: neighbours in the order of first delivery come in the same order again."""
     replayed = whole.delivered.to([int(attempt["reader"])])
-    rank = replayed.first(len(whole.sent))
+    rank = replayed.first
     both = np.flatnonzero(first.expected & (rank >= 0))
     message = both[np.argsort(first.index[both])]
-    line = whole.line[message]
-    by_line = np.argsort(line, kind="stable")
-    message, line = message[by_line], line[by_line]
-    neighbours = np.flatnonzero(line[1:] == line[:-1])
+    group = whole.order_group[message]
+    by_group = np.argsort(group, kind="stable")
+    message, group = message[by_group], group[by_group]
+    neighbours = np.flatnonzero(group[1:] == group[:-1])
     earlier, later = message[neighbours], message[neighbours + 1]
     bad = np.flatnonzero(rank[later] < rank[earlier])
     bad = bad[np.argsort(rank[earlier[bad]], kind="stable")]
@@ -172,7 +172,7 @@ def in_first_order(whole: ChannelIndex, first: First, attempt: Attempt) -> Findi
 
 
 def _scope(attempt: Attempt, partition: Ids, place: Ids, epoch_ns: Ids) -> tuple[Mask, Mask]:
-    """Which messages the attempt asked for, and which are too near to the asked time to tell."""
+    """Masks of the messages that the attempt asked for, and of those too near to the asked time to tell."""
     near = np.zeros(len(place), bool)
     if "places" in attempt:
         inside = np.zeros(len(place), bool)
@@ -209,7 +209,7 @@ def _or_untestable(name: str, reason: str, parts: Sequence[Finding]) -> Finding:
 
 
 def _capability(whole: ChannelIndex, first: First, mode: str, attempts: Sequence[Attempt]) -> Finding:
-    """An attempt succeeds when an acknowledged message that it asked for comes again."""
+    """An attempt succeeds when an acknowledged message that it asked for is delivered again."""
     tried = [attempt for attempt in attempts if attempt["mode"] == mode]
     failed, unknown = [], 0
     for attempt in tried:
@@ -244,9 +244,7 @@ def _independent(whole: ChannelIndex, group: Delivered, first: First, attempts: 
             failed.append(attempt)
         elif "readers" in attempt:
             ours = whole.sent.by([int(attempt["producer"])]) & (whole.sent.outcome == Outcome.ACKNOWLEDGED)
-            missing = [
-                int((ours & (whole.delivered.to([reader]).first(len(ours)) < 0)).sum()) for reader in attempt["readers"]
-            ]
+            missing = [int((ours & (whole.delivered.to([reader]).first < 0)).sum()) for reader in attempt["readers"]]
             if any(missing):
                 if attempt["outcome"] == "looked":
                     failed.append({**attempt, "missing": missing})
@@ -288,7 +286,7 @@ def _time_offset(whole: ChannelIndex, attempts: Sequence[Attempt], none_read: st
 
 
 def _rates(whole: ChannelIndex, reads: Sequence[Attempt]) -> list[Measured]:
-    """Speed of reading again, and time to the first message, of the modes that do not wait for a sender."""
+    """Speed of reading again, and time to the first message, of the modes that do not wait for a producer."""
     metrics = []
     for mode in _MODES[:3]:
         rates, firsts = [], []

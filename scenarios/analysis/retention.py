@@ -1,6 +1,6 @@
-"""What a watched channel shows of retention.
+"""Findings of the retention scenario, from the looks at watched channels.
 
-A look is bracketed by two client times: what it showed was true at some moment between ``asked_ns`` and
+A look is bracketed by two client times: its answer was true at some moment between ``asked_ns`` and
 ``answered_ns``. A message is *surely* early only when a look that was answered before ``sent + limit`` shows it gone;
 it is *surely* still there at ``asked_ns`` of the last look that shows it. Overshoot is taken from
 the first look that shows it gone, so it is too large by at most the time between two looks.
@@ -25,7 +25,7 @@ from brokerbench.scenarios.history.stamp import INTACT
 from brokerbench.scenarios.verdicts import Finding
 
 _CLOCK_TOLERANCE_NS = 2_000_000
-"""Broker times are whole milliseconds: an age can look up to this much shorter than it was."""
+"""Error of an age, in ns, as broker times are whole milliseconds: it can look shorter by this much."""
 _MAX_SAMPLES = 100
 _NO_LOOK = "nothing was watched"
 
@@ -211,7 +211,7 @@ def _by_size(history: History, kept: tuple[float, ...]) -> Finding:
 
 
 def _survives(history: History, name: str, role: str) -> Finding:
-    """Of the messages that the role is about, how many were seen at the second look, intact."""
+    """How many of the role's messages were seen at the second look, intact."""
     looks = list(history.events("looked", role=role))
     if not looks:
         return Finding(name, not_testable=_why_not(history, role) or _NO_LOOK)
@@ -231,12 +231,12 @@ def _survives(history: History, name: str, role: str) -> Finding:
 
 
 def _subjects(history: History, role: str) -> Times:
-    """Sequence numbers that the second look is about: taken at the first one, or (``unread``) all sent."""
+    """Sequence numbers that the second look expects: those taken at the first look, or (``unread``) all sent."""
     first = history.readers(role=role, stage="before")
     if first:
         rows = np.isin(history.deliveries["reader"], first) & (history.deliveries["status"] == INTACT)
         seqs: Times = np.unique(history.deliveries["seq"][rows])
-        # Message 0 of "held" was acknowledged at once: it only showed that the consumer had joined.
+        # Message 0 of "held" was acknowledged at once: it only shows that the consumer had joined.
         return seqs[seqs > 0] if role == "held" else seqs
     producers = history.producers(role=role)
     sent: Times = history.sends["seq"][np.isin(history.sends["producer"], producers)]

@@ -1,12 +1,12 @@
-"""Do exactly those messages become dead letters that failed often enough, unaltered?
+"""Does a message become a dead letter, unaltered, exactly when it failed often enough?
 
-A message is *due* when a consumer rejected it, or when so many of its deliveries failed as its channel's policy allows:
+A message is *due* when a consumer rejected it, or when as many of its deliveries failed as its channel's policy allows:
 released, or never settled until a proven drain. It *may* be due when settlements whose answer is unknown could have
-made it so. What is due must be found; what may not be due must not. What lies between is unknown.
+made it so. A message that is due must be found; one that cannot be due must not. Cases in between are unknown.
 
-A letter whose stamp is damaged is taken for the message that its stamp names, if that one is due and has no other
-letter; or for the only one that is left, if there is one such letter and one such message. Other damaged letters could
-be any missing one: as many are not claimed to be missing.
+A letter whose stamp is damaged is taken for the message that its stamp names, if that message is due and has no other
+letter; or, if one such letter and one such message are left, for that message. Any other damaged letter could be any
+missing one: for each of them one missing letter is not claimed.
 """
 
 from __future__ import annotations
@@ -35,40 +35,40 @@ _SETTLING = (Action.ACKNOWLEDGE, Action.RELEASE, Action.REJECT)
 
 @dataclass(frozen=True, slots=True)
 class Letters:
-    """What was delivered from the channel of dead letters, as messages of ``record``; and by message what was due."""
+    """Deliveries from the channel of dead letters, as messages of ``index``; and by message whether it was due."""
 
-    record: ChannelIndex
+    index: ChannelIndex
     delivered: Delivered
     due: Mask
     may: Mask
 
 
-def of(record: ChannelIndex, group: Delivered, channel: str, max_deliveries: int, *, all_seen: bool) -> Letters:
-    """``group``: what *one* group got, whose failures count; ``channel``: where its dead letters go.
+def of(index: ChannelIndex, group: Delivered, channel: str, max_deliveries: int, *, all_seen: bool) -> Letters:
+    """``group``: deliveries to *one* group, whose failures count; ``channel``: where its dead letters go.
 
-    ``all_seen``: no reader was lost with deliveries that it had not written down. Where one was, any message that
-    was not acknowledged may be due.
+    ``all_seen``: no reader was lost with deliveries that it had not recorded. Where one was, any message that was not
+    acknowledged may be due.
     """
-    due, may = _due(record, group, max_deliveries, all_seen)
-    return Letters(record, _named(record, elsewhere(record, channel), due), due, may)
+    due, may = _due(index, group, max_deliveries, all_seen)
+    return Letters(index, _named(index, elsewhere(index, channel), due), due, may)
 
 
 def concerned(
-    record: ChannelIndex, group: Delivered, letters: Delivered, max_deliveries: int, *, all_seen: bool
+    index: ChannelIndex, group: Delivered, letters: Delivered, max_deliveries: int, *, all_seen: bool
 ) -> Mask:
-    """Messages of a shard that anything can be said of here: those that are or may be due, and those with a letter."""
-    due, may = _due(record, group, max_deliveries, all_seen)
+    """Messages of a shard that these checks concern: those that are or may be due, and those with a letter."""
+    due, may = _due(index, group, max_deliveries, all_seen)
     found: Mask = due | may
     found[letters.message[letters.message >= 0]] = True
     return found
 
 
-def _due(record: ChannelIndex, group: Delivered, max_deliveries: int, all_seen: bool) -> tuple[Mask, Mask]:
+def _due(index: ChannelIndex, group: Delivered, max_deliveries: int, all_seen: bool) -> tuple[Mask, Mask]:
     """By message: whether it is due, and whether it may be."""
     group = group.known()
-    count = len(record.sent)
-    asked = {action: record.settled(group, action).asked_ns != NEVER for action in _SETTLING}
-    answered = {action: record.settled(group, action).settled_ns != NEVER for action in _SETTLING}
+    count = len(index.sent)
+    asked = {action: group.settled(action).asked_ns != NEVER for action in _SETTLING}
+    answered = {action: group.settled(action).settled_ns != NEVER for action in _SETTLING}
     settled = np.logical_or.reduce(list(asked.values()))
     open_ = np.logical_or.reduce([asked[action] & ~answered[action] for action in _SETTLING])
     failed = np.bincount(group.message[answered[Action.RELEASE] | ~settled], minlength=count)
@@ -88,12 +88,12 @@ def _due(record: ChannelIndex, group: Delivered, max_deliveries: int, all_seen: 
 
 
 def complete(letters: Letters, *, drained: bool) -> Finding:
-    """``dead_letter.complete``: what is due is found. Observations are messages that are due.
+    """``dead_letter.complete``: each message that is due is found. Observations are messages that are due.
 
-    ``drained``: it was proven that nothing is left in either channel. Else what was not found is unknown.
+    ``drained``: it was proven that nothing is left in either channel. Else a missing letter is unknown.
     """
-    record, delivered = letters.record, letters.delivered
-    missing = np.flatnonzero(letters.due & (delivered.first(len(record.sent)) < 0))
+    index, delivered = letters.index, letters.delivered
+    missing = np.flatnonzero(letters.due & (delivered.first < 0))
     unclaimed = min(len(missing), int((delivered.message < 0).sum())) if drained else len(missing)
     claimed = missing if drained and not unclaimed else missing[:0]
     doubtful = int((letters.may & ~letters.due).sum())
@@ -102,19 +102,19 @@ def complete(letters: Letters, *, drained: bool) -> Finding:
         observations=int(letters.due.sum()) - unclaimed,
         violations=len(missing) - unclaimed,
         unknown=unclaimed + doubtful,
-        offenders=tuple(_missing(record, message) for message in claimed[:MAX_OFFENDERS].tolist()),
+        offenders=tuple(index.sent.describe_with_place(message) for message in claimed[:MAX_OFFENDERS].tolist()),
         remarks=(Counts(((Count.UNCLAIMED_LETTERS, unclaimed),)),) if drained and unclaimed else (),
     )
 
 
 def only_failed(letters: Letters) -> Finding:
-    """``dead_letter.only_failed``: nothing else is found, and nothing twice. Observations are letters."""
-    record, delivered = letters.record, letters.delivered
+    """``dead_letter.only_failed``: no other message is found, and none twice. Observations are letters."""
+    index, delivered = letters.index, letters.delivered
     message = delivered.message
     known = message >= 0
     never_sent = ~known & (delivered.column("status") != CORRUPT)
     undue = known & ~letters.may[message]
-    twice = _again_elsewhere(delivered, len(record.sent))
+    twice = _again_elsewhere(delivered)
     bad = np.flatnonzero(never_sent | undue | twice)
     kinds = np.where(never_sent, "never sent", np.where(undue, "not due", "twice"))
     return Finding(
@@ -123,29 +123,24 @@ def only_failed(letters: Letters) -> Finding:
         violations=len(bad),
         unknown=int((known & letters.may[message] & ~letters.due[message]).sum()),
         offenders=tuple(
-            {
-                "kind": str(kinds[at]),
-                **(record.sent.describe(int(message[at])) if known[at] else {}),
-                **delivered.describe(at),
-            }
-            for at in bad[:MAX_OFFENDERS].tolist()
+            {"kind": str(kinds[at]), **index.describe(delivered, at)} for at in bad[:MAX_OFFENDERS].tolist()
         ),
         remarks=("places are those of the channel of dead letters",),
     )
 
 
 def intact(letters: Letters) -> Finding:
-    """``dead_letter.intact``: letters are byte for byte what was sent. Observations are letters of some message."""
-    return corruption.altered(letters.record, letters.delivered, "dead_letter.intact")
+    """``dead_letter.intact``: letters are byte for byte as sent. Observations are letters of some message."""
+    return corruption.altered(letters.index, letters.delivered, "dead_letter.intact")
 
 
-def _named(record: ChannelIndex, delivered: Delivered, due: Mask) -> Delivered:
-    """The same letters; damaged ones are of the message that they must have been, where that can be told."""
+def _named(index: ChannelIndex, delivered: Delivered, due: Mask) -> Delivered:
+    """The same letters; damaged ones attributed to the message that they must have been, where that can be told."""
     damaged = np.flatnonzero(delivered.column("status") == CORRUPT)
     message = delivered.message.copy()
     left = due.copy()
     left[message[message >= 0]] = False
-    for at, claim in zip(damaged.tolist(), _claims(record, delivered.only(damaged)).tolist(), strict=True):
+    for at, claim in zip(damaged.tolist(), _claims(index, delivered.only(damaged)).tolist(), strict=True):
         if claim >= 0 and left[claim]:
             message[at] = claim
             left[claim] = False
@@ -155,24 +150,15 @@ def _named(record: ChannelIndex, delivered: Delivered, due: Mask) -> Delivered:
     return replace(delivered, message=message)
 
 
-def _claims(record: ChannelIndex, delivered: Delivered) -> Ids:
+def _claims(index: ChannelIndex, delivered: Delivered) -> Ids:
     """The messages that the stamps of these name, or -1: not to be relied on."""
-    return record.numbers.ids(delivered.column("producer"), delivered.column("seq"))
+    return index.numbers.ids(delivered.column("producer"), delivered.column("seq"))
 
 
-def _again_elsewhere(delivered: Delivered, count: int) -> Mask:
-    """Letters of a message that has an earlier letter at another place. (At its own place it is a redelivery.)"""
+def _again_elsewhere(delivered: Delivered) -> Mask:
+    """Letters of a message that has an earlier letter at another place. (At the same place it is a redelivery.)"""
     place, partition = delivered.column("place"), delivered.column("partition")
-    first = delivered.first(count)[delivered.message]
+    first = delivered.first[delivered.message]
     other = (place != place[first]) | (partition != partition[first])
     again: Mask = (delivered.message >= 0) & (place != NO_PLACE) & other
     return again
-
-
-def _missing(record: ChannelIndex, message: int) -> dict[str, object]:
-    sent = record.sent
-    return {
-        **sent.describe(message),
-        "partition": int(sent.partition[message]),
-        "place": int(sent.place[message]),
-    }

@@ -4,9 +4,10 @@ Identities stand in the ``identities`` marks. A message arrived after it was sen
 first delivery came: it repeats another one *surely* when both must have arrived within the window, *possibly*
 when they can have. Rejected sends repeat nothing; a send of unknown fate counts only if it was delivered.
 
-A repeat that is swallowed is acknowledged and never delivered: ``apart`` is the record to look for losses in. A new
+A repeat that is swallowed is acknowledged and never delivered: ``apart`` is the index to look for losses in. A new
 message that is swallowed looks like a lost one, except that it was acknowledged with the place of an earlier message,
-or, where there are no places, has an identity that was sent before. Needs the whole channel: identities know no shards.
+or, where there are no places, has an identity that was sent before. Needs the whole channel: messages of one identity
+lie in any shards.
 """
 
 from __future__ import annotations
@@ -26,27 +27,27 @@ _NONE = -1
 
 @dataclass(frozen=True, slots=True)
 class _Repeats:
-    """By message: its identity, whether it was delivered, and what it is of those sent before it."""
+    """By message: its identity, whether it was delivered, and whether it repeats a message sent before it."""
 
     identity: Ids
     seen: Mask
     surely: Mask
-    """A repeat of one that was delivered."""
+    """It repeats a message that was delivered."""
     possibly: Mask
-    """Perhaps a repeat: it need not be delivered."""
+    """It may be a repeat, and need not be delivered."""
     again: Mask
-    """Not the first of its identity, however long ago the first was sent."""
+    """It is not the first of its identity, however long ago the first was sent."""
 
 
-def repeats_swallowed(record: ChannelIndex, delivered: Delivered, window_s: float, *, drained: bool) -> Finding:
+def repeats_swallowed(index: ChannelIndex, delivered: Delivered, window_s: float, *, drained: bool) -> Finding:
     """``deduplication.applied``. Observations are messages that surely repeat one that was delivered.
 
-    A violation is one that was delivered to this group all the same. Of one that was not, nothing is known until a
-    proven drain.
+    A violation is such a message that was delivered to this group. One that was not delivered is unknown until a proven
+    drain.
     """
-    repeats = _repeats(record, delivered, window_s)
+    repeats = _repeats(index, delivered, window_s)
     bad = np.flatnonzero(repeats.surely & repeats.seen)
-    bad = bad[np.argsort(delivered.first(len(record.sent))[bad])]
+    bad = bad[np.argsort(delivered.first[bad])]
     swallowed = int((repeats.surely & ~repeats.seen).sum())
     return Finding(
         "deduplication.applied",
@@ -55,8 +56,7 @@ def repeats_swallowed(record: ChannelIndex, delivered: Delivered, window_s: floa
         unknown=0 if drained else swallowed,
         offenders=tuple(
             {
-                **record.sent.describe(message),
-                **delivered.describe(int(delivered.first(len(record.sent))[message])),
+                **index.describe(delivered, int(delivered.first[message])),
                 "identity": int(repeats.identity[message]),
             }
             for message in bad[:MAX_OFFENDERS].tolist()
@@ -66,19 +66,19 @@ def repeats_swallowed(record: ChannelIndex, delivered: Delivered, window_s: floa
 
 
 def new_kept(
-    record: ChannelIndex, delivered: Delivered, window_s: float, *, drained: bool, others: Columns | None = None
+    index: ChannelIndex, delivered: Delivered, window_s: float, *, drained: bool, others: Columns | None = None
 ) -> Finding:
     """``deduplication.only_repeats``. Observations are acknowledged messages that cannot be repeats.
 
-    A violation is one that was acknowledged like a repeat and not delivered, though nothing was left. One that is
-    missing otherwise is a matter of ``loss``: it is unknown here.
+    A violation is one that was acknowledged like a repeat and not delivered, though nothing was left. Any other missing
+    message is a matter of ``loss``, and unknown here.
 
-    ``others``: messages of the channel that are not in this record, and may have been told the same places.
+    ``others``: messages of the channel that are not in this index, and may have been told the same places.
     """
-    repeats = _repeats(record, delivered, window_s)
-    sent = record.sent
+    repeats = _repeats(index, delivered, window_s)
+    sent = index.sent
     new = (sent.outcome == Outcome.ACKNOWLEDGED) & ~repeats.possibly
-    like_a_repeat = np.where(sent.place == NO_PLACE, repeats.again, _place_was_taken(record, others))
+    like_a_repeat = np.where(sent.place == NO_PLACE, repeats.again, _place_was_taken(index, others))
     missing = new & ~repeats.seen
     bad = np.flatnonzero(missing & like_a_repeat & drained)
     return Finding(
@@ -88,9 +88,7 @@ def new_kept(
         unknown=int(missing.sum()) - len(bad),
         offenders=tuple(
             {
-                **sent.describe(message),
-                "partition": int(sent.partition[message]),
-                "place": int(sent.place[message]),
+                **sent.describe_with_place(message),
                 "identity": int(repeats.identity[message]),
             }
             for message in bad[:MAX_OFFENDERS].tolist()
@@ -99,37 +97,37 @@ def new_kept(
     )
 
 
-def apart(record: ChannelIndex, delivered: Delivered, window_s: float) -> ChannelIndex:
-    """The record for a search for losses: of messages that may be repeats it is not known whether they must come."""
-    repeats = _repeats(record, delivered, window_s)
-    outcome = record.sent.outcome.copy()
+def apart(index: ChannelIndex, delivered: Delivered, window_s: float) -> ChannelIndex:
+    """The index for a search for losses: a message that may be a repeat, and was not delivered, counts as unknown."""
+    repeats = _repeats(index, delivered, window_s)
+    outcome = index.sent.outcome.copy()
     outcome[repeats.possibly & ~repeats.seen] = Outcome.UNKNOWN
-    return replace(record, sent=replace(record.sent, outcome=outcome))
+    return replace(index, sent=replace(index.sent, outcome=outcome))
 
 
-def entangled(record: ChannelIndex, delivered: Delivered) -> Mask:
-    """Messages of a shard that others, elsewhere, have a say in: of a shared identity, or taken and not delivered.
+def entangled(index: ChannelIndex, delivered: Delivered) -> Mask:
+    """Messages of a shard whose judgement needs other shards: of a shared identity, or acknowledged and not delivered.
 
-    Of any other the checks here say that it is new, and was kept if it was acknowledged.
+    These checks find any other message new, and kept if it was acknowledged.
     """
-    given = record.identities
-    ids = record.numbers.ids(given.producer, given.seq)
-    found: Mask = (record.sent.outcome == Outcome.ACKNOWLEDGED) & (delivered.first(len(record.sent)) < 0)
+    given = index.identities
+    ids = index.numbers.ids(given.producer, given.seq)
+    found: Mask = (index.sent.outcome == Outcome.ACKNOWLEDGED) & (delivered.first < 0)
     found[ids[(ids >= 0) & given.shared]] = True
     return found
 
 
-def _repeats(record: ChannelIndex, delivered: Delivered, window_s: float) -> _Repeats:
-    """Messages of one identity in order of sending; those whose identity is their own are not walked through."""
-    sent = record.sent
+def _repeats(index: ChannelIndex, delivered: Delivered, window_s: float) -> _Repeats:
+    """Looks at messages of one identity in order of sending, and only at those whose identity is shared."""
+    sent = index.sent
     count = len(sent)
-    first = delivered.first(count)
+    first = delivered.first
     seen = first >= 0
     acknowledged = sent.outcome == Outcome.ACKNOWLEDGED
-    earliest = time_bounds.sent_ns(record)
-    latest = np.where(acknowledged, time_bounds.settled_ns(record), NEVER)
+    earliest = time_bounds.sent_ns(index)
+    latest = np.where(acknowledged, time_bounds.settled_ns(index), NEVER)
     latest[seen] = np.minimum(latest[seen], delivered.column("received_ns")[first[seen]])
-    identity = _identities(record)
+    identity = _identities(index)
     chosen = np.flatnonzero((acknowledged | seen) & (identity != _NONE))
     order = chosen[np.lexsort([chosen, earliest[chosen], identity[chosen]])]
     found = _Repeats(identity, seen, *(np.zeros(count, bool) for _ in range(3)))
@@ -144,7 +142,8 @@ def _repeats(record: ChannelIndex, delivered: Delivered, window_s: float) -> _Re
 def _walk(found: _Repeats, alike: Ids, earliest: list[int], latest: list[int], window_ns: int) -> None:
     """Mark the repeats among messages of one identity.
 
-    What was not delivered and cannot be a repeat is missing; those after it may repeat it, as it may have been kept.
+    A message that was not delivered and cannot be a repeat is missing; later ones may repeat it, as the broker may have
+    kept it.
     """
     kept_until, seen_since = -NEVER, -NEVER
     for message, begin, end in zip(alike.tolist(), earliest, latest, strict=True):
@@ -161,32 +160,32 @@ def _walk(found: _Repeats, alike: Ids, earliest: list[int], latest: list[int], w
             next_seen = begin
 
 
-def _identities(record: ChannelIndex) -> Ids:
+def _identities(index: ChannelIndex) -> Ids:
     """By message, ``_NONE`` where it has none."""
-    given = record.identities
-    ids = record.numbers.ids(given.producer, given.seq)
-    identity = np.full(len(record.sent), _NONE, np.int64)
+    given = index.identities
+    ids = index.numbers.ids(given.producer, given.seq)
+    identity = np.full(len(index.sent), _NONE, np.int64)
     identity[ids[ids >= 0]] = given.identity[ids >= 0]
     return identity
 
 
-def told(record: ChannelIndex) -> Columns:
+def told(index: ChannelIndex) -> Columns:
     """Which messages were told which places: columns producer, seq, sent_ns, partition, place."""
-    sent = record.sent
+    sent = index.sent
     placed = np.flatnonzero(sent.place != NO_PLACE)
     columns = {name: getattr(sent, name)[placed] for name in ("producer", "seq", "partition", "place")}
-    return {**columns, "sent_ns": time_bounds.sent_ns(record)[placed]}
+    return {**columns, "sent_ns": time_bounds.sent_ns(index)[placed]}
 
 
-def _place_was_taken(record: ChannelIndex, others: Columns | None) -> Mask:
+def _place_was_taken(index: ChannelIndex, others: Columns | None) -> Mask:
     """By message: whether one that was sent earlier was acknowledged with the same place."""
-    ours = told(record)
+    ours = told(index)
     rows = ours if others is None else {name: np.concatenate([ours[name], others[name]]) for name in ours}
     order = np.lexsort([rows[name] for name in ("seq", "producer", "sent_ns", "place", "partition")])
     same = rows["place"][order[1:]] == rows["place"][order[:-1]]
     same &= rows["partition"][order[1:]] == rows["partition"][order[:-1]]
     taken = np.zeros(len(order), bool)
     taken[order[1:][same]] = True
-    found = np.zeros(len(record.sent), bool)
-    found[record.sent.place != NO_PLACE] = taken[: len(ours["seq"])]
+    found = np.zeros(len(index.sent), bool)
+    found[index.sent.place != NO_PLACE] = taken[: len(ours["seq"])]
     return found

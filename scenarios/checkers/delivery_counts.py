@@ -1,7 +1,7 @@
-"""Does the broker count the deliveries of a message rightly?
+"""Does the broker count the deliveries of a message correctly?
 
-The n-th delivery of a message to a group carries the number n. Deliveries that a reader was given and could not write
-down (it was killed) leave gaps in what was seen: then only numbers that come twice are wrong for certain.
+The n-th delivery of a message to a group carries the number n. A reader that was killed may have got deliveries that
+it did not record: they leave gaps, and then only a number that occurs twice is certainly wrong.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from brokerbench.scenarios.history import Column
 from brokerbench.scenarios.verdicts import Finding
 
 
-def counted(record: ChannelIndex, delivered: Delivered, *, all_seen: bool) -> Finding:
+def counted(index: ChannelIndex, delivered: Delivered, *, all_seen: bool) -> Finding:
     """``delivery.count`` for ``delivered`` to *one* group. Observations are deliveries that carry a number.
 
-    Of each message the numbers are compared in ascending order: two readers' times may blur which came first.
-    ``all_seen``: no reader was lost with deliveries that it had not written down.
+    The numbers of each message are compared in ascending order, as the times of two readers may blur their order.
+    ``all_seen``: no reader was lost with deliveries that it had not recorded.
     """
     delivered = delivered.known()
     message, number = delivered.message, delivered.column("delivery_count")
-    silent = np.zeros(len(record.sent), bool)
+    silent = np.zeros(len(index.sent), bool)
     silent[message[number == UNKNOWN_COUNT]] = True
     told = ~silent[message]
     seen, repeated = _ranks(message, number, told)
@@ -35,8 +35,7 @@ def counted(record: ChannelIndex, delivered: Delivered, *, all_seen: bool) -> Fi
         unknown=int((~told).sum()),
         offenders=tuple(
             {
-                **record.sent.describe(int(message[at])),
-                **delivered.describe(at),
+                **index.describe(delivered, at),
                 "delivery_count": int(number[at]),
                 "seen": int(seen[at]),
             }
@@ -47,7 +46,10 @@ def counted(record: ChannelIndex, delivered: Delivered, *, all_seen: bool) -> Fi
 
 
 def _ranks(message: Ids, number: Column, told: Mask) -> tuple[Ids, Mask]:
-    """Which delivery of its message each is, by number, and whether its number came before. Few are sorted."""
+    """By delivery: its rank among those of its message by number, and whether its number occurred before.
+
+    Only messages delivered more than once are sorted.
+    """
     nth = np.ones(len(message), np.int64)
     same = np.zeros(len(message), bool)
     often = np.bincount(message) > 1

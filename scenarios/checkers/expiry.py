@@ -1,9 +1,9 @@
-"""What reading a channel shows of retention, message by message.
+"""Retention, message by message, as a reader of the whole channel sees it.
 
-``retention`` watches where a channel begins: that shows removal from the old end. A single message that goes early,
-or stays late, shows only to a reader of the whole channel. Ages are bounded from the safe side: a message is *surely*
-gone early when a reader had passed its place before ``sent + limit``; it is *surely* handed out late when
-the attempt to read began after ``settled + limit``.
+``retention`` watches where a channel begins: that shows removal from the old end. Only a reader of the whole channel
+sees a single message that goes early or stays late. Ages are bounded from the safe side: a message is *surely* gone
+early when a reader had passed its place before ``sent + limit``; it is *surely* handed out late when the attempt to
+read began after ``settled + limit``.
 """
 
 from __future__ import annotations
@@ -20,36 +20,36 @@ from brokerbench.scenarios.checkers.index.channel_index import MAX_OFFENDERS, Ch
 from brokerbench.scenarios.verdicts import Finding
 
 TOLERANCE_NS = 2_000_000
-"""Broker times are whole milliseconds: an age can look up to this much longer or shorter than it was."""
+"""Error of an age, in ns: broker times are whole milliseconds, at both of its ends."""
 _NO_READ = "nothing was read from the beginning"
 
 Attempt = Mapping[str, Any]
 """An ``attempt`` mark of a reader that read from the beginning: reader, began_ns."""
 
 
-def early(record: ChannelIndex, attempts: Sequence[Attempt], limit_s: float) -> Finding:
+def early(index: ChannelIndex, attempts: Sequence[Attempt], limit_s: float) -> Finding:
     """``retention.not_early``. Observations are acknowledged messages that a reader passed before their limit."""
     name = "retention.not_early"
     if not attempts:
         return Finding(name, not_testable=_NO_READ)
-    limit_ns = time_bounds.sent_ns(record) + int(limit_s * 1e9) - TOLERANCE_NS
-    return combined(name, [_early(name, record, int(attempt["reader"]), limit_ns) for attempt in attempts])
+    limit_ns = time_bounds.sent_ns(index) + int(limit_s * 1e9) - TOLERANCE_NS
+    return combined(name, [_early(name, index, int(attempt["reader"]), limit_ns) for attempt in attempts])
 
 
-def late(record: ChannelIndex, attempts: Sequence[Attempt], limit_s: float, grace_s: float = 0.0) -> Finding:
+def late(index: ChannelIndex, attempts: Sequence[Attempt], limit_s: float, grace_s: float = 0.0) -> Finding:
     """``retention.by_age``. Observations are acknowledged messages, over-age before an attempt began."""
     name = "retention.by_age"
     if not attempts:
         return Finding(name, not_testable=_NO_READ)
     spare_ns = int((limit_s + grace_s) * 1e9) + TOLERANCE_NS
-    return combined(name, [_late(name, record, attempt, spare_ns) for attempt in attempts])
+    return combined(name, [_late(name, index, attempt, spare_ns) for attempt in attempts])
 
 
-def _early(name: str, record: ChannelIndex, reader: int, limit_ns: Ids) -> Finding:
-    sent = record.sent
-    read = record.delivered.to([reader])
-    first = read.first(len(sent))
-    passed_ns = _passed_ns(record, reader)
+def _early(name: str, index: ChannelIndex, reader: int, limit_ns: Ids) -> Finding:
+    sent = index.sent
+    read = index.delivered.to([reader])
+    first = read.first
+    passed_ns = _passed_ns(index, reader)
     seen = first >= 0
     passed_ns[seen] = read.column("received_ns")[first[seen]]
     observable = (sent.outcome == Outcome.ACKNOWLEDGED) & (passed_ns >= 0) & (passed_ns < limit_ns)
@@ -69,13 +69,13 @@ def _early(name: str, record: ChannelIndex, reader: int, limit_ns: Ids) -> Findi
     )
 
 
-def _late(name: str, record: ChannelIndex, attempt: Attempt, spare_ns: int) -> Finding:
-    sent = record.sent
-    read = record.delivered.to([int(attempt["reader"])])
+def _late(name: str, index: ChannelIndex, attempt: Attempt, spare_ns: int) -> Finding:
+    sent = index.sent
+    read = index.delivered.to([int(attempt["reader"])])
     over = (sent.outcome == Outcome.ACKNOWLEDGED) & (
-        time_bounds.settled_ns(record) <= int(attempt["began_ns"]) - spare_ns
+        time_bounds.settled_ns(index) <= int(attempt["began_ns"]) - spare_ns
     )
-    first = read.first(len(sent))
+    first = read.first
     bad = np.flatnonzero(over & (first >= 0))
     bad = bad[np.argsort(first[bad])]
     return Finding(
@@ -88,11 +88,11 @@ def _late(name: str, record: ChannelIndex, attempt: Attempt, spare_ns: int) -> F
     )
 
 
-def _passed_ns(record: ChannelIndex, reader: int) -> Ids:
-    """When the reader had first shown a later place of each message's partition; -1 where it never did."""
-    sent = record.sent
+def _passed_ns(index: ChannelIndex, reader: int) -> Ids:
+    """By message: when the reader first got a later place of its partition; -1 where it never did."""
+    sent = index.sent
     passed = np.full(len(sent), -1, np.int64)
-    for number, reach in record.reach(reader).items():
+    for number, reach in index.reach(reader).items():
         ours = np.flatnonzero((sent.partition == number) & (sent.place != NO_PLACE))
         at = np.searchsorted(reach.highest, sent.place[ours], side="right")
         there = at < len(reach.highest)

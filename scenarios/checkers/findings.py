@@ -1,4 +1,4 @@
-"""Putting findings together: of several channels, and of several shards of one channel."""
+"""Joins findings: of several channels, and of several shards of one channel."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def combined(name: str, parts: Iterable[Finding]) -> Finding:
 
 
 def added(parts: Sequence[Finding]) -> Finding:
-    """One finding of the same check on all shards of one channel: what it would have found on the whole.
+    """One finding of the same check on all shards of one channel: the finding that it would make of the whole.
 
     Counts are added, those of remarks too; the offenders are the first of all.
     """
@@ -42,7 +42,7 @@ def added(parts: Sequence[Finding]) -> Finding:
 
 
 def of_group(finding: Finding, group: str) -> Finding:
-    """The same finding, whose offenders name their group where there are several."""
+    """The same finding; its offenders name their group, where there are several."""
     if not group:
         return finding
     return replace(finding, offenders=tuple({"group": group, **offender} for offender in finding.offenders))
@@ -53,7 +53,7 @@ def _saw_nothing(part: Finding) -> bool:
 
 
 def first_of(offenders: Iterable[Mapping[str, object]]) -> tuple[Mapping[str, object], ...]:
-    """Those that were never delivered, by producer and seq, then others by order of delivery: the first."""
+    """The first offenders: those never delivered, by producer and seq, then the others in order of delivery."""
     return tuple(sorted(offenders, key=_where)[:MAX_OFFENDERS])
 
 
@@ -89,17 +89,17 @@ def _sum(one: str | Counts, other: str | Counts) -> str | Counts:
     return Counts(tuple((what, number + more) for (what, number), (_, more) in numbers), one.about)
 
 
-def with_waits(finding: Finding, record: ChannelIndex) -> Finding:
-    """The same finding; waits on this channel that ran out stand in its note."""
+def with_waits(finding: Finding, index: ChannelIndex) -> Finding:
+    """The same finding, with a remark for each wait on this channel that timed out."""
     waits = [
         f"{mark['what']} after {mark['waited_s']:g} s"
-        for mark in record.history.events("timeout", channel=record.channel)
+        for mark in index.history.events("timeout", channel=index.channel)
     ]
     return replace(finding, remarks=(*finding.remarks, *waits))
 
 
 def spread(samples: Sequence[float], most: int = 100) -> tuple[float, ...]:
-    """At most ``most`` samples that show the same distribution: evenly spaced in sorted order, ends included."""
+    """At most ``most`` samples of the same distribution: evenly spaced in sorted order, ends included."""
     ordered = sorted(samples)
     if len(ordered) <= most:
         return tuple(ordered)

@@ -1,11 +1,12 @@
-"""Does a delivery that nobody settles come again when its lease has ended: not before, and soon after?
+"""Is an unsettled delivery delivered again when its lease has ended: not before, and soon after?
 
 A lease begins when the broker hands a message over. That was after the message was sent and after the receive call
-began, and before the call returned. A redelivery counts as too early only when the lease cannot have ended whatever
-the true moment was; as too late only when the lease must have ended so long ago. What lies between is unknown.
+began, and before the call returned. A redelivery counts as too early only when the lease cannot have ended, whatever
+the true moment was; as too late only when the lease certainly ended longer ago than allowed. Cases in between are
+unknown.
 
-Left out are deliveries that somebody asked to come again or to end (released, rejected, extended), and redeliveries
-after an acknowledgement (``duplicates``). ``delivered`` is always what *one* group got.
+Left out are deliveries whose consumer released, rejected or extended them, and redeliveries after an acknowledgement
+(``duplicates``). ``delivered`` always holds the deliveries to *one* group.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _DECIDED = (Action.RELEASE, Action.REJECT, Action.EXTEND)
 
 @dataclass(frozen=True, slots=True)
 class _Returns:
-    """Redeliveries that nobody asked for, each with the delivery before it, in order of the redelivery."""
+    """Redeliveries that no consumer asked for, each with the delivery before it, in order of the redelivery."""
 
     earlier: Ids
     later: Ids
@@ -36,13 +37,13 @@ class _Returns:
     again_ns: Ids
 
 
-def not_early(record: ChannelIndex, delivered: Delivered, lease_s: float, *, buffered: bool = False) -> Finding:
-    """``redelivery.not_early``: nothing comes again while its lease runs. Observations are deliveries.
+def not_early(index: ChannelIndex, delivered: Delivered, lease_s: float, *, buffered: bool = False) -> Finding:
+    """``redelivery.not_early``: no redelivery while the lease runs. Observations are deliveries.
 
     ``buffered``: the client fetches ahead of ``receive``, so that a lease may have begun long before the call.
     """
     delivered = delivered.known()
-    back = _returns(record, delivered, buffered)
+    back = _returns(index, delivered, buffered)
     lease_ns = round(lease_s * 1e9)
     early = back.again_ns < back.starts_ns + lease_ns
     doubtful = ~early & (back.again_ns < back.received_ns + lease_ns)
@@ -51,30 +52,30 @@ def not_early(record: ChannelIndex, delivered: Delivered, lease_s: float, *, buf
         observations=len(delivered) - int(doubtful.sum()),
         violations=int(early.sum()),
         unknown=int(doubtful.sum()),
-        offenders=_offenders(record, delivered, back, early),
+        offenders=_offenders(index, delivered, back, early),
         remarks=(f"lease {lease_s:g} s",),
     )
 
 
-def in_time(record: ChannelIndex, delivered: Delivered, lease_s: float, *, buffered: bool = False) -> Finding:
-    """``redelivery.none``: everything was settled before its lease ended. Observations are deliveries.
+def in_time(index: ChannelIndex, delivered: Delivered, lease_s: float, *, buffered: bool = False) -> Finding:
+    """``redelivery.none``: every delivery was settled before its lease ended. Observations are deliveries.
 
-    A violation is a redelivery that is legal: it came because nobody had acknowledged in time.
+    A violation is a legal redelivery: its message had not been acknowledged in time.
     """
     delivered = delivered.known()
-    back = _returns(record, delivered, buffered)
+    back = _returns(index, delivered, buffered)
     lapsed = back.again_ns >= back.starts_ns + round(lease_s * 1e9)
     return Finding(
         "redelivery.none",
         observations=len(delivered),
         violations=int(lapsed.sum()),
-        offenders=_offenders(record, delivered, back, lapsed),
+        offenders=_offenders(index, delivered, back, lapsed),
         remarks=("came again because it was not acknowledged in time (legal)",),
     )
 
 
 def not_late(
-    record: ChannelIndex,
+    index: ChannelIndex,
     delivered: Delivered,
     lease_s: float,
     tolerance_s: float,
@@ -82,24 +83,20 @@ def not_late(
     drained: bool,
     max_deliveries: int | None = None,
 ) -> Finding:
-    """``redelivery.not_late``: what nobody settled comes again within ``tolerance_s`` after its lease.
+    """``redelivery.not_late``: an unsettled delivery is followed by another within ``tolerance_s`` after its lease.
 
-    Observations are deliveries that nobody settled. The caller vouches that the group asked for messages all the
-    time. What never came again counts after a proven drain only, and not at all where its delivery was the last of
-    ``max_deliveries``.
+    Observations are unsettled deliveries. The caller vouches that the group asked for messages all the time. A
+    delivery without another counts only after a proven drain, and never where it was the last of ``max_deliveries``.
     """
     delivered = delivered.known()
-    back = _returns(record, delivered, buffered=False)
+    back = _returns(index, delivered, buffered=False)
     late = back.again_ns > back.received_ns + round((lease_s + tolerance_s) * 1e9)
-    gone, unknown = _never_again(record, delivered, max_deliveries)
+    gone, unknown = _never_again(index, delivered, max_deliveries)
     if not drained:
         gone, unknown = gone[:0], unknown + len(gone)
     offenders = [
-        *_offenders(record, delivered, back, late),
-        *(
-            {"kind": "never again", **record.sent.describe(int(delivered.message[at])), **delivered.describe(at)}
-            for at in gone[:MAX_OFFENDERS].tolist()
-        ),
+        *_offenders(index, delivered, back, late),
+        *({"kind": "never again", **index.describe(delivered, at)} for at in gone[:MAX_OFFENDERS].tolist()),
     ]
     return Finding(
         "redelivery.not_late",
@@ -111,46 +108,45 @@ def not_late(
     )
 
 
-def _returns(record: ChannelIndex, delivered: Delivered, buffered: bool) -> _Returns:
+def _returns(index: ChannelIndex, delivered: Delivered, buffered: bool) -> _Returns:
     pairs = delivered.pairs
     received = delivered.column("received_ns")
     again = received[pairs.later]
-    done = time_bounds.done_ns(record, delivered)[delivered.message[pairs.earlier]]
-    ours = (done >= again) & ~_decided(record, delivered)[pairs.earlier]
+    done = delivered.done_ns[delivered.message[pairs.earlier]]
+    ours = (done >= again) & ~_decided(index, delivered)[pairs.earlier]
     earlier, later = pairs.earlier[ours], pairs.later[ours]
-    starts = time_bounds.sent_ns(record)[delivered.message[earlier]]
+    starts = time_bounds.sent_ns(index)[delivered.message[earlier]]
     if not buffered:
-        starts = np.maximum(starts, time_bounds.call_began_ns(record, delivered, earlier))
+        starts = np.maximum(starts, time_bounds.call_began_ns(index, delivered, earlier))
     return _Returns(earlier, later, starts, received[earlier], received[later])
 
 
-def _decided(record: ChannelIndex, delivered: Delivered) -> Mask:
-    """Deliveries about which something else than an acknowledgement was asked, whatever the answer."""
+def _decided(index: ChannelIndex, delivered: Delivered) -> Mask:
+    """Deliveries for which a release, rejection or extension was asked, whatever the answer."""
     decided = np.zeros(len(delivered), bool)
     for action in _DECIDED:
-        decided |= record.settled(delivered, action).asked_ns != NEVER
+        decided |= delivered.settled(action).asked_ns != NEVER
     return decided
 
 
-def _never_again(record: ChannelIndex, delivered: Delivered, max_deliveries: int | None) -> tuple[Ids, int]:
-    """Last deliveries of messages that nobody settled, and how many there are of which that is not known."""
-    count = len(record.sent)
+def _never_again(index: ChannelIndex, delivered: Delivered, max_deliveries: int | None) -> tuple[Ids, int]:
+    """Last deliveries of messages that were never settled, and the number of those of which that is not known."""
+    count = len(index.sent)
     last = np.full(count, -1, np.int64)
     last[delivered.message] = np.arange(len(delivered))  # of repeated indices the last assignment stays
-    open_ = (last >= 0) & (time_bounds.done_ns(record, delivered) == NEVER)
+    open_ = (last >= 0) & (delivered.done_ns == NEVER)
     if max_deliveries is not None:
         open_ &= np.bincount(delivered.message, minlength=count) < max_deliveries
     at = np.sort(last[open_])
-    at = at[~_decided(record, delivered)[at]]
-    asked = record.settled(delivered, Action.ACKNOWLEDGE).asked_ns[at] != NEVER
+    at = at[~_decided(index, delivered)[at]]
+    asked = delivered.settled(Action.ACKNOWLEDGE).asked_ns[at] != NEVER
     return at[~asked], int(asked.sum())
 
 
-def _offenders(record: ChannelIndex, delivered: Delivered, back: _Returns, bad: Mask) -> tuple[dict[str, object], ...]:
+def _offenders(index: ChannelIndex, delivered: Delivered, back: _Returns, bad: Mask) -> tuple[dict[str, object], ...]:
     return tuple(
         {
-            **record.sent.describe(int(delivered.message[back.later[row]])),
-            **delivered.describe(int(back.later[row])),
+            **index.describe(delivered, int(back.later[row])),
             "before": delivered.describe(int(back.earlier[row])),
         }
         for row in np.flatnonzero(bad)[:MAX_OFFENDERS].tolist()

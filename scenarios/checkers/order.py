@@ -1,7 +1,8 @@
 """Does the order of sending hold?
 
-Compared are neighbours in the order of sending: messages of one producer and key (or of the whole channel) whose
-sends were acknowledged. Sends of unknown fate may have been repeated by the client and are left out.
+The checks compare neighbours in the order of sending: messages of one order group (one producer and key, or one
+producer's whole channel) whose sends were acknowledged. The client may have repeated sends of unknown fate: they are
+left out.
 
 Across several consumers "order" means the order of *processing*. The statement is broken for a pair (earlier, later)
 when
@@ -34,31 +35,31 @@ from brokerbench.scenarios.verdicts import Count, Counts, Finding
 _ENDS = (Action.ACKNOWLEDGE, Action.RELEASE, Action.REJECT)
 
 
-def per_key(name: str, record: ChannelIndex, delivered: Delivered, producers: list[int]) -> Finding:
+def per_key(name: str, index: ChannelIndex, delivered: Delivered, producers: list[int]) -> Finding:
     """Order per producer and key, by first delivery, over any number of consumers."""
-    chosen, these = firsts(record, delivered, producers)
-    found = along(name, these, record.by_key.renumbered(chosen), several=several_readers(record))
-    return replace(found, unknown=unknown_sends(record, producers))
+    chosen, these = firsts(index, delivered, producers)
+    found = along(name, these, index.by_key.renumbered(chosen), several=several_readers(index))
+    return replace(found, unknown=index.sent.unknown(producers))
 
 
-def whole_channel(name: str, record: ChannelIndex, delivered: Delivered, producers: list[int]) -> Finding:
+def whole_channel(name: str, index: ChannelIndex, delivered: Delivered, producers: list[int]) -> Finding:
     """Order of each producer's messages whatever their key, by first delivery."""
-    return _in_order(name, record, delivered, producers, None)
+    return _in_order(name, index, delivered, producers, None)
 
 
-def per_partition(name: str, record: ChannelIndex, delivered: Delivered, producers: list[int]) -> Finding:
+def per_partition(name: str, index: ChannelIndex, delivered: Delivered, producers: list[int]) -> Finding:
     """Order of each producer's messages of one partition, whatever their key, by first delivery.
 
-    Partitions are those from which the messages were first delivered: not every sender is told.
+    Partitions are those from which the messages were first delivered: not every producer is told.
     """
-    return _in_order(name, record, delivered, producers, "partition")
+    return _in_order(name, index, delivered, producers, "partition")
 
 
-def firsts(record: ChannelIndex, delivered: Delivered, producers: list[int]) -> tuple[Mask, FirstDeliveries]:
-    """Which messages of these producers the order is judged by, those acknowledged and delivered; and how they came."""
+def firsts(index: ChannelIndex, delivered: Delivered, producers: list[int]) -> tuple[Mask, FirstDeliveries]:
+    """A mask of the messages whose order is judged, those acknowledged and delivered; and their first deliveries."""
     delivered = delivered.known()
-    first = delivered.first(len(record.sent))
-    sent = record.sent
+    first = delivered.first
+    sent = index.sent
     chosen: Mask = sent.by(producers) & (first >= 0) & (sent.outcome == Outcome.ACKNOWLEDGED)
     at = first[chosen]
     of_these = delivered.only(at)
@@ -66,19 +67,15 @@ def firsts(record: ChannelIndex, delivered: Delivered, producers: list[int]) -> 
         {
             **{name: getattr(sent, name)[chosen] for name in MESSAGE},
             **{name: of_these.column(name) for name in DELIVERY},
-            "ended_ns": _processing_ended(record, delivered)[at],
+            "ended_ns": _processing_ended(index, delivered)[at],
         }
     )
 
 
-def unknown_sends(record: ChannelIndex, producers: list[int]) -> int:
-    return int((record.sent.by(producers) & (record.sent.outcome == Outcome.UNKNOWN)).sum())
-
-
-def along(name: str, these: FirstDeliveries, by_line: OrderGroups, *, several: bool) -> Finding:
-    """Order within the lines of messages that stand in order of (producer, seq). ``several``: more than one reader."""
-    alike = by_line.follows
-    earlier, later = by_line.message[:-1][alike], by_line.message[1:][alike]
+def along(name: str, these: FirstDeliveries, groups: OrderGroups, *, several: bool) -> Finding:
+    """Order within groups of messages that stand in order of (producer, seq). ``several``: more than one reader."""
+    alike = groups.follows
+    earlier, later = groups.message[:-1][alike], groups.message[1:][alike]
     overtaken = these.sooner(later, earlier)
     overlapping = ~overtaken & (these["reader"][later] != these["reader"][earlier])
     apart = np.flatnonzero(overlapping)
@@ -103,58 +100,58 @@ def along(name: str, these: FirstDeliveries, by_line: OrderGroups, *, several: b
     )
 
 
-def last(these: FirstDeliveries, by_line: OrderGroups) -> FirstDeliveries:
-    """The last of each line: what follows is after those."""
-    return these.only(np.sort(by_line.message[np.append(~by_line.follows, True)[: len(these)]]))
+def last(these: FirstDeliveries, groups: OrderGroups) -> FirstDeliveries:
+    """The last message of each group: messages of later stretches follow these."""
+    return these.only(np.sort(groups.message[np.append(~groups.follows, True)[: len(these)]]))
 
 
-def lines_within(these: FirstDeliveries, within: str | None) -> OrderGroups:
-    """``within``: the column that divides a producer's messages into lines; None: nothing does."""
+def groups_within(these: FirstDeliveries, within: str | None) -> OrderGroups:
+    """``within``: the column that divides a producer's messages into groups; None: they are one group."""
     return order_groups.of(order_groups.numbered(these["producer"], None if within is None else these[within]))
 
 
-def several_readers(record: ChannelIndex) -> bool:
-    return len(record.history.readers(channel=record.channel)) > 1
+def several_readers(index: ChannelIndex) -> bool:
+    return len(index.history.readers(channel=index.channel)) > 1
 
 
 def _in_order(
-    name: str, record: ChannelIndex, delivered: Delivered, producers: list[int], within: str | None
+    name: str, index: ChannelIndex, delivered: Delivered, producers: list[int], within: str | None
 ) -> Finding:
-    _, these = firsts(record, delivered, producers)
-    found = along(name, these, lines_within(these, within), several=several_readers(record))
-    return replace(found, unknown=unknown_sends(record, producers))
+    _, these = firsts(index, delivered, producers)
+    found = along(name, these, groups_within(these, within), several=several_readers(index))
+    return replace(found, unknown=index.sent.unknown(producers))
 
 
-def after_release(name: str, record: ChannelIndex, delivered: Delivered, producers: list[int]) -> Finding:
+def after_release(name: str, index: ChannelIndex, delivered: Delivered, producers: list[int]) -> Finding:
     """Order per key by the delivery that was acknowledged, for messages that were released before.
 
     An observation is a message that was released at least once and acknowledged later; a violation, that any later
     message of its producer and key was received, and then acknowledged, before it came back. Where an acknowledgement
-    was not answered with yes, the consumer has processed the message in its place, and it comes again all the same:
-    that is left out as unknown (``waiting`` looks at what was delivered meanwhile).
+    was not answered with yes, the consumer has processed the message in its place, yet it is delivered again:
+    that is left out as unknown (``order_while_waiting`` looks at the deliveries in between).
     """
     delivered = delivered.known()
-    total = len(record.sent)
-    settled = record.settled(delivered, Action.ACKNOWLEDGE)
+    total = len(index.sent)
+    settled = delivered.settled(Action.ACKNOWLEDGE)
     acknowledged = settled.settled_ns != NEVER
     unanswered = np.zeros(total, bool)
     unanswered[delivered.message[(settled.asked_ns != NEVER) & ~acknowledged]] = True
-    released = record.settled(delivered, Action.RELEASE).settled_ns != NEVER
+    released = delivered.settled(Action.RELEASE).settled_ns != NEVER
     processed = np.full(total, -1, np.int64)
     done = np.flatnonzero(acknowledged)[::-1]
     processed[delivered.message[done]] = done  # backwards: the first acknowledged delivery stays
     was_released = np.zeros(total, bool)
     was_released[delivered.message[released]] = True
-    ours = record.sent.by(producers) & (record.sent.outcome == Outcome.ACKNOWLEDGED)
-    by_line = record.by_key.only(ours & (processed >= 0))
-    rank = processed[by_line.message]
-    # Lines ascend, so a running minimum from the end starts anew with each line.
-    apart = by_line.line.astype(np.int64) * len(delivered)
+    ours = index.sent.by(producers) & (index.sent.outcome == Outcome.ACKNOWLEDGED)
+    groups = index.by_key.only(ours & (processed >= 0))
+    rank = processed[groups.message]
+    # Group numbers ascend, so a running minimum from the end starts anew with each group.
+    apart = groups.number.astype(np.int64) * len(delivered)
     best = np.minimum.accumulate((rank + apart)[::-1])[::-1] - apart
     overtaken = np.zeros(len(rank), bool)
     if len(rank):
-        overtaken[:-1] = by_line.follows & (best[1:] < rank[:-1])
-    observed = (was_released & ~unanswered)[by_line.message]
+        overtaken[:-1] = groups.follows & (best[1:] < rank[:-1])
+    observed = (was_released & ~unanswered)[groups.message]
     bad = np.flatnonzero(overtaken & observed)
     bad = bad[np.argsort(rank[bad])]
     return Finding(
@@ -163,44 +160,25 @@ def after_release(name: str, record: ChannelIndex, delivered: Delivered, produce
         violations=len(bad),
         unknown=int((ours & was_released & ((processed < 0) | unanswered)).sum()),
         offenders=tuple(
-            _offender(
-                record,
-                delivered,
-                (int(by_line.message[at]), int(rank[at])),
-                (int(delivered.message[best[at + 1]]), int(best[at + 1])),
-            )
+            {
+                "kind": "overtaken after release",
+                **index.describe(delivered, int(rank[at])),
+                "overtaken_by": index.describe(delivered, int(best[at + 1])),
+            }
             for at in bad[:MAX_OFFENDERS].tolist()
         ),
         remarks=("an observation is a message that was released at least once",),
     )
 
 
-def _processing_ended(record: ChannelIndex, delivered: Delivered) -> Ids:
-    """When the consumer of each delivery first asked to settle it, or the broker gave the message to another.
+def _processing_ended(index: ChannelIndex, delivered: Delivered) -> Ids:
+    """When the consumer of each delivery first asked to settle it, or the message was delivered again.
 
-    A consumer that died settles nothing: its part ends when what it had comes again, at the end of its lease.
+    A consumer that died settles nothing: its processing ends when the message is delivered again, after its lease.
     """
     ended = np.full(len(delivered), NEVER, np.int64)
     for action in _ENDS:
-        np.minimum(ended, record.settled(delivered, action).asked_ns, out=ended)
+        np.minimum(ended, delivered.settled(action).asked_ns, out=ended)
     again = delivered.pairs
     ended[again.earlier] = np.minimum(ended[again.earlier], delivered.column("received_ns")[again.later])
     return ended
-
-
-def _offender(
-    record: ChannelIndex,
-    delivered: Delivered,
-    earlier: tuple[int, int],
-    later: tuple[int, int],
-) -> dict[str, object]:
-    """Each of the pair is (message, index of its delivery); the offender is the earlier one, which came too late."""
-    return {
-        "kind": "overtaken after release",
-        **record.sent.describe(earlier[0]),
-        **delivered.describe(earlier[1]),
-        "overtaken_by": {
-            **record.sent.describe(later[0]),
-            **delivered.describe(later[1]),
-        },
-    }

@@ -1,9 +1,9 @@
-"""Does order per key hold while a message waits to come again, whether it was released or its lease ended?
+"""Does order per key hold while a message waits for its redelivery, after a release or the end of its lease?
 
-``order`` compares first deliveries, and what was acknowledged after a release. Here every redelivery is looked at: from
-the batch of a delivery until its message comes again, no later message of its producer and key may be delivered.
-Those of the same batch were in hand already; what became of them is the consumer's doing. What comes after its
-acknowledgement waited for nothing and overtakes nothing: it is left out (``duplicates``).
+``order`` compares first deliveries, and acknowledgements after a release. This check looks at every redelivery: from
+the batch of a delivery until the next delivery of its message, no later message of its producer and key may be
+delivered. Messages of the same batch were in the consumer's hands already. A redelivery after the acknowledgement
+waited for nothing and overtakes nothing: it is left out (``duplicates``).
 """
 
 from __future__ import annotations
@@ -11,54 +11,49 @@ from __future__ import annotations
 import numpy as np
 
 from brokerbench.brokers.types import Outcome
-from brokerbench.scenarios.checkers.index import time_bounds
 from brokerbench.scenarios.checkers.index.channel_index import MAX_OFFENDERS, ChannelIndex, Delivered, Ids
 from brokerbench.scenarios.checkers.index.columns import Pairs
 from brokerbench.scenarios.history.message_ids import rows_with, stable_order
 from brokerbench.scenarios.verdicts import Finding
 
 
-def in_order(name: str, record: ChannelIndex, delivered: Delivered, producers: list[int]) -> Finding:
+def in_order(name: str, index: ChannelIndex, delivered: Delivered, producers: list[int]) -> Finding:
     """Observations are redeliveries to *one* group of messages whose sends were acknowledged."""
-    ours = record.sent.by(producers) & (record.sent.outcome == Outcome.ACKNOWLEDGED)
+    ours = index.sent.by(producers) & (index.sent.outcome == Outcome.ACKNOWLEDGED)
     delivered = delivered.known()
-    open_ = time_bounds.done_ns(record, delivered)[delivered.message] >= delivered.column("received_ns")
+    open_ = delivered.done_ns[delivered.message] >= delivered.column("received_ns")
     delivered = delivered.only(ours[delivered.message] & open_)
     pairs = delivered.pairs
-    overtaking = _overtaking(record, delivered, pairs)
+    overtaking = _overtaking(index, delivered, pairs)
     bad = np.flatnonzero(overtaking >= 0)
     return Finding(
         name,
         observations=len(pairs.later),
         violations=len(bad),
-        unknown=int((record.sent.by(producers) & (record.sent.outcome == Outcome.UNKNOWN)).sum()),
+        unknown=index.sent.unknown(producers),
         offenders=tuple(
             {
-                **record.sent.describe(int(delivered.message[pairs.later[row]])),
-                **delivered.describe(int(pairs.later[row])),
-                "overtaken_by": {
-                    **record.sent.describe(int(delivered.message[overtaking[row]])),
-                    **delivered.describe(int(overtaking[row])),
-                },
+                **index.describe(delivered, int(pairs.later[row])),
+                "overtaken_by": index.describe(delivered, int(overtaking[row])),
             }
             for row in bad[:MAX_OFFENDERS].tolist()
         ),
     )
 
 
-def _overtaking(record: ChannelIndex, delivered: Delivered, pairs: Pairs) -> Ids:
-    """For each pair the first delivery of a later message in between, or -1. Few are looked at one by one."""
+def _overtaking(index: ChannelIndex, delivered: Delivered, pairs: Pairs) -> Ids:
+    """For each pair the first delivery of a later message in between, or -1. Loops over pairs with such deliveries."""
     found = np.full(len(pairs.later), -1, np.int64)
     if not len(found):
         return found
-    line = record.line[delivered.message]
-    at = rows_with(line, line[pairs.later])
-    at = at[stable_order(line[at])]
-    line = line.astype(np.int64)
+    group = index.order_group[delivered.message]
+    at = rows_with(group, group[pairs.later])
+    at = at[stable_order(group[at])]
+    group = group.astype(np.int64)
     width = len(delivered)
-    codes = line[at] * width + at
-    begins = np.searchsorted(codes, line[pairs.earlier] * width + _batch_ends(delivered)[pairs.earlier], side="right")
-    ends = np.searchsorted(codes, line[pairs.later] * width + pairs.later)
+    codes = group[at] * width + at
+    begins = np.searchsorted(codes, group[pairs.earlier] * width + _batch_ends(delivered)[pairs.earlier], side="right")
+    ends = np.searchsorted(codes, group[pairs.later] * width + pairs.later)
     message = delivered.message[at]
     for row in np.flatnonzero(ends > begins).tolist():
         between = slice(begins[row], ends[row])

@@ -1,7 +1,7 @@
 """Was anything delivered that should not exist?
 
-Two sorts, counted apart: a delivery of what this run never sent to this channel, and one of a send that the broker had
-rejected. Sends of unknown fate may be delivered.
+Two sorts, counted apart: a delivery of a message that this run never sent to this channel, and a delivery of a send
+that the broker had rejected. Sends of unknown fate may be delivered.
 """
 
 from __future__ import annotations
@@ -14,29 +14,21 @@ from brokerbench.scenarios.history.stamp import CORRUPT
 from brokerbench.scenarios.verdicts import Count, Counts, Finding
 
 
-def phantoms(record: ChannelIndex, delivered: Delivered) -> Finding:
+def phantoms(index: ChannelIndex, delivered: Delivered) -> Finding:
     """``delivery.no_phantom``; observations are all deliveries."""
     message = delivered.message
     never_sent = (message < 0) & (delivered.column("status") != CORRUPT)
     rejected = np.zeros(len(delivered), bool)
     known = np.flatnonzero(message >= 0)
-    rejected[known] = record.sent.outcome[message[known]] == Outcome.REJECTED
+    rejected[known] = index.sent.outcome[message[known]] == Outcome.REJECTED
     bad = np.flatnonzero(never_sent | rejected)
     return Finding(
         "delivery.no_phantom",
         observations=len(delivered),
         violations=len(bad),
-        offenders=tuple(_offender(record, delivered, at) for at in bad[:MAX_OFFENDERS].tolist()),
+        offenders=tuple(
+            {"kind": "never sent" if message[at] < 0 else "rejected", **index.describe(delivered, at)}
+            for at in bad[:MAX_OFFENDERS].tolist()
+        ),
         remarks=(Counts(((Count.NEVER_SENT, int(never_sent.sum())), (Count.REJECTED, int(rejected.sum())))),),
     )
-
-
-def _offender(record: ChannelIndex, delivered: Delivered, at: int) -> dict[str, object]:
-    message = int(delivered.message[at])
-    if message < 0:
-        return {"kind": "never sent", **delivered.describe(at)}
-    return {
-        "kind": "rejected",
-        **record.sent.describe(message),
-        **delivered.describe(at),
-    }

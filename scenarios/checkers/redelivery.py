@@ -28,12 +28,12 @@ class Returned:
         return Returned(self.at[rows], self.again[rows], self.delay_ns[rows], self.in_time[rows])
 
 
-def returned(record: ChannelIndex, delivered: Delivered, lease_s: float) -> Returned:
-    """Releases that the broker accepted, and what came of them. ``delivered`` is what one group got."""
+def returned(index: ChannelIndex, delivered: Delivered, lease_s: float) -> Returned:
+    """Releases that the broker accepted, each with the next delivery. ``delivered``: to one group."""
     delivered = delivered.known()
     following = np.full(len(delivered), -1, np.int64)
     following[delivered.pairs.earlier] = delivered.pairs.later
-    released_ns = record.settled(delivered, Action.RELEASE).settled_ns
+    released_ns = delivered.settled(Action.RELEASE).settled_ns
     at = np.flatnonzero(released_ns != NEVER)
     again = following[at]
     received = delivered.column("received_ns")
@@ -44,15 +44,15 @@ def returned(record: ChannelIndex, delivered: Delivered, lease_s: float) -> Retu
 
 
 def comes_back(
-    record: ChannelIndex, delivered: Delivered, lease_s: float, *, drained: bool, max_deliveries: int | None = None
+    index: ChannelIndex, delivered: Delivered, lease_s: float, *, drained: bool, max_deliveries: int | None = None
 ) -> Finding:
     """``redelivery.after_release``. An attempt is a released delivery.
 
-    One that never came back counts as failed only after a proven drain; else it is unknown. The last of
-    ``max_deliveries`` need not come back: the message goes to the dead letters.
+    An attempt without redelivery counts as failed only after a proven drain; else it is unknown. The last of
+    ``max_deliveries`` needs no redelivery: the message goes to the dead letters.
     """
     delivered = delivered.known()
-    back = returned(record, delivered, lease_s)
+    back = returned(index, delivered, lease_s)
     if max_deliveries is not None:
         spent = np.bincount(delivered.message)[delivered.message[back.at]] >= max_deliveries
         back = back.only((back.again >= 0) | ~spent)
@@ -67,8 +67,7 @@ def comes_back(
         unknown=int((~counted).sum()),
         offenders=tuple(
             {
-                **record.sent.describe(int(delivered.message[back.at[row]])),
-                **delivered.describe(int(back.at[row])),
+                **index.describe(delivered, int(back.at[row])),
                 "came_back": bool(back.again[row] >= 0),
             }
             for row in failed[:MAX_OFFENDERS].tolist()

@@ -1,7 +1,7 @@
 """Was anything delivered whose send the broker had rejected?
 
-``phantom`` counts these among everything that should not exist; here they stand alone. Sends of unknown fate may be
-delivered or not: they are left out, and counted as unknown.
+``phantom`` counts these among all deliveries that should not exist; here they stand alone. Deliveries of sends of
+unknown fate are left out, and counted as unknown.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from brokerbench.scenarios.checkers.index.channel_index import MAX_OFFENDERS, Ch
 from brokerbench.scenarios.verdicts import Finding
 
 
-def delivered_all_the_same(record: ChannelIndex, delivered: Delivered) -> Finding:
+def delivered_all_the_same(index: ChannelIndex, delivered: Delivered) -> Finding:
     """``delivery.no_rejected``; observations are deliveries of messages whose send was answered."""
     delivered = delivered.known()
-    outcome = record.sent.outcome[delivered.message]
+    outcome = index.sent.outcome[delivered.message]
     bad = np.flatnonzero(outcome == Outcome.REJECTED)
     unknown = int((outcome == Outcome.UNKNOWN).sum())
     return Finding(
@@ -24,8 +24,5 @@ def delivered_all_the_same(record: ChannelIndex, delivered: Delivered) -> Findin
         observations=len(delivered) - unknown,
         violations=len(bad),
         unknown=unknown,
-        offenders=tuple(
-            {**record.sent.describe(int(delivered.message[at])), **delivered.describe(at)}
-            for at in bad[:MAX_OFFENDERS].tolist()
-        ),
+        offenders=tuple(index.describe(delivered, at) for at in bad[:MAX_OFFENDERS].tolist()),
     )

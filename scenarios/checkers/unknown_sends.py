@@ -1,4 +1,4 @@
-"""Which sends have an unknown fate? They are named, so that nobody counts them as lost or as taken."""
+"""Which sends have an unknown fate? A finding names them; no other checker counts them as lost or as taken."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from brokerbench.scenarios.checkers.index.channel_index import MAX_OFFENDERS, Ch
 from brokerbench.scenarios.verdicts import Finding
 
 
-def unknown(record: ChannelIndex) -> Finding:
-    """``send.settled``; observations are all sends, violations those that nothing settled as taken or rejected."""
-    open_ = np.flatnonzero(record.sent.outcome == Outcome.UNKNOWN)
+def unknown(index: ChannelIndex) -> Finding:
+    """``send.settled``; observations are all sends, violations those whose fate is unknown."""
+    open_ = np.flatnonzero(index.sent.outcome == Outcome.UNKNOWN)
     return Finding(
         "send.settled",
-        observations=len(record.sent),
+        observations=len(index.sent),
         violations=len(open_),
-        offenders=tuple(record.sent.describe(message) for message in open_[:MAX_OFFENDERS].tolist()),
+        offenders=tuple(index.sent.describe(message) for message in open_[:MAX_OFFENDERS].tolist()),
     )

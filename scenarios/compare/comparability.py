@@ -8,7 +8,7 @@ from brokerbench.scenarios.compare.rounds import Facts, Round
 
 
 class Incomparable(ValueError):
-    """Two sides that can't be compared. ``reasons`` has one sentence for each thing that differs."""
+    """Two sides that can't be compared. ``reasons``: a sentence for each difference."""
 
     def __init__(self, reasons: Sequence[str]) -> None:
         self.reasons = tuple(reasons)
@@ -52,6 +52,7 @@ def _unlike(one: Facts, other: Facts) -> Iterable[str]:
 
 
 def differences(base: Sequence[Round], head: Sequence[Round]) -> Iterable[str]:
+    """Differences that do not hinder a comparison, but are reported."""
     for name in sorted({name for one in (*base, *head) for name in one.notes}):
         before, after = ({one.notes.get(name, "none") for one in side} for side in (base, head))
         if before != after:
@@ -59,7 +60,7 @@ def differences(base: Sequence[Round], head: Sequence[Round]) -> Iterable[str]:
 
 
 def took_turns(base: Sequence[str], head: Sequence[str]) -> bool:
-    """Whether these moments (ISO 8601, UTC) come in pairs of one each: base and head, or head and base."""
+    """Whether these moments (ISO 8601, UTC) alternate in pairs: base and head, or head and base."""
     if len(base) != len(head) or len(base) < 2:
         return False
     order = [side for _, side in sorted([(moment, "base") for moment in base] + [(moment, "head") for moment in head])]

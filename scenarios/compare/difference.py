@@ -1,7 +1,7 @@
-"""The judgement of a comparison: do two sets of repeats differ, and by how much.
+"""Do two sets of repeats differ, and by how much?
 
-Works on logarithms, so that a ratio and its inverse are judged alike. A bootstrap resamples what was seen: of 3
-to 10 repeats its percentile intervals are too short, and none can reach beyond the samples. So they are expanded for
+Works on logarithms, so that a ratio and its inverse are judged alike. A bootstrap resamples the repeats: of 3
+to 10 its percentile intervals are too short, and none can reach beyond the samples. So they are expanded for
 small samples (Hesterberg 2015: the quantiles of Student's t in place of the normal's), and never taken shorter than
 Welch's interval. ``python -m brokerbench.bench.lab.false_positives`` measures how often that calls equal things
 different.
@@ -32,7 +32,7 @@ class Comparison:
 
 
 def interval(samples: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
-    """Where the geometric mean of such samples lies. Raises ValueError for fewer than 3, or one that is not above 0."""
+    """Interval of the samples' geometric mean. Raises ValueError for fewer than 3, or one that is not above 0."""
     logs = _logs(samples)
     tail = stats.t.ppf((1 + confidence) / 2, len(logs) - 1)
     half = tail * float(stats.sem(logs))
@@ -107,7 +107,7 @@ def _difference(after: Any, before: Any, axis: int = -1) -> Any:
 
 
 def _expanded(tail: float, count: int) -> float:
-    """The confidence to ask of percentiles, so that they are as far out as ``tail`` standard errors."""
+    """The confidence of percentiles that lie as far out as ``tail`` standard errors."""
     return float(2 * stats.norm.cdf(tail * np.sqrt(count / (count - 1))) - 1)
 
 

@@ -22,9 +22,9 @@ from brokerbench.scenarios.verdicts import Verdict
 
 CONFIDENCE = 0.95
 FEWEST = 3
-"""Repeats on each side that an interval needs."""
+"""Least number of repeats on each side for an interval."""
 Key = tuple[str, str]
-"""A cell, and what of it."""
+"""A cell, and a property or series of it."""
 
 
 class Change(StrEnum):
@@ -63,7 +63,7 @@ class SpeedChange:
 
 @dataclass(frozen=True, slots=True)
 class Regression:
-    """The whole comparison. ``differences`` may differ and are said; ``in_turns``: base and head were measured so."""
+    """The whole comparison. ``differences`` are reported, not judged; ``in_turns``: base and head took turns."""
 
     base: tuple[str, ...]
     head: tuple[str, ...]
@@ -93,8 +93,8 @@ def judge(
 ) -> Regression:
     """Compare rounds of two builds, at least one of each.
 
-    ``minimum_effect`` and ``noise`` are shares (0.05 = 5 %); ``noise`` says by how much equal rounds differ on this
-    machine, for the speeds where that was measured. Raises Incomparable with every reason.
+    ``minimum_effect`` and ``noise`` are shares (0.05 = 5 %); ``noise``: the difference of equal rounds on this
+    machine, for the speeds where it was measured. Raises Incomparable with every reason.
     """
     base, head = _by_time(base), _by_time(head)
     comparability.refuse_unlike(base, head)
@@ -134,7 +134,7 @@ _WORTH = {Verdict.CONFIRMED: 3, Verdict.INCONCLUSIVE: 2, Verdict.NOT_TESTABLE: 1
 
 
 def _verdicts(base: Sequence[Round], head: Sequence[Round]) -> Iterable[VerdictChange]:
-    """Of several rounds the worst verdict stands for the side, and the others are said."""
+    """Of several rounds the worst verdict stands for the side, and the others are reported."""
     before, after = _worst(base), _worst(head)
     failed = {cell for one in head for cell in one.failed}
     for cell, name in dict.fromkeys([*before, *after]):
@@ -196,7 +196,7 @@ def _speeds(
             entry, samples = after[key]
             yield _unjudged(entry, (), samples, Change.NEW, "measured in head only")
         else:
-            # Between runs that took no turns a machine may have drifted, by as much at least as within them.
+            # Between runs that took no turns the machine may have drifted, at least as much as within them.
             own = 0.0 if in_turns else max(_spread(before[key][1]), _spread(after[key][1]))
             threshold = max(minimum_effect, noise.get(key, own))
             yield _speed(after[key][0], before[key][1], after[key][1], threshold, minimum_effect, confidence)
@@ -259,9 +259,9 @@ def _speed(
 
 
 def measured_noise(rounds: Sequence[Round], count: int) -> dict[Key, float]:
-    """By how much two sides of ``count`` repeats of one build differ, for each speed of ``rounds`` with enough of them.
+    """The difference of two sides of ``count`` repeats of one build, for each speed of ``rounds`` with enough repeats.
 
-    See ``comparison.equal_difference``. Raises Incomparable where the rounds are not alike, or no speed has
+    See ``difference.equal_difference``. Raises Incomparable where the rounds are not alike, or no speed has
     ``2 * count`` repeats.
     """
     rounds = _by_time(rounds)

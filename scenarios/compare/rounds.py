@@ -1,8 +1,8 @@
-"""What two builds are compared by: one round of measuring, whether it came from a run or from pytest-benchmark.
+"""One round of measurements of a build, from a run or from pytest-benchmark.
 
-A round holds three sorts of fact. *Conditions* must be alike on both sides, or nothing can be concluded: machine,
-engine and its settings, grade, parameters. *Notes* may differ, and are said: the build itself, its packages.
-*Outcomes* are what is compared: verdicts, failures, speeds.
+A round holds three sorts of fact. *Conditions* must be alike on both sides, or no conclusion is possible: machine,
+engine and its settings, grade, parameters. *Notes* may differ, and are reported: the build itself, its packages.
+*Outcomes* are compared: verdicts, failures, speeds.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """One verdict of one cell, with what was declared: a promise can be changed as well as kept."""
+    """One verdict of one cell, with the declaration: a build may change either."""
 
     cell: str
     property: str
@@ -87,7 +87,7 @@ def _host_class(environment: Environment) -> Facts:
         "host: machine": environment.machine,
         "host: processor": environment.cpu_model,
         "host: cores": str(environment.cpu_count),
-        # What a kernel reserves differs between starts of one machine.
+        # The memory that a kernel reserves differs between starts of one machine.
         "host: memory": f"{round(environment.memory_bytes / _GIB)} GiB",
     }
 
@@ -108,7 +108,7 @@ def _cell_conditions(cell: Cell, engine: Engine | None) -> Facts:
 
 
 def _declared(declared: Mapping[str, Any]) -> str:
-    """In one text, without the prose beside it."""
+    """In one text, without the note."""
     bounds = [f"{name} {declared[name]:g}" for name in ("low", "high") if declared[name] is not None]
     return ", ".join([str(declared["support"]), f"by the {declared['provided_by']}", *bounds])
 
@@ -120,9 +120,9 @@ def _compared(metric: Metric) -> bool:
 
 
 def _series(cell: Cell, metric: Metric) -> Series:
-    """Told apart by the labels that are no parameters of the cell: those are alike on both sides.
+    """Named by the labels that are no parameters of the cell: parameters are alike on both sides.
 
-    A label may say another number than its parameter, where a profile did not honour what was asked for.
+    A label may differ from its parameter, where a profile did not honour the parameter.
     """
     own = {name: value for name, value in metric.labels.items() if name not in cell.parameters}
     labels = ", ".join(f"{name} {value}" for name, value in sorted(own.items()))
@@ -132,7 +132,7 @@ def _series(cell: Cell, metric: Metric) -> Series:
 
 
 class _Lenient(BaseModel):
-    """Another tool's file: what is not needed is not looked at."""
+    """A part of another tool's file; fields that are not needed are ignored."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -176,11 +176,11 @@ class BenchmarkFile(_Lenient):
 
 
 CONDITIONS, MESSAGES = "conditions", "messages"
-"""Keys of ``extra_info``: facts that must be alike, and how many messages one timing is of."""
+"""Keys of ``extra_info``: facts that must be alike, and the number of messages of one timing."""
 
 
 def of_benchmarks(content: bytes, source: str) -> Round:
-    """A JSON file of pytest-benchmark. Raises ValueError for one that is none, or without its single timings."""
+    """A JSON file of pytest-benchmark. Raises ValueError for any other file, or one without its single timings."""
     try:
         file = BenchmarkFile.model_validate_json(content)
     except ValidationError as error:
@@ -218,7 +218,7 @@ def _benchmark_conditions(entry: _Benchmark) -> Facts:
 
 
 def _timings(benchmarks: Iterable[_Benchmark]) -> Iterable[Series]:
-    """As a rate where the benchmark says of how many messages a timing is, else as a time."""
+    """A rate where the benchmark gives the number of messages of a timing, else a time."""
     for entry in benchmarks:
         messages = entry.extra_info.get(MESSAGES)
         if isinstance(messages, int) and messages > 0:

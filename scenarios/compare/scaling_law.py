@@ -2,10 +2,10 @@
 
     X(n) = rate_of_one * n / (1 + contention * (n - 1) + coherency * n * (n - 1))
 
-Contention is what has to queue for something shared, coherency what each has to settle with every other. n / X(n) is
-linear in three coefficients that are not negative, so the best fit of relative errors is found exactly (non-negative
-least squares), without a start value. Intervals: 95 %, from a bootstrap of the residuals, each enlarged for the
-three parameters that were fitted.
+Contention is the share of work that queues for a shared resource, coherency the cost of agreement between each two
+clients. n / X(n) is linear in three coefficients that are not negative, so the best fit of relative errors is found
+exactly (non-negative least squares), without a start value. Intervals: 95 %, from a bootstrap of the residuals, each
+enlarged for the three parameters that were fitted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from scipy.optimize import nnls
 Floats = npt.NDArray[np.float64]
 
 FEWEST_LEVELS = 4
-"""Three parameters go through any three points: a fit of fewer levels than this says nothing."""
+"""Least number of levels for a fit: three parameters fit any three points."""
 _PARAMETERS = 3
 _RESAMPLES = 1000
 _BOUNDS = (2.5, 97.5)
@@ -36,7 +36,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """``peak``: clients beyond which more of them lower the throughput; infinite where nothing points to one.
+    """``peak``: clients beyond which more of them lower the throughput; infinite where no peak was found.
 
     ``off_by``: the root mean square of the relative residuals. ``curves``: resampled coefficients, for a band.
     """
@@ -78,7 +78,7 @@ def fit(clients: Sequence[float], rates: Sequence[float], seed: int = 0) -> Fit 
 
 
 def _quantile(values: Floats, percent: float) -> float:
-    """One of the values: between a number and infinity there is none."""
+    """One of the values, as between a number and infinity there is no mean."""
     return float(np.percentile(values, percent, method="nearest"))
 
 
@@ -88,7 +88,7 @@ def _terms(clients: Floats) -> Floats:
 
 
 def _solve(terms: Floats, clients: Floats, rates: Floats) -> Floats:
-    """Coefficients of n / X(n), such that the fitted rates are off by the least share."""
+    """Coefficients of n / X(n) with the least relative error of the fitted rates."""
     coefficients, _ = nnls(terms * (rates / clients)[:, np.newaxis], np.ones(len(rates)))
     found: Floats = coefficients
     return found

@@ -1,4 +1,4 @@
-"""What the broker itself spent while it was measured: cores, memory, and bytes a message."""
+"""Resource usage of the broker while it was measured: cores, memory, and bytes a message."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MEMORY = "resident at the end of the window"
 
 
 def metrics(windows: Sequence[tuple[Mapping[str, Any], int]], labels: Mapping[str, Any]) -> Iterable[Measured]:
-    """``windows``: the mark of each, with the messages that passed in it. Nothing where no mark tells of the engine."""
+    """``windows``: each with its mark and its number of messages. None where no mark has the engine's usage."""
     seen = [(mark["engine"], count) for mark, count in windows if "engine" in mark]
     if not seen:
         return

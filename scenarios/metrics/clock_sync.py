@@ -1,13 +1,13 @@
-"""Clocks of several hosts: how far they are apart, how sure that is, and times brought to one of them.
+"""Clocks of several hosts: their offsets, the error of these, and the conversion of times to one of them.
 
 Monotonic clocks of different hosts start anywhere. A host is asked for its time over and over (Cristian 1989; the same
 as NTP's on-wire protocol, RFC 5905, section 8, with no time between receiving and answering): it read its clock
 between the question and the answer, so its offset from the middle of the two is wrong by at most half of the round
-trip. The shortest of many round trips says most. Two readings, before and after, show the drift; between them
-it is taken for even, as that of a quartz or of a steadily slewed clock is.
+trip. The shortest of many round trips bounds it best. Two readings, before and after, show the drift; in between it
+is assumed to be even, as that of a quartz or of a steadily slewed clock is.
 
-The cell's clock is the one to which everything is brought. A ``clock`` mark is one reading: host, when (``begin`` or
-``end``), read_at_ns, offset_ns (host minus cell), error_ns.
+All times are converted to the cell's clock. A ``clock`` mark is one reading: host, when (``begin`` or ``end``),
+read_at_ns, offset_ns (host minus cell), error_ns.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def _round_trip(ask: Callable[[], int]) -> Reading:
     theirs_ns = ask()
     answered_ns = time.monotonic_ns()
     middle_ns = (asked_ns + answered_ns) // 2
-    # One more for what the halves are rounded by.
+    # One more, as both halves are rounded.
     return Reading(middle_ns, theirs_ns - middle_ns, (answered_ns - asked_ns) // 2 + 1)
 
 
@@ -75,14 +75,14 @@ class HostClock:
         first_ns = self.begin.at_ns + self.begin.offset_ns
         span_ns = self.end.at_ns + self.end.offset_ns - first_ns
         drift_ns = self.end.offset_ns - self.begin.offset_ns
-        # Floating point only for what the drift adds: a monotonic time itself may have more digits than a double.
+        # Floating point for the drift alone: a monotonic time itself may have more digits than a double.
         drifted = np.rint((host_ns - first_ns) * (drift_ns / max(1, span_ns))).astype(np.int64)
         converted: Times = host_ns - self.begin.offset_ns - drifted
         return converted
 
 
 def bring_home(source: Path, directory: Path, name: str, clock: HostClock, host: str) -> None:
-    """Add the part of a history that another host wrote into ``source``, on the cell's clock, host named in its marks.
+    """Add the part of a history that another host wrote into ``source``: on the cell's clock, its marks with the host.
 
     A part of its own in ``directory``. Raises ValueError, naming the file, for one that is damaged.
     """
@@ -102,25 +102,25 @@ def hosts(of: History) -> list[str]:
 
 
 def error_ns(of: History) -> int:
-    """By how much the time from any sender to any receiver may be wrong at most; 0 on one host.
+    """The largest error of the time from any producer to any consumer; 0 on one host.
 
-    Sender and receiver on one host share every error; else those of both hosts add up.
+    Producer and consumer on one host share every error; else those of both hosts add up.
     """
     errors: dict[str, int] = {}
     for mark in of.events("clock"):
         errors[mark["host"]] = max(errors.get(mark["host"], 0), int(mark["error_ns"]))
-    pairs = product(_who(of.events("producer")), _who(of.events("reader")))
+    pairs = product(_hosts(of.events("producer")), _hosts(of.events("reader")))
     return max((errors.get(one, 0) + errors.get(other, 0) for one, other in pairs if one != other), default=0)
 
 
 def labels(of: History) -> Mapping[str, int]:
-    """What tells a figure measured from several hosts from others."""
+    """The label of a figure measured from several hosts; none on one host."""
     others = hosts(of)
     return {"hosts": len(others)} if others else {}
 
 
-def _who(marks: Iterable[Mark]) -> set[str]:
-    """Hosts; "" for the cell's own."""
+def _hosts(marks: Iterable[Mark]) -> set[str]:
+    """ "" for the cell's own."""
     return {str(mark.get("host", "")) for mark in marks}
 
 

@@ -1,8 +1,7 @@
 """How many messages were sent and not yet received, and how long the oldest has waited, over the time of a cell.
 
-Pure. Looked at 100 times a second from the first send of a cell to the last that was heard of it, channel by
-channel: what a channel holds when its cell has done with it counts no longer. Where several groups read a channel, a
-message waits once for each.
+Pure. Sampled 100 times a second from the first send of a cell to its last event, channel by channel: messages left in a
+channel after its last event count no longer. Where several groups read a channel, a message waits once for each.
 """
 
 from __future__ import annotations
@@ -19,13 +18,13 @@ from brokerbench.scenarios.metrics.message_times import NEVER, MessageTimes, Tim
 
 LOOK_NS = 10_000_000
 MOST_SAMPLES = 60
-"""A picture shows no more, and a result stays small however long its cells are."""
+"""Samples of a metric over time: as many as a picture shows, however long the cell is."""
 OLDEST = "the oldest that waited at any of 100 looks a second"
 _STRETCHES = "in each of as many equal stretches of the cell, warm-up included"
 
 
 def most_means(groups: int) -> str:
-    """What the most that waited at any look is, in words."""
+    """The note of a metric of the most messages that waited at any look."""
     together = f", for all {groups} groups together" if groups > 1 else ""
     return f"the most that waited at any of 100 looks a second{together}"
 
@@ -91,8 +90,8 @@ def over_time(seen: Looks) -> Iterable[Measured]:
 
 
 def _on_channel(of: MessageTimes) -> Looks:
-    """From the channel's first send to the last that was heard of it, at whole multiples of ``LOOK_NS``."""
-    # What the broker did not take waits for nobody.
+    """From the channel's first send to its last event, at whole multiples of ``LOOK_NS``."""
+    # A message that the broker did not take waits for no consumer.
     of = of.acknowledged()
     columns = (of.sent_ns, of.settled_ns, of.received_ns)
     last_ns = max(int(column.max(initial=0, where=column != NEVER)) for column in columns)

@@ -1,6 +1,6 @@
-"""Each message's way through the broker: due, sent, settled, received; as columns over all messages of a history.
+"""When each message was due, sent, settled and received: columns over all messages of a history.
 
-Where several groups each get every message, it has one way to each: a row for every message and group.
+Where several groups each get every message, there is a row for every message and group.
 
 Pure. All times are one host's monotonic clock. A saved history is read in stretches: 32 bytes a message stay.
 """
@@ -21,14 +21,14 @@ from brokerbench.scenarios.metrics.send_index import SendIndex
 Times = npt.NDArray[np.int64]
 
 NEVER = np.iinfo(np.int64).max
-"""Stands for a time that did not come: later than all others."""
+"""The time of an event that did not occur: later than all others."""
 
 
 @dataclass(frozen=True, slots=True)
 class MessageTimes:
     """Parallel columns of nanoseconds, in order of ``due_ns``.
 
-    ``settled_ns`` is NEVER for what was not acknowledged, ``received_ns`` (of the first delivery) for what never came.
+    ``settled_ns`` is NEVER for a send that was not acknowledged, ``received_ns`` (of the first delivery) without one.
     The rows of one message, one for each of ``groups``, stand together.
     """
 
@@ -47,11 +47,11 @@ class MessageTimes:
         return self._rows(slice(int(first), int(last)), self.groups)
 
     def as_sent(self) -> MessageTimes:
-        """One row for each message: what befell it until the broker had it."""
+        """One row for each message, for the times until the broker had it."""
         return self._rows(slice(None, None, self.groups), 1)
 
     def acknowledged(self) -> MessageTimes:
-        """Only what the broker is known to have taken."""
+        """Only messages that the broker is known to have taken."""
         taken = self.settled_ns != NEVER
         return self if taken.all() else self._rows(taken, self.groups)
 
@@ -78,7 +78,7 @@ class MessageTimes:
     def underway(self, at_ns: Times) -> Times:
         """At each time (ascending), the messages that were sent and not yet received; of all groups together.
 
-        Without those that the broker is not known to have taken: they wait for nobody.
+        Without those that the broker is not known to have taken: they wait for no consumer.
         """
         of = self.acknowledged()
         # Clocks of several hosts agree within their error only.
@@ -86,10 +86,9 @@ class MessageTimes:
         return waiting
 
     def backlog(self, at_ns: Times) -> Times:
-        """At each time (ascending), the messages that the broker had acknowledged and nobody had received.
+        """At each time (ascending), the messages that the broker had acknowledged and no consumer had received.
 
-        Of several groups, those of all together. Never below 0: a message may be received before its sender hears of
-        it.
+        Of several groups, those of all together. Never below 0: a message may be received before its send is answered.
         """
         settled = _until(np.maximum(self.settled_ns, self.sent_ns), at_ns)
         received = _until(self.received_ns, at_ns)
@@ -98,7 +97,7 @@ class MessageTimes:
 
 
 def of_history(history: History) -> MessageTimes:
-    """Of all channels together. Raises ValueError for sends that are not numbered without gaps."""
+    """Times in all channels together. Raises ValueError for sends that are not numbered without gaps."""
     sends, groups = SendIndex(history), list(history.groups().values())
     if len(groups) < 2:
         return _in_order(*_ways(history, sends, 1, lambda part: np.zeros(len(part["seq"]), np.int64)))
@@ -107,7 +106,7 @@ def of_history(history: History) -> MessageTimes:
 
 
 def of_channels(history: History) -> Iterator[tuple[str, MessageTimes]]:
-    """Of each channel that was sent to, with what its own consumers received.
+    """Each channel that has producers, with the times of its messages; only its own consumers' deliveries count.
 
     Raises ValueError for sends that are not numbered without gaps.
     """
@@ -136,7 +135,7 @@ def of_channels(history: History) -> Iterator[tuple[str, MessageTimes]]:
 
 
 class _ByNumber:
-    """Looks up what belongs to producers or readers by their numbers; -1 for others."""
+    """Looks up a value by the number of a producer or reader; -1 for others."""
 
     def __init__(self, of: Mapping[int, int]) -> None:
         self._of = np.full(max(of, default=-1) + 2, -1, np.int64)
@@ -152,7 +151,7 @@ def _ways(
 ) -> tuple[Times, Times, Times, list[Times]]:
     """By the messages' numbers: due, sent, settled, and received by each group.
 
-    ``whose`` says which group each delivery came to, -1 for none that is meant, from ``reader`` and ``producer``.
+    ``whose``: the group of each delivery, from ``reader`` and ``producer``; -1 leaves it out.
     """
     due_ns, sent_ns = sends.columns("intended_ns", "sent_ns")
     settled_ns = np.full(len(sends), NEVER, np.int64)

@@ -1,4 +1,4 @@
-"""Several groups on one channel: what is said of each by itself, beside what is said of all together."""
+"""Several groups on one channel: figures of each group, beside those of all together."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def several(history: History) -> dict[str, list[int]]:
 def out_of_order(history: History) -> Iterable[Measured]:
     """How often order per producer and key was broken in each group; nothing where messages have no key.
 
-    A figure and no verdict: what a profile promises depends on its consumers, which is what ``ordering`` varies.
+    A figure, not a verdict: the promise of a profile depends on its consumers, which ``ordering`` varies.
     """
     broken = dict.fromkeys(several(history), 0)
     if not broken or any((part["key"] < 0).any() for part in saved_history.stretches(history.sends, ("key",))):

@@ -1,6 +1,6 @@
-"""The sends of a history, numbered over all producers, so that whatever is about a message is joined to it by a sum.
+"""The sends of a history, numbered over all producers, so that other tables join to them by a sum.
 
-Read in stretches: only what is asked for of each message is held in memory.
+Read in stretches: only the columns that are asked for are held in memory.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class SendIndex:
         seen = np.zeros(len(self), bool)
         for part in saved_history.stretches(self._table, ("producer", "seq", *names)):
             numbers = self.numbers(part["producer"], part["seq"])
-            # As many rows as numbers: where one is nobody's, or two are the same, another is not seen.
+            # As many rows as numbers: if a row has none, or two have the same, some number is not seen.
             seen[numbers[numbers >= 0]] = True
             for column, name in zip(found, names, strict=True):
                 column[numbers] = part[name]
@@ -46,7 +46,7 @@ class SendIndex:
         return found
 
     def of(self, producers: Sequence[int]) -> slice | Numbers:
-        """The numbers of what these producers sent, ascending; a slice where they stand together."""
+        """The numbers of these producers' messages, ascending; a slice where they stand together."""
         meant = np.zeros(len(self._counts), bool)
         meant[[producer for producer in producers if producer < len(meant)]] = True
         senders = np.flatnonzero(meant & (self._counts > 0))

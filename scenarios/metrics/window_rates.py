@@ -1,4 +1,4 @@
-"""From a history to speeds: what was settled within windows, how long it took, and at what cost of CPU.
+"""From a history to speeds: settlements within windows, their latencies, and the CPU time they cost.
 
 Pure. Windows are marks; a message belongs to the window in which the broker's answer arrived. All times are
 one host's monotonic clock.
@@ -21,14 +21,14 @@ from brokerbench.scenarios.metrics.send_index import SendIndex
 Times = npt.NDArray[np.int64]
 
 SATURATED = 0.90
-"""A load process whose loop uses this share of a core could not have done much more."""
+"""Share of a core: a load process whose loop uses it could not have done much more."""
 NEAR_CEILING = 0.70
-"""A rate beyond this share of what the body reaches against ``noop`` is the body's as much as the broker's."""
+"""Share of the rate against ``noop``: a higher rate may be limited by the load process as much as by the broker."""
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """One measured stretch. ``drained``: it ended early, as nothing was left to consume."""
+    """One measured stretch. ``drained``: it ended early, as no message was left to consume."""
 
     number: int
     mode: str
@@ -41,7 +41,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class WindowUsage:
-    """What the load processes of one role used within a window. ``busiest``: share of a core of the busiest loop."""
+    """Usage of the load processes of one role within a window. ``busiest``: share of a core of the busiest loop."""
 
     process_cpu_ns: int
     wall_ns: int
@@ -54,7 +54,7 @@ class WindowUsage:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """What counts, in order of time: acknowledged sends, and acknowledged deliveries."""
+    """Acknowledged sends, acknowledged deliveries, and all deliveries (repeats count), each in order of time."""
 
     published_ns: Times
     publish_latency_ns: Times
@@ -127,7 +127,7 @@ def within(times: Times, window: Window) -> slice:
 
 
 def rate(times: Times, window: Window) -> float:
-    """Events a second. A window that ended as nothing was left ends with its last event."""
+    """Events a second. A window that ended early ends with its last event."""
     inside = times[within(times, window)]
     if not len(inside):
         return 0.0
@@ -148,13 +148,13 @@ def usage(history: History, role: str, window: Window) -> WindowUsage | None:
 
 
 def resident_bytes(history: History, role: str, window: Window) -> int:
-    """Of the largest load process of that role at the window's end; 0 where none worked in it."""
+    """Resident bytes of the largest load process of that role at the window's end; 0 where none worked in it."""
     marks = history.events("usage", role=role, window=window.number)
     return max((mark.get("resident_bytes", 0) for mark in marks), default=0)
 
 
 def ceiling(history: History, role: str, batch: int) -> float:
-    """What the load processes of that role do together against ``noop``, in messages a second; 0 if unknown."""
+    """The rate of all load processes of that role together against ``noop``, in messages a second; 0 if unknown."""
     return float(sum(mark["rate"] for mark in history.events("ceiling", role=role, batch=batch)))
 
 

@@ -1,4 +1,4 @@
-"""Driver files of the OpenMessaging Benchmark: which profile they mean, and what of their settings is done."""
+"""Driver files of the OpenMessaging Benchmark: the profile of each, and the settings that are honoured."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def read(path: Path) -> Driver:
 
 
 def _settings(key: str, value: object) -> Mapping[str, str]:
-    """A block of Java properties, line by line; anything else as it is."""
+    """A block of Java properties, line by line; any other value as it is."""
     if not (isinstance(value, str) and "=" in value):
         return {key: str(value)}
     pairs = (line.partition("=") for line in value.splitlines() if "=" in line)
@@ -68,7 +68,7 @@ def _settings(key: str, value: object) -> Mapping[str, str]:
 
 
 def _honoured(asked: Mapping[str, str]) -> Mapping[str, Mapping[str, Any]]:
-    """Each setting that is done, with the parameters that do it: none where every adapter of Kafka does that anyway."""
+    """Each setting that is honoured, with its parameters: none where every adapter of Kafka does that anyway."""
     done: dict[str, Mapping[str, Any]] = {
         name: {} for name, text in asked.items() if (name.partition(".")[2], text) in _ALWAYS
     }
@@ -78,7 +78,7 @@ def _honoured(asked: Mapping[str, str]) -> Mapping[str, Mapping[str, Any]]:
     acks = asked.get(_ACKS)
     if acks in _ACKS_MEAN:
         done[_ACKS] = {"durability": _ACKS_MEAN[acks]}
-        # Only what waits for all replicas can be synced before the answer.
+        # Only a send that waits for all replicas can be synced before the answer.
         if asked.get(_SYNC) == "1" and _ACKS_MEAN[acks] is Durability.DEFAULT:
             done[_SYNC] = {"durability": Durability.STRICT}
     return done

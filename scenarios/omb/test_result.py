@@ -2,8 +2,8 @@
 
 Units are its own: rates in messages a second (consumed by all subscriptions together, as the backlog is), publish and
 end-to-end latency in ms *from sending on*, publish delay (how late it was sent) in us; one value for each period of
-ten seconds. What differs: a message belongs to the period in
-which it was due, so that none is left out because it was late; and only a message's first delivery counts.
+ten seconds. Two differences: a message belongs to the period in which it was due, so that none is left out because it
+was late; and only a message's first delivery counts.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _TICKS = 100
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What stands at the head of a ``TestResult``."""
+    """The head of a ``TestResult``."""
 
     workload: str
     driver: str
@@ -86,7 +86,7 @@ def _windows(history: History) -> list[tuple[int, int]]:
 
 
 def _periods(start_ns: int, end_ns: int) -> list[tuple[int, int]]:
-    """Stretches of ten seconds; what is left over belongs to the last one."""
+    """Stretches of ten seconds; the last one is longer by the remainder."""
     starts = list(range(start_ns, max(start_ns + 1, end_ns - PERIOD_NS + 1), PERIOD_NS))
     return list(zip(starts, [*starts[1:], end_ns], strict=True))
 
@@ -139,7 +139,7 @@ def _summary(values: npt.NDArray[Any]) -> Mapping[str, float | int | None]:
 
 
 def _at(values: npt.NDArray[Any], percent: float) -> float | int:
-    """The smallest value that so many per cent do not exceed, as HdrHistogram defines it."""
+    """The smallest value that ``percent`` of all do not exceed, as HdrHistogram defines it."""
     rank = max(1, math.ceil(percent / 100 * len(values) - 1e-9))
     value: float | int = values[min(rank, len(values)) - 1].item()
     return value

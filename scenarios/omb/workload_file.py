@@ -19,7 +19,7 @@ from brokerbench.scenarios.load.payloads import Kind
 from brokerbench.scenarios.omb.driver_file import Driver
 
 AS_FAST_AS_POSSIBLE = 10_000_000
-"""Its max-rate files ask for so many messages a second where they mean: as fast as they can."""
+"""Messages a second: its max-rate files ask for this rate to mean "as fast as possible"."""
 MINUTE_S = 60.0
 _KEYS = 10_000
 """``KeyDistributor.UNIQUE_COUNT``."""
@@ -66,7 +66,7 @@ class Workload(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Mapped:
-    """A scenario with all its parameters, and what of the workload it does not do: field -> what is done instead."""
+    """A scenario with all its parameters. ``not_honoured``: field of the workload -> what is done instead."""
 
     scenario: str
     parameters: Mapping[str, Any]
@@ -75,7 +75,7 @@ class Mapped:
 
 
 def mapped(workload: Workload, source: Path, driver: Driver | None = None, duration_s: float | None = None) -> Mapped:
-    """``duration_s`` shortens the test; warm-up and backlog shrink in the same proportion. Raises Misfit."""
+    """``duration_s`` shortens the test; warm-up and backlog shrink in the same proportion. Raises IncompatibleField."""
     asked_s = workload.testDurationMinutes * MINUTE_S
     scale = 1.0 if duration_s is None else duration_s / asked_s
     missing: dict[str, str] = {}
@@ -158,7 +158,7 @@ def _payload(workload: Workload, source: Path, missing: dict[str, str]) -> Mappi
         }
     if workload.payloadFile is None:
         return {}
-    # It is looked for where their command would run: here, or above the folder of the workload.
+    # Their command would run here, or above the folder of the workload.
     places = [Path(workload.payloadFile), *(above / workload.payloadFile for above in source.resolve().parents[:2])]
     path = next((place.resolve() for place in places if place.is_file()), None)
     if path is None:

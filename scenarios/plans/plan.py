@@ -25,10 +25,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from brokerbench.scenarios import catalogue, units
 from brokerbench.scenarios.plans import yaml_document
-from brokerbench.scenarios.plans.yaml_document import Document, DocumentError, Place
+from brokerbench.scenarios.plans.yaml_document import Document, Place
 
 _NUMBERS = (1.0, 2.0)
-"""What a list that is empty by default holds."""
+"""Example of a list of numbers that is empty by default."""
 
 
 class Entry(BaseModel):
@@ -194,6 +194,3 @@ def expand(
 def cell_seed(seed: int, cell_id: str) -> int:
     """The same run seed and cell give the same operations, whatever else the plan holds."""
     return zlib.crc32(f"{seed}/{cell_id}".encode())
-
-
-__all__ = ["CellPlan", "DocumentError", "Entry", "Plan", "cell_seed", "expand", "parameter", "read"]

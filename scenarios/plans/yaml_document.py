@@ -1,4 +1,4 @@
-"""Reads what a person wrote: YAML into a strict pydantic model, with errors that name file, line and remedy."""
+"""Reads YAML into a strict pydantic model, with errors that name file, line and remedy."""
 
 from __future__ import annotations
 

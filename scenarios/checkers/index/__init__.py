@@ -1,1 +1,1 @@
-"""A history in order: the columns, joins and bounds that checkers read."""
+"""A history indexed for checkers: columns, joins and bounds on times."""

@@ -2,18 +2,18 @@
 
 Messages have an *id*: sends of the channel numbered from 0 by (producer, seq). As ``seq`` has no gaps an id is a
 sum, and joining deliveries to sends is one gather instead of a sort. Deliveries are in *order of delivery*: by
-the time of their batch, then reader, batch and slot, however the history was cut into files. Columns are gathered
-when they are asked for, so that a large history is not held twice; what several checkers derive (first
-deliveries, settlements) is derived once and kept with the record.
+the time of their batch, then reader, batch and slot, however the history was split into files. Columns are gathered
+when they are asked for, so that a large history is not held twice; results that several checkers need (first
+deliveries, settlements) are derived once and kept.
 
-A delivery whose stamp is damaged does not say reliably which message it was: it is attributed by its place, where the
+The stamp of a damaged delivery does not tell its message reliably: the delivery is attributed by its place, where the
 channel has places, and to no message (-1) otherwise.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -24,22 +24,21 @@ from brokerbench.scenarios.checkers.index.columns import NEVER as NEVER
 from brokerbench.scenarios.checkers.index.columns import Delivered as Delivered
 from brokerbench.scenarios.checkers.index.columns import Mask as Mask
 from brokerbench.scenarios.checkers.index.columns import Sent as Sent
-from brokerbench.scenarios.checkers.index.columns import Settled as Settled
-from brokerbench.scenarios.checkers.index.columns import never_asked
+from brokerbench.scenarios.checkers.index.columns import Settlements
 from brokerbench.scenarios.checkers.index.order_groups import OrderGroups
 from brokerbench.scenarios.checkers.index.whole import Identities, Reach, reach_of
 from brokerbench.scenarios.checkers.index.whole import Whole as Whole
 from brokerbench.scenarios.checkers.index.whole import identities as identities_of
-from brokerbench.scenarios.history import Action, Column, Columns, History, message_ids
+from brokerbench.scenarios.history import Column, Columns, History, message_ids
 from brokerbench.scenarios.history.message_ids import Ids as Ids
 from brokerbench.scenarios.history.stamp import INTACT
 
 MAX_OFFENDERS = 10
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class ChannelIndex:
-    """Everything that happened on one channel."""
+    """Everything that happened on one channel. Keeps what several checkers derive from it."""
 
     history: History
     channel: str
@@ -53,43 +52,33 @@ class ChannelIndex:
     """Where the history is a shard."""
     group: str = ""
     """Where it is of one group among several."""
+    _consumers: dict[tuple[tuple[str, object], ...], list[int]] = field(default_factory=dict, init=False, repr=False)
 
     def by_group(self) -> list[ChannelIndex]:
-        """A record for each group of consumers, with what was delivered to it; this one where there are not several."""
+        """An index for each group of consumers, with the deliveries to it; this one where there are not several."""
         groups = self.history.groups(channel=self.channel)
         if len(groups) < 2:
             return [self]
         return [replace(self, delivered=self.delivered.to(readers), group=group) for group, readers in groups.items()]
 
     def consumers(self, **attributes: object) -> list[int]:
+        """Readers that consume and have these attributes. Every checker asks again, so the answer is kept."""
         asked = tuple(attributes.items())
         if asked not in self._consumers:
             self._consumers[asked] = self.history.readers(channel=self.channel, kind="consumer", **attributes)
         return self._consumers[asked]
 
-    @cached_property
-    def _consumers(self) -> dict[tuple[tuple[str, object], ...], list[int]]:
-        return {}
-
     def drained(self, **attributes: object) -> bool:
-        """Whether it was proven, after the last send, that nothing was left."""
+        """Whether it was proven, after the last send, that no message was left."""
         if self.group:
             attributes = {"group": self.group, **attributes}
         proofs = self.history.events("drained", channel=self.channel, **attributes)
         return any(int(proof["at_ns"]) > self.last_sent_ns for proof in proofs)
 
-    def settled(self, delivered: Delivered, action: Action) -> Settled:
-        """Settlements of these deliveries by one action."""
-        if action not in delivered.settled:
-            if action not in self._settled:
-                self._settled[action] = self._of_all(action)
-            found = self._settled[action]
-            delivered.settled[action] = (
-                never_asked(len(delivered))
-                if found is None
-                else Settled(found.asked_ns[delivered.rows], found.settled_ns[delivered.rows])
-            )
-        return delivered.settled[action]
+    def describe(self, delivered: Delivered, at: int) -> dict[str, object]:
+        """One delivery, and the message that it is of, where that is known."""
+        message = int(delivered.message[at])
+        return {**(self.sent.describe(message) if message >= 0 else {}), **delivered.describe(at)}
 
     def events_ns(self, reader: int) -> Ids:
         """Times at which calls of this reader ended (it received, or a settlement was answered), ascending."""
@@ -102,7 +91,7 @@ class ChannelIndex:
         )
 
     def reach(self, reader: int) -> Mapping[int, Reach]:
-        """How far this reader of the channel came, by partition."""
+        """How far this reader of the channel had come, by partition."""
         if self.whole is not None:
             return self.whole.reach.get(reader, {})
         read = self.delivered.to([reader])
@@ -115,50 +104,25 @@ class ChannelIndex:
         return identities_of(list(self.history.events("identities")))
 
     @cached_property
-    def line(self) -> Column:
-        """By message a number for its producer and key."""
+    def order_group(self) -> Column:
+        """By message the number of its producer and key."""
         return order_groups.numbered(self.sent.producer, self.sent.key)
 
     @cached_property
     def by_key(self) -> OrderGroups:
-        """All messages, in lines of one producer and key."""
-        return order_groups.of(self.line)
-
-    def _of_all(self, action: Action) -> Settled | None:
-        """For every row of the history's deliveries; None where the action was never asked for."""
-        acknowledgements = self.history.acknowledgements
-        chosen = np.flatnonzero((acknowledgements["action"] == action) & (self.delivery_of >= 0))
-        if not len(chosen):
-            return None
-        asked = np.full(len(self.history.deliveries["slot"]), NEVER, np.int64)
-        answered = asked.copy()
-        if len(chosen) == len(self.delivery_of):
-            chosen = slice(None)  # type: ignore[assignment]  # all: views instead of copies
-        rows, outcome = self.delivery_of[chosen], acknowledgements["outcome"][chosen]
-        asked[rows] = acknowledgements["asked_ns"][chosen]
-        fine = outcome == Outcome.ACKNOWLEDGED
-        answered[rows[fine]] = acknowledgements["settled_ns"][chosen][fine]
-        return Settled(asked, answered)
-
-    @cached_property
-    def _settled(self) -> dict[Action, Settled | None]:
-        return {}
-
-    @cached_property
-    def delivery_of(self) -> Ids:
-        """For each row of the history's acknowledgements the row of its delivery, or -1."""
-        return message_ids.rows_of_acknowledgements(self.history.deliveries, self.history.acknowledgements)
+        """All messages, in groups of one producer and key."""
+        return order_groups.of(self.order_group)
 
 
 def of_channel(history: History, channel: str, whole: Whole | None = None) -> ChannelIndex:
-    """The record of one channel. Raises ValueError for sends that are not numbered without gaps.
+    """The index of one channel. Raises ValueError for sends that are not numbered without gaps.
 
-    ``whole`` is given for a shard, where numbers have gaps and some of what happened is elsewhere.
+    ``whole`` is given for a shard, where numbers have gaps.
     """
     producers = history.producers(channel=channel)
     numbers = message_ids.of(history.sends, producers, gaps=whole is not None)
-    settled = numbers.ids(history.send_outcomes["producer"], history.send_outcomes["seq"])
-    sent = _sent(history, numbers, settled)
+    outcome_ids = numbers.ids(history.send_outcomes["producer"], history.send_outcomes["seq"])
+    sent = _sent(history, numbers, outcome_ids)
     source = history.deliveries
     rows = np.flatnonzero(message_ids.among(source["reader"], history.readers(channel=channel)))
     rows = _in_order_of_delivery(source, rows)
@@ -171,20 +135,21 @@ def of_channel(history: History, channel: str, whole: Whole | None = None) -> Ch
         last_sent_ns = int(history.sends["sent_ns"][numbers.rows].max(initial=0))
     else:
         last_sent_ns = max((whole.last_sent_ns.get(producer, 0) for producer in producers), default=0)
-    return ChannelIndex(history, channel, numbers, settled, sent, Delivered(source, rows, message), last_sent_ns, whole)
+    delivered = Delivered(source, rows, message, len(sent), Settlements(history))
+    return ChannelIndex(history, channel, numbers, outcome_ids, sent, delivered, last_sent_ns, whole)
 
 
-def elsewhere(of: ChannelIndex, channel: str) -> Delivered:
-    """What was delivered from another channel, as messages of this record: from a channel of dead letters.
+def elsewhere(index: ChannelIndex, channel: str) -> Delivered:
+    """Deliveries from another channel, one of dead letters, as messages of this channel.
 
     Places are the other channel's own: a delivery whose stamp is damaged is of no message.
     """
-    source = of.history.deliveries
-    rows = np.flatnonzero(message_ids.among(source["reader"], of.history.readers(channel=channel)))
+    source = index.history.deliveries
+    rows = np.flatnonzero(message_ids.among(source["reader"], index.history.readers(channel=channel)))
     rows = _in_order_of_delivery(source, rows)
-    message = of.numbers.ids(source["producer"][rows], source["seq"][rows])
+    message = index.numbers.ids(source["producer"][rows], source["seq"][rows])
     message[source["status"][rows] != INTACT] = -1
-    return Delivered(source, rows, message)
+    return Delivered(source, rows, message, len(index.sent), index.delivered.settlements)
 
 
 def channels(history: History, **attributes: object) -> list[str]:
@@ -197,7 +162,7 @@ def _in_order_of_delivery(source: Columns, rows: Ids) -> Ids:
     received = source["received_ns"][rows]
     order = message_ids.stable_order(received)
     rows, received = rows[order], received[order]
-    # What was received at once stands as it was written: mostly in this order already.
+    # Rows received at one time stand as they were written: mostly in this order already.
     at_once = np.flatnonzero(received[1:] == received[:-1])
     one, other = rows[at_once], rows[at_once + 1]
     equal, wrong = np.ones(len(one), bool), np.zeros(len(one), bool)
@@ -232,7 +197,7 @@ def _sent(history: History, numbers: message_ids.Numbers, outcome_ids: Ids) -> S
 
 
 def _by_place(sent: Sent, source: Columns, rows: Ids, message: Ids, damaged: Ids) -> Ids:
-    """Which messages were sent to the places of the damaged deliveries, or delivered intact from there."""
+    """The messages that were sent to the places of the damaged deliveries, or delivered intact from there."""
     place = source["place"][rows]
     known: dict[tuple[int, int], int] = {}
     wanted = place[damaged]
@@ -246,7 +211,7 @@ def _by_place(sent: Sent, source: Columns, rows: Ids, message: Ids, damaged: Ids
     ):
         known[partition, at] = number
     for number in message_ids.rows_with(sent.place, wanted).tolist()[::-1]:
-        # A repeat that the broker swallowed was told the place of the first: that one lies there.
+        # A repeat that the broker swallowed was acknowledged with the place of the first: the first lies there.
         known[int(sent.partition[number]), int(sent.place[number])] = number
     spots = zip(source["partition"][rows[damaged]].tolist(), wanted.tolist(), strict=True)
     return np.array([-1 if spot[1] == NO_PLACE else known.get(spot, -1) for spot in spots], np.int64)

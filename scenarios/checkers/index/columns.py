@@ -1,15 +1,16 @@
-"""Rows of one channel in columns: what was sent, what was delivered, what became of it."""
+"""Rows of one channel in columns: sends, deliveries, and the settlements of these."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
-from brokerbench.scenarios.history import Action, Column, Columns, message_ids
+from brokerbench.brokers.types import Outcome
+from brokerbench.scenarios.history import Action, Column, Columns, History, message_ids
 from brokerbench.scenarios.history.message_ids import Ids
 
 NEVER = np.iinfo(np.int64).max
@@ -19,7 +20,7 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """Sends of one channel by id. ``partition`` and ``place`` are NO_... where the sender was not told."""
+    """Sends of one channel by id. Where the broker told no place, ``partition`` is -1 and ``place`` NO_PLACE."""
 
     producer: Column
     seq: Column
@@ -36,12 +37,16 @@ class Sent:
     def by(self, producers: Sequence[int]) -> Mask:
         return message_ids.among(self.producer, producers)
 
+    def unknown(self, producers: Sequence[int]) -> int:
+        """How many sends of these producers have an unknown fate."""
+        return int((self.by(producers) & (self.outcome == Outcome.UNKNOWN)).sum())
+
     def describe(self, message: int) -> dict[str, object]:
-        return {
-            "producer": int(self.producer[message]),
-            "seq": int(self.seq[message]),
-            "key": int(self.key[message]),
-        }
+        return {name: int(getattr(self, name)[message]) for name in ("producer", "seq", "key")}
+
+    def describe_with_place(self, message: int) -> dict[str, object]:
+        place = {"partition": int(self.partition[message]), "place": int(self.place[message])}
+        return {**self.describe(message), **place}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +57,68 @@ class Pairs:
     later: Ids
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """By delivery: when its settlement by one action was asked for and when it was answered; NEVER where it was not."""
+
+    asked_ns: Ids
+    settled_ns: Ids
+    """Only where the broker answered yes."""
+
+
+class Settlements:
+    """All settlements of a history, joined to its deliveries when they are first asked for, and kept by action."""
+
+    def __init__(self, history: History) -> None:
+        self._history = history
+        self._by_action: dict[Action, Settled | None] = {}
+
+    @cached_property
+    def delivery_of(self) -> Ids:
+        """For each row of the history's acknowledgements the row of its delivery, or -1."""
+        return message_ids.rows_of_acknowledgements(self._history.deliveries, self._history.acknowledgements)
+
+    def by(self, action: Action, rows: Ids) -> Settled:
+        """Settlements of the deliveries in these rows of the history."""
+        if action not in self._by_action:
+            self._by_action[action] = self._of_all(action)
+        found = self._by_action[action]
+        if found is None:
+            never = np.broadcast_to(np.int64(NEVER), len(rows))  # takes no room
+            return Settled(never, never)
+        return Settled(found.asked_ns[rows], found.settled_ns[rows])
+
+    def _of_all(self, action: Action) -> Settled | None:
+        """For every row of the history's deliveries; None where the action was never asked for."""
+        acknowledgements = self._history.acknowledgements
+        chosen = np.flatnonzero((acknowledgements["action"] == action) & (self.delivery_of >= 0))
+        if not len(chosen):
+            return None
+        asked = np.full(len(self._history.deliveries["slot"]), NEVER, np.int64)
+        answered = asked.copy()
+        if len(chosen) == len(self.delivery_of):
+            chosen = slice(None)  # type: ignore[assignment]  # all: views instead of copies
+        rows, outcome = self.delivery_of[chosen], acknowledgements["outcome"][chosen]
+        asked[rows] = acknowledgements["asked_ns"][chosen]
+        fine = outcome == Outcome.ACKNOWLEDGED
+        answered[rows[fine]] = acknowledgements["settled_ns"][chosen][fine]
+        return Settled(asked, answered)
+
+
+@dataclass(eq=False)
 class Delivered:
-    """Deliveries in order of delivery. ``message`` is an id of ``Sent``, or -1."""
+    """Deliveries in order of delivery. ``message`` is an id of ``Sent``, of which there are ``messages``, or -1.
+
+    Keeps what several checkers derive from it: parts by reader, settlements by action, first deliveries, pairs.
+    """
 
     source: Columns
     rows: Ids
     message: Ids
+    messages: int
+    settlements: Settlements
+    _parts: dict[tuple[int, ...], Delivered] = field(default_factory=dict, init=False, repr=False)
+    _settled: dict[Action, Settled] = field(default_factory=dict, init=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -70,44 +130,43 @@ class Delivered:
         return replace(self, rows=self.rows[rows], message=self.message[rows])
 
     def to(self, readers: Sequence[int]) -> Delivered:
-        """What these readers got. Always the same value, so that what it keeps is shared."""
-        if tuple(readers) not in self._to:
-            self._to[tuple(readers)] = self.only(message_ids.among(self.column("reader"), readers))
-        return self._to[tuple(readers)]
-
-    @cached_property
-    def _to(self) -> dict[tuple[int, ...], Delivered]:
-        return {}
+        """Deliveries to these readers; for the same readers the same object."""
+        key = tuple(readers)
+        if key not in self._parts:
+            self._parts[key] = self.only(message_ids.among(self.column("reader"), readers))
+        return self._parts[key]
 
     def known(self) -> Delivered:
-        """Those that are of some message. Always the same value, so that what it keeps is shared."""
+        """Deliveries that are of some message; always the same object."""
         return self if self._known is None else self._known
 
     @cached_property
     def _known(self) -> Delivered | None:
-        """None for all of them: a value that kept itself would be garbage, not free, after its use."""
+        """None where all are: an object that refers to itself would not be freed after its use."""
         known = self.message >= 0
         return None if known.all() else self.only(known)
 
-    def first(self, messages: int) -> Ids:
-        """For each of ``messages`` ids the index of its first delivery, or -1. Not to be written to."""
-        if messages not in self._firsts:
-            self._firsts[messages] = _first(self.message, messages)
-        return self._firsts[messages]
+    def settled(self, action: Action) -> Settled:
+        """Settlements of these deliveries by one action."""
+        if action not in self._settled:
+            self._settled[action] = self.settlements.by(action, self.rows)
+        return self._settled[action]
 
     @cached_property
-    def _firsts(self) -> dict[int, Ids]:
-        return {}
+    def first(self) -> Ids:
+        """By message the index of its first delivery, or -1. Not to be written to."""
+        return _first(self.message, self.messages)
 
     @cached_property
-    def settled(self) -> dict[Action, Settled]:
-        """What became of these by each action that a checker asked its record for."""
-        return {}
+    def done_ns(self) -> Ids:
+        """By message: when the first acknowledgement of any of its deliveries was answered with yes; NEVER where none.
 
-    @cached_property
-    def done_ns(self) -> dict[int, Ids]:
-        """By number of messages: what ``times.done_ns`` found."""
-        return {}
+        Not to be written to.
+        """
+        done = np.full(self.messages, NEVER, np.int64)
+        known = self.message >= 0
+        np.minimum.at(done, self.message[known], self.settled(Action.ACKNOWLEDGE).settled_ns[known])
+        return done
 
     @cached_property
     def pairs(self) -> Pairs:
@@ -119,21 +178,6 @@ class Delivered:
         return {name: int(self.source[name][row]) for name in names}
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """For each delivery: when its settlement was asked for and when the answer came (NEVER where not), by action."""
-
-    asked_ns: Ids
-    settled_ns: Ids
-    """Only where the broker answered yes."""
-
-
-def never_asked(count: int) -> Settled:
-    """Of deliveries for which nothing was asked: takes no room."""
-    never = np.broadcast_to(np.int64(NEVER), count)
-    return Settled(never, never)
-
-
 def _first(ids: Ids, count: int) -> Ids:
     """For each of ``count`` ids the first index at which it stands in ``ids``, or -1."""
     first = np.full(count, -1, np.int64)
@@ -143,7 +187,7 @@ def _first(ids: Ids, count: int) -> Ids:
 
 
 def _pairs(message: Ids) -> Pairs:
-    """Every redelivery with the delivery before it. Only what was delivered more than once is sorted."""
+    """Every redelivery with the delivery before it. Only messages delivered more than once are sorted."""
     often = np.bincount(message[message >= 0], minlength=1) > 1
     repeated = np.flatnonzero((message >= 0) & often[np.maximum(message, 0)])
     order = repeated[np.argsort(message[repeated], kind="stable")]

@@ -24,7 +24,7 @@ FIELDS: Mapping[str, np.dtype[Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class FirstDeliveries:
-    """The columns of FIELDS. ``ended_ns``: when the consumer's processing ended, NEVER where it did not."""
+    """The columns of FIELDS. ``ended_ns``: when the consumer's processing ended; NEVER where it did not."""
 
     columns: Columns
 
@@ -38,7 +38,7 @@ class FirstDeliveries:
         return FirstDeliveries({name: column[rows] for name, column in self.columns.items()})
 
     def sooner(self, one: Ids, other: Ids) -> Mask:
-        """Of pairs: whether the one was delivered before the other, in the order of delivery."""
+        """For each pair whether the one comes before the other in the order of delivery."""
         first_ns, second_ns = self["received_ns"][one], self["received_ns"][other]
         sooner: Mask = first_ns < second_ns
         open_ = np.flatnonzero(first_ns == second_ns)
@@ -49,7 +49,7 @@ class FirstDeliveries:
         return sooner
 
     def first_delivered(self, rows: Ids, count: int) -> Ids:
-        """Which of ``rows`` are the first ``count`` in order of delivery, as indices of it. Few are sorted."""
+        """Indices into ``rows`` of the first ``count`` in order of delivery. Only the earliest are sorted."""
         received = self["received_ns"][rows]
         early = np.arange(len(rows))
         if len(rows) > count:

@@ -1,4 +1,4 @@
-"""Lines: messages that must be in order among themselves, as those of one producer and key."""
+"""Order groups: messages that must be in order among themselves, as those of one producer and key."""
 
 from __future__ import annotations
 
@@ -11,49 +11,49 @@ from brokerbench.scenarios.history import Column
 from brokerbench.scenarios.history.message_ids import Ids, stable_order
 
 _WIDE = 1 << 31
-"""Keys further apart are numbered by rank, so that a line times the number of deliveries stays within 64 bits."""
+"""Keys further apart are numbered by rank: a group's number times the number of deliveries stays within 64 bits."""
 
 
 @dataclass(frozen=True, slots=True)
 class OrderGroups:
-    """Messages sorted by line, within one as they were sent."""
+    """Messages sorted by group, within a group as they were sent."""
 
     message: Ids
-    line: Column
-    """Of each of these, a number; it ascends."""
+    number: Column
+    """By each of these messages the number of its group, ascending."""
 
     def only(self, chosen: Mask) -> OrderGroups:
         """``chosen``: by message."""
         kept = chosen[self.message]
-        return OrderGroups(self.message[kept], self.line[kept])
+        return OrderGroups(self.message[kept], self.number[kept])
 
     def renumbered(self, chosen: Mask) -> OrderGroups:
-        """Those that are chosen, each numbered by its rank among them."""
-        lines = self.only(chosen)
-        return OrderGroups((np.cumsum(chosen) - 1)[lines.message], lines.line)
+        """The chosen messages, each numbered by its rank among them."""
+        groups = self.only(chosen)
+        return OrderGroups((np.cumsum(chosen) - 1)[groups.message], groups.number)
 
     @property
     def follows(self) -> Mask:
-        """By all messages but the first: whether the one before is of the same line."""
-        alike: Mask = self.line[1:] == self.line[:-1]
+        """By all messages but the first: whether the one before is of the same group."""
+        alike: Mask = self.number[1:] == self.number[:-1]
         return alike
 
 
-def of(line: Column) -> OrderGroups:
-    """Of messages that stand as they were sent, by the number of the line of each."""
-    message = stable_order(line)
-    return OrderGroups(message, line[message])
+def of(number: Column) -> OrderGroups:
+    """Groups of messages that stand as they were sent; ``number``: the group of each."""
+    message = stable_order(number)
+    return OrderGroups(message, number[message])
 
 
 def numbered(producer: Column, part: Column | None) -> Column:
-    """The line of each message. ``part`` divides a producer's messages into lines; None: nothing does."""
-    line: Column = producer.astype(np.int64)
-    if part is not None and len(line):
+    """The number of each message's group. ``part`` divides a producer's messages; None: they are one group."""
+    number: Column = producer.astype(np.int64)
+    if part is not None and len(number):
         low, high = int(part.min()), int(part.max())
         if high - low > _WIDE:
             part = np.unique(part, return_inverse=True)[1]
             low, high = 0, int(part.max())
-        line = line * (high - low + 1) + (part - low)
-    if len(line) and line.max() <= np.iinfo(np.uint16).max:
-        line = line.astype(np.uint16)  # NumPy sorts 16 bits by radix
-    return line
+        number = number * (high - low + 1) + (part - low)
+    if len(number) and number.max() <= np.iinfo(np.uint16).max:
+        number = number.astype(np.uint16)  # NumPy sorts 16 bits by radix
+    return number

@@ -1,4 +1,4 @@
-"""What a shard must know of the history that it is a part of."""
+"""Facts about a whole history that its shards need."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class Reach:
 
     received_ns: Ids
     highest: Ids
-    """The highest place that it was shown by then; NO_PLACE where there are no places."""
+    """The highest place received by then; NO_PLACE where there are no places."""
 
 
 @dataclass(frozen=True, slots=True)
 class Identities:
-    """Of messages that were given one, for deduplication by the broker: columns of one length."""
+    """Identities that were given to messages, for deduplication by the broker: columns of one length."""
 
     producer: Ids
     seq: Ids
@@ -56,12 +56,12 @@ def identities(marks: Sequence[Mark]) -> Identities:
 
 
 def reach(parts: Sequence[Reach]) -> Reach:
-    """Of several looks at one reader and partition, in any order. There is something in them."""
+    """Joins several looks at one reader and partition, given in any order and not empty."""
     received = np.concatenate([part.received_ns for part in parts])
     order = stable_order(received)
     highest = np.maximum.accumulate(np.concatenate([part.highest for part in parts])[order])
     received = received[order]
-    # Of what was received at one time the last entry holds.
+    # Of the entries of one time the last holds.
     last = np.flatnonzero(np.append(received[1:] != received[:-1], True))
     received, highest = received[last], highest[last]
     further = np.flatnonzero(np.append(True, highest[1:] != highest[:-1]))

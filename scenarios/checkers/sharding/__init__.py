@@ -1,1 +1,1 @@
-"""Judging a history that does not fit in memory, shard by shard."""
+"""Judges a history that does not fit in memory, shard by shard."""

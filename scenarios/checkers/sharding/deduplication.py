@@ -1,7 +1,7 @@
-"""Losses and repeats of a channel that deduplicates, of a history that is judged shard by shard.
+"""Losses and repeats of a channel that deduplicates, judged shard by shard.
 
-Messages of one identity lie in any shards; a message that was swallowed like a repeat lies apart from the one whose
-place it was acknowledged with. Both are taken out, and judged together. Of all others a shard says enough.
+Messages of one identity lie in any shards; a message that was swallowed like a repeat lies apart from the one with
+whose place it was acknowledged. Both are extracted, and judged together. For all others their shard is enough.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from brokerbench.scenarios.verdicts import Finding
 
 @dataclass(frozen=True, slots=True)
 class Sorted:
-    """One shard: messages that have to do with others apart, and what there is of the rest."""
+    """One shard: messages whose judgement needs other shards, and the results of the rest."""
 
     channel: str
     apart: History
     rest: loss.Search
     kept: int
-    """New ones among the rest, that were acknowledged: all of them were delivered."""
+    """How many of the rest were acknowledged: they are new, and all of them were delivered."""
 
 
 def sorting_out(group: Callable[[ChannelIndex], Delivered], window_s: float) -> Reduction[Sorted]:
     """``delivery.no_loss``, ``deduplication.applied`` and ``deduplication.only_repeats`` for one group."""
 
-    def of_part(part: ChannelIndex, _cut: Shards) -> Sorted:
+    def of_part(part: ChannelIndex, _shards: Shards) -> Sorted:
         entangled = deduplication.entangled(part, group(part))
         outcome = part.sent.outcome.copy()
         outcome[entangled] = Outcome.REJECTED  # neither required nor unknown
@@ -65,16 +65,16 @@ def sorting_out(group: Callable[[ChannelIndex], Delivered], window_s: float) -> 
 
 
 def _open_places(whole: ChannelIndex, got: Delivered) -> Ids:
-    """Places, ascending, with which messages were acknowledged that were not delivered."""
+    """The places, ascending, of acknowledgements of messages that were not delivered."""
     sent = whole.sent
-    missing = (sent.outcome == Outcome.ACKNOWLEDGED) & (got.first(len(sent)) < 0) & (sent.place != NO_PLACE)
+    missing = (sent.outcome == Outcome.ACKNOWLEDGED) & (got.first < 0) & (sent.place != NO_PLACE)
     return np.unique(sent.place[missing])
 
 
 def _told_elsewhere(whole: ChannelIndex, places: Ids, shards: Shards) -> Columns:
     """Messages of the channel that were told one of these places, but are not in ``whole``: as ``deduplication.told``.
 
-    Of each shard only the columns are read that this needs.
+    Reads only the columns that it needs.
     """
     found: list[Columns] = [select(deduplication.told(whole), places[:0])]
     producers = whole.history.producers(channel=whole.channel)

@@ -1,7 +1,7 @@
-"""Everything of some messages, taken out of the shards of a history: small enough to be judged at once.
+"""All rows of selected messages, extracted from the shards: small enough to be judged at once.
 
-What is said of messages that have to do with few others (repeats of one identity, dead letters) is the same whether
-the rest of the history is there or not.
+A judgement that depends on few other messages (repeats of one identity, dead letters) is the same whether the rest of
+the history is there or not.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from brokerbench.scenarios.history import SCHEMAS, History, select
 
 
 def excerpt(part: ChannelIndex, messages: Mask, others: Sequence[Delivered] = ()) -> History:
-    """All rows of these messages (a mask by id) on their channel; and ``others``, whatever they are of."""
+    """All rows of these messages (a mask by id) on their channel, and the deliveries in ``others``."""
     history, delivered = part.history, part.delivered
     ours = delivered.rows[(delivered.message >= 0) & messages[delivered.message]]
     deliveries = np.sort(np.concatenate([ours, *(some.rows for some in others)]))
@@ -25,7 +25,7 @@ def excerpt(part: ChannelIndex, messages: Mask, others: Sequence[Delivered] = ()
         select(history.sends, part.numbers.rows[messages]),
         select(history.send_outcomes, _where(part.outcome_ids, messages)),
         select(history.deliveries, deliveries),
-        select(history.acknowledgements, _where(part.delivery_of, taken)),
+        select(history.acknowledgements, _where(part.delivered.settlements.delivery_of, taken)),
         history.marks,
     )
 
@@ -37,7 +37,7 @@ def _where(indices: Ids, chosen: Mask) -> Ids:
 
 
 def together(parts: Sequence[History]) -> History:
-    """Excerpts of all shards as one; there is at least one."""
+    """Joins the excerpts of all shards, of which there is at least one."""
     tables = (
         {name: np.concatenate([getattr(part, kind)[name] for part in parts]) for name in getattr(parts[0], kind)}
         for kind in SCHEMAS

@@ -1,7 +1,7 @@
 """Findings of a history on disk that need not fit in memory.
 
-The same checkers as for one in memory, on one shard after the other: the findings are the same, offenders included.
-A ``Reduction`` says how one or several findings are made of what is seen of each shard.
+The checkers for a history in memory run on one shard after the other: the findings are the same, offenders included.
+A ``Reduction`` maps each shard to a partial result, and reduces these to one or several findings.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from brokerbench.scenarios.checkers.index.channel_index import ChannelIndex, Del
 from brokerbench.scenarios.checkers.index.first_deliveries import FirstDeliveries, joined
 from brokerbench.scenarios.checkers.sharding.excerpts import together
 from brokerbench.scenarios.checkers.sharding.first_deliveries import keep, stretches
-from brokerbench.scenarios.checkers.sharding.shards import MESSAGES_PER_SHARD, Shards, cut
+from brokerbench.scenarios.checkers.sharding.shards import MESSAGES_PER_SHARD, Shards, split
 from brokerbench.scenarios.checkers.sharding.spool import Spool
 from brokerbench.scenarios.history import History
 from brokerbench.scenarios.verdicts import Finding
@@ -32,47 +32,47 @@ Stream = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Reduction(Generic[T]):
-    """Of one channel: what is kept of each shard, in order of the shards, and the findings that follow from all."""
+    """For one channel: the partial result of each shard, and the findings from all of them, in order of the shards."""
 
     of_part: Callable[[ChannelIndex, Shards], T]
     of_all: Callable[[Sequence[T], Shards], Sequence[Finding]]
 
 
 def adding(check: Check) -> Reduction[Finding]:
-    """A check that says of each message, or of each line of one producer and key, what it says without the others."""
-    return Reduction(lambda part, _cut: check(part), lambda parts, _cut: [added(parts)])
+    """A check whose judgement of each message, or of each producer and key, does not depend on the others."""
+    return Reduction(lambda part, _shards: check(part), lambda parts, _shards: [added(parts)])
 
 
 def adding_each(name: str, check: Callable[[ChannelIndex], Sequence[Finding]]) -> Reduction[Sequence[Finding]]:
-    """A check of several things one by one (attempts to read again), as many in every shard; at least one."""
+    """A check that makes several findings (one an attempt to read again), as many in every shard; at least one."""
     return Reduction(
-        lambda part, _cut: check(part),
-        lambda parts, _cut: [combined(name, [added(of_one) for of_one in zip(*parts, strict=True)])],
+        lambda part, _shards: check(part),
+        lambda parts, _shards: [combined(name, [added(of_one) for of_one in zip(*parts, strict=True)])],
     )
 
 
 def searching(group: Callable[[ChannelIndex], Delivered]) -> Reduction[tuple[bool, loss.Search]]:
-    """``delivery.no_loss``. It is weighed against the whole channel."""
+    """``delivery.no_loss``. Losses are claimed over the whole channel."""
 
-    def of_part(part: ChannelIndex, _cut: Shards) -> tuple[bool, loss.Search]:
+    def of_part(part: ChannelIndex, _shards: Shards) -> tuple[bool, loss.Search]:
         drained = part.drained()
         return drained, loss.search(part, group(part), drained=drained)
 
-    def of_all(parts: Sequence[tuple[bool, loss.Search]], _cut: Shards) -> list[Finding]:
+    def of_all(parts: Sequence[tuple[bool, loss.Search]], _shards: Shards) -> list[Finding]:
         return [loss.claimed([search for _, search in parts], drained=parts[0][0])]
 
     return Reduction(of_part, of_all)
 
 
 def taking_out(excerpt: Callable[[ChannelIndex], History], checks: Sequence[Check]) -> Reduction[tuple[str, History]]:
-    """Checks that need little of the history, but that as a whole: an excerpt of each shard that is not large."""
+    """Checks that need few messages of the history, but those together: a small excerpt of each shard."""
 
     def of_all(parts: Sequence[tuple[str, History]], shards: Shards) -> list[Finding]:
         channel = parts[0][0]
         whole = channel_index.of_channel(together([taken for _, taken in parts]), channel, shards.whole)
         return [check(whole) for check in checks]
 
-    return Reduction(lambda part, _cut: (part.channel, excerpt(part)), of_all)
+    return Reduction(lambda part, _shards: (part.channel, excerpt(part)), of_all)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +89,10 @@ def in_order(
     group: Callable[[ChannelIndex], Delivered],
     producers: Callable[[ChannelIndex], list[int]],
 ) -> Reduction[_Along]:
-    """``per_key``: order of a key's messages, whose lines lie each in a shard; and along lines that shards cut through.
+    """Order within each key, of which each lies in one shard (``per_key``), and within groups that span shards.
 
-    ``withins``: by finding, the column of ``FirstDeliveries`` that divides a producer's messages into lines; None: no
-    column does.
+    ``withins``: by finding, the column of ``FirstDeliveries`` that divides a producer's messages; None: they are one
+    group.
     """
 
     def of_part(part: ChannelIndex, shards: Shards) -> _Along:
@@ -100,7 +100,7 @@ def in_order(
         judged, these = order.firsts(part, group(part), chosen)
         several = order.several_readers(part)
         by_key = order.along(per_key, these, part.by_key.renumbered(judged), several=several)
-        return _Along(keep(these, shards), by_key, order.unknown_sends(part, chosen), several)
+        return _Along(keep(these, shards), by_key, part.sent.unknown(chosen), several)
 
     def of_all(parts: Sequence[_Along], shards: Shards) -> list[Finding]:
         found: dict[str, list[Finding]] = defaultdict(list)
@@ -108,9 +108,9 @@ def in_order(
         for stretch in stretches([part.firsts for part in parts], shards):
             for name, within in withins.items():
                 these = joined([before[name], stretch]) if name in before else stretch
-                lines = order.lines_within(these, within)
-                found[name].append(order.along(name, these, lines, several=parts[0].several))
-                before[name] = order.last(these, lines)
+                groups = order.groups_within(these, within)
+                found[name].append(order.along(name, these, groups, several=parts[0].several))
+                before[name] = order.last(these, groups)
         unknown = sum(part.unknown for part in parts)
         by_key = added([part.by_key for part in parts])
         return [replace(of_all, unknown=unknown) for of_all in (by_key, *(added(found[name]) for name in withins))]
@@ -118,16 +118,12 @@ def in_order(
     return Reduction(of_part, of_all)
 
 
-def _everybody(part: ChannelIndex) -> Delivered:
-    return part.delivered
-
-
 DELIVERY: Mapping[str, Check] = {
     "delivery.intact": lambda part: corruption.altered(part, part.delivered),
     "delivery.no_duplicate": lambda part: duplicates.delivered_again(part, part.delivered),
     "delivery.no_phantom": lambda part: phantom.phantoms(part, part.delivered),
 }
-"""Checks that add up over messages. Loss is not among them: it is weighed against the whole channel."""
+"""Checks that add up over messages. Losses do not: they are claimed over the whole channel."""
 
 
 def judged(
@@ -135,52 +131,51 @@ def judged(
     checks: Mapping[str, Check] = DELIVERY,
     messages_per_shard: int = MESSAGES_PER_SHARD,
     *,
-    by_line: bool = False,
+    by_order_group: bool = False,
 ) -> list[Finding]:
     """``delivery.no_loss``, then one finding for each of ``checks``, over all channels and groups of the history.
 
-    A check must say of each message (``by_line``: or of each line of one producer and key) what it says without looking
-    at others.
+    The judgement of a message (``by_order_group``: of a producer and key) must not depend on others.
     Raises ValueError for a damaged history, OSError where the disk has no room for the shards.
     """
-    tallies: list[Reduction[Any]] = [searching(_everybody), *map(adding, checks.values())]
-    found = tallied(
+    reductions: list[Reduction[Any]] = [searching(lambda part: part.delivered), *map(adding, checks.values())]
+    found = reduced(
         directory,
-        dict(zip(("delivery.no_loss", *checks), tallies, strict=True)),
+        dict(zip(("delivery.no_loss", *checks), reductions, strict=True)),
         messages_per_shard,
         each_group=True,
-        by_line=by_line,
+        by_order_group=by_order_group,
     )
     return list(found.values())
 
 
-def tallied(
+def reduced(
     directory: Path,
-    tallies: Mapping[str | tuple[str, ...], Reduction[Any]],
+    reductions: Mapping[str | tuple[str, ...], Reduction[Any]],
     messages_per_shard: int = MESSAGES_PER_SHARD,
     *,
     each_group: bool = False,
-    by_line: bool = True,
+    by_order_group: bool = True,
 ) -> dict[str, Finding]:
-    """By name, over all channels of the history. ``tallies``: by the name, or the names, of what they find.
+    """Findings by name, over all channels of the history. ``reductions``: by the name, or names, of their findings.
 
     ``each_group``: where a channel has several groups of consumers, each is judged by itself (``delivery``);
-    ``by_line``: a tally needs all of one producer and key in one shard.
+    ``by_order_group``: some reduction needs all messages of one producer and key in one shard.
 
     Raises ValueError for a damaged history, OSError where the disk has no room for the shards.
     """
-    parts: dict[Stream, list[list[Any]]] = defaultdict(lambda: [[] for _ in tallies])
+    parts: dict[Stream, list[list[Any]]] = defaultdict(lambda: [[] for _ in reductions])
     found: dict[str, list[Finding]] = {}
-    with cut(directory, messages_per_shard, by_line=by_line) as shards:
+    with split(directory, messages_per_shard, by_order_group=by_order_group) as shards:
         for shard in shards:
             for channel in channel_index.channels(shard):
                 whole = channel_index.of_channel(shard, channel, shards.whole)
                 for part in whole.by_group() if each_group else [whole]:
-                    for kept, tally in zip(parts[channel, part.group], tallies.values(), strict=True):
-                        kept.append(tally.of_part(part, shards))
-        for at, (key, tally) in enumerate(tallies.items()):
+                    for kept, reduction in zip(parts[channel, part.group], reductions.values(), strict=True):
+                        kept.append(reduction.of_part(part, shards))
+        for at, (key, reduction) in enumerate(reductions.items()):
             names = (key,) if isinstance(key, str) else key
-            of_streams = {stream: tally.of_all(kept[at], shards) for stream, kept in parts.items()}
+            of_streams = {stream: reduction.of_all(kept[at], shards) for stream, kept in parts.items()}
             for which, name in enumerate(names):
                 found[name] = [of_group(of_one[which], group) for (_, group), of_one in of_streams.items()]
     return {name: combined(name, of_streams) for name, of_streams in found.items()}

@@ -1,16 +1,15 @@
-"""A history on disk, cut into shards that fit in memory: a large one is judged by the same checkers, shard by shard.
+"""Splits a history on disk into shards that fit in memory, so that the same checkers judge it shard by shard.
 
-All of a message, and all messages of one producer and key, lie in one shard: its sends, what became of them, its
-deliveries and their settlements. So whatever is said of messages, or of the order within a key, adds up
-(``findings.added``). What is said of messages that lie apart is put together in other ways (``streamed``, ``firsts``,
-``repeats``). Each table is read once and written once to a file beside the history that has no name: it is gone with
-its process, however that ends.
+All rows of a message, and all messages of one producer and key, lie in one shard: its send with its outcome, its
+deliveries and their settlements. So judgements of messages, or of the order within a key, add up (``findings.added``);
+``reduction``, ``first_deliveries`` and ``deduplication`` combine those that span shards. Each table is read once and
+written once to a file beside the history that has no name: it is gone with its process, however that ends.
 
-What is said of messages alone needs no lines: then messages lie in order of their numbers, and a shard is no larger
-than another however few keys there are.
+Judgements of single messages need no order groups: then messages lie in order of their numbers, and all shards have
+the same size however few keys there are.
 
-What stays in memory grows with the history, but slowly: one byte a send and one a delivery (their shards),
-and about 32 bytes a *batch* (its first row and its reader's times).
+Memory grows with the history, but slowly: one byte a send and one a delivery (their shards), and about 32 bytes a
+*batch* (its first row and its reader's times).
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ MESSAGES_PER_SHARD = 250_000
 _MOST_SHARDS = 255
 _KINDS = tuple(SCHEMAS)
 _UNREAD = {"sends": "intended_ns", "deliveries": "key"}
-"""No checker reads these: shards have not got them."""
+"""Columns that no checker reads: shards omit them."""
 FIELDS = {
     kind: {entry.name: np.dtype(DTYPES[entry.type]) for entry in schema if entry.name != _UNREAD.get(kind)}
     for kind, schema in SCHEMAS.items()
@@ -49,16 +48,16 @@ _ROW_BYTES = {kind: sum(dtype.itemsize for dtype in fields.values()) for kind, f
 
 @dataclass(frozen=True, slots=True)
 class Shards:
-    """A history in shards; each a ``History`` with gaps in its numbers, and without columns that no checker reads."""
+    """A history in shards; each is a ``History`` with gaps in its numbers, without columns that no checker reads."""
 
     count: int
     whole: Whole
     spool: Spool
     marks: Sequence[Mark]
     file: BufferedRandom
-    """For what else must lie on disk while the history is judged."""
+    """Also holds other data that must lie on disk while the history is judged."""
     bases: Ids
-    """By producer number, and one more, the first of its ids: messages of all producers numbered by (producer, seq)."""
+    """By producer number the first of its ids, and the end of all: messages of all producers by (producer, seq)."""
 
     def __iter__(self) -> Iterator[History]:
         return map(self.read, range(self.count))
@@ -69,10 +68,12 @@ class Shards:
 
 
 @contextmanager
-def cut(directory: Path, messages_per_shard: int = MESSAGES_PER_SHARD, *, by_line: bool = True) -> Iterator[Shards]:
-    """Shards the history in ``directory``; the shards live as long as the context.
+def split(
+    directory: Path, messages_per_shard: int = MESSAGES_PER_SHARD, *, by_order_group: bool = True
+) -> Iterator[Shards]:
+    """Split the history in ``directory``; the shards live as long as the context.
 
-    ``by_line``: all of one producer and key in one shard, else only all of a message.
+    ``by_order_group``: all messages of one producer and key in one shard, else only all rows of a message.
 
     Raises ValueError for a damaged history, OSError where the disk has no room.
     """
@@ -87,15 +88,15 @@ def cut(directory: Path, messages_per_shard: int = MESSAGES_PER_SHARD, *, by_lin
     with tempfile.TemporaryFile(dir=directory) as file:
         marks = saved_history.marks(directory)
         spool = Spool(file, count, FIELDS)
-        sharder = _Sharder(directory, spool, count, marks, by_line=by_line)
-        whole = sharder.cut(rows["deliveries"])
+        sharder = _Sharder(directory, spool, count, marks, by_order_group=by_order_group)
+        whole = sharder.split(rows["deliveries"])
         few = [mark for mark in marks if mark["event"] != "identities"]  # these stand in ``whole``
         yield Shards(count, whole, spool, few, file, sharder.bases)
 
 
 @dataclass(slots=True)
 class _Damaged:
-    """Deliveries whose stamp is damaged, and which message the history's other rows name for their places."""
+    """Deliveries whose stamp is damaged, and the messages that other rows of the history name for their places."""
 
     spots: set[tuple[str, int, int]] = field(default_factory=set)
     places: Ids = field(default_factory=lambda: np.empty(0, np.int64))
@@ -103,7 +104,7 @@ class _Damaged:
     delivered: dict[tuple[str, int, int], tuple[tuple[int, ...], int]] = field(default_factory=dict)
 
     def shard(self, spot: tuple[str, int, int], owners: ShardNumbers) -> int:
-        """As in ``record``: what was sent there first, else the last that was delivered intact from there, else any."""
+        """Like ``channel_index``: the first message sent there, else the last one delivered intact, else any."""
         if spot in self.sent:
             return int(owners[self.sent[spot]])
         if spot in self.delivered:
@@ -112,9 +113,11 @@ class _Damaged:
 
 
 class _Sharder:
-    def __init__(self, directory: Path, spool: Spool, count: int, marks: Sequence[Mark], *, by_line: bool) -> None:
+    def __init__(
+        self, directory: Path, spool: Spool, count: int, marks: Sequence[Mark], *, by_order_group: bool
+    ) -> None:
         self.spool = spool
-        self._directory, self._count, self._by_line = directory, count, by_line
+        self._directory, self._count, self._by_order_group = directory, count, by_order_group
         said = History({}, {}, {}, {}, marks)
         self._sent_to = {int(mark["producer"]): str(mark["channel"]) for mark in said.events("producer")}
         self._read_from = {int(mark["reader"]): str(mark["channel"]) for mark in said.events("reader")}
@@ -125,7 +128,7 @@ class _Sharder:
         self._last_sent_ns: dict[int, int] = {}
         self._events: dict[int, list[Ids]] = defaultdict(list)
 
-    def cut(self, deliveries: int) -> Whole:
+    def split(self, deliveries: int) -> Whole:
         self._number()
         self._find_damaged()
         self._sends()
@@ -163,7 +166,11 @@ class _Sharder:
             ids = self._ids(part)
             if (ids < 0).any():
                 raise ValueError(GAPS)
-            shards = self._shards_of_lines(part["producer"], part["key"]) if self._by_line else self._in_turn(ids)
+            shards = (
+                self._shards_of_order_groups(part["producer"], part["key"])
+                if self._by_order_group
+                else self._in_turn(ids)
+            )
             self._owners[ids] = shards
             self.spool.append("sends", part, shards)
             for producer in np.flatnonzero(np.bincount(part["producer"])).tolist():
@@ -173,13 +180,13 @@ class _Sharder:
         if (self._owners == NO_SHARD).any():
             raise ValueError(GAPS)
 
-    def _shards_of_lines(self, producer: Column, key: Column) -> ShardNumbers:
+    def _shards_of_order_groups(self, producer: Column, key: Column) -> ShardNumbers:
         mixed = (key.astype(np.uint64) + (producer.astype(np.uint64) << np.uint64(48))) * np.uint64(0x9E3779B97F4A7C15)
         shards: ShardNumbers = (((mixed >> np.uint64(40)) * np.uint64(self._count)) >> np.uint64(24)).astype(np.uint8)
         return shards
 
     def _in_turn(self, ids: Ids) -> ShardNumbers:
-        """As many messages in each."""
+        """Shards of equal size."""
         return (ids * self._count // len(self._owners)).astype(np.uint8)
 
     def _owners_of(self, ids: Ids, otherwise: int) -> ShardNumbers:
@@ -284,13 +291,13 @@ class _Sharder:
 
 
 def _found_in_runs(codes: Ids, wanted: Ids) -> Ids:
-    """As ``numbering.found``: settlements of one batch mostly stand together, and are looked for once."""
+    """As ``message_ids.found``: settlements of one batch mostly stand together, and are looked up once."""
     begins = np.flatnonzero(np.append(True, wanted[1:] != wanted[:-1]))
     return np.repeat(message_ids.found(codes, wanted[begins]), np.diff(begins, append=len(wanted)))
 
 
 def _check_batches(part: Columns, begins: npt.NDArray[np.bool_], before: Ids) -> Ids:
-    """Rows of one batch stand together, slot 0 first. Returns what the next stretch has to continue."""
+    """Raises ValueError unless rows of one batch stand together, slot 0 first. Returns the last row's numbers."""
     names = ("reader", "batch", "slot")
     if len(begins):
         follows = np.ones(len(begins), bool)

@@ -1,6 +1,6 @@
 """Rows on disk, in shards, as they were appended: stretches of whole columns in one file.
 
-Writing costs more than all else here, so a column is written in as few bytes as hold how far its values lie apart.
+Writing costs most here, so a column is written in as few bytes as hold the differences to its lowest value.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class _Packed:
 @dataclass(frozen=True, slots=True)
 class _Stretch:
     ends: npt.NDArray[np.int64]
-    """By shard, where its rows end."""
+    """By shard: where its rows end."""
     columns: Mapping[str, _Packed]
 
 
@@ -64,13 +64,13 @@ class Spool:
         self._stretches: dict[str, list[_Stretch]] = {kind: [] for kind in fields}
 
     def append(self, kind: str, columns: Columns, shards: ShardNumbers) -> None:
-        """Rows go to their shards; those of ``NO_SHARD`` nowhere."""
+        """Add rows to their shards, but not those of ``NO_SHARD``."""
         ends = np.cumsum(np.bincount(shards, minlength=self._count)[: self._count])
         order = np.argsort(shards, kind="stable")[: ends[-1]]  # 8 bits: NumPy counts instead of sorting
         self._append(kind, columns, order, ends)
 
     def append_sorted(self, kind: str, columns: Columns, ends: npt.NDArray[np.int64]) -> None:
-        """Rows that stand by shard already; ``ends``: by shard, where its rows end."""
+        """Add rows that stand by shard already; ``ends``: by shard, where its rows end."""
         self._append(kind, columns, slice(None), ends)
 
     def _append(
@@ -110,7 +110,7 @@ def _fill(out: Column, file: BufferedRandom) -> None:
 
 
 def _narrowest(column: Column) -> tuple[int, DType | None]:
-    """The lowest value, and the narrowest type that holds how far the others lie above it; None where none does."""
+    """The lowest value, and the narrowest type that holds the differences to it; None where all are equal."""
     low, high = int(column.min()), int(column.max())
     if low == high:
         return low, None

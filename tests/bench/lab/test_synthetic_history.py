@@ -31,6 +31,6 @@ def test_every_checker_has_something_to_judge_and_says_of_shards_what_it_says_of
     assert 0 <= saved_history.rows(tmp_path, "deliveries") - synthetic_history.STRETCH < 2000
     whole = channel_index.of_channel(saved_history.load(tmp_path), synthetic_history.CHANNEL)
     expected = {name: replace(check(whole), property=name) for name, check in CHECKS.items()}
-    assert reduction.tallied(tmp_path, sharded_checks.reductions(whole.history.marks), 100_000) == expected
+    assert reduction.reduced(tmp_path, sharded_checks.reductions(whole.history.marks), 100_000) == expected
     assert {name: expected[name].violations for name in FAULTS} == dict.fromkeys(FAULTS, faults)
     assert not [name for name, finding in expected.items() if finding.not_testable or not finding.observations]

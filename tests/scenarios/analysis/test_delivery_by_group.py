@@ -79,7 +79,7 @@ def test_a_group_whose_drain_was_not_proven_lost_nothing_for_certain(tmp_path: P
 def test_groups_together_where_they_are_not_judged_by_themselves(tmp_path: Path) -> None:
     judged(tmp_path, EACH)
     again = reduction.adding(lambda part: duplicates.delivered_again(part, part.delivered))
-    together = reduction.tallied(tmp_path, {"again": again})["again"]
+    together = reduction.reduced(tmp_path, {"again": again})["again"]
     assert (together.observations, together.violations, together.unknown) == (2, 1, 1)
-    apart = reduction.tallied(tmp_path, {"again": again}, each_group=True)["again"]
+    apart = reduction.reduced(tmp_path, {"again": again}, each_group=True)["again"]
     assert (apart.observations, apart.violations, apart.unknown) == (4, 0, 0)

@@ -75,10 +75,10 @@ def typed(
     **outcomes: Outcome,
 ) -> ChannelIndex:
     """One producer (0), readers 0 to 3 of one group, one channel."""
-    return recorded(*sends(keys, **outcomes), deliveries, settles, marks)
+    return indexed(*sends(keys, **outcomes), deliveries, settles, marks)
 
 
-def recorded(
+def indexed(
     sent: Sequence[dict[str, int]],
     settled: Sequence[dict[str, int]],
     deliveries: Sequence[dict[str, int]] = (),

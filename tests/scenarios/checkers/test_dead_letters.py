@@ -36,8 +36,8 @@ def of(
     all_seen: bool = True,
 ) -> Letters:
     """Two deliveries are allowed. Message 0 failed twice, messages 1 and 2 were acknowledged, unless said otherwise."""
-    record = typed(KEYS, [*deliveries, *found], settles, [DEAD_READER])
-    return dead_letters.of(record, record.delivered, "dead", 2, all_seen=all_seen)
+    index = typed(KEYS, [*deliveries, *found], settles, [DEAD_READER])
+    return dead_letters.of(index, index.delivered, "dead", 2, all_seen=all_seen)
 
 
 def all_of(letters: Letters) -> tuple[Finding, Finding, Finding]:

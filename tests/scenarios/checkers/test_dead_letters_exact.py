@@ -12,7 +12,7 @@ from brokerbench.scenarios.checkers.index.whole import identities
 from brokerbench.scenarios.history import Action, History
 from brokerbench.scenarios.history.stamp import CORRUPT, FOREIGN
 from brokerbench.scenarios.verdicts import Finding
-from tests.scenarios.checkers.histories import CHANNEL, counted, got, place_of, reader, recorded, sends, settle, typed
+from tests.scenarios.checkers.histories import CHANNEL, counted, got, indexed, place_of, reader, sends, settle, typed
 
 RELEASE, REJECT, ACK = Action.RELEASE, Action.REJECT, Action.ACKNOWLEDGE
 
@@ -24,8 +24,8 @@ def letter(seq: int, at_ns: int, **other: int) -> dict[str, int]:
 def letters(
     keys: list[int], rows: list[dict[str, int]], settles: list[dict[str, int]], found: list[dict[str, int]]
 ) -> dead_letters.Letters:
-    record = typed(keys, [*rows, *found], settles, [reader(9, "dead")])
-    return dead_letters.of(record, record.delivered.to([0, 1, 2, 3]), "dead", 1, all_seen=True)
+    index = typed(keys, [*rows, *found], settles, [reader(9, "dead")])
+    return dead_letters.of(index, index.delivered.to([0, 1, 2, 3]), "dead", 1, all_seen=True)
 
 
 def test_letters_in_full() -> None:
@@ -83,9 +83,9 @@ def test_what_dead_letters_have_to_do_with(all_seen: bool, concerned: list[int])
     settles = [settle(rows[0], ACK, 20), settle(rows[1], RELEASE, 20), settle(rows[2], ACK, 20)]
     settles.append(settle(rows[3], RELEASE, 20, outcome=int(Outcome.UNKNOWN)))
     found = [letter(-1, 50, place=0, status=FOREIGN), letter(0, 51, place=1)]
-    record = typed([5, 6, 7, 8, 9], [*rows, *found], settles, [reader(9, "dead")])
-    group, dead = record.delivered.to([0, 1, 2, 3]), elsewhere(record, "dead")
-    assert np.flatnonzero(dead_letters.concerned(record, group, dead, 1, all_seen=all_seen)).tolist() == concerned
+    index = typed([5, 6, 7, 8, 9], [*rows, *found], settles, [reader(9, "dead")])
+    group, dead = index.delivered.to([0, 1, 2, 3]), elsewhere(index, "dead")
+    assert np.flatnonzero(dead_letters.concerned(index, group, dead, 1, all_seen=all_seen)).tolist() == concerned
 
 
 @pytest.mark.parametrize("count", [9, 10, 11])
@@ -131,10 +131,10 @@ def test_where_a_reader_was_killed_what_was_asked_for_still_counts() -> None:
     """``all_seen`` false adds what was not acknowledged to what may be due; a rejection that was asked for stays."""
     rows = [got(0, 10), got(0, 11), got(1, 12)]
     settles = [settle(rows[0], REJECT, 20, outcome=int(Outcome.UNKNOWN)), settle(rows[1], ACK, 21)]
-    record = typed([1, 1, 1], rows, [*settles, settle(rows[2], ACK, 22)], [reader(9, "dead")])
-    of = dead_letters.of(record, record.delivered, "dead", 5, all_seen=False)
+    index = typed([1, 1, 1], rows, [*settles, settle(rows[2], ACK, 22)], [reader(9, "dead")])
+    of = dead_letters.of(index, index.delivered, "dead", 5, all_seen=False)
     assert of.may.tolist() == [True, False, True]
-    assert dead_letters.of(record, record.delivered, "dead", 5, all_seen=True).may.tolist() == [True, False, False]
+    assert dead_letters.of(index, index.delivered, "dead", 5, all_seen=True).may.tolist() == [True, False, False]
 
 
 def test_the_first_message_s_letter_is_a_letter_of_a_message() -> None:
@@ -199,13 +199,13 @@ def deduplicated(
         {"event": "identities", "producer": 5, "first_seq": 0, "identities": [999]},
     ]
     rows = [got(seq, 10_000 + at, place=messages[seq][3], partition=2) for at, seq in enumerate(delivered)]
-    return recorded(sent, settled, rows, marks=marks)
+    return indexed(sent, settled, rows, marks=marks)
 
 
 def test_deduplication_in_full() -> None:
     """Identity 5: 0 is kept, 1 delivered again, 2 swallowed; identity 6: 3 and 4 both delivered, 4 first."""
     messages = [(5, 1000, 1010, 0), (5, 1020, 1030, 1), (5, 1040, 1050, 0), (6, 1000, 1010, 2), (6, 1020, 1030, 3)]
-    record = deduplicated(messages, [4, 0, 1, 3])
+    index = deduplicated(messages, [4, 0, 1, 3])
     expected = Finding(
         "deduplication.applied",
         observations=3,
@@ -216,16 +216,16 @@ def test_deduplication_in_full() -> None:
         ),
         remarks=("window 1e-07 s",),
     )
-    assert deduplication.repeats_swallowed(record, record.delivered, 1e-7, drained=True) == expected
-    open_ = deduplication.repeats_swallowed(record, record.delivered, 1e-7, drained=False)
+    assert deduplication.repeats_swallowed(index, index.delivered, 1e-7, drained=True) == expected
+    open_ = deduplication.repeats_swallowed(index, index.delivered, 1e-7, drained=False)
     assert (open_.observations, open_.violations, open_.unknown) == (2, 2, 1)
 
 
 def test_what_was_new_in_full() -> None:
     """1 is new and was swallowed (the place of 0); 2 is new and lost; 3 was rejected; 4 is new and came."""
     messages = [(5, 1000, 1010, 4), (6, 1020, 1030, 4), (7, 1040, 1050, 6), (8, 1060, 1070, -1), (9, 1080, 1090, 7)]
-    record = deduplicated(messages, [0, 4], {"s3": Outcome.REJECTED})
-    assert deduplication.new_kept(record, record.delivered, 1e-7, drained=True) == Finding(
+    index = deduplicated(messages, [0, 4], {"s3": Outcome.REJECTED})
+    assert deduplication.new_kept(index, index.delivered, 1e-7, drained=True) == Finding(
         "deduplication.only_repeats",
         observations=3,
         violations=1,
@@ -233,7 +233,7 @@ def test_what_was_new_in_full() -> None:
         offenders=({"producer": 0, "seq": 1, "key": 8, "partition": 2, "place": 4, "identity": 6},),
         remarks=("window 1e-07 s",),
     )
-    open_ = deduplication.new_kept(record, record.delivered, 1e-7, drained=False)
+    open_ = deduplication.new_kept(index, index.delivered, 1e-7, drained=False)
     assert (open_.observations, open_.violations, open_.unknown, open_.offenders) == (2, 0, 2, ())
 
 
@@ -241,8 +241,8 @@ def test_what_was_new_in_full() -> None:
 def test_ten_repeats_and_ten_swallowed_are_named(count: int) -> None:
     firsts = [(at, 1000 + at, 1010 + at, at) for at in range(count)]
     again = [(at, 1020 + at, 1030 + at, 50 + at) for at in range(count)]
-    record = deduplicated([*firsts, *again], list(range(2 * count)))
-    finding = deduplication.repeats_swallowed(record, record.delivered, 1e-7, drained=True)
+    index = deduplicated([*firsts, *again], list(range(2 * count)))
+    finding = deduplication.repeats_swallowed(index, index.delivered, 1e-7, drained=True)
     assert (finding.violations, [row["seq"] for row in finding.offenders]) == (
         count,
         list(range(count, count + min(count, 10))),
@@ -257,17 +257,17 @@ def test_ten_repeats_and_ten_swallowed_are_named(count: int) -> None:
 
 def test_a_place_is_taken_within_its_partition_by_one_that_was_sent_earlier() -> None:
     messages = [(5, 1020, 1030, 4), (6, 1000, 1010, 4), (7, 1040, 1050, -1), (8, 1050, 1060, -1)]
-    record = deduplicated(messages, [1])
-    finding = deduplication.new_kept(record, record.delivered, 1e-7, drained=True)
+    index = deduplicated(messages, [1])
+    finding = deduplication.new_kept(index, index.delivered, 1e-7, drained=True)
     assert [row["seq"] for row in finding.offenders] == [0]
     sent, settled = sends([1, 2])
     settled[1].update(place=0, partition=1)
-    apart = recorded(sent, settled, [got(0, 10_000)])
+    apart = indexed(sent, settled, [got(0, 10_000)])
     assert deduplication.new_kept(apart, apart.delivered, 1e-7, drained=True).violations == 0
     sent, settled = sends([1] * 4)
     for row, (partition, place) in zip(settled, [(0, 4), (0, 4), (1, 9), (1, 9)], strict=True):
         row.update(partition=partition, place=place)
-    both = recorded(sent, settled)
+    both = indexed(sent, settled)
     finding = deduplication.new_kept(both, both.delivered, 1e-7, drained=True)
     assert [row["seq"] for row in finding.offenders] == [1, 3]
 
@@ -286,23 +286,23 @@ def test_identities_are_found_in_a_shard_too() -> None:
 def test_a_long_window_is_counted_to_the_nanosecond() -> None:
     second = 10**9
     for settled_ns, sure in ((1000 + second - 1, 1), (1000 + second, 0)):
-        record = deduplicated([(5, 1000, 1010, 0), (5, 1020, settled_ns, 1)], [0])
-        repeat = deduplication.repeats_swallowed(record, record.delivered, 1.0, drained=True)
+        index = deduplicated([(5, 1000, 1010, 0), (5, 1020, settled_ns, 1)], [0])
+        repeat = deduplication.repeats_swallowed(index, index.delivered, 1.0, drained=True)
         assert repeat.observations == sure
     for sent_ns, new in ((1010 + second, 0), (1011 + second, 1)):
-        record = deduplicated([(5, 1000, 1010, 0), (5, sent_ns, sent_ns + 5, 0)], [0])
-        assert deduplication.new_kept(record, record.delivered, 1.0, drained=True).violations == new
+        index = deduplicated([(5, 1000, 1010, 0), (5, sent_ns, sent_ns + 5, 0)], [0])
+        assert deduplication.new_kept(index, index.delivered, 1.0, drained=True).violations == new
 
 
 def test_apart_changes_the_fate_of_what_may_be_a_repeat_alone() -> None:
     messages = [(5, 1000, 1010, 0), (5, 1020, 1030, 0), (6, 1040, 1050, 1), (5, 1050, 1060, 2)]
-    record = deduplicated(messages, [0, 3], {"s2": Outcome.REJECTED})
-    changed = deduplication.apart(record, record.delivered, 1e-7)
+    index = deduplicated(messages, [0, 3], {"s2": Outcome.REJECTED})
+    changed = deduplication.apart(index, index.delivered, 1e-7)
     assert changed.sent.outcome.tolist() == [
         Outcome.ACKNOWLEDGED,
         Outcome.UNKNOWN,
         Outcome.REJECTED,
         Outcome.ACKNOWLEDGED,
     ]
-    assert record.sent.outcome.tolist()[1] == Outcome.ACKNOWLEDGED
-    assert changed.sent.key.tolist() == record.sent.key.tolist()
+    assert index.sent.outcome.tolist()[1] == Outcome.ACKNOWLEDGED
+    assert changed.sent.key.tolist() == index.sent.key.tolist()

@@ -14,10 +14,10 @@ from tests.scenarios.checkers.histories import (
     CHANNEL,
     counted,
     got,
+    indexed,
     place_of,
     producer,
     reader,
-    recorded,
     sends,
     settle,
     table,
@@ -31,8 +31,8 @@ def test_loss_in_full() -> None:
     sent, settled = sends([7, 8, 9, 9, 9], s3=Outcome.REJECTED, s4=Outcome.UNKNOWN)
     settled[1].update(partition=3, place=40)
     settled[2].update(partition=4, place=50)
-    record = recorded(sent, settled, [got(0, 10)])
-    assert loss.lost(record, record.delivered, drained=True) == Finding(
+    index = indexed(sent, settled, [got(0, 10)])
+    assert loss.lost(index, index.delivered, drained=True) == Finding(
         "delivery.no_loss",
         observations=3,
         violations=2,
@@ -46,10 +46,10 @@ def test_loss_in_full() -> None:
 
 
 def test_nothing_delivered_and_nothing_sent() -> None:
-    record = typed([1, 1], [])
+    index = typed([1, 1], [])
     not_drained = "not drained: looked for only as far as was read"
-    assert loss.lost(record, record.delivered, drained=True).violations == 2
-    assert loss.lost(record, record.delivered, drained=False, in_order=True) == Finding(
+    assert loss.lost(index, index.delivered, drained=True).violations == 2
+    assert loss.lost(index, index.delivered, drained=False, in_order=True) == Finding(
         "delivery.no_loss", unknown=2, remarks=(not_drained,)
     )
     empty = typed([], [])
@@ -69,8 +69,8 @@ def test_each_partition_is_searched_up_to_its_own_highest_place() -> None:
         got(4, 12, partition=1, place=0),
         got(4, 13, partition=2, place=-1),
     ]
-    record = recorded(sent, settled, deliveries)
-    assert loss.lost(record, record.delivered, drained=False, in_order=True) == Finding(
+    index = indexed(sent, settled, deliveries)
+    assert loss.lost(index, index.delivered, drained=False, in_order=True) == Finding(
         "delivery.no_loss",
         observations=4,
         violations=1,
@@ -78,22 +78,22 @@ def test_each_partition_is_searched_up_to_its_own_highest_place() -> None:
         offenders=({"producer": 0, "seq": 1, "key": 0, "partition": 0, "place": 1},),
         remarks=("not drained: looked for only as far as was read",),
     )
-    assert loss.search(record, record.delivered, drained=False).observable == 3
+    assert loss.search(index, index.delivered, drained=False).observable == 3
 
 
 def test_the_highest_place_that_was_read_is_searched_too() -> None:
     """What was read from the place of message 1 was another run's."""
-    record = typed([1, 1], [got(0, 10), got(7, 11, place=1)])
-    found = loss.search(record, record.delivered, drained=False, in_order=True)
+    index = typed([1, 1], [got(0, 10), got(7, 11, place=1)])
+    found = loss.search(index, index.delivered, drained=False, in_order=True)
     assert (found.observable, found.missing, found.unattributed) == (2, 1, 1)
 
 
 @pytest.mark.parametrize(("unidentified", "claimed"), [(0, 3), (1, 2), (2, 1), (3, 0), (4, 0)])
 def test_as_many_missing_as_were_unidentified_are_not_claimed(unidentified: int, claimed: int) -> None:
     deliveries = [got(-1, 10 + at, place=-1, status=FOREIGN) for at in range(unidentified)]
-    record = typed([1, 1, 1], deliveries)
+    index = typed([1, 1, 1], deliveries)
     doubtful = 3 - claimed
-    finding = loss.lost(record, record.delivered, drained=True)
+    finding = loss.lost(index, index.delivered, drained=True)
     assert (finding.observations, finding.violations, finding.unknown) == (claimed, claimed, doubtful)
     assert len(finding.offenders) == (3 if claimed else 0)
     doubt = f"; {doubtful} missing messages are not claimed: as many deliveries could not be identified"
@@ -150,8 +150,8 @@ def test_phantoms_in_full() -> None:
         got(8, 14, place=79, status=CORRUPT),
         got(-1, 15, place=-1, status=FOREIGN),
     ]
-    record = typed([5, 6, 7], deliveries, s1=Outcome.REJECTED, s2=Outcome.UNKNOWN)
-    assert phantom.phantoms(record, record.delivered) == Finding(
+    index = typed([5, 6, 7], deliveries, s1=Outcome.REJECTED, s2=Outcome.UNKNOWN)
+    assert phantom.phantoms(index, index.delivered) == Finding(
         "delivery.no_phantom",
         observations=6,
         violations=3,
@@ -174,8 +174,8 @@ def test_damage_in_full() -> None:
         got(9, 15, place=80),
         got(0, 16, checksum=1000),
     ]
-    record = typed([5, 6, 7], deliveries)
-    assert corruption.altered(record, record.delivered) == Finding(
+    index = typed([5, 6, 7], deliveries)
+    assert corruption.altered(index, index.delivered) == Finding(
         "delivery.intact",
         observations=5,
         violations=3,
@@ -185,7 +185,7 @@ def test_damage_in_full() -> None:
             {**place_of(deliveries[3]), "size": 3},
         ),
     )
-    assert corruption.altered(record, record.delivered, "dead_letter.intact").property == "dead_letter.intact"
+    assert corruption.altered(index, index.delivered, "dead_letter.intact").property == "dead_letter.intact"
 
 
 def test_duplicates_in_full() -> None:
@@ -199,8 +199,8 @@ def test_duplicates_in_full() -> None:
     ]
     settles = [settle(firsts[0], ACK, 20), settle(firsts[1], ACK, 21), settle(firsts[2], ACK, 22)]
     settles += [settle(again[0], ACK, 32)]
-    record = typed([5, 6, 7, 8], [*firsts, *again], settles)
-    assert duplicates.delivered_again(record, record.delivered) == Finding(
+    index = typed([5, 6, 7, 8], [*firsts, *again], settles)
+    assert duplicates.delivered_again(index, index.delivered) == Finding(
         "delivery.no_duplicate",
         observations=3,
         violations=3,
@@ -229,16 +229,16 @@ def test_a_call_begins_after_what_its_reader_did_before(
     """Message 0 is acknowledged at 16 by reader 0; reader 1 gets it again."""
     first = got(0, 10)
     other = [] if before_ns is None else [got(1, before_ns, reader=1)]
-    record = typed([1, 1], [first, *other, got(0, received_ns, reader=1)], [settle(first, ACK, 15)])
-    finding = duplicates.delivered_again(record, record.delivered)
+    index = typed([1, 1], [first, *other, got(0, received_ns, reader=1)], [settle(first, ACK, 15)])
+    finding = duplicates.delivered_again(index, index.delivered)
     assert (finding.violations, finding.unknown) == expected
 
 
 def test_an_answer_to_a_settlement_is_something_that_its_reader_did() -> None:
     first, other = got(0, 10), got(1, 11, reader=1)
     settles = [settle(first, ACK, 15), settle(other, ACK, 16)]
-    record = typed([1, 1], [first, other, got(0, 30, reader=1)], settles)
-    assert duplicates.delivered_again(record, record.delivered).violations == 1
+    index = typed([1, 1], [first, other, got(0, 30, reader=1)], settles)
+    assert duplicates.delivered_again(index, index.delivered).violations == 1
 
 
 def test_times_are_compared_to_the_nanosecond() -> None:
@@ -246,25 +246,25 @@ def test_times_are_compared_to_the_nanosecond() -> None:
     base = 2**60
     first, other = got(0, base, batch=0), got(1, base + 1, reader=1, batch=1)
     late = got(0, base + 9, reader=1, batch=2)
-    record = typed([1, 1], [first, other, late], [settle(first, ACK, base + 1)])
-    assert duplicates.delivered_again(record, record.delivered).unknown == 1
+    index = typed([1, 1], [first, other, late], [settle(first, ACK, base + 1)])
+    assert duplicates.delivered_again(index, index.delivered).unknown == 1
     other["received_ns"] = base + 2
-    record = typed([1, 1], [first, other, late], [settle(first, ACK, base + 1)])
-    assert duplicates.delivered_again(record, record.delivered).violations == 1
+    index = typed([1, 1], [first, other, late], [settle(first, ACK, base + 1)])
+    assert duplicates.delivered_again(index, index.delivered).violations == 1
 
 
 def test_a_reader_that_did_nothing_yet_may_have_asked_at_any_time() -> None:
     first = got(0, 0)
-    record = typed([1], [first, got(0, 2, reader=1)], [settle(first, ACK, 0)])
-    finding = duplicates.delivered_again(record, record.delivered)
+    index = typed([1], [first, got(0, 2, reader=1)], [settle(first, ACK, 0)])
+    finding = duplicates.delivered_again(index, index.delivered)
     assert (finding.violations, finding.unknown) == (0, 1)
 
 
 def test_what_belongs_to_no_message_is_no_duplicate() -> None:
     first = got(0, 10)
     strays = [got(-1, at, place=-1, status=FOREIGN) for at in (20, 21)]
-    record = typed([1], [first, *strays], [settle(first, ACK, 11)])
-    finding = duplicates.delivered_again(record, record.delivered)
+    index = typed([1], [first, *strays], [settle(first, ACK, 11)])
+    finding = duplicates.delivered_again(index, index.delivered)
     assert (finding.violations, finding.unknown, finding.note[:1]) == (0, 0, "0")
 
 

@@ -11,7 +11,7 @@ from brokerbench.brokers.types import Outcome
 from brokerbench.scenarios.checkers import expiry
 from brokerbench.scenarios.checkers.index.channel_index import ChannelIndex
 from brokerbench.scenarios.verdicts import Finding
-from tests.scenarios.checkers.histories import got, place_of, recorded, sends
+from tests.scenarios.checkers.histories import got, indexed, place_of, sends
 
 MS = 1_000_000
 LIMIT_S = 10.0
@@ -24,22 +24,22 @@ def history(count: int, rows: list[dict[str, int]], *, step_ns: int = 0, **outco
     for seq, (send, settlement) in enumerate(zip(sent, settled, strict=True)):
         send["sent_ns"] = seq * step_ns
         settlement.update(place=10 + seq, settled_ns=seq * step_ns + 5)
-    return recorded(sent, settled, rows)
+    return indexed(sent, settled, rows)
 
 
 def shown(seq: int, at_ns: int, reader: int = 0, **other: int) -> dict[str, int]:
     return got(seq, at_ns, reader=reader, **{"place": 10 + seq, **other})
 
 
-def early(record: ChannelIndex, *attempts: Mapping[str, Any]) -> Finding:
-    return expiry.early(record, attempts, LIMIT_S)
+def early(index: ChannelIndex, *attempts: Mapping[str, Any]) -> Finding:
+    return expiry.early(index, attempts, LIMIT_S)
 
 
 def test_without_an_attempt_nothing_is_known() -> None:
-    record = history(2, [shown(0, 10)])
+    index = history(2, [shown(0, 10)])
     why = "nothing was read from the beginning"
-    assert early(record) == Finding("retention.not_early", not_testable=why)
-    assert expiry.late(record, [], LIMIT_S) == Finding("retention.by_age", not_testable=why)
+    assert early(index) == Finding("retention.not_early", not_testable=why)
+    assert expiry.late(index, [], LIMIT_S) == Finding("retention.by_age", not_testable=why)
 
 
 def test_early_in_full() -> None:
@@ -93,7 +93,7 @@ def test_places_are_compared_within_their_partition() -> None:
     assert (finding.observations, finding.violations) == (3, 1)
     sent, settled = sends([7, 7])
     settled[0].update(place=-1)
-    finding = early(recorded(sent, settled, [got(1, 50)]), FIRST)
+    finding = early(indexed(sent, settled, [got(1, 50)]), FIRST)
     assert (finding.observations, finding.violations) == (1, 0)
 
 
@@ -108,7 +108,7 @@ def test_two_partitions() -> None:
     for row, (partition, place) in zip(settled, [(0, 10), (0, 11), (1, 5), (1, 6)], strict=True):
         row.update(partition=partition, place=place)
     rows = [got(1, 50, partition=0, place=11), got(3, 60, partition=1, place=6)]
-    finding = early(recorded(sent, settled, rows), FIRST)
+    finding = early(indexed(sent, settled, rows), FIRST)
     assert (finding.observations, [row["seq"] for row in finding.offenders]) == (4, [0, 2])
     assert [row["before_its_limit_s"] for row in finding.offenders] == pytest.approx([9.998, 9.998], abs=1e-6)
     assert finding.offenders[0]["before_its_limit_s"] != finding.offenders[1]["before_its_limit_s"]
@@ -127,8 +127,8 @@ def test_ten_are_named(count: int) -> None:
 def test_late_in_full() -> None:
     """An attempt at 20 s: 0 to 2 were over-age, and 2 and 0 are shown, in that order; 3 was not over-age."""
     rows = [shown(2, 70, batch=4, slot=2, partition=3), shown(0, 71), shown(3, 72), shown(1, 5, reader=1)]
-    record = history(4, rows, step_ns=3_333 * MS)
-    assert expiry.late(record, [{"reader": 0, "began_ns": 20_000 * MS}], LIMIT_S) == Finding(
+    index = history(4, rows, step_ns=3_333 * MS)
+    assert expiry.late(index, [{"reader": 0, "began_ns": 20_000 * MS}], LIMIT_S) == Finding(
         "retention.by_age",
         observations=3,
         violations=2,
@@ -141,11 +141,11 @@ def test_late_in_full() -> None:
 
 @pytest.mark.parametrize(("began_ns", "late"), [(10_002 * MS + 4, 0), (10_002 * MS + 5, 1), (10_002 * MS + 6, 1)])
 def test_late_is_after_the_limit_the_grace_and_the_clock_s_tolerance(began_ns: int, late: int) -> None:
-    record = history(1, [shown(0, 50)])
+    index = history(1, [shown(0, 50)])
     for limit_s, grace_s, more_ns in ((10.0, 0.0, 0), (9.0, 1.0, 0), (10.0, 1.0, 1_000 * MS)):
-        finding = expiry.late(record, [{"reader": 0, "began_ns": began_ns + more_ns}], limit_s, grace_s)
+        finding = expiry.late(index, [{"reader": 0, "began_ns": began_ns + more_ns}], limit_s, grace_s)
         assert (finding.observations, finding.violations) == (late, late)
-    assert expiry.late(record, [{"reader": 0, "began_ns": began_ns}], LIMIT_S).violations == late
+    assert expiry.late(index, [{"reader": 0, "began_ns": began_ns}], LIMIT_S).violations == late
 
 
 def test_late_counts_every_attempt_and_acknowledged_sends_alone() -> None:

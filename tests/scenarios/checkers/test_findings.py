@@ -124,11 +124,11 @@ def test_waits_that_ran_out_stand_in_the_note() -> None:
         {"event": "timeout", "channel": "other", "what": "elsewhere", "waited_s": 1.0},
         {"event": "timeout", "channel": "c", "what": "no join", "waited_s": 30.0},
     ]
-    record = typed([1], [], marks=marks)
+    index = typed([1], [], marks=marks)
     waits = ("no drain after 2.5 s", "no join after 30 s")
     seen = Finding("p", 7, remarks=("seen",))
-    assert findings.with_waits(seen, record) == Finding("p", 7, remarks=("seen", *waits))
-    assert findings.with_waits(Finding("p"), record).remarks == waits
+    assert findings.with_waits(seen, index) == Finding("p", 7, remarks=("seen", *waits))
+    assert findings.with_waits(Finding("p"), index).remarks == waits
     assert findings.with_waits(seen, typed([1], [])) == seen
 
 

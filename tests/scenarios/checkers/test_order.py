@@ -12,22 +12,22 @@ from tests.scenarios.checkers.histories import got, settle, typed
 ACK, RELEASE = Action.ACKNOWLEDGE, Action.RELEASE
 
 
-def per_key(record: ChannelIndex) -> Finding:
-    return order.per_key("ordering.per_key.one_consumer", record, record.delivered, [0])
+def per_key(index: ChannelIndex) -> Finding:
+    return order.per_key("ordering.per_key.one_consumer", index, index.delivered, [0])
 
 
-def whole(record: ChannelIndex) -> Finding:
-    return order.whole_channel("ordering.channel", record, record.delivered, [0])
+def whole(index: ChannelIndex) -> Finding:
+    return order.whole_channel("ordering.channel", index, index.delivered, [0])
 
 
-def after_release(record: ChannelIndex) -> Finding:
-    return order.after_release("ordering.per_key.after_redelivery", record, record.delivered, [0])
+def after_release(index: ChannelIndex) -> Finding:
+    return order.after_release("ordering.per_key.after_redelivery", index, index.delivered, [0])
 
 
 def test_keys_may_overtake_each_other_but_not_within() -> None:
-    record = typed([1, 2, 1, 2], [got(1, 10), got(3, 11), got(0, 12), got(2, 13)])
-    assert (per_key(record).observations, per_key(record).violations) == (2, 0)
-    assert (whole(record).observations, whole(record).violations) == (3, 2)
+    index = typed([1, 2, 1, 2], [got(1, 10), got(3, 11), got(0, 12), got(2, 13)])
+    assert (per_key(index).observations, per_key(index).violations) == (2, 0)
+    assert (whole(index).observations, whole(index).violations) == (3, 2)
 
 
 def test_order_within_a_partition_is_that_of_sending_whatever_the_key() -> None:
@@ -36,20 +36,20 @@ def test_order_within_a_partition_is_that_of_sending_whatever_the_key() -> None:
     finding = order.per_partition("ordering.partition", *_parts(typed([1, 2, 3, 4], deliveries)))
     assert (finding.observations, finding.violations) == (2, 0)
     deliveries = [got(seq, 10 + at, partition=seq % 2) for at, seq in enumerate((2, 1, 0, 3))]
-    record = typed([1, 2, 3, 4], deliveries)
-    finding = order.per_partition("ordering.partition", *_parts(record))
+    index = typed([1, 2, 3, 4], deliveries)
+    finding = order.per_partition("ordering.partition", *_parts(index))
     assert (finding.observations, finding.violations) == (2, 1)
     assert (finding.offenders[0]["seq"], finding.offenders[0]["received_ns"]) == (0, 12)
-    assert not per_key(record).violations
+    assert not per_key(index).violations
 
 
-def _parts(record: ChannelIndex) -> tuple[ChannelIndex, Delivered, list[int]]:
-    return record, record.delivered, [0]
+def _parts(index: ChannelIndex) -> tuple[ChannelIndex, Delivered, list[int]]:
+    return index, index.delivered, [0]
 
 
 def test_an_inversion_within_a_batch_is_seen_and_named() -> None:
-    record = typed([1, 1], [got(1, 10, batch=0, slot=0), got(0, 10, batch=0, slot=1)])
-    finding = per_key(record)
+    index = typed([1, 1], [got(1, 10, batch=0, slot=0), got(0, 10, batch=0, slot=1)])
+    finding = per_key(index)
     assert (finding.observations, finding.violations) == (1, 1)
     assert finding.offenders[0]["seq"] == 0
     assert finding.offenders[0]["kind"] == "overtaken"
@@ -59,13 +59,13 @@ def test_an_inversion_within_a_batch_is_seen_and_named() -> None:
 
 
 def test_only_first_deliveries_count() -> None:
-    record = typed([1, 1], [got(0, 10), got(1, 11), got(0, 12)])
-    assert not per_key(record).violations
+    index = typed([1, 1], [got(0, 10), got(1, 11), got(0, 12)])
+    assert not per_key(index).violations
 
 
 def test_sends_of_unknown_fate_are_left_out() -> None:
-    record = typed([1, 1, 1], [got(1, 10), got(0, 11), got(2, 12)], s1=Outcome.UNKNOWN)
-    finding = per_key(record)
+    index = typed([1, 1, 1], [got(1, 10), got(0, 11), got(2, 12)], s1=Outcome.UNKNOWN)
+    finding = per_key(index)
     assert (finding.observations, finding.violations, finding.unknown) == (1, 0, 1)
 
 
@@ -93,8 +93,8 @@ def test_a_rejected_message_is_done() -> None:
 
 
 def test_one_consumer_may_have_both_at_once() -> None:
-    record = typed([1, 1], [got(0, 10, batch=0, slot=0), got(1, 10, batch=0, slot=1)])
-    assert not per_key(record).violations
+    index = typed([1, 1], [got(0, 10, batch=0, slot=0), got(1, 10, batch=0, slot=1)])
+    assert not per_key(index).violations
 
 
 def released_and_back(second: int) -> ChannelIndex:
@@ -119,38 +119,38 @@ def test_a_later_message_does_not_wait() -> None:
 def test_any_later_message_counts_not_only_the_next() -> None:
     first, again, third, second = got(0, 10), got(0, 30), got(2, 20), got(1, 40)
     settles = [settle(first, RELEASE, 15), settle(third, ACK, 21), settle(again, ACK, 31), settle(second, ACK, 41)]
-    record = typed([1, 1, 1], [first, third, again, second], settles)
-    assert after_release(record).violations == 1
+    index = typed([1, 1, 1], [first, third, again, second], settles)
+    assert after_release(index).violations == 1
 
 
 def test_a_release_that_never_came_back_is_unknown_in_the_order() -> None:
     first, later = got(0, 10), got(1, 20)
-    record = typed([1, 1], [first, later], [settle(first, RELEASE, 15), settle(later, ACK, 21)])
-    assert (after_release(record).observations, after_release(record).unknown) == (0, 1)
+    index = typed([1, 1], [first, later], [settle(first, RELEASE, 15), settle(later, ACK, 21)])
+    assert (after_release(index).observations, after_release(index).unknown) == (0, 1)
 
 
 def test_redelivery_before_and_after_the_lease() -> None:
     first = got(0, 10)
-    record = typed([1], [first, got(0, 500)], [settle(first, RELEASE, 15)])
-    soon = redelivery.comes_back(record, record.delivered, lease_s=1e-6, drained=True)
-    late = redelivery.comes_back(record, record.delivered, lease_s=1e-7, drained=True)
+    index = typed([1], [first, got(0, 500)], [settle(first, RELEASE, 15)])
+    soon = redelivery.comes_back(index, index.delivered, lease_s=1e-6, drained=True)
+    late = redelivery.comes_back(index, index.delivered, lease_s=1e-7, drained=True)
     assert (soon.observations, soon.violations) == (1, 0)
     assert (late.observations, late.violations) == (1, 1)
-    assert redelivery.returned(record, record.delivered, 1e-6).delay_ns.tolist() == [484]
+    assert redelivery.returned(index, index.delivered, 1e-6).delay_ns.tolist() == [484]
 
 
 def test_never_coming_back_is_a_failure_only_after_a_drain() -> None:
     first = got(0, 10)
-    record = typed([1], [first], [settle(first, RELEASE, 15)])
-    assert redelivery.comes_back(record, record.delivered, 1.0, drained=True).violations == 1
-    unproven = redelivery.comes_back(record, record.delivered, 1.0, drained=False)
+    index = typed([1], [first], [settle(first, RELEASE, 15)])
+    assert redelivery.comes_back(index, index.delivered, 1.0, drained=True).violations == 1
+    unproven = redelivery.comes_back(index, index.delivered, 1.0, drained=False)
     assert (unproven.observations, unproven.violations, unproven.unknown) == (0, 0, 1)
 
 
 def test_the_last_allowed_delivery_need_not_come_back() -> None:
     once, twice = got(0, 10), [got(1, 12), got(1, 20)]
     settles = [settle(delivery, RELEASE, delivery["received_ns"] + 1) for delivery in (once, *twice)]
-    record = typed([1, 2], [once, *twice], settles)
-    limited = redelivery.comes_back(record, record.delivered, 1.0, drained=True, max_deliveries=2)
+    index = typed([1, 2], [once, *twice], settles)
+    limited = redelivery.comes_back(index, index.delivered, 1.0, drained=True, max_deliveries=2)
     assert (limited.observations, [offender["seq"] for offender in limited.offenders]) == (2, [0])
-    assert redelivery.comes_back(record, record.delivered, 1.0, drained=True).violations == 2
+    assert redelivery.comes_back(index, index.delivered, 1.0, drained=True).violations == 2

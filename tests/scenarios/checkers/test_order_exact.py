@@ -11,7 +11,7 @@ from brokerbench.scenarios.checkers.index.channel_index import NEVER, ChannelInd
 from brokerbench.scenarios.history import Action
 from brokerbench.scenarios.history.stamp import FOREIGN
 from brokerbench.scenarios.verdicts import Finding
-from tests.scenarios.checkers.histories import counted, got, place_of, reader, recorded, sends, settle, typed
+from tests.scenarios.checkers.histories import counted, got, indexed, place_of, reader, sends, settle, typed
 
 ACK, RELEASE, REJECT = Action.ACKNOWLEDGE, Action.RELEASE, Action.REJECT
 
@@ -20,8 +20,8 @@ def of(seq: int, key: int, producer: int = 0) -> dict[str, object]:
     return {"producer": producer, "seq": seq, "key": key}
 
 
-def per_key(record: ChannelIndex, producers: list[int] | None = None) -> Finding:
-    return order.per_key("p", record, record.delivered, [0] if producers is None else producers)
+def per_key(index: ChannelIndex, producers: list[int] | None = None) -> Finding:
+    return order.per_key("p", index, index.delivered, [0] if producers is None else producers)
 
 
 def test_order_in_full() -> None:
@@ -36,8 +36,8 @@ def test_order_in_full() -> None:
     }
     stray = got(-1, 5, place=-1, status=FOREIGN)
     settles = [settle(rows[2], ACK, 11), settle(rows[0], ACK, 11), settle(rows[1], ACK, 26)]
-    record = typed([5, 6, 5, 6, 5, 5, 7], [stray, *rows.values()], settles, s5=Outcome.UNKNOWN, s6=Outcome.UNKNOWN)
-    assert per_key(record) == Finding(
+    index = typed([5, 6, 5, 6, 5, 5, 7], [stray, *rows.values()], settles, s5=Outcome.UNKNOWN, s6=Outcome.UNKNOWN)
+    assert per_key(index) == Finding(
         "p",
         observations=3,
         violations=2,
@@ -68,12 +68,12 @@ def test_offenders_stand_in_the_order_of_delivery() -> None:
 
 
 def test_one_reader_needs_no_word_of_others() -> None:
-    record = typed([1, 1], [got(0, 10), got(1, 11)])
-    alone = [mark for mark in record.history.marks if mark.get("reader", 0) == 0]
-    record.history.marks[:] = alone  # type: ignore[index]
-    assert per_key(record) == Finding("p", observations=1, remarks=(counted(overtaken=0),))
-    record.history.marks.append(reader(1))  # type: ignore[attr-defined]
-    assert per_key(record).note.endswith("while an earlier one was in process")
+    index = typed([1, 1], [got(0, 10), got(1, 11)])
+    alone = [mark for mark in index.history.marks if mark.get("reader", 0) == 0]
+    index.history.marks[:] = alone  # type: ignore[index]
+    assert per_key(index) == Finding("p", observations=1, remarks=(counted(overtaken=0),))
+    index.history.marks.append(reader(1))  # type: ignore[attr-defined]
+    assert per_key(index).note.endswith("while an earlier one was in process")
 
 
 @pytest.mark.parametrize(
@@ -97,24 +97,24 @@ def test_an_overtaken_pair_is_not_overlapping_too() -> None:
 def two_producers(deliveries: list[dict[str, int]], keys: tuple[int, int] = (1, 1)) -> ChannelIndex:
     """Producer 0 sent seq 0 and 1, producer 1 too, all with these keys."""
     (sent_0, settled_0), (sent_1, settled_1) = sends(keys), sends(keys, producer=1)
-    return recorded([*sent_0, *sent_1], [*settled_0, *settled_1], deliveries, producers=(0, 1))
+    return indexed([*sent_0, *sent_1], [*settled_0, *settled_1], deliveries, producers=(0, 1))
 
 
 def test_lines_are_of_one_producer_and_only_of_those_asked_for() -> None:
     rows = [got(0, 10, producer=1), got(1, 11), got(0, 12), got(1, 13, producer=1)]
-    record = two_producers(rows)
-    assert [per_key(record, who).observations for who in ([0], [1], [0, 1])] == [1, 1, 2]
-    assert [per_key(record, who).violations for who in ([0], [1], [0, 1])] == [1, 0, 1]
-    whole = order.whole_channel("p", record, record.delivered, [0, 1])
+    index = two_producers(rows)
+    assert [per_key(index, who).observations for who in ([0], [1], [0, 1])] == [1, 1, 2]
+    assert [per_key(index, who).violations for who in ([0], [1], [0, 1])] == [1, 0, 1]
+    whole = order.whole_channel("p", index, index.delivered, [0, 1])
     assert (whole.property, whole.observations) == ("p", 2)
-    assert order.after_release("p", record, record.delivered, [0]).observations == 0
+    assert order.after_release("p", index, index.delivered, [0]).observations == 0
 
 
 @pytest.mark.parametrize("keys", [(7, 7 + 2**20), (-5, -4), (2**62, 2**62 + 1), (0, 70_000), (-(2**63), 2**63 - 1)])
 def test_far_keys_of_two_producers_do_not_meet(keys: tuple[int, int]) -> None:
-    record = two_producers([got(1, 10), got(0, 11), got(1, 12, producer=1), got(0, 13, producer=1)], keys)
-    assert per_key(record, [0, 1]).observations == 0
-    assert order.whole_channel("p", record, record.delivered, [0, 1]).violations == 2
+    index = two_producers([got(1, 10), got(0, 11), got(1, 12, producer=1), got(0, 13, producer=1)], keys)
+    assert per_key(index, [0, 1]).observations == 0
+    assert order.whole_channel("p", index, index.delivered, [0, 1]).violations == 2
 
 
 @pytest.mark.parametrize("low", [-(2**63), -(2**62), 0])
@@ -123,11 +123,11 @@ def test_however_far_apart_keys_are_each_is_a_line(low: int) -> None:
     for keys in ([low, 2**63 - 1, low, 2**63 - 1], [2**63 - 1, low, 2**63 - 1, low]):
         rows = [got(0, 10), got(1, 20), got(2, 30), got(0, 40), got(3, 50)]
         settles = [settle(rows[0], RELEASE, 11), *(settle(row, ACK, row["received_ns"] + 1) for row in rows[1:])]
-        record = typed(keys, rows, settles)
-        assert per_key(record).observations == 2
+        index = typed(keys, rows, settles)
+        assert per_key(index).observations == 2
         for finding in (
-            order.after_release("p", record, record.delivered, [0]),
-            order_while_waiting.in_order("p", record, record.delivered, [0]),
+            order.after_release("p", index, index.delivered, [0]),
+            order_while_waiting.in_order("p", index, index.delivered, [0]),
         ):
             assert (finding.observations, finding.violations) == (1, 1)
             assert finding.offenders[0] == {
@@ -142,14 +142,14 @@ def test_many_lines_do_not_meet(width: int) -> None:
     """Lines beyond 16 bits: the last key of producer 0 and the first of producer 1 are neighbours."""
     (sent_0, settled_0), (sent_1, settled_1) = sends([0, width - 1]), sends([0, width - 1], producer=1)
     rows = [got(1, 10, producer=1), got(0, 11, producer=1), got(1, 12), got(0, 13)]
-    record = recorded([*sent_0, *sent_1], [*settled_0, *settled_1], rows, producers=(0, 1))
-    assert per_key(record, [0, 1]) == Finding(
+    index = indexed([*sent_0, *sent_1], [*settled_0, *settled_1], rows, producers=(0, 1))
+    assert per_key(index, [0, 1]) == Finding(
         "p",
         remarks=(counted(overtaken=0, overlapping=0),),
     )
-    line = record.line[record.delivered.message]
-    assert line.tolist() == [2 * width - 1, width, width - 1, 0]
-    assert line.dtype.name == ("uint16" if 2 * width - 1 <= 65_535 else "int64")
+    number = index.order_group[index.delivered.message]
+    assert number.tolist() == [2 * width - 1, width, width - 1, 0]
+    assert number.dtype.name == ("uint16" if 2 * width - 1 <= 65_535 else "int64")
 
 
 @pytest.mark.parametrize("count", [9, 10, 11])
@@ -170,8 +170,8 @@ def test_after_release_in_full() -> None:
     settles += [settle(row, ACK, 50) for row in (third, again_1, fourth, again)]
     keys = [5, 6, 5, 6, 7, 5]
     rows = [first, first_1, first_4, third, again_1, fourth, again, got(5, 41)]
-    record = typed(keys, rows, settles)
-    assert order.after_release("p", record, record.delivered, [0]) == Finding(
+    index = typed(keys, rows, settles)
+    assert order.after_release("p", index, index.delivered, [0]) == Finding(
         "p",
         observations=2,
         violations=1,
@@ -194,28 +194,28 @@ def test_the_first_acknowledged_delivery_counts_and_only_yes_is_an_answer() -> N
     first, again, once_more = got(0, 10), got(0, 20), got(0, 40)
     later = got(1, 30)
     settles = [settle(first, RELEASE, 11), settle(again, ACK, 21), settle(once_more, ACK, 41), settle(later, ACK, 31)]
-    record = typed([1, 1], [first, again, later, once_more], settles)
-    assert order.after_release("p", record, record.delivered, [0]).violations == 0
+    index = typed([1, 1], [first, again, later, once_more], settles)
+    assert order.after_release("p", index, index.delivered, [0]).violations == 0
     settles[1]["outcome"] = Outcome.UNKNOWN
-    record = typed([1, 1], [first, again, later, once_more], settles)
-    found = order.after_release("p", record, record.delivered, [0])
+    index = typed([1, 1], [first, again, later, once_more], settles)
+    found = order.after_release("p", index, index.delivered, [0])
     assert (found.observations, found.violations, found.unknown) == (0, 0, 1)
     settles[0]["outcome"] = Outcome.REJECTED
-    record = typed([1, 1], [first, again, later, once_more], settles)
-    assert order.after_release("p", record, record.delivered, [0]).observations == 0
+    index = typed([1, 1], [first, again, later, once_more], settles)
+    assert order.after_release("p", index, index.delivered, [0]).observations == 0
 
 
 def test_the_very_first_delivery_overtakes_too() -> None:
     rows = [got(1, 10), got(0, 11), got(0, 20)]
     settles = [settle(rows[0], ACK, 12), settle(rows[1], RELEASE, 12), settle(rows[2], ACK, 21)]
-    record = typed([1, 1], rows, settles)
-    assert order.after_release("p", record, record.delivered, [0]).violations == 1
+    index = typed([1, 1], rows, settles)
+    assert order.after_release("p", index, index.delivered, [0]).violations == 1
 
 
 def test_what_was_acknowledged_at_its_very_first_delivery_is_not_unknown() -> None:
     rows = [got(0, 10), got(0, 11)]
-    record = typed([1], rows, [settle(rows[0], ACK, 12), settle(rows[1], RELEASE, 12)])
-    finding = order.after_release("p", record, record.delivered, [0])
+    index = typed([1], rows, [settle(rows[0], ACK, 12), settle(rows[1], RELEASE, 12)])
+    finding = order.after_release("p", index, index.delivered, [0])
     assert (finding.observations, finding.violations, finding.unknown) == (1, 0, 0)
 
 
@@ -229,8 +229,8 @@ def test_many_messages_of_many_keys(count: int) -> None:
     rows = [got(seq, 1000 + at) for at, seq in enumerate(swapped)]
     finding = per_key(typed(keys, rows))
     assert [row["seq"] for row in finding.offenders] == list(range(count - 6, count - 3))
-    record = typed(keys, [*rows, *rows_again(rows)], [settle(row, RELEASE, row["received_ns"]) for row in rows])
-    assert redelivery.returned(record, record.delivered, 1.0).again.tolist() == list(range(count, 2 * count))
+    index = typed(keys, [*rows, *rows_again(rows)], [settle(row, RELEASE, row["received_ns"]) for row in rows])
+    assert redelivery.returned(index, index.delivered, 1.0).again.tolist() == list(range(count, 2 * count))
 
 
 def rows_again(rows: list[dict[str, int]]) -> list[dict[str, int]]:
@@ -238,10 +238,10 @@ def rows_again(rows: list[dict[str, int]]) -> list[dict[str, int]]:
 
 
 def test_lines_are_numbered_from_the_lowest_key() -> None:
-    record = two_producers([got(0, 10), got(1, 11), got(0, 12, producer=1), got(1, 13, producer=1)], (7, 9))
-    assert record.line[record.delivered.message].tolist() == [0, 2, 3, 5]
+    index = two_producers([got(0, 10), got(1, 11), got(0, 12, producer=1), got(1, 13, producer=1)], (7, 9))
+    assert index.order_group[index.delivered.message].tolist() == [0, 2, 3, 5]
     nothing = typed([], []).by_key
-    assert (nothing.message.tolist(), nothing.line.tolist(), nothing.follows.tolist()) == ([], [], [])
+    assert (nothing.message.tolist(), nothing.number.tolist(), nothing.follows.tolist()) == ([], [], [])
 
 
 def test_what_was_overtaken_without_a_release_is_not_counted_there() -> None:
@@ -249,8 +249,8 @@ def test_what_was_overtaken_without_a_release_is_not_counted_there() -> None:
     rows = [got(1, 10), got(0, 11), got(2, 12), got(3, 13), got(3, 20), got(2, 30)]
     settles = [settle(rows[0], ACK, 14), settle(rows[1], ACK, 14), settle(rows[2], RELEASE, 14)]
     settles += [settle(rows[3], RELEASE, 14), settle(rows[4], ACK, 31), settle(rows[5], ACK, 31)]
-    record = typed([1, 1, 2, 3], rows, settles)
-    finding = order.after_release("p", record, record.delivered, [0])
+    index = typed([1, 1, 2, 3], rows, settles)
+    finding = order.after_release("p", index, index.delivered, [0])
     assert (finding.observations, finding.violations) == (2, 0)
     unknown = typed([1, 1, 2, 3], rows, settles, s2=Outcome.UNKNOWN)
     finding = order.after_release("p", unknown, unknown.delivered, [0])
@@ -264,8 +264,8 @@ def test_ten_of_the_released_are_named_in_order_of_coming_back(count: int) -> No
     seconds = [got(2 * key + 1, 50 + key) for key in range(count)]
     again = [got(2 * key, 200 - key) for key in reversed(range(count))]
     settles = [settle(row, RELEASE, 40) for row in firsts] + [settle(row, ACK, 300) for row in (*seconds, *again)]
-    record = typed([key for key in range(count) for _ in range(2)], [*firsts, *seconds, *again], settles)
-    finding = order.after_release("p", record, record.delivered, [0])
+    index = typed([key for key in range(count) for _ in range(2)], [*firsts, *seconds, *again], settles)
+    finding = order.after_release("p", index, index.delivered, [0])
     assert (finding.observations, finding.violations) == (count, count)
     assert [row["seq"] for row in finding.offenders] == [2 * key for key in reversed(range(count))][:10]
 
@@ -280,34 +280,34 @@ def released(again_ns: int | None, *, outcome: Outcome = Outcome.ACKNOWLEDGED) -
 
 def test_a_lease_is_counted_to_the_nanosecond() -> None:
     for again_ns, violations in ((1000 + 10**9 - 1, 0), (1000 + 10**9, 1)):
-        record = released(again_ns)
-        assert redelivery.comes_back(record, record.delivered, 1.0, drained=True).violations == violations
+        index = released(again_ns)
+        assert redelivery.comes_back(index, index.delivered, 1.0, drained=True).violations == violations
 
 
 @pytest.mark.parametrize(("again_ns", "violations"), [(2999, 0), (3000, 1), (3001, 1)])
 def test_in_time_means_before_the_lease_ended(again_ns: int, violations: int) -> None:
-    record = released(again_ns)
+    index = released(again_ns)
     offender = {**of(1, 6), **place_of(got(1, 1000, slot=2, partition=3, place=9)), "came_back": True}
     for drained in (True, False):
-        assert redelivery.comes_back(record, record.delivered, 2e-6, drained=drained) == Finding(
+        assert redelivery.comes_back(index, index.delivered, 2e-6, drained=drained) == Finding(
             "redelivery.after_release",
             observations=1,
             violations=violations,
             offenders=(offender,) * violations,
             remarks=("in time means before the lease of 2e-06 s",),
         )
-    assert redelivery.returned(record, record.delivered, 2e-6).delay_ns.tolist() == [again_ns - 1101]
+    assert redelivery.returned(index, index.delivered, 2e-6).delay_ns.tolist() == [again_ns - 1101]
 
 
 def test_what_never_came_back() -> None:
-    record = released(None)
+    index = released(None)
     note = "in time means before the lease of 30 s"
-    failed = redelivery.comes_back(record, record.delivered, 30, drained=True)
+    failed = redelivery.comes_back(index, index.delivered, 30, drained=True)
     offender = {**of(1, 6), **place_of(got(1, 1000, slot=2, partition=3, place=9)), "came_back": False}
     assert failed == Finding("redelivery.after_release", 1, 1, offenders=(offender,), remarks=(note,))
-    unproven = redelivery.comes_back(record, record.delivered, 30, drained=False)
+    unproven = redelivery.comes_back(index, index.delivered, 30, drained=False)
     assert unproven == Finding("redelivery.after_release", unknown=1, remarks=(note,))
-    back = redelivery.returned(record, record.delivered, 30)
+    back = redelivery.returned(index, index.delivered, 30)
     assert (back.at.tolist(), back.again.tolist()) == ([0], [-1])
     assert (back.delay_ns.tolist(), back.in_time.tolist()) == ([NEVER], [False])
 
@@ -316,8 +316,8 @@ def test_what_never_came_back() -> None:
 def test_the_last_delivery_that_is_allowed_need_not_come_back(most: int | None, expected: tuple[int, int]) -> None:
     """Message 0 is released twice and came twice, message 1 once, and came back."""
     rows = [got(0, 10), got(1, 20), got(0, 30), got(1, 40)]
-    record = typed([1, 1], rows, [settle(row, RELEASE, row["received_ns"]) for row in rows[:3]])
-    finding = redelivery.comes_back(record, record.delivered, 1.0, drained=True, max_deliveries=most)
+    index = typed([1, 1], rows, [settle(row, RELEASE, row["received_ns"]) for row in rows[:3]])
+    finding = redelivery.comes_back(index, index.delivered, 1.0, drained=True, max_deliveries=most)
     assert (finding.observations, finding.violations) == expected
     assert [row["received_ns"] for row in finding.offenders] == [30] * expected[1]
     alone = typed([1], rows[:1], [settle(rows[0], RELEASE, 15)])
@@ -327,26 +327,26 @@ def test_the_last_delivery_that_is_allowed_need_not_come_back(most: int | None, 
 
 def test_some_of_what_was_released() -> None:
     rows = [got(0, 10), got(1, 20), got(0, 30), got(1, 40)]
-    record = typed([1, 1], rows, [settle(row, RELEASE, row["received_ns"]) for row in rows])
-    some = redelivery.returned(record, record.delivered, 1.0).only(np.array([False, True, True, False]))
+    index = typed([1, 1], rows, [settle(row, RELEASE, row["received_ns"]) for row in rows])
+    some = redelivery.returned(index, index.delivered, 1.0).only(np.array([False, True, True, False]))
     assert (some.at.tolist(), some.again.tolist()) == ([1, 2], [3, -1])
     assert (some.delay_ns.tolist(), some.in_time.tolist()) == ([19, NEVER], [True, False])
 
 
 def test_a_release_that_was_refused_is_none() -> None:
-    record = released(2000, outcome=Outcome.REJECTED)
-    finding = redelivery.comes_back(record, record.delivered, 2.0, drained=True)
+    index = released(2000, outcome=Outcome.REJECTED)
+    finding = redelivery.comes_back(index, index.delivered, 2.0, drained=True)
     assert finding == Finding("redelivery.after_release", remarks=("nothing was released",))
 
 
 def test_each_release_is_answered_by_the_next_delivery_of_its_message() -> None:
     rows = [got(0, 10), got(1, 20), got(0, 30), got(1, 40), got(0, 50)]
-    record = typed([1, 1], rows, [settle(row, RELEASE, row["received_ns"]) for row in rows])
-    back = redelivery.returned(record, record.delivered, 1.0)
+    index = typed([1, 1], rows, [settle(row, RELEASE, row["received_ns"]) for row in rows])
+    back = redelivery.returned(index, index.delivered, 1.0)
     assert back.at.tolist() == [0, 1, 2, 3, 4]
     assert back.again.tolist() == [2, 3, 4, -1, -1]
     assert back.delay_ns.tolist() == [19, 19, 19, NEVER, NEVER]
-    mixed = redelivery.comes_back(record, record.delivered, 2.1e-8, drained=True)
+    mixed = redelivery.comes_back(index, index.delivered, 2.1e-8, drained=True)
     assert (mixed.observations, mixed.violations) == (5, 2)
     assert [row["seq"] for row in mixed.offenders] == [1, 0]
 
@@ -354,16 +354,16 @@ def test_each_release_is_answered_by_the_next_delivery_of_its_message() -> None:
 @pytest.mark.parametrize("count", [9, 10, 11])
 def test_ten_that_never_came_back_are_named(count: int) -> None:
     rows = [got(seq, 10 + seq) for seq in range(count)]
-    record = typed([1] * count, rows, [settle(row, RELEASE, 50) for row in rows])
-    finding = redelivery.comes_back(record, record.delivered, 1.0, drained=True)
+    index = typed([1] * count, rows, [settle(row, RELEASE, 50) for row in rows])
+    finding = redelivery.comes_back(index, index.delivered, 1.0, drained=True)
     assert (finding.violations, [row["seq"] for row in finding.offenders]) == (count, list(range(min(count, 10))))
 
 
 def test_per_partition_goes_by_where_a_message_came_from() -> None:
     rows = [got(1, 10, partition=1), got(0, 11, partition=2), got(3, 12, partition=1), got(2, 13, partition=1)]
     rows.append(got(0, 14, partition=1))
-    record = typed([5, 6, 7, 8, 9], rows)
-    finding = order.per_partition("p", record, record.delivered, [0])
+    index = typed([5, 6, 7, 8, 9], rows)
+    finding = order.per_partition("p", index, index.delivered, [0])
     assert (finding.property, finding.observations, finding.violations) == ("p", 2, 1)
     assert finding.offenders[0] == {
         "kind": "overtaken",

@@ -15,8 +15,8 @@ KEYS = [7, 8, 7, 7]
 """Messages 0, 2 and 3 have one key."""
 
 
-def found(record: ChannelIndex) -> Finding:
-    return order_while_waiting.in_order("ordering.while_waiting", record, record.delivered, [0])
+def found(index: ChannelIndex) -> Finding:
+    return order_while_waiting.in_order("ordering.while_waiting", index, index.delivered, [0])
 
 
 @pytest.mark.parametrize("released", [False, True])
@@ -84,8 +84,8 @@ def test_what_comes_again_after_its_acknowledgement_overtakes_nothing() -> None:
 
 
 def test_other_producers_are_not_asked() -> None:
-    record = typed(KEYS, [got(0, 10), got(2, 30), got(0, 40)])
-    finding = order_while_waiting.in_order("ordering.while_waiting", record, record.delivered, [1])
+    index = typed(KEYS, [got(0, 10), got(2, 30), got(0, 40)])
+    finding = order_while_waiting.in_order("ordering.while_waiting", index, index.delivered, [1])
     assert (finding.observations, finding.violations) == (0, 0)
 
 

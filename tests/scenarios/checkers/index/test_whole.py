@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from brokerbench.scenarios.checkers.index import channel_index, whole
 from brokerbench.scenarios.checkers.index.whole import Reach, Whole
-from brokerbench.scenarios.checkers.sharding.shards import cut
+from brokerbench.scenarios.checkers.sharding.shards import split
 from brokerbench.scenarios.history import History, Writer
 from tests.scenarios.checkers.histories import CHANNEL, got, reader, table, typed
 
@@ -83,7 +83,7 @@ def test_the_cut_tells_what_it_saw(tmp_path: Path) -> None:
         writer.rows("sends", table("sends", [{"producer": 0, "seq": seq, "key": seq} for seq in range(3)]))
         rows = [got(0, 10, 0), got(1, 20, 1), got(2, 25, 1), got(0, 30, 1, partition=1, place=-1), got(1, 40, 2)]
         writer.rows("deliveries", table("deliveries", rows))
-    with cut(tmp_path, 1) as shards:
+    with split(tmp_path, 1) as shards:
         told = shards.whole
         assert shards.bases.tolist() == [0, 3]
         assert [mark["event"] for mark in shards.marks] == ["format", "producer", *["reader"] * 3, *["attempt"] * 2]

@@ -37,7 +37,7 @@ def _write(directory: Path, rows: dict[str, list[Row]], identities: dict[int, in
 
 def _both(directory: Path, per_shard: int) -> tuple[list[Finding], list[Finding]]:
     """Judged shard by shard, and at once: all channels together."""
-    parts = reduction.tallied(
+    parts = reduction.reduced(
         directory, {NAMES: sorting_out(lambda part: part.delivered.to(part.consumers()), WINDOW_S)}, per_shard
     )
     history = saved_history.load(directory)

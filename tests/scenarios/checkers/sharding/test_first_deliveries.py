@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from brokerbench.scenarios.checkers import order
 from brokerbench.scenarios.checkers.index.first_deliveries import FIELDS, FirstDeliveries, joined
 from brokerbench.scenarios.checkers.sharding import first_deliveries
-from brokerbench.scenarios.checkers.sharding.shards import cut
+from brokerbench.scenarios.checkers.sharding.shards import split
 from brokerbench.scenarios.history import Writer
 from tests.scenarios.checkers.histories import CHANNEL, table, typed
 
@@ -61,7 +61,7 @@ def test_stretches_of_all_shards(tmp_path: Path, per_shard: int) -> None:
         sent = [{"producer": number, "seq": seq} for number, count in counts.items() for seq in range(count)]
         writer.rows("sends", table("sends", sent))
     messages = [(0, 0), (0, 3), (2, 0), (2, 1), (2, 2), (2, 4), (2, 6)]
-    with cut(tmp_path, per_shard) as shards:
+    with split(tmp_path, per_shard) as shards:
         kept = [
             first_deliveries.keep(_of(part, ("producer", "seq")), shards)
             for part in (messages[::3], messages[1::3], messages[2::3])
@@ -80,7 +80,7 @@ def test_stretches_of_all_shards(tmp_path: Path, per_shard: int) -> None:
 def test_the_last_of_each_line(within: str | None, last: list[int]) -> None:
     rows = [(0, 0, 5, 1), (0, 1, 6, 0), (0, 2, 6, 1), (1, 0, 5, 1), (1, 1, 6, 0)]
     these = _of(rows, ("producer", "seq", "key", "partition"))
-    lines = order.lines_within(these, within)
+    lines = order.groups_within(these, within)
     found, tail = order.along("p", these, lines, several=False), order.last(these, lines)
     assert tail["place"].tolist() == [100 + at for at in last]
     assert found.observations == len(rows) - len(last)

@@ -49,7 +49,7 @@ def _streamed(whole: History, seed: int, per_shard: int) -> dict[str, Finding]:
     with tempfile.TemporaryDirectory() as directory:
         _write(Path(directory), whole, seed)
         marks = saved_history.marks(Path(directory))
-        return reduction.tallied(Path(directory), sharded_checks.reductions(marks), per_shard)
+        return reduction.reduced(Path(directory), sharded_checks.reductions(marks), per_shard)
 
 
 def _compare(whole: History, seed: int) -> set[str]:

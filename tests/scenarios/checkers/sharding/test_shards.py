@@ -26,7 +26,7 @@ from brokerbench.scenarios.checkers import (
 from brokerbench.scenarios.checkers.index import channel_index
 from brokerbench.scenarios.checkers.index.channel_index import ChannelIndex
 from brokerbench.scenarios.checkers.sharding import reduction
-from brokerbench.scenarios.checkers.sharding.shards import cut
+from brokerbench.scenarios.checkers.sharding.shards import split
 from brokerbench.scenarios.history import SCHEMAS, Action, History, Writer, saved_history
 from brokerbench.scenarios.history.stamp import CORRUPT, FOREIGN, INTACT
 from brokerbench.scenarios.verdicts import Finding
@@ -128,7 +128,7 @@ def test_findings_do_not_depend_on_the_cut(rows: dict[str, list[dict[str, int]]]
         _write(Path(other), rows, seed + 1)
         expected = _in_memory(Path(one))
         assert _in_memory(Path(other)) == expected
-        assert reduction.judged(Path(one), _CHECKS, messages_per_shard=shard, by_line=True) == expected
+        assert reduction.judged(Path(one), _CHECKS, messages_per_shard=shard, by_order_group=True) == expected
         assert {of.property: of for of in reduction.judged(Path(one), messages_per_shard=shard)} == {
             of.property: of for of in expected if of.property in delivery.PROPERTIES
         }
@@ -152,7 +152,7 @@ def test_shards_are_removed_and_hold_every_line_whole(tmp_path: Path) -> None:
     sends = [{"producer": 0, "seq": seq, "key": seq % 5} for seq in range(50)]
     _write(tmp_path, {"sends": sends, "send_outcomes": [], "deliveries": [], "acknowledgements": []}, 1)
     before = sorted(tmp_path.iterdir())
-    with cut(tmp_path, 10) as shards:
+    with split(tmp_path, 10) as shards:
         keys = [set(shard.sends["key"].tolist()) for shard in shards]
         assert sum(len(shard.sends["key"]) for shard in shards) == 50
     assert len(keys) == 5

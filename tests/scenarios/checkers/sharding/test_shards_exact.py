@@ -14,7 +14,7 @@ from brokerbench.brokers.types import Outcome
 from brokerbench.scenarios.checkers import loss
 from brokerbench.scenarios.checkers.index.channel_index import ChannelIndex
 from brokerbench.scenarios.checkers.sharding import reduction
-from brokerbench.scenarios.checkers.sharding.shards import FIELDS, _Sharder, cut
+from brokerbench.scenarios.checkers.sharding.shards import FIELDS, _Sharder, split
 from brokerbench.scenarios.history import SCHEMAS, Action, History, Writer, saved_history
 from brokerbench.scenarios.history.stamp import CORRUPT, FOREIGN, INTACT
 from brokerbench.scenarios.verdicts import Finding
@@ -129,7 +129,7 @@ def test_every_row_goes_where_it_belongs(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(saved_history, "_ROWS_PER_STRETCH", 1000 if seed % 3 == 0 else 4)
     write(tmp_path, drawn(seed))
     whole = saved_history.load(tmp_path)
-    with cut(tmp_path, 6) as shards:
+    with split(tmp_path, 6) as shards:
         parts = list(shards)
         everything = shards.whole
     owners = {
@@ -183,12 +183,12 @@ def test_damage_goes_with_the_last_delivery_from_its_place(tmp_path: Path, late_
     intact = [got(1, 20, place=7), got(0, 30, place=7)] if late_first else [got(0, 30, place=7), got(1, 20, place=7)]
     rows = {"sends": sent, "send_outcomes": settled, "deliveries": [*intact, got(-1, 40, place=7, status=CORRUPT)]}
     write_all(tmp_path, rows)
-    with cut(tmp_path, 2) as shards:
+    with split(tmp_path, 2) as shards:
         assert [len(part.deliveries["seq"]) for part in shards] == [2, 1]
     for row in intact:
         row["received_ns"] = 50 - row["received_ns"]
     write_all(tmp_path / "turned", rows)
-    with cut(tmp_path / "turned", 2) as shards:
+    with split(tmp_path / "turned", 2) as shards:
         assert [len(part.deliveries["seq"]) for part in shards] == [1, 2]
 
 
@@ -205,7 +205,7 @@ def test_every_answer_is_an_event_of_its_reader(tmp_path: Path) -> None:
     rows = [got(seq, 10, batch=0, slot=seq) for seq in range(3)]
     settles = [settle(row, Action.ACKNOWLEDGE, asked_ns) for row, asked_ns in zip(rows, (20, 21, 22), strict=True)]
     write_all(tmp_path, {"sends": sent, "send_outcomes": settled, "deliveries": rows, "acknowledgements": settles})
-    with cut(tmp_path) as shards:
+    with split(tmp_path) as shards:
         assert {reader: times.tolist() for reader, times in shards.whole.events_ns.items()} == {0: [10, 21, 22, 23]}
 
 
@@ -215,7 +215,7 @@ def test_settlements_of_large_numbers_find_their_deliveries(tmp_path: Path) -> N
     rows = [got(seq, 10 + seq, reader=2**30, batch=2**30 + seq) for seq in (0, 1)]
     settles = [settle(row, Action.ACKNOWLEDGE, 20) for row in reversed(rows)]
     write_all(tmp_path, {"sends": sent, "send_outcomes": settled, "deliveries": rows, "acknowledgements": settles})
-    with cut(tmp_path, 1) as shards:
+    with split(tmp_path, 1) as shards:
         assert [part.acknowledgements["batch"].tolist() for part in shards] == [[2**30], [2**30 + 1]]
 
 
@@ -225,7 +225,7 @@ def test_settlements_of_what_was_never_delivered_lie_nowhere(tmp_path: Path) -> 
         tmp_path,
         {"sends": sent, "send_outcomes": settled, "acknowledgements": [settle(got(0, 10), Action.ACKNOWLEDGE, 20)]},
     )
-    with cut(tmp_path) as shards:
+    with split(tmp_path) as shards:
         (part,) = shards
         assert len(part.acknowledgements["slot"]) == 0
         assert shards.whole.last_sent_ns == {0: 0}
@@ -235,7 +235,7 @@ def test_settlements_of_what_was_never_delivered_lie_nowhere(tmp_path: Path) -> 
 def test_many_rows_keep_their_order(tmp_path: Path) -> None:
     sent, settled = sends([seq % 7 for seq in range(500)])
     write_all(tmp_path, {"sends": sent, "send_outcomes": settled, "deliveries": [got(0, 9)]})
-    with cut(tmp_path, 100) as shards:
+    with split(tmp_path, 100) as shards:
         for part in shards:
             for kind in ("sends", "send_outcomes"):
                 assert getattr(part, kind)["seq"].tolist() == sorted(getattr(part, kind)["seq"].tolist())
@@ -254,10 +254,10 @@ def in_one_file(directory: Path, kind: str, rows: Sequence[Row]) -> Path:
 )
 def test_as_many_shards_as_are_needed(tmp_path: Path, rows: int, per_shard: int, count: int) -> None:
     sent = [{"producer": 0, "seq": seq} for seq in range(rows)]
-    with cut(in_one_file(tmp_path / "sends", "sends", sent), per_shard) as shards:
+    with split(in_one_file(tmp_path / "sends", "sends", sent), per_shard) as shards:
         assert (shards.count, len(list(shards))) == (count, count)
     got_them = [{"reader": 0, "batch": 0, "slot": slot, "seq": slot} for slot in range(rows)]
-    with cut(in_one_file(tmp_path / "deliveries", "deliveries", got_them), per_shard) as shards:
+    with split(in_one_file(tmp_path / "deliveries", "deliveries", got_them), per_shard) as shards:
         assert shards.count == count
 
 
@@ -265,7 +265,7 @@ def test_as_many_shards_as_are_needed(tmp_path: Path, rows: int, per_shard: int,
 def test_without_lines_shards_are_alike_whatever_the_keys(tmp_path: Path, keys: tuple[int, ...]) -> None:
     sent = [{"producer": at % 2, "seq": at // 2, "key": keys[at % len(keys)]} for at in range(100)]
     in_one_file(tmp_path, "sends", sent)
-    with cut(tmp_path, 10, by_line=False) as shards:
+    with split(tmp_path, 10, by_order_group=False) as shards:
         parts = [list(zip(part.sends["producer"].tolist(), part.sends["seq"].tolist(), strict=True)) for part in shards]
     assert [len(part) for part in parts] == [10] * 10
     assert [message for part in parts for message in part] == sorted((at % 2, at // 2) for at in range(100))
@@ -282,7 +282,7 @@ def test_messages_alone_are_judged_in_shards_that_are_alike(tmp_path: Path) -> N
     reduction.judged(tmp_path, {"p": check}, messages_per_shard=10)
     assert sizes == [10, 10, 10]
     sizes.clear()
-    reduction.judged(tmp_path, {"p": check}, messages_per_shard=10, by_line=True)
+    reduction.judged(tmp_path, {"p": check}, messages_per_shard=10, by_order_group=True)
     assert sorted(sizes) == [0, 0, 30]
 
 
@@ -290,13 +290,13 @@ def test_shards_are_gone_with_their_process(tmp_path: Path) -> None:
     """No name leads to them, so that nobody has to remove them."""
     in_one_file(tmp_path, "sends", [{"producer": 0, "seq": 0}])
     before = sorted(path.name for path in tmp_path.iterdir())
-    with cut(tmp_path) as shards:
+    with split(tmp_path) as shards:
         assert len(list(shards)) == 1
         assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
 def test_an_empty_history_is_one_empty_shard(tmp_path: Path) -> None:
-    with cut(tmp_path) as shards:
+    with split(tmp_path) as shards:
         (part,) = shards
         assert all(
             len(getattr(part, kind)["outcome" if "outcome" in SCHEMAS[kind].names else "producer"]) == 0
@@ -311,10 +311,10 @@ def test_what_does_not_fit_on_the_disk_is_an_error(tmp_path: Path, monkeypatch: 
     needed = 3 * sum(dtype.itemsize for dtype in FIELDS["sends"].values())
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(0, 0, needed))
-    with cut(tmp_path):
+    with split(tmp_path):
         pass
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(0, 0, needed - 1))
-    with pytest.raises(OSError, match=r"needs 0\.0 GB of disk beside it, 0\.0 GB are free"), cut(tmp_path):
+    with pytest.raises(OSError, match=r"needs 0\.0 GB of disk beside it, 0\.0 GB are free"), split(tmp_path):
         pass
 
 
@@ -325,7 +325,7 @@ def test_numbers_with_gaps_are_an_error(tmp_path: Path, messages: list[tuple[int
     in_one_file(tmp_path, "sends", [{"producer": producer, "seq": seq} for producer, seq in messages])
     with (
         pytest.raises(ValueError, match=r"^the sends of a history are not numbered from 0 without gaps$"),
-        cut(tmp_path),
+        split(tmp_path),
     ):
         pass
 
@@ -350,29 +350,29 @@ def test_batches_stand_whole(
     names = ("reader", "batch", "slot")
     in_one_file(tmp_path, "deliveries", [dict(zip(names, row, strict=True)) for row in rows])
     if right:
-        with cut(tmp_path) as shards:
+        with split(tmp_path) as shards:
             assert as_rows(next(iter(shards)), "deliveries") == as_rows(saved_history.load(tmp_path), "deliveries")
         return
     wrong = r"^the deliveries of a history do not stand in batches, slot 0 first$"
-    with pytest.raises(ValueError, match=wrong), cut(tmp_path):
+    with pytest.raises(ValueError, match=wrong), split(tmp_path):
         pass
 
 
 def test_lines_are_spread_as_whole_numbers_would_be(tmp_path: Path) -> None:
     """NumPy's 64 bits wrap like the remainder of whole numbers; shards get about as many lines each."""
-    with cut(tmp_path) as shards:
+    with split(tmp_path) as shards:
         spool = shards.spool
     for count in (1, 7, 255):
-        cutter = _Sharder(tmp_path, spool, count, [], by_line=True)
+        sharder = _Sharder(tmp_path, spool, count, [], by_order_group=True)
         rng = np.random.default_rng(count)
         producer, key = rng.integers(0, 2**20, 3000), rng.integers(-(2**63), 2**63 - 1, 3000)
         plain = [
             ((((k + (p << 48)) * 0x9E3779B97F4A7C15) % 2**64 >> 40) * count) >> 24
             for p, k in zip(producer.tolist(), key.tolist(), strict=True)
         ]
-        assert cutter._shards_of_lines(producer, key).tolist() == plain
+        assert sharder._shards_of_order_groups(producer, key).tolist() == plain
         for lines in ((np.zeros(3000, np.int64), np.arange(3000)), (np.arange(3000), np.zeros(3000, np.int64))):
-            held = np.bincount(cutter._shards_of_lines(*lines), minlength=count)
+            held = np.bincount(sharder._shards_of_order_groups(*lines), minlength=count)
             assert len(held) == count
             assert held.max() < 3 * 3000 / count
 

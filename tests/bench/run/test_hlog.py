@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from brokerbench.bench.run import hlog
+from brokerbench.bench.run.hlog import DIGITS, HIGHEST_NS, LOWEST_NS, histogram
 from brokerbench.brokers.types import Outcome
 from brokerbench.scenarios.history import History
 from brokerbench.scenarios.history.stamp import INTACT
-from brokerbench.scenarios.metrics.histograms import DIGITS, HIGHEST_NS, LOWEST_NS, histogram
 
 S = 1_000_000_000
 
