@@ -45,21 +45,21 @@ BOUNDS = {
     "redis-streams": Retention(max_messages=2_500_000),
 }
 ALLOWED = 0.05
-"""How much the last minute may differ from the first."""
+"""Allowed relative difference between the last minute and the first."""
 _AWAY = 2
-"""Windows before the consumer keeps up. In the first it joins, in the second it takes nothing, so that what its client
-fetches ahead fills once and for all: a consumer that keeps up does not see that until something holds it up."""
+"""Number of windows before the consumer keeps up. In the first it joins; in the second it takes nothing, so that its
+client's prefetch buffer fills once: otherwise it would fill at a random later time."""
 _MOST_BEHIND = 300_000
-"""Messages; an eighth of the smaller bound."""
+"""Number of messages; an eighth of the smaller bound."""
 _HISTORY_BYTES = 60
-"""A message, both sides: 22 where measured."""
+"""Bytes a message, send and receive together; 22 were measured."""
 _PATIENCE_S, _SLACK_S = 20.0, 90.0
 _FOR_EVER_NS = 3_600_000_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
-    """Of one load process: medians of resident bytes over the first minute after the warm-up and the last minute."""
+class ProcessMemory:
+    """Medians of one load process's resident bytes: first minute after the warm-up, and last minute."""
 
     role: str
     first_bytes: float
@@ -84,7 +84,7 @@ class MemoryGrowth:
     messages: int
     seconds: float
     history_bytes: int
-    memory: Sequence[Memory]
+    memory: Sequence[ProcessMemory]
     verified: Verified
 
 
@@ -107,12 +107,12 @@ def measure(profile: str, messages: int) -> MemoryGrowth:
 
 
 def _require_all(found: Verified) -> None:
-    """Every message acknowledged, received once and intact: of a run that loses some, memory says nothing."""
+    """Raises CheckFailed unless every message was acknowledged, and received once and intact."""
     if not found.sent == found.acknowledged == found.received == found.intact or found.again:
         raise CheckFailed(f"not every message came once and intact: {_counts(found)}")
 
 
-def memory(marks: Sequence[history.Mark]) -> list[Memory]:
+def memory(marks: Sequence[history.Mark]) -> list[ProcessMemory]:
     """Raises CheckFailed for a run too short to have two minutes."""
     found = []
     for role in ("producer", "consumer"):
@@ -125,14 +125,14 @@ def memory(marks: Sequence[history.Mark]) -> list[Memory]:
         first = resident[(at_s >= begin_s) & (at_s < begin_s + MINUTE_S)]
         last = resident[at_s > at_s[-1] - MINUTE_S]
         medians = float(np.median(first)), float(np.median(last))
-        found.append(Memory(role, *medians, float(resident.max()), resident.tolist()))
+        found.append(ProcessMemory(role, *medians, float(resident.max()), resident.tolist()))
     return found
 
 
 def _require_room(directory: Path, profile: str, messages: int) -> None:
     bound = BOUNDS[profile]
     kept = bound.max_bytes or LOAD.size * (bound.max_messages or 0)
-    # An append-only file is written anew beside the old one.
+    # An append-only file is rewritten beside the old one.
     needed = 3 * kept + _HISTORY_BYTES * messages
     free = shutil.disk_usage(directory).free
     if free < needed:
@@ -174,8 +174,8 @@ def _load(profile: str, endpoint: Endpoint, channel: str, directory: Path, messa
                 order = Consume(window, LOAD.batch, now_ns, now_ns + _FOR_EVER_NS, wanted, _PATIENCE_S)
                 received += _ask(consumer, order, 600.0).received
                 if window and received < sent:
-                    break  # what is missing is found in the history
-            if isinstance(broker, Retaining):  # who has no policy of its own keeps all until asked
+                    break  # the history shows the missing messages
+            if isinstance(broker, Retaining):  # a broker without a policy keeps everything until asked
                 broker.enforce_retention(channel)
             _tell(sent, messages, time.monotonic() - began_s)
             if sent >= messages and received >= sent:

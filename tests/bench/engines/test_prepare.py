@@ -36,7 +36,7 @@ def lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def part(lock: Path) -> Path:
-    return prepare.Part("part", lock, lambda target: prepare._jars(lock, target)).fetched()
+    return prepare.EnginePart("part", lock, lambda target: prepare._jars(lock, target)).fetched()
 
 
 def test_a_part_is_made_once_and_again_when_its_lock_changes(lock: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from brokerbench.bench.regression import work
-from brokerbench.bench.regression.work import WORKS, Load, NotVerified
+from brokerbench.bench.regression.work import WORKS, NotVerified, RoundLoad
 from brokerbench.brokers.faulty import Faulty, parse_faults
 from brokerbench.brokers.memory.broker import Memory, Space
 from brokerbench.brokers.types import ChannelSpec
@@ -135,7 +135,7 @@ def test_a_round_that_is_not_whole_is_no_round(
     broker.create_channel(ChannelSpec("c"))
     doing = WORKS[name]
     with pytest.raises(NotVerified, match=reason):
-        found = work.begin(broker, "c", Load(200, 128, 50), tmp_path / "history")
+        found = work.begin(broker, "c", RoundLoad(200, 128, 50), tmp_path / "history")
         doing.prepare(found)
         doing.do(found)
         doing.finish(found)
