@@ -17,7 +17,7 @@ import numpy as np
 
 from brokerbench.bench.calibration import own_client, workloads, workloads_noop
 from brokerbench.bench.calibration.fixture import CalibrationWorkload, Contender, Fixture
-from brokerbench.bench.calibration.own_client import Load, OwnClient, Sample, Verified
+from brokerbench.bench.calibration.own_client import ClientLoad, OwnClient, Sample, Verified
 from brokerbench.bench.engines.base import EngineChoice
 from brokerbench.bench.errors import BadInput, CheckFailed
 from brokerbench.bench.load.processes import Processes
@@ -29,12 +29,12 @@ NOOP = "noop"
 _FEWEST = 3
 """Number of repeats that an interval needs."""
 _LOADS = {
-    "sqs-standard": Load(1024, 400, 800),
-    "kafka": Load(1024, 1000, 100_000, acknowledge_every=10),
+    "sqs-standard": ClientLoad(1024, 400, 800),
+    "kafka": ClientLoad(1024, 1000, 100_000, acknowledge_every=10),
     # A poll gives up to 1,900 messages; a batch received in two parts takes two commits.
-    "kafka-share": Load(1024, 2000, 100_000),
+    "kafka-share": ClientLoad(1024, 2000, 100_000),
 }
-_USUAL = Load(1024, 1000, 100_000)
+_USUAL = ClientLoad(1024, 1000, 100_000)
 
 Tell = Callable[[str], None]
 
@@ -143,7 +143,7 @@ def calibrate(request: CalibrationRequest, tell: Tell) -> Calibration:
 
 @contextmanager
 def _fixture(
-    request: CalibrationRequest, load: Load, session: Session, site: Site, directory: Path
+    request: CalibrationRequest, load: ClientLoad, session: Session, site: Site, directory: Path
 ) -> Iterator[Fixture]:
     with closing(registry.connect(site.profile, site.endpoint)) as broker, Processes() as processes:
         own = OwnClient(processes, site.profile, site.endpoint, directory / "history", load)
@@ -201,7 +201,7 @@ def _ratio(workload: CalibrationWorkload, own: ContenderResult, peer: ContenderR
     return Ratio(peer.name, found.ratio, found.low, found.high, bar, met, cpu, most_cpu)
 
 
-def _noop(request: CalibrationRequest, load: Load, directory: Path, tell: Tell) -> Calibration:
+def _noop(request: CalibrationRequest, load: ClientLoad, directory: Path, tell: Tell) -> Calibration:
     """No broker: against a bar in messages a second, both fixed and scaled to this machine."""
     checks: list[Verified] = []
 

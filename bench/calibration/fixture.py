@@ -12,7 +12,7 @@ from itertools import count
 from pathlib import Path
 
 from brokerbench.bench import children
-from brokerbench.bench.calibration.own_client import Load, OwnClient, Sample
+from brokerbench.bench.calibration.own_client import ClientLoad, OwnClient, Sample
 from brokerbench.bench.errors import CheckFailed
 from brokerbench.bench.guard import Guard
 from brokerbench.brokers.protocols import Broker
@@ -51,7 +51,7 @@ class Fixture:
     broker: Broker
     guard: Guard
     own: OwnClient
-    load: Load
+    load: ClientLoad
     logs: Path
     prefix: str
     warmup_s: float

@@ -1,7 +1,7 @@
-"""This harness's side of a calibration: the load bodies of ``throughput`` in processes of their own.
+"""This harness as a contender of a calibration: the load bodies of ``throughput`` in processes of their own.
 
-Everything sent is stamped and written down, everything received is verified, written down and acknowledged, as in
-any cell. A rate counts what was settled, from the first counted send or receive to the last answer.
+Every message sent is stamped and recorded, every message received is verified, recorded and acknowledged, as in any
+cell. A rate counts settled messages, from the first counted send or receive to the last answer.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ _NOOP_SLICE = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
-    """What one client is asked to do: sizes in bytes, ``batch`` and ``in_flight`` in messages.
+class ClientLoad:
+    """The load of one client: ``size`` in bytes, ``batch`` and ``in_flight`` in messages.
 
-    ``acknowledge_every``: batches that one acknowledgement covers, unless a work has a number of its own.
+    ``acknowledge_every``: batches that one acknowledgement covers, unless a workload has its own number.
     """
 
     size: int
@@ -61,7 +61,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What this side's history says: messages by fate. ``again``: deliveries that one reader had before."""
+    """Messages in this harness's history by outcome. ``again``: repeated deliveries to one reader."""
 
     sent: int
     acknowledged: int
@@ -70,8 +70,8 @@ class Verified:
     again: int
 
 
-def arguments(directory: Path, body: str, wanted: Load) -> dict[str, Any]:
-    """Of ``load_bodies.produce`` or ``consume``, which also name its part of the history in ``directory``."""
+def arguments(directory: Path, body: str, wanted: ClientLoad) -> dict[str, Any]:
+    """Arguments of the load body ``produce`` or ``consume``; it also names its part of the history in ``directory``."""
     return {
         "history": str(directory),
         "name": body,
@@ -86,7 +86,7 @@ def arguments(directory: Path, body: str, wanted: Load) -> dict[str, Any]:
 class OwnClient:
     """One producer and one consumer process."""
 
-    def __init__(self, load: Processes, profile: str, endpoint: Endpoint, directory: Path, wanted: Load) -> None:
+    def __init__(self, load: Processes, profile: str, endpoint: Endpoint, directory: Path, wanted: ClientLoad) -> None:
         self._wanted = wanted
         self._windows, self._numbers = count(), count()
         self._producer, self._consumer = (
@@ -113,7 +113,7 @@ class OwnClient:
         return clock.sample(sent)
 
     def fill(self, channel: str, messages: int) -> None:
-        """Publish at least so many."""
+        """Publish at least ``messages``."""
         with self._producing(channel):
             while self._publish(0.5) < messages:
                 pass
@@ -121,7 +121,7 @@ class OwnClient:
     def consume(
         self, channel: str, group: str, warmup: int, messages: int, acknowledge_every: int | None = None
     ) -> Sample:
-        """So many messages after the first ``warmup``. Raises CheckFailed when they do not come."""
+        """Consume ``messages`` after the first ``warmup``. Raises CheckFailed when some do not arrive."""
         with self._consuming(channel, group, acknowledge_every):
             self._take(warmup, _LATER_NS)
             with _clock(self._consumer) as clock:
@@ -169,7 +169,7 @@ class OwnClient:
         self._ask(self._consumer, Close())
 
     def _publish(self, seconds: float) -> int:
-        """Acknowledged on this channel so far."""
+        """Number of messages acknowledged on this channel so far."""
         start_ns = time.monotonic_ns()
         end_ns = start_ns + int(seconds * 1e9)
         acknowledged: int = self._ask(
@@ -216,10 +216,10 @@ def _clock(*processes: Handle) -> Iterator[_Clock]:
     clock.stop()
 
 
-def noop(directory: Path, wanted: Load, warmup_s: float, seconds: float) -> tuple[Sample, Verified]:
+def noop(directory: Path, wanted: ClientLoad, warmup_s: float, seconds: float) -> tuple[Sample, Verified]:
     """One process: stamp, record, send, receive, verify, record, acknowledge; the history closed.
 
-    The rate is by CPU time: nothing waits here, and what else the machine does must not lower it.
+    The rate is by CPU time: nothing waits here, and other processes of the machine must not lower it.
     """
     broker = registry.connect("noop", Endpoint("noop", "noop://calibrate"))
     broker.create_channel(ChannelSpec("calibrate"))
@@ -233,28 +233,28 @@ def noop(directory: Path, wanted: Load, warmup_s: float, seconds: float) -> tupl
         rmtree(directory)
 
 
-def _noop(directory: Path, wanted: Load, seconds: float) -> Sample:
+def _noop(directory: Path, wanted: ClientLoad, seconds: float) -> Sample:
     broker = registry.connect("noop", Endpoint("noop", "noop://calibrate"))
     keys = np.random.default_rng(SEED).integers(0, KEYS, wanted.batch)
     messages = 0
     with history.Writer(directory, "noop", RUN) as writer:
-        sender = RecordingProducer(broker, "calibrate", writer, number=0, run=RUN, seed=SEED, size=wanted.size)
-        taker = RecordingConsumer(broker, "calibrate", writer, number=0)
+        producer = RecordingProducer(broker, "calibrate", writer, number=0, run=RUN, seed=SEED, size=wanted.size)
+        consumer = RecordingConsumer(broker, "calibrate", writer, number=0)
         begin_s, begin_cpu_s = time.perf_counter(), time.process_time()
         while not messages or time.perf_counter() - begin_s < seconds:
             for _ in range(_NOOP_SLICE):
-                sender.send(keys)
-            while len(taken := taker.take(wanted.batch, 0.0)):
-                taker.acknowledge(taken)
-                messages += len(taken)
-        sender.close()
-        taker.close()
+                producer.send(keys)
+            while len(batch := consumer.take(wanted.batch, 0.0)):
+                consumer.acknowledge(batch)
+                messages += len(batch)
+        producer.close()
+        consumer.close()
     cpu_s = time.process_time() - begin_cpu_s
     return Sample(messages / cpu_s, cpu_s / messages * 1e6)
 
 
 def verified(directory: Path) -> Verified:
-    """Count what a closed history holds, a stretch at a time."""
+    """Counts of a closed history, read in parts."""
     sent = sum(len(part["seq"]) for part in saved_history.stream(directory, "sends", ["seq"]))
     acknowledged = sum(
         int(np.count_nonzero(part["outcome"] == Outcome.ACKNOWLEDGED))

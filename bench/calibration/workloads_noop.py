@@ -15,7 +15,7 @@ from pathlib import Path
 
 from brokerbench.bench.calibration import own_client
 from brokerbench.bench.calibration.fixture import CalibrationWorkload, Contender
-from brokerbench.bench.calibration.own_client import Load, Sample, Verified
+from brokerbench.bench.calibration.own_client import ClientLoad, Sample, Verified
 from brokerbench.bench.calibration.peers.plain_loop import payloads
 
 BAR = 1_000_000.0
@@ -26,7 +26,7 @@ _BAR_IN_SUMS = BAR * 2 * _CRC_S
 
 
 def workload(
-    load: Load, directory: Path, warmup_s: float, seconds: float, check: Callable[[Verified], None]
+    load: ClientLoad, directory: Path, warmup_s: float, seconds: float, check: Callable[[Verified], None]
 ) -> CalibrationWorkload:
     """``check`` is given the counts of each window's history."""
     numbers = count()

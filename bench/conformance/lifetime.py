@@ -13,6 +13,7 @@ from brokerbench.bench.conformance.sandbox import (
     LONG_LEASE_S,
     Sandbox,
     acknowledged,
+    errors_of,
     numbers,
     patiently,
     refuses,
@@ -67,8 +68,8 @@ def one_object(context: Context) -> None:
         expect(len(settled) == len(receipts), f"{len(receipts)} sends went through and {len(settled)} were settled")
         tickets = [receipt.first_ticket for _, receipt in receipts]
         expect(sorted(tickets) == list(range(len(tickets))), "two threads got the same ticket")
-        fates = dict(zip(settled.tickets.tolist(), settled.outcomes.tolist(), strict=True))
-        sure = [payload for payload, receipt in receipts if fates[receipt.first_ticket] == Outcome.ACKNOWLEDGED]
+        outcomes = dict(zip(settled.tickets.tolist(), settled.outcomes.tolist(), strict=True))
+        sure = [payload for payload, receipt in receipts if outcomes[receipt.first_ticket] == Outcome.ACKNOWLEDGED]
         expect(len(sure) == len(receipts), f"{len(receipts) - len(sure)} sends were not acknowledged")
         _at_once(receive, receive)
         missing = len(set(sure) - set(got))
@@ -209,20 +210,13 @@ def _survives(here: Sandbox, channel: str) -> bool:
 
 def _goes_on(here: Sandbox, producer: Producer) -> None:
     """The producer from before the restart sends again, at the latest when the broker is up."""
-    deadline = time.monotonic() + here.context.patience_s
-    problem = ""
-    while time.monotonic() < deadline:
-        try:
-            producer.send(Batch([b"after"], [b"key"]))
-            settled: Settlements = producer.flush(here.context.patience_s)
-        except BrokerError as error:
-            problem = str(error)
-        else:
-            if acknowledged(settled):
-                return
-            problem = "; ".join(settled.errors.values())
-        time.sleep(0.25)
-    raise Violated(f"the producer of before does not send any more: {problem}")
+
+    def send() -> None:
+        producer.send(Batch([b"after"], [b"key"]))
+        settled = producer.flush(here.context.patience_s)
+        expect(acknowledged(settled) > 0, errors_of(settled))
+
+    patiently(here.context, send, (BrokerError, Violated), "the producer of before does not send any more")
 
 
 def _received(here: Sandbox, consumer: Consumer, wanted: set[bytes]) -> set[bytes]:

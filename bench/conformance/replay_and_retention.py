@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from brokerbench.bench.conformance.model import Check, Context, Skipped, expect
-from brokerbench.bench.conformance.sandbox import Sandbox, numbers, refuses, same, sandbox, settle_all
+from brokerbench.bench.conformance.model import Check, Context, Skipped, Violated, expect
+from brokerbench.bench.conformance.sandbox import Sandbox, numbers, patiently, refuses, same, sandbox, settle_all
 from brokerbench.brokers.declarations import Support
 from brokerbench.brokers.errors import BrokerError, Unsupported
 from brokerbench.brokers.protocols import Bounded, Counting, Reader, Replayable, Retaining
@@ -201,10 +201,11 @@ def backlog(context: Context) -> Skipped | None:
         channel = here.channel()
 
         def settles_at(count: int, when: str) -> None:
-            deadline = time.monotonic() + context.patience_s
-            while (found := broker.backlog(channel, "conformance")) != count and time.monotonic() < deadline:
-                time.sleep(0.1)
-            expect(found == count, f"the backlog {when} is {found}, not {count}")
+            def reached() -> None:
+                found = broker.backlog(channel, "conformance")
+                expect(found == count, f"the backlog {when} is {found}, not {count}")
+
+            patiently(context, reached, Violated, "waited in vain")
 
         settles_at(0, "of an empty channel")
         here.send(channel, numbers(10))
@@ -301,10 +302,7 @@ def _with_segments(here: Sandbox, retention: Retention) -> str:
 
 
 def _until(here: Sandbox, channel: str, fits: Callable[[list[bytes]], bool], otherwise: str) -> None:
-    deadline = time.monotonic() + here.context.patience_s
-    while not fits(_kept(here, channel)):
-        expect(time.monotonic() < deadline, f"{otherwise} after {here.context.patience_s:g} s")
-        time.sleep(0.25)
+    patiently(here.context, lambda: expect(fits(_kept(here, channel)), otherwise), Violated, "waited in vain")
 
 
 def _kept(here: Sandbox, channel: str) -> list[bytes]:

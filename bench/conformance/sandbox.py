@@ -28,7 +28,7 @@ from brokerbench.brokers.types import (
 LONG_LEASE_S = 60.0
 """Lease of channels on which nothing should come back by itself, in seconds."""
 
-_RETRY_S = 0.005
+_RETRY_S = 0.01
 
 Rows = list[tuple[bytes | None, bytes]]
 """(key, payload) of deliveries."""
@@ -141,13 +141,15 @@ def sandbox(context: Context) -> Iterator[Sandbox]:
             cleaner.close()
 
 
-def patiently(context: Context, action: Callable[[], Answer], error: type[BrokerError], what: str) -> Answer:
-    """The answer of ``action``, called again while it raises ``error``. Raises Violated when the patience is over."""
+def patiently(
+    context: Context, action: Callable[[], Answer], errors: type[Exception] | tuple[type[Exception], ...], what: str
+) -> Answer:
+    """The answer of ``action``, called again while it raises ``errors``. Raises Violated when the patience is over."""
     deadline = time.monotonic() + context.patience_s
     while True:
         try:
             return action()
-        except error as problem:
+        except errors as problem:
             expect(time.monotonic() < deadline, f"{what} for {context.patience_s:g} s: {problem}")
             time.sleep(_RETRY_S)
 

@@ -1,4 +1,4 @@
-"""Checks of sending: batches and limits at their edges, bytes, fates."""
+"""Checks of sending: batches and limits at their edges, bytes, outcomes."""
 
 from __future__ import annotations
 
@@ -107,14 +107,14 @@ def size_limit(context: Context) -> Skipped | None:
         payloads = [b"before", b"\0" * limit, b"\0" * (limit + 1), b"after"]
         receipt = producer.send(Batch(payloads))
         settled = Settlements.concat([producer.flush(context.patience_s), producer.close()])
-        fates = dict(zip(settled.tickets.tolist(), settled.outcomes.tolist(), strict=True))
+        outcomes = dict(zip(settled.tickets.tolist(), settled.outcomes.tolist(), strict=True))
         expect(
-            fates.get(1) == Outcome.ACKNOWLEDGED,
+            outcomes.get(1) == Outcome.ACKNOWLEDGED,
             f"a message of exactly {limit:,} bytes, the declared limit, did not pass: {errors_of(settled)}",
         )
-        expect(fates.get(2) == Outcome.REJECTED, f"a message of {limit + 1:,} bytes, one too many, was not rejected")
+        expect(outcomes.get(2) == Outcome.REJECTED, f"a message of {limit + 1:,} bytes, one too many, was not rejected")
         expect(set(receipt.rejected) <= {2}, f"the receipt rejects {receipt.rejected}, not the one that is too large")
-        expect(fates == {0: 1, 1: 1, 2: 2, 3: 1}, "beside a message that is too large, others were not sent")
+        expect(outcomes == {0: 1, 1: 1, 2: 2, 3: 1}, "beside a message that is too large, others were not sent")
         got = here.payloads(here.consumer(channel), 3)
         same(context, [payloads[0], payloads[1], payloads[3]], got)
     return None
@@ -216,9 +216,9 @@ def close_in_flight(context: Context) -> None:
 
 def _only_what_was_sent(here: Sandbox, channel: str, settled: Settlements, sent: Sequence[bytes]) -> None:
     """Acknowledged messages arrive, rejected ones do not; those of unknown outcome may."""
-    fates = dict(zip(settled.tickets.tolist(), settled.outcomes.tolist(), strict=True))
-    sure = {sent[ticket] for ticket, fate in fates.items() if fate == Outcome.ACKNOWLEDGED}
-    never = {sent[ticket] for ticket, fate in fates.items() if fate == Outcome.REJECTED}
+    outcomes = dict(zip(settled.tickets.tolist(), settled.outcomes.tolist(), strict=True))
+    sure = {sent[ticket] for ticket, outcome in outcomes.items() if outcome == Outcome.ACKNOWLEDGED}
+    never = {sent[ticket] for ticket, outcome in outcomes.items() if outcome == Outcome.REJECTED}
     rows = here.gather_until(lambda found: sure <= {payload for _, payload in found}, here.consumer(channel), most=500)
     got = {payload for _, payload in rows}
     expect(sure <= got, f"{len(sure - got)} of {len(sure)} acknowledged messages did not arrive")

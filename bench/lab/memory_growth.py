@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from brokerbench.bench.calibration import own_client
-from brokerbench.bench.calibration.own_client import Load, Verified
+from brokerbench.bench.calibration.own_client import ClientLoad, Verified
 from brokerbench.bench.engines.base import EngineChoice
 from brokerbench.bench.errors import BadInput, BenchError, CheckFailed
 from brokerbench.bench.load.processes import Handle, Processes
@@ -36,7 +36,7 @@ from brokerbench.scenarios.base import LoadFailed
 from brokerbench.scenarios.history import saved_history
 from brokerbench.scenarios.load.bodies import Close, Consume, OpenConsumer, OpenProducer, Publish
 
-LOAD = Load(size=1024, batch=1000, in_flight=10_000)
+LOAD = ClientLoad(size=1024, batch=1000, in_flight=10_000)
 PARTITIONS = 3
 WINDOW_S, WARMUP_S, MINUTE_S = 3.0, 60.0, 60.0
 BOUNDS = {

@@ -6,9 +6,9 @@ the client library with this project's interface, stamps and history, in one pro
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -75,22 +75,10 @@ class TimedRound:
 
     def both(self) -> None:
         """Publish in a thread of its own, and consume."""
-        failed: list[BaseException] = []
-
-        def publish() -> None:
-            try:
-                self.publish()
-            except BaseException as problem:
-                failed.append(problem)
-
-        thread = threading.Thread(target=publish, name="publisher")
-        thread.start()
-        try:
+        with ThreadPoolExecutor(1, "publisher") as pool:
+            publishing = pool.submit(self.publish)
             self.consume()
-        finally:
-            thread.join()
-        if failed:
-            raise failed[0]
+        publishing.result()
 
     def open_replay(self) -> None:
         """A reader from the beginning, beside the group that has consumed everything."""

@@ -1,4 +1,4 @@
-"""Calibration: what a ratio says, what the tools' output means, and that both sides run and print it."""
+"""Calibration: ratios, the output of the tools, and that all contenders run and print their figures."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from brokerbench.bench.calibration import calibrate, own_client, workloads_kafka, workloads_omb
 from brokerbench.bench.calibration.calibrate import CalibrationRequest, ContenderResult
 from brokerbench.bench.calibration.fixture import CalibrationWorkload, Contender
-from brokerbench.bench.calibration.own_client import Load, Sample, Verified
+from brokerbench.bench.calibration.own_client import ClientLoad, Sample, Verified
 from brokerbench.bench.cli import app
 from brokerbench.bench.engines.base import EngineChoice
 from brokerbench.bench.errors import BadInput, CheckFailed
@@ -113,7 +113,7 @@ def test_the_consumer_tool_s_rate_is_of_what_came_after_the_warm_up() -> None:
 
 
 def test_a_history_s_copies_and_damage_are_counted(tmp_path: Path) -> None:
-    sample, found = own_client.noop(tmp_path / "noop", Load(256, 100, 1000), 0.01, 0.05)
+    sample, found = own_client.noop(tmp_path / "noop", ClientLoad(256, 100, 1000), 0.01, 0.05)
     assert sample.rate > 0
     assert found.sent == found.acknowledged == found.received == found.intact > 0
     assert found.again == 0

@@ -70,9 +70,11 @@ def test_a_cache_that_cannot_be_written_is_named(lock: Path, tmp_path: Path, mon
 
 
 def test_without_a_network_there_is_one_message(tmp_path: Path) -> None:
-    nobody = {f"{scheme}_{word}": "http://127.0.0.1:9" for scheme in ("HTTP", "HTTPS", "ALL") for word in ("PROXY",)}
-    nobody |= {name.lower(): value for name, value in nobody.items()}
-    environment = {**os.environ, **nobody, "BROKERBENCH_CACHE": str(tmp_path), "NO_PROXY": "", "no_proxy": ""}
+    dead_proxies = {
+        f"{scheme}_{word}": "http://127.0.0.1:9" for scheme in ("HTTP", "HTTPS", "ALL") for word in ("PROXY",)
+    }
+    dead_proxies |= {name.lower(): value for name, value in dead_proxies.items()}
+    environment = {**os.environ, **dead_proxies, "BROKERBENCH_CACHE": str(tmp_path), "NO_PROXY": "", "no_proxy": ""}
     done = subprocess.run(
         [sys.executable, "-m", "brokerbench.bench.engines.prepare"],
         env=environment,

@@ -1,4 +1,4 @@
-"""Every fault is seen by its checker, with exactly the offending messages, and what else answers is known why."""
+"""Every fault is seen by its checker, with exactly the offending messages; every other answer has a reason."""
 
 from __future__ import annotations
 
