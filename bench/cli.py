@@ -1,7 +1,7 @@
 """The command line. Exit codes: 0 fine; 1 a cell failed or a check does not hold; 2 bad input;
 3 engine not available; 130 interrupted (what was measured is kept).
 
-What a command needs is imported when it runs: help and refusals answer at once.
+Each command imports its modules when it runs, so that help and refusals answer at once.
 """
 
 from __future__ import annotations
@@ -222,7 +222,7 @@ def calibrate(
         if not quiet:
             typer.echo(line, err=True)
 
-    found = calibration.calibrate(calibration.Request(profile, engine, repeats, seconds, warmup), say)
+    found = calibration.calibrate(calibration.CalibrationRequest(profile, engine, repeats, seconds, warmup), say)
     typer.echo(json.dumps(calibration.as_json(found), indent=1) if as_json else calibration.text(found))
     if found.failures:
         raise errors.CheckFailed(f"peers failed, the rest is as measured: {'; '.join(found.failures)}")
@@ -277,14 +277,12 @@ def _measure(
 ) -> tuple[RunResult, Path]:
     chosen_seed = selection.choose_seed(seed)
     work = selection.work(chosen, chosen_seed)
-    for line in work.said:
-        _say(line)
+    for notice in work.notices:
+        _say(notice)
 
     from brokerbench.bench.commands import measure
 
-    return measure.measure(
-        measure.Request(work.name, work.cells, engine, out, chosen_seed, quiet, work.timeout_s, scheduler)
-    )
+    return measure.measure(work, engine, out, chosen_seed, quiet, scheduler)
 
 
 def _write_omb(result: RunResult, directory: Path, path: Path, quiet: bool) -> None:
@@ -329,7 +327,7 @@ def main() -> None:
         _say(str(stop))
         # Not sys.exit: it would wait for threads that still wait for an engine.
         os._exit(stop.exit_code)
-    except Exception as problem:  # whatever it is, a person gets a sentence
+    except Exception as problem:  # the user gets a sentence, whatever the error
         if os.environ.get("BROKERBENCH_DEBUG"):
             raise
         if isinstance(problem, errors.BenchError):

@@ -1,4 +1,4 @@
-"""Ties everything that a run starts to the life of the run's parent, also when that is killed by SIGKILL.
+"""Ends everything that a run started when the run's parent ends, also when SIGKILL ends it.
 
 One guard process per run, started first, in its own session. It holds the read end of a pipe whose write end only the
 parent has (Python makes descriptors non-inheritable): when the pipe ends, the parent is gone, and
@@ -24,7 +24,6 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import psutil
@@ -37,7 +36,7 @@ TOKEN = "BROKERBENCH_RUN"
 _SWEEP_S = 5.0
 _REMOTE_S = 30.0
 _SAME_BIRTH_S = 2.0
-"""Two readings of one process's time of birth differ by less; a process number is not used again so soon."""
+"""Two readings of one process's time of birth differ by less, and a process number is not reused sooner (seconds)."""
 _WHEN_TOLD = 'read -r told && exec "$@"'
 
 
@@ -72,9 +71,7 @@ class Guard:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def directory(self, purpose: str) -> Path:
@@ -86,20 +83,20 @@ class Guard:
         return path
 
     def note_container(self, label: str) -> None:
-        """Containers with this label (``name=value``) are removed with the run. Call before creating one."""
+        """Note a label (``name=value``) whose containers are removed with the run. Call before creating one."""
         self._note(container_label=label)
 
     def note_remote(self, argv: Sequence[str]) -> None:
-        """A command that removes what the run leaves on a broker elsewhere; run with the guard's environment.
+        """Note a command that removes the run's channels from a broker elsewhere; it runs in the guard's environment.
 
-        It is written to a file: no secrets in it.
+        It is written to a file: it must hold no secrets.
         """
         self._note(remote=list(argv))
 
     def spawn(
         self, argv: Sequence[str], *, log_path: Path, env: Mapping[str, str] | None = None, cwd: Path | None = None
     ) -> subprocess.Popen[bytes]:
-        """Start a process in a group of its own (Ctrl-C goes to the parent, which stops things in order)."""
+        """Start a process in its own group: Ctrl-C goes to the parent, which stops everything in order."""
         with log_path.open("ab") as log:
             process = subprocess.Popen(
                 ["/bin/sh", "-c", f"{_WHEN_TOLD} </dev/null", "sh", *argv],
@@ -143,7 +140,7 @@ class Guard:
         self._watcher.join()
 
     def _begin_closing(self) -> bool:
-        """True for the first who asks."""
+        """True for the first caller."""
         with self._lock:
             first = not self._closing.is_set()
             self._closing.set()
@@ -153,7 +150,7 @@ class Guard:
         return {**children.environment(), **(extra or {}), TOKEN: self.run_id}
 
     def _tell(self, process: subprocess.Popen[Any]) -> None:
-        """Note the session of a process that waits in its shell, and let it become its program."""
+        """Note the session of a process that waits in its shell, then let it execute its program."""
         assert process.stdin is not None
         try:
             # Relative to the guard's birth: a step of the wall clock moves both.
@@ -161,7 +158,7 @@ class Guard:
             self._note(session=process.pid, age_s=age_s)
             os.write(process.stdin.fileno(), b"\n")
         except BaseException:
-            process.stdin.close()  # it ends without having been anything
+            process.stdin.close()  # it ends without executing anything
             process.wait()
             raise
 
@@ -177,7 +174,7 @@ class Guard:
                 os.close(ledger)
 
     def _watch(self) -> None:
-        """Without a guard nothing would be cleaned up after a crash: when it dies, the run ends."""
+        """End the run when the guard dies: without it nothing would be cleaned up after a crash."""
         if self._process.wait() == children.OTHER_CODE:  # the guard has said why; a short run may be over already
             self._begin_closing()
             sweep(self.run_id, self._ledger, self._born_s)
@@ -222,12 +219,12 @@ def _entries(ledger: Path) -> list[dict[str, Any]]:
         lines = ledger.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         return []
-    # A last line that was cut off by the parent's death names something that was never created.
+    # A last line that the parent's death cut off names nothing that was created.
     return [json.loads(line) for line in lines if line.endswith("}")]
 
 
 def _processes(run_id: str, sessions: Mapping[int, float]) -> Iterator[psutil.Process]:
-    """What still runs: every member of a session in the ledger, and whoever carries the token."""
+    """Processes that still run: members of a session in the ledger, and those that carry the token."""
     for process in psutil.process_iter():
         try:
             if process.status() == psutil.STATUS_ZOMBIE:

@@ -1,4 +1,4 @@
-"""Brokers for anybody's own tests: the fixtures ``broker`` and ``channel``, on whatever profile the command line names.
+"""Brokers for any project's tests: the fixtures ``broker`` and ``channel``, on the profiles of the command line.
 
 One line in the ``conftest.py`` of the tests' root::
 
@@ -55,7 +55,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def _profiles(config: pytest.Config) -> list[str]:
-    """Raises UsageError for one that nobody knows."""
+    """Raises UsageError for an unknown profile."""
     from brokerbench.brokers import registry
     from brokerbench.brokers.errors import UnknownProfile
 
@@ -70,13 +70,13 @@ def _profiles(config: pytest.Config) -> list[str]:
 
 @pytest.fixture(scope="session")
 def brokerbench_site(brokerbench_profile: str, brokerbench_session: Session) -> Site:
-    """Where the profile runs, once a message has come through."""
+    """Where the profile runs, once a message has passed through."""
     return brokerbench_session.ready(brokerbench_profile)
 
 
 @pytest.fixture
 def broker(brokerbench_site: Site) -> Iterator[Broker]:
-    """A connection of the test's own."""
+    """A connection for one test."""
     from brokerbench.brokers import registry
 
     connected = registry.connect(brokerbench_site.profile, brokerbench_site.endpoint)

@@ -7,7 +7,7 @@ An adapter's own tests need one import and the names of its profiles, as the reg
     PROFILES = ["their-profile"]
 
 Each check is one test. Engines are started once a session and are gone with it. The fixtures are there wherever
-brokerbench is installed; what is heavy to import waits until a test asks for it.
+brokerbench is installed; heavy imports wait until a test asks for them.
 """
 
 from __future__ import annotations
@@ -78,9 +78,9 @@ def endpoint_of(engine_of: Callable[[str], RunningEngine]) -> Callable[[str], En
 
 @pytest.fixture(scope="session")
 def conformance(request: pytest.FixtureRequest, brokerbench_session: Session) -> Iterator[Verdicts]:
-    """The verdicts on all profiles of the session, of the checks that its tests ask for.
+    """The verdicts of the checks that the session's tests ask for, on all their profiles.
 
-    Checks mostly wait, so that they run side by side: those of one profile, and profiles on different engines.
+    Checks mostly wait, so they run side by side: those of one profile, and profiles on different engines.
     """
     from brokerbench.brokers import registry
 

@@ -1,4 +1,4 @@
-"""Where a run's files are. One directory a run; a cell is written the moment it ends.
+"""A run's files. One directory a run; a cell is written the moment it ends.
 
 ::
 
@@ -44,8 +44,7 @@ def new_run_id(now: datetime) -> str:
 def create(directory: Path) -> Path:
     """Make a directory for a run. Raises BadInput for one that holds something already.
 
-    The logs of a run that measured nothing (``discard_empty_run``) are no hindrance: new ones are written behind
-    them.
+    The logs of a run that measured nothing (``discard_empty_run``) may be there: new ones are appended.
     """
     if directory.exists() and not directory.is_dir():
         raise BadInput(f"--out {directory}: this is a file; name a new directory")
@@ -61,9 +60,9 @@ def create(directory: Path) -> Path:
 
 
 def discard_empty_run(run: Path, keep_logs: bool) -> Path | None:
-    """Remove what a run without a result made, so that its directory can be used again.
+    """Remove the files of a run without a result, so that its directory can be used again.
 
-    Logs stay where they say something and ``keep_logs``; then their directory is returned.
+    With ``keep_logs``, logs that are not empty stay, and their directory is returned.
     """
     logs = run / LOGS
     shutil.rmtree(run / "cells", ignore_errors=True)
@@ -81,7 +80,7 @@ def traceback_path(run: Path) -> Path:
 
 
 def log_traceback(run: Path) -> None:
-    """Keep the exception that is being handled, for whoever mends it."""
+    """Write the exception that is being handled to a log."""
     with contextlib.suppress(OSError):
         traceback_path(run).write_text(traceback.format_exc(), encoding="utf-8")
 
@@ -91,7 +90,7 @@ def cell_directory(run: Path, cell_id: str) -> Path:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write whole or not at all: a reader, or a full disk, never leaves half a file."""
+    """Write the whole file or nothing: no reader sees half a file, and a full disk leaves none."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as stream:
@@ -103,6 +102,14 @@ def write_text(path: Path, text: str) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def write_named(option: str, path: Path, text: str) -> None:
+    """Write a file that an option of the command line names. Raises BadInput that names both."""
+    try:
+        write_text(path, text)
+    except OSError as problem:
+        raise BadInput(f"{option}: {path} cannot be written: {problem.strerror}") from problem
 
 
 def save(run: Path, result: RunResult) -> Path:
@@ -134,7 +141,7 @@ def load_cell(run: Path, cell_id: str) -> Cell:
 
 
 def seal_history(directory: Path) -> None:
-    """Write down which files a cell's history has: a part that is missing later must not go unnoticed."""
+    """List the files of a cell's history, so that a missing part is noticed later."""
     write_text(directory / _SEAL, json.dumps(_history_files(directory), indent=1) + "\n")
 
 
@@ -144,7 +151,7 @@ def sealed(directory: Path) -> bool:
 
 
 def judging_hint(directory: Path) -> str:
-    """What to add to the error of a cell that ended before its time, if its history is whole."""
+    """An addition to the error of a cell that ended early, if its history is whole."""
     return "; its history is whole, and `brokerbench analyse` judges it" if sealed(directory) else ""
 
 

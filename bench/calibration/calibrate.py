@@ -1,7 +1,7 @@
-"""Is this harness as fast as what a user would otherwise use? Both, in turns, on one engine in the same minutes.
+"""Is this harness as fast as the tools a user would otherwise take? Both run in turns, on one engine.
 
-A round gives each side one window; sides take turns at being first. The first round warms up broker and machine
-and is kept apart. A ratio is own over peer, with the interval of ``scenarios/compare/difference.py``.
+A round gives each contender one window; contenders take turns at being first. The first round warms up broker and
+machine and is not counted. A ratio is own over peer, with the interval of ``scenarios/compare/difference.py``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 
 from brokerbench.bench.calibration import own_client, workloads, workloads_noop
 from brokerbench.bench.calibration.fixture import CalibrationWorkload, Contender, Fixture
-from brokerbench.bench.calibration.own_client import Load, OwnClient, Sample, Verified
+from brokerbench.bench.calibration.own_client import ClientLoad, OwnClient, Sample, Verified
 from brokerbench.bench.engines.base import EngineChoice
 from brokerbench.bench.errors import BadInput, CheckFailed
 from brokerbench.bench.load.processes import Processes
@@ -27,21 +27,21 @@ from brokerbench.scenarios.compare.difference import compare, interval
 
 NOOP = "noop"
 _FEWEST = 3
-"""Repeats that an interval needs."""
+"""Number of repeats that an interval needs."""
 _LOADS = {
-    "sqs-standard": Load(1024, 400, 800),
-    "kafka": Load(1024, 1000, 100_000, acknowledge_every=10),
-    # A poll gives up to 1,900, and what is received in two parts is committed in two.
-    "kafka-share": Load(1024, 2000, 100_000),
+    "sqs-standard": ClientLoad(1024, 400, 800),
+    "kafka": ClientLoad(1024, 1000, 100_000, acknowledge_every=10),
+    # A poll gives up to 1,900 messages; a batch received in two parts takes two commits.
+    "kafka-share": ClientLoad(1024, 2000, 100_000),
 }
-_USUAL = Load(1024, 1000, 100_000)
+_USUAL = ClientLoad(1024, 1000, 100_000)
 
 Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """``repeats``: windows of each side that count; 3 at least."""
+class CalibrationRequest:
+    """``repeats``: counted windows of each contender; at least 3."""
 
     profile: str
     engine: EngineChoice
@@ -51,10 +51,10 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """One side: its samples, and where their geometric mean lies (None with fewer than three of them).
+class ContenderResult:
+    """Samples of one contender, and the interval of their geometric mean (None with fewer than three samples).
 
-    ``failures``: why windows of it have no sample.
+    ``failures``: why windows have no sample.
     """
 
     name: str
@@ -81,12 +81,12 @@ class Ratio:
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
-    """``ratios`` compare the first of ``sides``, this harness, with each other that has samples enough."""
+class WorkloadResult:
+    """``ratios`` compare the first of ``sides``, this harness, with each other that has enough samples."""
 
     work: str
     settings: Mapping[str, str]
-    sides: Sequence[Measured]
+    sides: Sequence[ContenderResult]
     ratios: Sequence[Ratio]
 
 
@@ -96,21 +96,24 @@ class Calibration:
     engine: str
     version: str
     cores: int
-    works: Sequence[Work]
+    works: Sequence[WorkloadResult]
     verified: Verified
 
     @property
     def failures(self) -> list[str]:
-        """Of all peers."""
+        """Failures of all peers, in words."""
         return [
-            f"{work.work}: {side.name}: {why}" for work in self.works for side in work.sides for why in side.failures
+            f"{work.work}: {result.name}: {why}"
+            for work in self.works
+            for result in work.sides
+            for why in result.failures
         ]
 
 
-def calibrate(request: Request, tell: Tell) -> Calibration:
-    """A peer that fails has ``failures``, and what others showed is kept.
+def calibrate(request: CalibrationRequest, tell: Tell) -> Calibration:
+    """Measure all workloads of a profile. A peer that fails is noted in ``failures``; the others' results stay.
 
-    Raises BadInput, EngineUnavailable, and CheckFailed when this side fails or its messages do not verify.
+    Raises BadInput, EngineUnavailable, and CheckFailed when this harness fails or its messages do not verify.
     """
     if request.profile not in workloads.PROFILES and request.profile != NOOP:
         raise BadInput(
@@ -139,7 +142,9 @@ def calibrate(request: Request, tell: Tell) -> Calibration:
 
 
 @contextmanager
-def _fixture(request: Request, load: Load, session: Session, site: Site, directory: Path) -> Iterator[Fixture]:
+def _fixture(
+    request: CalibrationRequest, load: ClientLoad, session: Session, site: Site, directory: Path
+) -> Iterator[Fixture]:
     with closing(registry.connect(site.profile, site.endpoint)) as broker, Processes() as processes:
         own = OwnClient(processes, site.profile, site.endpoint, directory / "history", load)
         yield Fixture(
@@ -155,39 +160,40 @@ def _fixture(request: Request, load: Load, session: Session, site: Site, directo
         )
 
 
-def _compare_in_turns(contest: CalibrationWorkload, request: Request, tell: Tell) -> Work:
-    sides = [contest.own, *contest.peers]
-    samples: dict[str, list[Sample]] = {side.name: [] for side in sides}
-    failures: dict[str, list[str]] = {side.name: [] for side in sides}
+def _compare_in_turns(workload: CalibrationWorkload, request: CalibrationRequest, tell: Tell) -> WorkloadResult:
+    contenders = [workload.own, *workload.peers]
+    samples: dict[str, list[Sample]] = {contender.name: [] for contender in contenders}
+    failures: dict[str, list[str]] = {contender.name: [] for contender in contenders}
     for at in range(request.repeats + 1):
-        for side in sides[at % len(sides) :] + sides[: at % len(sides)]:
-            doing = f"{contest.work}, {'warm-up' if not at else f'round {at}'}: {side.name}"
+        for contender in contenders[at % len(contenders) :] + contenders[: at % len(contenders)]:
+            doing = f"{workload.work}, {'warm-up' if not at else f'round {at}'}: {contender.name}"
             try:
-                sample = side.measure()
+                sample = contender.measure()
             except CheckFailed as problem:
-                if side is contest.own:
+                if contender is workload.own:
                     raise
-                failures[side.name].append(str(problem))
+                failures[contender.name].append(str(problem))
                 tell(f"{doing} failed: {problem}")
                 continue
             tell(f"{doing} {sample.rate:,.0f} messages/s")
             if at:
-                samples[side.name].append(sample)
-    measured = [_measured(side, samples[side.name], failures[side.name]) for side in sides]
-    ratios = [_ratio(contest, measured[0], peer) for peer in measured[1:] if len(peer.rates) >= _FEWEST]
-    return Work(contest.work, contest.settings, measured, ratios)
+                samples[contender.name].append(sample)
+    measured = [_measured(contender, samples[contender.name], failures[contender.name]) for contender in contenders]
+    ratios = [_ratio(workload, measured[0], peer) for peer in measured[1:] if len(peer.rates) >= _FEWEST]
+    return WorkloadResult(workload.work, workload.settings, measured, ratios)
 
 
-def _measured(side: Contender, samples: Sequence[Sample], failures: Sequence[str] = ()) -> Measured:
+def _measured(contender: Contender, samples: Sequence[Sample], failures: Sequence[str] = ()) -> ContenderResult:
     rates = [sample.rate for sample in samples]
     cpu = [sample.cpu_us for sample in samples if sample.cpu_us is not None]
     low, high = interval(rates) if len(rates) >= _FEWEST else (None, None)
-    return Measured(side.name, side.command, rates, low, high, sum(cpu) / len(cpu) if cpu else None, failures)
+    cpu_us = sum(cpu) / len(cpu) if cpu else None
+    return ContenderResult(contender.name, contender.command, rates, low, high, cpu_us, failures)
 
 
-def _ratio(contest: CalibrationWorkload, own: Measured, peer: Measured) -> Ratio:
+def _ratio(workload: CalibrationWorkload, own: ContenderResult, peer: ContenderResult) -> Ratio:
     found = compare(peer.rates, own.rates)
-    bar, most_cpu = contest.bars.get(peer.name), contest.most_cpu
+    bar, most_cpu = workload.bars.get(peer.name), workload.most_cpu
     cpu = own.cpu_us / peer.cpu_us if own.cpu_us is not None and peer.cpu_us else None
     met = None
     if bar is not None:
@@ -195,8 +201,8 @@ def _ratio(contest: CalibrationWorkload, own: Measured, peer: Measured) -> Ratio
     return Ratio(peer.name, found.ratio, found.low, found.high, bar, met, cpu, most_cpu)
 
 
-def _noop(request: Request, wanted: Load, directory: Path, tell: Tell) -> Calibration:
-    """No broker: a bar in messages a second, as it stands and as it is on this machine."""
+def _noop(request: CalibrationRequest, load: ClientLoad, directory: Path, tell: Tell) -> Calibration:
+    """No broker: against a bar in messages a second, both fixed and scaled to this machine."""
     checks: list[Verified] = []
 
     def check(found: Verified) -> None:
@@ -204,7 +210,7 @@ def _noop(request: Request, wanted: Load, directory: Path, tell: Tell) -> Calibr
         checks.append(found)
 
     work = _compare_in_turns(
-        workloads_noop.contest(wanted, directory, request.warmup_s, request.seconds, check), request, tell
+        workloads_noop.workload(load, directory, request.warmup_s, request.seconds, check), request, tell
     )
     own = work.sides[0]
     assert own.low is not None and own.high is not None, "there are repeats enough"
@@ -231,25 +237,25 @@ def as_json(found: Calibration) -> dict[str, Any]:
 
 
 def text(found: Calibration) -> str:
-    """A table a work, the commands behind it."""
+    """A table for each workload, then the commands behind it."""
     lines = [f"{found.profile} on {found.engine} {found.version}, {found.cores} cores for broker and clients"]
     for work in found.works:
         settings = ", ".join(f"{name}: {value}" for name, value in work.settings.items())
         lines += ["", f"{work.work} ({settings})"]
-        lines += [_side_line(side) for side in work.sides]
+        lines += [_result_line(result) for result in work.sides]
         lines += [_ratio_line(ratio) for ratio in work.ratios]
-        lines += [f"    {side.name}: {side.command}" for side in work.sides]
+        lines += [f"    {result.name}: {result.command}" for result in work.sides]
     checked = found.verified
     lines += ["", f"verified: {checked.acknowledged:,} acknowledged, {checked.received:,} received, all of them intact"]
     return "\n".join(lines)
 
 
-def _side_line(side: Measured) -> str:
-    if side.low is None or side.high is None:
-        return f"  {side.name:<26} {len(side.rates)} of its windows worked; {side.failures[-1]}"
-    mean = float(np.exp(np.mean(np.log(side.rates))))
-    cpu = f", {side.cpu_us:.2f} us of client CPU a message" if side.cpu_us is not None else ""
-    return f"  {side.name:<26} {mean:>11,.0f} messages/s ({side.low:,.0f} to {side.high:,.0f}){cpu}"
+def _result_line(found: ContenderResult) -> str:
+    if found.low is None or found.high is None:
+        return f"  {found.name:<26} {len(found.rates)} of its windows worked; {found.failures[-1]}"
+    mean = float(np.exp(np.mean(np.log(found.rates))))
+    cpu = f", {found.cpu_us:.2f} us of client CPU a message" if found.cpu_us is not None else ""
+    return f"  {found.name:<26} {mean:>11,.0f} messages/s ({found.low:,.0f} to {found.high:,.0f}){cpu}"
 
 
 def _ratio_line(ratio: Ratio) -> str:

@@ -1,4 +1,4 @@
-"""What the sides of a contest meet on: a running broker, channels of their own, and peers started under the guard."""
+"""Common ground of the contenders: a running broker, channels of their own, peers started under the guard."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from itertools import count
 from pathlib import Path
 
 from brokerbench.bench import children
-from brokerbench.bench.calibration.own_client import Load, OwnClient, Sample
+from brokerbench.bench.calibration.own_client import ClientLoad, OwnClient, Sample
 from brokerbench.bench.errors import CheckFailed
 from brokerbench.bench.guard import Guard
 from brokerbench.brokers.protocols import Broker
@@ -23,7 +23,7 @@ _TOOL_S = 300.0
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """One way of doing the work. ``command``: as it was run, channel and address included."""
+    """One way of doing the work. ``command`` is as it was run, with channel and address."""
 
     name: str
     command: str
@@ -32,7 +32,7 @@ class Contender:
 
 @dataclass(frozen=True, slots=True)
 class CalibrationWorkload:
-    """The same work by several. ``bars``: peer's name -> the least that own over peer should be (none: no bar)."""
+    """The same work by several contenders. ``bars``: peer's name -> least ratio of own over peer (absent: no bar)."""
 
     work: str
     settings: Mapping[str, str]
@@ -40,18 +40,18 @@ class CalibrationWorkload:
     peers: Sequence[Contender]
     bars: Mapping[str, float]
     most_cpu: float | None = None
-    """At most so many times a peer's CPU a message."""
+    """Highest allowed ratio of own over peer in CPU time a message."""
 
 
 @dataclass(slots=True)
 class Fixture:
-    """A running broker, and all that sides need to meet on it."""
+    """A running broker, and all that contenders need on it."""
 
     endpoint: Endpoint
     broker: Broker
     guard: Guard
     own: OwnClient
-    wanted: Load
+    load: ClientLoad
     logs: Path
     prefix: str
     warmup_s: float
@@ -73,17 +73,17 @@ class Fixture:
         return next(self._numbers)
 
     def module(self, program: str, work: str, channel: str, **options: object) -> list[str]:
-        given = {"address": self.endpoint.address, "channel": channel, "size": self.wanted.size, **options}
+        given = {"address": self.endpoint.address, "channel": channel, "size": self.load.size, **options}
         words = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", str(value))]
         return children.command(f"bench.calibration.peers.{program}", work, *words)
 
     def start(self, argv: Sequence[str]) -> tuple[subprocess.Popen[bytes], Path]:
         log = self.logs / f"peer-{next(self._numbers)}.log"
-        # Some peers write logs of their own where they stand.
+        # Some peers write logs of their own into the working directory.
         return self.guard.spawn(argv, log_path=log, cwd=self.logs), log
 
     def printed(self, running: tuple[subprocess.Popen[bytes], Path]) -> str:
-        """What it printed, once it has ended well. Raises CheckFailed with its last words."""
+        """Its output, once it has ended well. Raises CheckFailed with the end of its output."""
         process, log = running
         try:
             code = process.wait(_TOOL_S)
@@ -103,7 +103,7 @@ class Fixture:
         """Messages of one window for a tool that counts messages instead of seconds."""
         return max(1000, int(self._rates.get(name, guess) * self.seconds))
 
-    def learnt(self, name: str, sample: Sample) -> Sample:
+    def remembered(self, name: str, sample: Sample) -> Sample:
         self._rates[name] = sample.rate
         return sample
 
@@ -113,9 +113,9 @@ def figure(text: str) -> Sample:
     return Sample(row["messages"] / row["seconds"], row["cpu_s"] / max(1, row["messages"]) * 1e6)
 
 
-def own_publish(ground: Fixture, partitions: int) -> Contender:
+def own_publish(fixture: Fixture, partitions: int) -> Contender:
     def measure() -> Sample:
-        with ground.channel(partitions) as channel:
-            return ground.own.publish(channel, ground.warmup_s, ground.seconds)
+        with fixture.channel(partitions) as channel:
+            return fixture.own.publish(channel, fixture.warmup_s, fixture.seconds)
 
-    return Contender("brokerbench", ground.own.describe("produce"), measure)
+    return Contender("brokerbench", fixture.own.describe("produce"), measure)

@@ -1,7 +1,7 @@
-"""This harness's side of a calibration: the load bodies of ``throughput`` in processes of their own.
+"""This harness as a contender of a calibration: the load bodies of ``throughput`` in processes of their own.
 
-Everything sent is stamped and written down, everything received is verified, written down and acknowledged, as in
-any cell. A rate counts what was settled, from the first counted send or receive to the last answer.
+Every message sent is stamped and recorded, every message received is verified, recorded and acknowledged, as in any
+cell. A rate counts settled messages, from the first counted send or receive to the last answer.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ _NOOP_SLICE = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
-    """What one client is asked to do: sizes in bytes, ``batch`` and ``in_flight`` in messages.
+class ClientLoad:
+    """The load of one client: ``size`` in bytes, ``batch`` and ``in_flight`` in messages.
 
-    ``acknowledge_every``: batches that one acknowledgement covers, unless a work has a number of its own.
+    ``acknowledge_every``: batches that one acknowledgement covers, unless a workload has its own number.
     """
 
     size: int
@@ -63,7 +63,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What this side's history says: messages by fate. ``again``: deliveries that one reader had before."""
+    """Messages in this harness's history by outcome. ``again``: repeated deliveries to one reader."""
 
     sent: int
     acknowledged: int
@@ -81,7 +81,7 @@ class OwnClient:
         profile: str,
         endpoint: Endpoint,
         directory: Path,
-        wanted: Load,
+        wanted: ClientLoad,
         patience_s: float = _PATIENCE_S,
     ) -> None:
         self._wanted, self._patience_s = wanted, patience_s
@@ -121,7 +121,7 @@ class OwnClient:
         return clock.sample(sent)
 
     def fill(self, channel: str, messages: int) -> None:
-        """Publish at least so many."""
+        """Publish at least ``messages``."""
         with self.producing(channel):
             while self._publish(0.5) < messages:
                 pass
@@ -129,7 +129,7 @@ class OwnClient:
     def consume(
         self, channel: str, group: str, warmup: int, messages: int, acknowledge_every: int | None = None
     ) -> Sample:
-        """So many messages after the first ``warmup``. Raises CheckFailed when they do not come."""
+        """Consume ``messages`` after the first ``warmup``. Raises CheckFailed when some do not arrive."""
         with self.consuming(channel, group, acknowledge_every):
             self.take(warmup, NO_LIMIT_NS)
             with _clock(self._consumer) as clock:
@@ -226,10 +226,10 @@ def _clock(*processes: Handle) -> Iterator[_Clock]:
     clock.stop()
 
 
-def noop(directory: Path, wanted: Load, warmup_s: float, seconds: float) -> tuple[Sample, Verified]:
+def noop(directory: Path, wanted: ClientLoad, warmup_s: float, seconds: float) -> tuple[Sample, Verified]:
     """One process: stamp, record, send, receive, verify, record, acknowledge; the history closed.
 
-    The rate is by CPU time: nothing waits here, and what else the machine does must not lower it.
+    The rate is by CPU time: nothing waits here, and other processes of the machine must not lower it.
     """
     broker = registry.connect("noop", Endpoint("noop", "noop://calibrate"))
     broker.create_channel(ChannelSpec("calibrate"))
@@ -243,7 +243,7 @@ def noop(directory: Path, wanted: Load, warmup_s: float, seconds: float) -> tupl
         rmtree(directory)
 
 
-def _noop(directory: Path, wanted: Load, seconds: float) -> Sample:
+def _noop(directory: Path, wanted: ClientLoad, seconds: float) -> Sample:
     broker = registry.connect("noop", Endpoint("noop", "noop://calibrate"))
     keys = np.random.default_rng(SEED).integers(0, KEYS, wanted.batch)
     messages = 0
@@ -264,7 +264,7 @@ def _noop(directory: Path, wanted: Load, seconds: float) -> Sample:
 
 
 def verified(directory: Path) -> Verified:
-    """Count what a closed history holds, a stretch at a time."""
+    """Counts of a closed history, read in parts."""
     sent = sum(len(part["seq"]) for part in saved_history.stream(directory, "sends", ["seq"]))
     acknowledged = sum(
         int(np.count_nonzero(part["outcome"] == Outcome.ACKNOWLEDGED))

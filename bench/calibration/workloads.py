@@ -1,7 +1,7 @@
-"""Which work is compared on each profile, and how each side is made to do it.
+"""Workloads of each profile, and how each contender does the work.
 
-Both sides of a contest have the same channel settings, acks, batch, linger, compression (none), payload size and keys;
-each measurement gets a channel of its own, or a group of its own on one backlog.
+All contenders of a workload have the same channel settings, acks, batch, linger, compression (none), payload size and
+keys; each measurement gets a channel of its own, or a group of its own on one backlog.
 """
 
 from __future__ import annotations
@@ -18,50 +18,53 @@ from brokerbench.bench.calibration.fixture import CalibrationWorkload, Contender
 from brokerbench.bench.calibration.own_client import Sample
 
 
-def _redis_publish(ground: Fixture) -> Iterator[CalibrationWorkload]:
-    peers = [_redis_loop(ground, "redis-py pipeline", "pipeline"), _redis_loop(ground, "pack_commands loop", "packed")]
+def _redis_publish(fixture: Fixture) -> Iterator[CalibrationWorkload]:
+    peers = [
+        _redis_loop(fixture, "redis-py pipeline", "pipeline"),
+        _redis_loop(fixture, "pack_commands loop", "packed"),
+    ]
     if program := shutil.which("redis-benchmark"):
-        peers.insert(0, _redis_benchmark(ground, program))
+        peers.insert(0, _redis_benchmark(fixture, program))
     yield CalibrationWorkload(
         "publish",
         {"streams": "1", "appendonly": "yes, everysec", "fields": "k (key), p (payload)"},
-        own_publish(ground, 1),
+        own_publish(fixture, 1),
         peers,
         {"redis-benchmark": 0.8},
     )
 
 
-def _redis_loop(ground: Fixture, name: str, work: str) -> Contender:
+def _redis_loop(fixture: Fixture, name: str, work: str) -> Contender:
     def command(channel: str) -> list[str]:
-        windows = {"warmup": ground.warmup_s, "seconds": ground.seconds}
-        return ground.module("redis", work, f"{channel}:0", batch=ground.wanted.batch, **windows)
+        windows = {"warmup": fixture.warmup_s, "seconds": fixture.seconds}
+        return fixture.module("redis", work, f"{channel}:0", batch=fixture.load.batch, **windows)
 
     def measure() -> Sample:
-        with ground.channel(1) as channel:
-            return ground.loop(command(channel))
+        with fixture.channel(1) as channel:
+            return fixture.loop(command(channel))
 
     return Contender(name, shlex.join(command("CHANNEL")), measure)
 
 
-def _redis_benchmark(ground: Fixture, program: str) -> Contender:
-    address = urlsplit(ground.endpoint.address)
+def _redis_benchmark(fixture: Fixture, program: str) -> Contender:
+    address = urlsplit(fixture.endpoint.address)
     server = [program, "-h", str(address.hostname), "-p", str(address.port)]
-    payload = "".join(random.Random(1).choices(string.ascii_letters + string.digits, k=ground.wanted.size))
+    payload = "".join(random.Random(1).choices(string.ascii_letters + string.digits, k=fixture.load.size))
 
     def command(stream: str, messages: int, body: str) -> list[str]:
         load = ["-c", "4", "-P", "100", "-n", str(messages), "--csv"]
         return [*server, *load, "XADD", stream, "*", "k", "key-1", "p", body]
 
     def measure() -> Sample:
-        with ground.channel(1) as channel:
-            messages = ground.expected("redis-benchmark", 100_000)
-            text = ground.printed(ground.start(command(f"{channel}:0", messages, payload)))
+        with fixture.channel(1) as channel:
+            messages = fixture.expected("redis-benchmark", 100_000)
+            text = fixture.printed(fixture.start(command(f"{channel}:0", messages, payload)))
         # "test","rps","avg_latency_ms",...: the test's name holds the payload, and no quote.
         last = text.strip().splitlines()[-1]
-        return ground.learnt("redis-benchmark", Sample(float(last.split('","')[1])))
+        return fixture.remembered("redis-benchmark", Sample(float(last.split('","')[1])))
 
     return Contender(
-        "redis-benchmark", shlex.join(command("CHANNEL:0", 0, f"({ground.wanted.size} random characters)")), measure
+        "redis-benchmark", shlex.join(command("CHANNEL:0", 0, f"({fixture.load.size} random characters)")), measure
     )
 
 
@@ -69,42 +72,42 @@ _SQS = {"requests at once": "8", "entries a request": "10"}
 _PLAIN_SQS = "aiobotocore loop"
 _SQS_BARS = {_PLAIN_SQS: 0.97}
 _Command = Callable[[str], list[str]]
-"""Channel -> what to run."""
+"""Channel -> words of the command."""
 
 
-def _sqs_publish(ground: Fixture) -> Iterator[CalibrationWorkload]:
+def _sqs_publish(fixture: Fixture) -> Iterator[CalibrationWorkload]:
     def measure(command: _Command) -> Sample:
-        with ground.channel(1) as channel:
-            return ground.loop(command(channel))
+        with fixture.channel(1) as channel:
+            return fixture.loop(command(channel))
 
-    peers = _aiobotocore(ground, "publish", measure)
-    yield CalibrationWorkload("publish", _SQS, own_publish(ground, 1), peers, _SQS_BARS, most_cpu=1.1)
+    peers = _aiobotocore(fixture, "publish", measure)
+    yield CalibrationWorkload("publish", _SQS, own_publish(fixture, 1), peers, _SQS_BARS, most_cpu=1.1)
 
 
-def _sqs_consume(ground: Fixture) -> Iterator[CalibrationWorkload]:
-    enough = int((ground.warmup_s + ground.seconds) * 4000)
+def _sqs_consume(fixture: Fixture) -> Iterator[CalibrationWorkload]:
+    enough = int((fixture.warmup_s + fixture.seconds) * 4000)
 
     def measure(command: _Command) -> Sample:
-        with ground.channel(1) as channel:
-            ground.own.fill(channel, enough)
-            return ground.loop(command(channel))
+        with fixture.channel(1) as channel:
+            fixture.own.fill(channel, enough)
+            return fixture.loop(command(channel))
 
     def own() -> Sample:
-        with ground.channel(1) as channel:
-            ground.own.fill(channel, enough)
-            return ground.own.consume_for(channel, ground.warmup_s, ground.seconds)
+        with fixture.channel(1) as channel:
+            fixture.own.fill(channel, enough)
+            return fixture.own.consume_for(channel, fixture.warmup_s, fixture.seconds)
 
-    peers = _aiobotocore(ground, "consume", measure)
-    own_side = Contender("brokerbench", ground.own.describe("consume"), own)
-    yield CalibrationWorkload("receive and delete", _SQS, own_side, peers, _SQS_BARS, most_cpu=1.1)
+    peers = _aiobotocore(fixture, "consume", measure)
+    own_contender = Contender("brokerbench", fixture.own.describe("consume"), own)
+    yield CalibrationWorkload("receive and delete", _SQS, own_contender, peers, _SQS_BARS, most_cpu=1.1)
 
 
-def _aiobotocore(ground: Fixture, work: str, measure: Callable[[_Command], Sample]) -> Sequence[Contender]:
-    """The plain loop as one writes it, and one that asks to keep connections as the adapter does."""
+def _aiobotocore(fixture: Fixture, work: str, measure: Callable[[_Command], Sample]) -> Sequence[Contender]:
+    """The plain loop as one writes it, and one that keeps connections as the adapter does."""
 
     def loop(name: str, *how: str) -> Contender:
         def command(channel: str) -> list[str]:
-            return [*ground.module("sqs", work, channel, warmup=ground.warmup_s, seconds=ground.seconds), *how]
+            return [*fixture.module("sqs", work, channel, warmup=fixture.warmup_s, seconds=fixture.seconds), *how]
 
         return Contender(name, shlex.join(command("QUEUE")), lambda: measure(command))
 
@@ -117,4 +120,4 @@ PROFILES: Mapping[str, Sequence[Callable[[Fixture], Iterator[CalibrationWorkload
     "redis-streams": (_redis_publish,),
     "sqs-standard": (_sqs_publish, _sqs_consume),
 }
-"""The contests of a profile. Each is opened (its backlog made) when it is its turn, and ends when it is closed."""
+"""Workloads of a profile. Each is opened (its backlog is made) when its turn comes, and ends when it is closed."""

@@ -1,4 +1,4 @@
-"""Contests on Kafka: its own performance tools, and plain loops of the same client library."""
+"""Workloads on Kafka: its own performance tools, and plain loops of the same client library."""
 
 from __future__ import annotations
 
@@ -24,46 +24,46 @@ _KAFKA = {
 }
 _BACKLOG_RATE = 500_000
 _COMMIT_EVERY = 100
-"""Batches, where a backlog is consumed: some nine times a second, as ``kafka-consumer-perf-test`` commits every 5 s."""
+"""Batches a commit when a backlog is consumed: about nine commits a second (the tool: every 5 s)."""
 _SHARE_RATE = 200_000
 
 
-def publish(ground: Fixture) -> Iterator[CalibrationWorkload]:
+def publish(fixture: Fixture) -> Iterator[CalibrationWorkload]:
     tool = _java("ProducerPerformance")
 
     def perf_command(channel: str, warmup: int, messages: int) -> list[str]:
         properties = [
-            f"bootstrap.servers={ground.endpoint.address}",
+            f"bootstrap.servers={fixture.endpoint.address}",
             "acks=all",
             f"linger.ms={kafka_loop.LINGER_MS}",
             f"batch.size={kafka_loop.BATCH_BYTES}",
             "compression.type=none",
-            f"buffer.memory={max(32 << 20, ground.wanted.in_flight * ground.wanted.size)}",
+            f"buffer.memory={max(32 << 20, fixture.load.in_flight * fixture.load.size)}",
         ]
         numbers = ["--num-records", str(warmup + messages), "--warmup-records", str(warmup), "--throughput", "-1"]
-        load = ["--record-size", str(ground.wanted.size), "--key-distribution", "random", "--record-key-range", "1000"]
+        load = ["--record-size", str(fixture.load.size), "--key-distribution", "random", "--record-key-range", "1000"]
         return [*tool, "--topic", channel, *numbers, *load, "--command-property", *properties]
 
     def perf() -> Sample:
-        messages = ground.expected("perf", 60_000)
-        with ground.channel(_PARTITIONS) as channel:
-            text = ground.printed(ground.start(perf_command(channel, messages, messages)))
-        # The last line is of what came after the warm-up: "300000 records sent, 86000.1 records/sec (84 MB/sec), ...".
+        messages = fixture.expected("perf", 60_000)
+        with fixture.channel(_PARTITIONS) as channel:
+            text = fixture.printed(fixture.start(perf_command(channel, messages, messages)))
+        # The last line, of the messages after the warm-up: "300000 records sent, 86000.1 records/sec (84 MB/sec), ...".
         last = [line for line in text.splitlines() if "records sent" in line][-1]
-        return ground.learnt("perf", Sample(float(last.split("records/sec")[0].split(",")[-1])))
+        return fixture.remembered("perf", Sample(float(last.split("records/sec")[0].split(",")[-1])))
 
     def loop_command(channel: str) -> list[str]:
-        options = {"batch": ground.wanted.batch, "in_flight": ground.wanted.in_flight}
-        return ground.module("kafka", "publish", channel, **options, warmup=ground.warmup_s, seconds=ground.seconds)
+        options = {"batch": fixture.load.batch, "in_flight": fixture.load.in_flight}
+        return fixture.module("kafka", "publish", channel, **options, warmup=fixture.warmup_s, seconds=fixture.seconds)
 
     def loop() -> Sample:
-        with ground.channel(_PARTITIONS) as channel:
-            return ground.loop(loop_command(channel))
+        with fixture.channel(_PARTITIONS) as channel:
+            return fixture.loop(loop_command(channel))
 
     yield CalibrationWorkload(
         "publish",
         _KAFKA,
-        own_publish(ground, _PARTITIONS),
+        own_publish(fixture, _PARTITIONS),
         (
             Contender("kafka-producer-perf-test", shlex.join(perf_command("TOPIC", 0, 0)), perf),
             Contender("produce_batch loop", shlex.join(loop_command("TOPIC")), loop),
@@ -72,39 +72,39 @@ def publish(ground: Fixture) -> Iterator[CalibrationWorkload]:
     )
 
 
-def consume(ground: Fixture) -> Iterator[CalibrationWorkload]:
-    messages = int(_BACKLOG_RATE * ground.seconds)
+def consume(fixture: Fixture) -> Iterator[CalibrationWorkload]:
+    messages = int(_BACKLOG_RATE * fixture.seconds)
     warmup = messages // 4
     tool = _java("ConsumerPerformance")
-    with ground.channel(_PARTITIONS) as channel:
-        ground.own.fill(channel, messages + warmup)
+    with fixture.channel(_PARTITIONS) as channel:
+        fixture.own.fill(channel, messages + warmup)
 
         def perf_command(group: str) -> list[str]:
-            address = ["--bootstrap-server", ground.endpoint.address, "--topic", channel, "--group", group]
+            address = ["--bootstrap-server", fixture.endpoint.address, "--topic", channel, "--group", group]
             show = ["--show-detailed-stats", "--reporting-interval", "50", "--hide-header", "--timeout", "10000"]
             return [*tool, *address, "--num-records", str(messages + warmup), *show]
 
         def perf() -> Sample:
-            return _perf_rate(ground.printed(ground.start(perf_command(f"perf-{ground.number()}"))), warmup)
+            return _perf_rate(fixture.printed(fixture.start(perf_command(f"perf-{fixture.number()}"))), warmup)
 
         def loop_command(group: str) -> list[str]:
-            load = {"batch": ground.wanted.batch, "commit_every": _COMMIT_EVERY}
-            return ground.module("kafka", "consume", channel, group=group, **load, warmup=warmup, messages=messages)
+            load = {"batch": fixture.load.batch, "commit_every": _COMMIT_EVERY}
+            return fixture.module("kafka", "consume", channel, group=group, **load, warmup=warmup, messages=messages)
 
         def loop() -> Sample:
-            return ground.loop(loop_command(f"loop-{ground.number()}"))
+            return fixture.loop(loop_command(f"loop-{fixture.number()}"))
 
         def own() -> Sample:
-            return ground.own.consume(channel, f"own-{ground.number()}", warmup, messages, _COMMIT_EVERY)
+            return fixture.own.consume(channel, f"own-{fixture.number()}", warmup, messages, _COMMIT_EVERY)
 
         yield CalibrationWorkload(
             "consume",
             {
                 "partitions": str(_PARTITIONS),
                 "messages": f"{messages} after {warmup}",
-                "commit": f"each {_COMMIT_EVERY * ground.wanted.batch} messages (perf-test: every 5 s)",
+                "commit": f"each {_COMMIT_EVERY * fixture.load.batch} messages (perf-test: every 5 s)",
             },
-            Contender("brokerbench", ground.own.describe("consume", _COMMIT_EVERY), own),
+            Contender("brokerbench", fixture.own.describe("consume", _COMMIT_EVERY), own),
             (
                 Contender("kafka-consumer-perf-test", shlex.join(perf_command("GROUP")), perf),
                 Contender("consume loop", shlex.join(loop_command("GROUP")), loop),
@@ -113,54 +113,54 @@ def consume(ground: Fixture) -> Iterator[CalibrationWorkload]:
         )
 
 
-def both(ground: Fixture) -> Iterator[CalibrationWorkload]:
+def both(fixture: Fixture) -> Iterator[CalibrationWorkload]:
     def commands(channel: str) -> tuple[list[str], list[str]]:
-        load = {"batch": ground.wanted.batch, "in_flight": ground.wanted.in_flight}
-        windows = {"warmup": ground.warmup_s, "seconds": ground.seconds}
-        publish = ground.module(
-            "kafka", "publish", channel, **load, warmup=0, seconds=3 * ground.warmup_s + ground.seconds
+        load = {"batch": fixture.load.batch, "in_flight": fixture.load.in_flight}
+        windows = {"warmup": fixture.warmup_s, "seconds": fixture.seconds}
+        publish = fixture.module(
+            "kafka", "publish", channel, **load, warmup=0, seconds=3 * fixture.warmup_s + fixture.seconds
         )
-        return publish, ground.module(
-            "kafka", "consume", channel, **load, commit_every=ground.wanted.acknowledge_every, **windows
+        return publish, fixture.module(
+            "kafka", "consume", channel, **load, commit_every=fixture.load.acknowledge_every, **windows
         )
 
     def loops() -> Sample:
-        with ground.channel(_PARTITIONS) as channel:
-            publishing, consuming = map(ground.start, commands(channel))
-            received = figure(ground.printed(consuming))
-            ground.printed(publishing)
+        with fixture.channel(_PARTITIONS) as channel:
+            publishing, consuming = map(fixture.start, commands(channel))
+            received = figure(fixture.printed(consuming))
+            fixture.printed(publishing)
             return Sample(received.rate)
 
     def own() -> Sample:
-        with ground.channel(_PARTITIONS) as channel:
-            return ground.own.both(channel, ground.warmup_s, ground.seconds)
+        with fixture.channel(_PARTITIONS) as channel:
+            return fixture.own.both(channel, fixture.warmup_s, fixture.seconds)
 
     peers = [Contender("two plain loops", " & ".join(map(shlex.join, commands("TOPIC"))), loops)]
-    if (omb := workloads_omb.side(ground, _PARTITIONS)) is not None:
+    if (omb := workloads_omb.contender(fixture, _PARTITIONS)) is not None:
         peers.append(omb)
     yield CalibrationWorkload(
         "publish and consume at once",
         _KAFKA,
-        Contender("brokerbench", f"{ground.own.describe('produce')}; {ground.own.describe('consume')}", own),
+        Contender("brokerbench", f"{fixture.own.describe('produce')}; {fixture.own.describe('consume')}", own),
         peers,
         {workloads_omb.NAME: 1.2},
     )
 
 
-def share(ground: Fixture) -> Iterator[CalibrationWorkload]:
-    messages = int(_SHARE_RATE * ground.seconds)
+def share(fixture: Fixture) -> Iterator[CalibrationWorkload]:
+    messages = int(_SHARE_RATE * fixture.seconds)
     warmup = messages // 4
-    with ground.channel(_PARTITIONS) as channel:
-        ground.own.fill(channel, messages + warmup)
+    with fixture.channel(_PARTITIONS) as channel:
+        fixture.own.fill(channel, messages + warmup)
 
         def loop(name: str, *how: str) -> Contender:
             def command(group: str) -> list[str]:
-                batch = min(ground.wanted.batch, share_loop.MAX_POLL_RECORDS)
+                batch = min(fixture.load.batch, share_loop.MAX_POLL_RECORDS)
                 options = {"group": group, "batch": batch, "warmup": warmup, "messages": messages}
-                return [*ground.module("kafka_share", "consume", channel, **options), *how]
+                return [*fixture.module("kafka_share", "consume", channel, **options), *how]
 
             return Contender(
-                name, shlex.join(command("GROUP")), lambda: ground.loop(command(f"loop-{ground.number()}"))
+                name, shlex.join(command("GROUP")), lambda: fixture.loop(command(f"loop-{fixture.number()}"))
             )
 
         yield CalibrationWorkload(
@@ -168,8 +168,8 @@ def share(ground: Fixture) -> Iterator[CalibrationWorkload]:
             {"partitions": str(_PARTITIONS), "messages": f"{messages} after {warmup}"},
             Contender(
                 "brokerbench",
-                ground.own.describe("consume"),
-                lambda: ground.own.consume(channel, f"own-{ground.number()}", warmup, messages),
+                fixture.own.describe("consume"),
+                lambda: fixture.own.consume(channel, f"own-{fixture.number()}", warmup, messages),
             ),
             (loop("ShareConsumer loop"), loop("the same, waiting for no answer", "--ahead")),
             {"ShareConsumer loop": 0.9},
@@ -182,7 +182,7 @@ def _java(tool: str) -> list[str]:
 
 
 def _perf_rate(text: str, warmup: int) -> Sample:
-    """From rows "2026-01-31 12:00:00:000, thread, MB, MB/s, messages so far, ...": what came after the warm-up."""
+    """From rows "2026-01-31 12:00:00:000, thread, MB, MB/s, messages so far, ...": the rate after the warm-up."""
     rows = [line.split(", ") for line in text.splitlines() if line.count(",") >= 9]
     points = [(datetime.strptime(row[0], "%Y-%m-%d %H:%M:%S:%f"), int(row[4])) for row in rows]
     counted = [point for point in points if point[1] >= warmup]

@@ -1,8 +1,8 @@
-"""The harness alone: nothing at the other end. How much it does in a second of CPU, and what that is on this machine.
+"""The harness alone, without a broker: messages in a second of CPU time, against a bar.
 
-The bar is a number of messages, set on one machine, and with it how long zlib needed there for the CRC-32 of 1 KiB.
-What it needs here, in turns with the harness, estimates where the bar is here. An estimate only: the harness sums in
-another way, and does much else.
+The bar is a number of messages, set on one machine together with the time that zlib needed there for the CRC-32 of
+1 KiB. The time that it needs here, measured in turns with the harness, estimates the bar of this machine. It is only
+an estimate: the harness computes its sums in another way, and does much else.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from brokerbench.bench.calibration import own_client
 from brokerbench.bench.calibration.fixture import CalibrationWorkload, Contender
-from brokerbench.bench.calibration.own_client import Load, Sample, Verified
+from brokerbench.bench.calibration.own_client import ClientLoad, Sample, Verified
 from brokerbench.bench.calibration.peers.plain_loop import payloads
 
 BAR = 1_000_000.0
@@ -25,24 +25,24 @@ _CRC_S = 437e-9
 _BAR_IN_SUMS = BAR * 2 * _CRC_S
 
 
-def contest(
-    wanted: Load, directory: Path, warmup_s: float, seconds: float, check: Callable[[Verified], None]
+def workload(
+    load: ClientLoad, directory: Path, warmup_s: float, seconds: float, check: Callable[[Verified], None]
 ) -> CalibrationWorkload:
-    """``check`` is given what each window's history holds."""
+    """``check`` is given the counts of each window's history."""
     numbers = count()
 
     def own() -> Sample:
-        sample, found = own_client.noop(directory / str(next(numbers)), wanted, warmup_s, seconds)
+        sample, found = own_client.noop(directory / str(next(numbers)), load, warmup_s, seconds)
         check(found)
         return sample
 
-    size = wanted.size
+    size = load.size
     return CalibrationWorkload(
         "stamp, record, verify",
         {"rates": "per CPU second", "bar": f"{BAR:,.0f} where a CRC-32 of 1 KiB takes {_CRC_S * 1e9:g} ns"},
         Contender(
             "brokerbench",
-            f"brokerbench.bench.calibration.own_client:noop size={size} batch={wanted.batch}, one process",
+            f"brokerbench.bench.calibration.own_client:noop size={size} batch={load.batch}, one process",
             own,
         ),
         [
@@ -57,7 +57,7 @@ def contest(
 
 
 def sums(size: int, seconds: float) -> Sample:
-    """Messages per CPU second whose payload is summed twice, as a sender and a receiver each would."""
+    """Messages per CPU second whose payload is summed twice, once by a producer and once by a consumer."""
     bodies = payloads(size)
     messages = 0
     begin_s, begin_cpu_s = time.perf_counter(), time.process_time()

@@ -1,6 +1,6 @@
-"""OpenMessaging Benchmark as a peer, where somebody has built it: ``BROKERBENCH_OMB`` names the directory of its jars.
+"""OpenMessaging Benchmark as a peer, where it is built: ``BROKERBENCH_OMB`` names the directory of its jars.
 
-Nobody publishes its jars, so nothing is fetched here. It runs for whole minutes: one a sample. Its first reports
+Its jars are published nowhere, so nothing is fetched here. It runs for whole minutes: one a sample. Its first reports
 (every 10 s) are its warm-up and are left out. It leaves its topics behind, some 20 GB each: they are deleted here.
 """
 
@@ -25,7 +25,7 @@ NAME = "OpenMessaging Benchmark"
 _LONGEST_S = 180.0
 _TOPICS = "test-topic-"
 _NEEDED_BYTES = 32 << 30
-"""A minute at 400,000 messages of 1 KiB a second, and somewhat more."""
+"""Bytes of a minute at 400,000 messages of 1 KiB a second, and somewhat more."""
 _WARMUP_REPORTS = 2
 _DRIVER = """\
 name: Kafka
@@ -62,50 +62,50 @@ testDurationMinutes: 1
 """
 
 
-def side(ground: Fixture, partitions: int) -> Contender | None:
-    """None where nobody has named its jars. Raises BadInput where there are none."""
+def contender(fixture: Fixture, partitions: int) -> Contender | None:
+    """None where ``BROKERBENCH_OMB`` is not set. Raises BadInput where it names no jars."""
     named = os.environ.get(JARS)
     if not named:
         return None
     jars = Path(named).absolute()
     if not any(jars.glob("benchmark-framework*.jar")):
         raise BadInput(f"{JARS}={named}: no jar of benchmark-framework there")
-    if (free := shutil.disk_usage(ground.logs).free) < _NEEDED_BYTES:
+    if (free := shutil.disk_usage(fixture.logs).free) < _NEEDED_BYTES:
         raise BadInput(
-            f"{ground.logs}: {free / 1e9:.0f} GB are free, a minute of {NAME} needs {_NEEDED_BYTES / 1e9:.0f} GB "
+            f"{fixture.logs}: {free / 1e9:.0f} GB are free, a minute of {NAME} needs {_NEEDED_BYTES / 1e9:.0f} GB "
             f"(TMPDIR names another; without {JARS} it is left out)"
         )
-    driver, workload, payload = (ground.logs / f"omb-{name}" for name in ("driver.yaml", "workload.yaml", "payload"))
-    payload.write_bytes(os.urandom(ground.wanted.size))
-    buffer_bytes = max(32 << 20, ground.wanted.in_flight * ground.wanted.size)
+    driver, workload, payload = (fixture.logs / f"omb-{name}" for name in ("driver.yaml", "workload.yaml", "payload"))
+    payload.write_bytes(os.urandom(fixture.load.size))
+    buffer_bytes = max(32 << 20, fixture.load.in_flight * fixture.load.size)
     driver.write_text(
         _DRIVER.format(
-            address=ground.endpoint.address,
+            address=fixture.endpoint.address,
             linger_ms=kafka_loop.LINGER_MS,
             batch_bytes=kafka_loop.BATCH_BYTES,
             buffer_bytes=buffer_bytes,
         )
     )
-    workload.write_text(_WORKLOAD.format(partitions=partitions, size=ground.wanted.size, payload=payload))
+    workload.write_text(_WORKLOAD.format(partitions=partitions, size=fixture.load.size, payload=payload))
 
     def command(result: Path) -> list[str]:
         program = [str(prepare.java()), "-Xmx2g", "-cp", f"{jars}/*", "io.openmessaging.benchmark.Benchmark"]
         return [*program, "--drivers", str(driver), "--output", str(result), str(workload)]
 
     def measure() -> Sample:
-        result = ground.logs / f"omb-{ground.number()}.json"
-        before = set(ground.broker.list_channels(_TOPICS))
-        process, log = ground.start(command(result))
+        result = fixture.logs / f"omb-{fixture.number()}.json"
+        before = set(fixture.broker.list_channels(_TOPICS))
+        process, log = fixture.start(command(result))
         deadline = time.monotonic() + _LONGEST_S
         try:
             # Its threads outlive its work: the process does not end by itself.
             while time.monotonic() < deadline and process.poll() is None and not _written(result):
                 time.sleep(0.2)
         finally:
-            ground.guard.kill(process)
+            fixture.guard.kill(process)
             process.wait()
-            for topic in set(ground.broker.list_channels(_TOPICS)) - before:
-                ground.broker.delete_channel(topic)
+            for topic in set(fixture.broker.list_channels(_TOPICS)) - before:
+                fixture.broker.delete_channel(topic)
         if not _written(result):
             raise CheckFailed(f"{NAME} left no result: {_first_error(log) or tail(log)}")
         return _rate(result)

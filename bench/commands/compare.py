@@ -1,4 +1,4 @@
-"""``brokerbench compare``: reads the two sides, has them judged, writes what was asked for."""
+"""``brokerbench compare``: reads both sides, judges them, writes the files asked for."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Outputs:
 
 
 def compare(base: Path, head: Path, minimum_effect: str, noise: Path | None) -> Regression:
-    """Raises BadInput for what cannot be read or compared, with every reason."""
+    """Raises BadInput with every reason when the sides cannot be read or compared."""
     effect = share("--minimum-effect", minimum_effect)
     before, after = load(base), load(head)
     try:
@@ -87,9 +87,6 @@ def write(found: Regression, outputs: Outputs) -> Sequence[Path]:
     written = []
     for option, path, render in wanted:
         if path is not None:
-            try:
-                store.write_text(path, render(found))
-            except OSError as problem:
-                raise BadInput(f"{option}: {path} cannot be written: {problem.strerror}") from None
+            store.write_named(option, path, render(found))
             written.append(path)
     return written

@@ -99,7 +99,7 @@ def _redis_mend() -> str:
     return "make setup"
 
 
-def _prepared(what: str, part: prepare.Part) -> Check:
+def _prepared(what: str, part: prepare.EnginePart) -> Check:
     ready = part.ready()
     detail = f"{part.name}, held to locks/{part.lock.name}" if ready else "not fetched yet; the first run does it"
     return Check(what, ready, detail, "make engines (needs a network)", required=False)

@@ -1,4 +1,4 @@
-"""What there is: profiles, scenarios, engines, plans and properties, as data and as text."""
+"""``brokerbench list``: profiles, scenarios, engines, plans and properties, as data and as text."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def _durability(profile: str) -> Mapping[Durability, str]:
 
 
 def text(content: Mapping[str, Any]) -> str:
-    """The same for a person."""
+    """The same as tables."""
     parts = [
         _table("Profiles", content["profiles"]),
         _table("Scenarios", [{**row, "parameters": _pairs(row["parameters"])} for row in content["scenarios"]]),

@@ -1,11 +1,10 @@
-"""What the commands do. Apart from ``cli``, because what this imports takes longer than to refuse a wrong option."""
+"""Runs, reports and decisions. Apart from ``cli``, which refuses a wrong option faster than these imports take."""
 
 from __future__ import annotations
 
 import os
 import sys
 from contextlib import nullcontext
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,55 +12,34 @@ from typing import TYPE_CHECKING
 from brokerbench.bench import store
 from brokerbench.bench.engines.base import EngineChoice
 from brokerbench.bench.errors import BadInput, BenchError, Interrupted
-from brokerbench.bench.run import runner
 from brokerbench.bench.run.progress import Bars, Plain, Quiet
+from brokerbench.bench.run.runner import RunRequest, run
 
 if TYPE_CHECKING:
-    from brokerbench.scenarios.plans.plan import CellPlan
+    from brokerbench.bench.commands.selection import Selection
     from brokerbench.scenarios.results import RunResult
 
 REPORT = "report.html"
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What a person asked to have measured, checked so far as it can be without starting anything."""
-
-    plan: str
-    cells: list[CellPlan]
-    engine: EngineChoice
-    out: Path | None
-    seed: int
-    quiet: bool
-    cell_timeout_s: float
-    scheduler: str = ""
-
-
-def measure(wish: Request) -> tuple[RunResult, Path]:
-    """Run it and write result and report. Whatever ends it early, what was measured stays, and the message says where.
+def measure(
+    work: Selection, engine: EngineChoice, out: Path | None, seed: int, quiet: bool, scheduler: str
+) -> tuple[RunResult, Path]:
+    """Run it and write result and report. When something ends it early, the message says where the measured part is.
 
     A run that measured nothing leaves only the logs that say why.
     """
-    if wish.scheduler:
+    if scheduler:
         from brokerbench.bench.load import hosts  # a second of imports, only where it is wanted
 
-        hosts.check(wish.scheduler)
+        hosts.check(scheduler)
     run_id = store.new_run_id(datetime.now(UTC))
-    directory = store.create(wish.out or Path("runs") / run_id)
-    request = runner.Request(
-        plan=wish.plan,
-        cells=wish.cells,
-        engine=wish.engine,
-        run_id=run_id,
-        directory=directory,
-        seed=wish.seed,
-        cell_timeout_s=wish.cell_timeout_s,
-        scheduler=wish.scheduler,
-    )
-    watcher = _watcher(wish.quiet)
+    directory = store.create(out or Path("runs") / run_id)
+    request = RunRequest(work.name, work.cells, engine, run_id, directory, seed, work.timeout_s, scheduler)
+    watcher = _watcher(quiet)
     try:
         with nullcontext() if isinstance(watcher, Quiet) else watcher:
-            result = runner.run(request, watcher)
+            result = run(request, watcher)
         write_report(result, directory / REPORT, "--out")
     except Interrupted:
         raise Interrupted(f"interrupted: {_left(directory, keep_logs=False)}") from None
@@ -79,7 +57,7 @@ def measure(wish: Request) -> tuple[RunResult, Path]:
 
 
 def _left(directory: Path, keep_logs: bool = True) -> str:
-    """What an early end leaves, for the message."""
+    """Part of the message: where results or logs are after an early end."""
     if (directory / store.RESULT).exists():
         return f"what was measured is in {directory}"
     logs = store.discard_empty_run(directory, keep_logs)
@@ -90,16 +68,12 @@ def write_report(result: RunResult, path: Path, option: str) -> Path:
     """Raises BadInput that names the option. The pictures' libraries load only now."""
     from brokerbench.reports import html
 
-    page = html.render(result, _selftest_seen_from(path))
-    try:
-        store.write_text(path, page)
-    except OSError as problem:
-        raise BadInput(f"{option}: {path} cannot be written: {problem.strerror}") from problem
+    store.write_named(option, path, html.render(result, _selftest_seen_from(path)))
     return path
 
 
 def _selftest_seen_from(report: Path) -> str:
-    """A relative address for reports inside the project; elsewhere none, as it would tell of this machine."""
+    """A relative address for reports inside the project; empty elsewhere: it would reveal paths of this machine."""
     root = Path(__file__).resolve().parents[2]
     page, report = root / "docs" / "selftest.md", report.resolve()
     return os.path.relpath(page, report.parent) if page.exists() and report.is_relative_to(root) else ""
@@ -116,7 +90,7 @@ def write_record(result: RunResult, docs: Path) -> list[Path]:
 
 
 def check_docs(docs: Path) -> None:
-    """Better refused now than after minutes of measuring."""
+    """Raises BadInput now rather than after minutes of measuring."""
     try:
         docs.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
@@ -126,7 +100,7 @@ def check_docs(docs: Path) -> None:
 
 
 def explain(problem: OSError, where: Path) -> str:
-    """A fault of the operating system in a sentence."""
+    """An error of the operating system in a sentence."""
     if store.is_full(problem):
         return f"no space left on the disk of {problem.filename or where}: free some, or name another place with --out"
     return f"{problem.filename}: {problem.strerror}" if problem.filename else str(problem)

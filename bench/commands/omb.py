@@ -28,7 +28,7 @@ _COMMIT_EVERY = 10
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """What the command line names. ``duration``: a quantity such as ``2 s``, instead of the workload's own."""
+    """Files that the command line names. ``duration``: such as ``2 s``, instead of the workload's own."""
 
     workload: Path
     driver: Path | None
@@ -37,15 +37,15 @@ class Files:
 
 @dataclass(frozen=True, slots=True)
 class OmbPlan:
-    """``said``: what a person has to know before it runs. ``timeout_s``: a cell that takes longer has failed."""
+    """``notices`` are shown before the cells run. A cell that takes longer than ``timeout_s`` has failed."""
 
     cells: list[CellPlan]
-    said: list[str]
+    notices: list[str]
     timeout_s: float
 
 
 def omb_plan(files: Files, profiles: Sequence[str], default: Sequence[str], seed: int) -> OmbPlan:
-    """One cell for each profile: those that are named, or the driver's, or ``default``. Raises BadInput."""
+    """One cell for each profile: the named ones, else the driver's, else ``default``. Raises BadInput."""
     try:
         document = yaml_document.read(files.workload, workload_file.Workload)
         driver = driver_file.read(files.driver) if files.driver else None
@@ -66,15 +66,15 @@ def omb_plan(files: Files, profiles: Sequence[str], default: Sequence[str], seed
         for profile in named
         for name in [f"{profile}.{mapped.scenario}"]
     ]
-    said = [f"{files.workload}: {note}" for note in mapped.notes]
-    said += [f"{files.workload}: not honoured: {name}: {instead}" for name, instead in mapped.not_honoured.items()]
+    notices = [f"{files.workload}: {note}" for note in mapped.notes]
+    notices += [f"{files.workload}: not honoured: {name}: {instead}" for name, instead in mapped.not_honoured.items()]
     timed_s = sum(float(mapped.parameters.get(name, 0.0)) for name in ("window_s", "rate_warmup_s", "warmup_s"))
     backlog_s = 4 * float(mapped.parameters.get("away_s", 0.0))
-    return OmbPlan(cells, said, _SLACK * (timed_s + backlog_s) + _SLACK_S)
+    return OmbPlan(cells, notices, _SLACK * (timed_s + backlog_s) + _SLACK_S)
 
 
 def _commits(profile: str) -> Mapping[str, int]:
-    """Its drivers do not wait until a commit is answered: who does for every batch falls behind on a busy machine."""
+    """Commit every tenth batch: its drivers do not wait for commits, and waiting after each batch would be slower."""
     declared = registry.declared(profile)
     up_to_position = declared is not None and declared.limits.ack_granularity is AckGranularity.UP_TO_POSITION
     return {"acknowledge_every": _COMMIT_EVERY} if up_to_position else {}
@@ -94,10 +94,7 @@ def write(result: RunResult, directory: Path, path: Path, option: str) -> list[P
         except ValueError as problem:
             reasons.append(f"{cell.id}: {problem}")
             continue
-        try:
-            store.write_text(target, json.dumps(content, indent=2) + "\n")
-        except OSError as problem:
-            raise BadInput(f"{option}: {target} cannot be written: {problem.strerror}") from problem
+        store.write_named(option, target, json.dumps(content, indent=2) + "\n")
         written.append(target)
     if not written:
         raise BadInput(f"{option}: nothing to write: {'; '.join(reasons) or 'no cell that measured speed'}")
@@ -105,7 +102,7 @@ def write(result: RunResult, directory: Path, path: Path, option: str) -> list[P
 
 
 def _about(cell: Cell) -> About:
-    """Of a cell that came from no such workload, what its parameters say."""
+    """Description of a cell: from its workload file, else from its parameters."""
     theirs = cell.parameters.get("omb", {})
     workload = theirs.get("workload", {})
     return About(

@@ -1,4 +1,4 @@
-"""From the words of the command line to the cells that they mean. Imports little: a wrong name is answered at once."""
+"""Turns the words of the command line into cells. Imports little, so that a wrong name is refused at once."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ class Chosen:
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
-    """What they mean. ``said``: what a person has to know before it runs."""
+class Selection:
+    """The cells that the words mean. ``notices`` are shown to the user before they run."""
 
     name: str
     cells: list[CellPlan]
-    said: Sequence[str] = ()
+    notices: Sequence[str] = ()
     timeout_s: float = CELL_TIMEOUT_S
 
 
-def work(chosen: Chosen, seed: int) -> Work:
+def work(chosen: Chosen, seed: int) -> Selection:
     """Raises BadInput."""
     if chosen.omb is not None:
         return _workload(chosen, chosen.omb, seed)
@@ -49,10 +49,10 @@ def work(chosen: Chosen, seed: int) -> Work:
         if value is not None:
             raise BadInput(f"{option} belongs to --omb, which is missing")
     plan = chosen.plan or _DEFAULT_PLAN
-    return Work(Path(plan).stem, cells(plan, chosen.profiles, chosen.scenarios, seed))
+    return Selection(Path(plan).stem, cells(plan, chosen.profiles, chosen.scenarios, seed))
 
 
-def _workload(chosen: Chosen, path: Path, seed: int) -> Work:
+def _workload(chosen: Chosen, path: Path, seed: int) -> Selection:
     for what, given in (("a plan", chosen.plan), ("--scenario", chosen.scenarios)):
         if given:
             raise BadInput(f"--omb stands instead of a plan: {what} cannot be given beside it")
@@ -63,7 +63,7 @@ def _workload(chosen: Chosen, path: Path, seed: int) -> Work:
     _check_names("--profile", chosen.profiles, known)
     files = omb.Files(path, chosen.omb_driver, chosen.omb_duration)
     found = omb.omb_plan(files, chosen.profiles, registry.options(), seed)
-    return Work(path.stem, found.cells, found.said, found.timeout_s)
+    return Selection(path.stem, found.cells, found.notices, found.timeout_s)
 
 
 def cells(plan_name: str, profiles: Sequence[str], scenarios: Sequence[str], seed: int) -> list[CellPlan]:
@@ -71,7 +71,9 @@ def cells(plan_name: str, profiles: Sequence[str], scenarios: Sequence[str], see
     path = _find(plan_name)
     _check_names("--scenario", scenarios, catalogue.NAMES)
 
-    from brokerbench.brokers import registry  # after what can be said without: these bring NumPy and pydantic
+    from brokerbench.brokers import (
+        registry,
+    )  # after the refusals that need none of these: they import NumPy and pydantic
 
     known = registry.profiles()
     _check_names("--profile", profiles, known)
@@ -82,7 +84,7 @@ def cells(plan_name: str, profiles: Sequence[str], scenarios: Sequence[str], see
         document = plan.read(path, known)
     except yaml_document.DocumentError as problem:
         raise BadInput(str(problem)) from None
-    # A profile that is asked for by name is run, also where the plan would leave it out.
+    # A profile that is named runs even where the plan leaves it out.
     every = list(dict.fromkeys((*registry.options(), *profiles)))
     found = plan.expand(document.value, every, seed, only_profiles=profiles, only_scenarios=scenarios)
     if not found:

@@ -17,14 +17,14 @@ from brokerbench.brokers import registry
 
 
 def verify(profile: str, choice: EngineChoice, done: Callable[[Result], None]) -> list[Result]:
-    """All checks on one profile. Raises BadInput for an unknown one, EngineUnavailable."""
+    """Run all checks on one profile. Raises BadInput for an unknown one, EngineUnavailable."""
     require_adapter(profile)
     with open_session(choice) as session:
         return conformance.run(context(session, profile), conformance.CHECKS, done=done)
 
 
 def context(session: Session, profile: str) -> Context:
-    """What the kit needs, once a message has come through. Raises EngineUnavailable."""
+    """The kit's context, once a message has passed through. Raises EngineUnavailable."""
     site = session.ready(profile)
     engine = site.running
     restart = engine.restart if isinstance(engine, Restartable) else None
@@ -50,7 +50,7 @@ def as_json(profile: str, results: Sequence[Result]) -> dict[str, Any]:
 
 
 def line(result: Result) -> str:
-    """One check for a person; a second line says why it did not pass."""
+    """One check as text; a second line says why it did not pass."""
     detail = f"\n        {result.detail}" if result.detail else ""
     return f"{result.status:<7} {result.name}: {result.sentence}{detail}"
 

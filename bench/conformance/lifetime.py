@@ -7,14 +7,15 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from threading import Thread
-from typing import TypeVar
 
 from brokerbench.bench.conformance.model import Check, Context, Skipped, Violated, expect
 from brokerbench.bench.conformance.sandbox import (
     LONG_LEASE_S,
     Sandbox,
     acknowledged,
+    errors_of,
     numbers,
+    patiently,
     refuses,
     same,
     sandbox,
@@ -27,19 +28,19 @@ from brokerbench.brokers.types import Batch, ChannelSpec, Outcome, ProducerSetti
 _ROUNDS = 60
 _CLOSINGS, _MOST_BATCHES = 8, 20
 _OVERLAP_S = 0.1
-"""At least: two threads that are done at once have never met."""
+"""Least time that each thread works: otherwise they may never meet."""
 
 
 def one_object(context: Context) -> None:
     with sandbox(context) as here:
         channel = here.channel()
-        producer, consumer = here.broker.producer(channel, ProducerSettings()), here.consumer(channel)
+        producer, consumer = here.producer(channel), here.consumer(channel)
         receipts: list[tuple[bytes, SendReceipt]] = []
 
         def send(name: bytes) -> None:
             for at in range(_ROUNDS):
                 payload = b"%b %d" % (name, at)
-                with suppress(Misuse):  # turned away, clearly: the other has it
+                with suppress(Misuse):  # turned away, clearly: the other thread is inside
                     receipts.append((payload, producer.send(Batch([payload], [name]))))
                 time.sleep(_OVERLAP_S / _ROUNDS)
 
@@ -67,8 +68,8 @@ def one_object(context: Context) -> None:
         expect(len(settled) == len(receipts), f"{len(receipts)} sends went through and {len(settled)} were settled")
         tickets = [receipt.first_ticket for _, receipt in receipts]
         expect(sorted(tickets) == list(range(len(tickets))), "two threads got the same ticket")
-        fates = dict(zip(settled.tickets.tolist(), settled.outcomes.tolist(), strict=True))
-        sure = [payload for payload, receipt in receipts if fates[receipt.first_ticket] == Outcome.ACKNOWLEDGED]
+        outcomes = dict(zip(settled.tickets.tolist(), settled.outcomes.tolist(), strict=True))
+        sure = [payload for payload, receipt in receipts if outcomes[receipt.first_ticket] == Outcome.ACKNOWLEDGED]
         expect(len(sure) == len(receipts), f"{len(receipts) - len(sure)} sends were not acknowledged")
         _at_once(receive, receive)
         missing = len(set(sure) - set(got))
@@ -85,19 +86,19 @@ def close_meanwhile(context: Context) -> None:
         consumer = here.consumer(channel, "idle")
 
         def receive() -> None:
-            with suppress(BrokerError):  # closed under its feet, which is said clearly
+            with suppress(BrokerError):  # closed meanwhile, with a clear error
                 consumer.receive(10, 1.0)
 
         def close() -> None:
             time.sleep(0.2)
-            _patiently(context, consumer.close)
+            patiently(context, consumer.close, Misuse, "closing was turned away")
 
         _at_once(receive, close)
         refuses("receiving with a closed consumer", Misuse, lambda: consumer.receive(1, 0.0))
 
 
 def _close_under_a_sender(here: Sandbox, channel: str, wait_s: float) -> None:
-    producer = here.broker.producer(channel, ProducerSettings())
+    producer = here.producer(channel)
     receipts: list[SendReceipt] = []
     parts: list[Settlements] = []
 
@@ -108,27 +109,13 @@ def _close_under_a_sender(here: Sandbox, channel: str, wait_s: float) -> None:
 
     def close() -> None:
         time.sleep(wait_s)
-        parts.append(_patiently(here.context, producer.close))
+        parts.append(patiently(here.context, producer.close, Misuse, "closing was turned away"))
 
     _at_once(send, close)
     refuses("sending with a closed producer", Misuse, lambda: producer.send(Batch([b"x"])))
     count = sum(receipt.count for receipt in receipts)
     tickets = sorted(parts[0].tickets.tolist())
     expect(tickets == list(range(count)), f"{count} messages were sent; closing told the fates of {len(set(tickets))}")
-
-
-_Answer = TypeVar("_Answer")
-
-
-def _patiently(context: Context, action: Callable[[], _Answer]) -> _Answer:
-    """Again, while it is turned away because another thread is inside."""
-    deadline = time.monotonic() + context.patience_s
-    while True:
-        try:
-            return action()
-        except Misuse:
-            expect(time.monotonic() < deadline, f"closing was turned away for {context.patience_s:g} s")
-            time.sleep(0.002)
 
 
 def side_by_side(context: Context) -> None:
@@ -146,7 +133,7 @@ def side_by_side(context: Context) -> None:
 def closing(context: Context) -> None:
     with sandbox(context) as here:
         channel = here.channel()
-        producer, consumer = here.broker.producer(channel, ProducerSettings()), here.consumer(channel)
+        producer, consumer = here.producer(channel), here.consumer(channel)
         producer.send(Batch([b"x"]))
         here.broker.close()
         here.broker.close()
@@ -162,16 +149,16 @@ def closing_beside(context: Context) -> None:
         # On both sides of the busy one, whatever the order in which they are closed.
         idle = [here.consumer(channel, "before")]
         busy = here.consumer(channel, "busy")
-        producer = here.broker.producer(channel, ProducerSettings())
+        producer = here.producer(channel)
         idle.append(here.consumer(channel, "after"))
 
         def receive() -> None:
-            with suppress(BrokerError):  # closed under its feet, which is said clearly
+            with suppress(BrokerError):  # closed meanwhile, with a clear error
                 busy.receive(10, 1.0)
 
         def close() -> None:
             time.sleep(0.2)
-            with suppress(Misuse):  # the connection says who is busy
+            with suppress(Misuse):  # the connection names the busy one
                 here.broker.close()
             refuses("sending after the connection was closed", Misuse, lambda: producer.send(Batch([b"x"])))
             for consumer in idle:
@@ -187,58 +174,49 @@ def restart(context: Context) -> Skipped | None:
         return Skipped("the broker is not ours to restart")
     with sandbox(context) as here:
         channel = here.channel()
-        producer, consumer = here.broker.producer(channel, ProducerSettings(timeout_s=5.0)), here.consumer(channel)
-        producer.send(Batch([b"before"], [b"key"]))
-        expect(
-            acknowledged(producer.flush(context.patience_s)) == 1, "a message before the restart was not acknowledged"
-        )
+        producer, consumer = here.producer(channel, ProducerSettings(timeout_s=5.0)), here.consumer(channel)
+
+        def send(payload: bytes) -> None:
+            producer.send(Batch([payload], [b"key"]))
+            settled = producer.flush(context.patience_s)
+            expect(acknowledged(settled) == 1, "a message before the restart was not acknowledged")
+
+        send(b"before")
         settle_all(consumer, here.first(consumer))
-        producer.send(Batch([b"kept"], [b"key"]))
-        expect(
-            acknowledged(producer.flush(context.patience_s)) == 1, "a message before the restart was not acknowledged"
-        )
+        send(b"kept")
         context.restart()
         kept = _survives(here, channel)
         _goes_on(here, producer)
         wanted = {b"after", b"kept"} if kept else {b"after"}
         got = _received(here, consumer, wanted)
         expect(wanted <= got, f"after the restart {sorted(wanted - got)} did not come to the consumer of before")
-        # New ones of the same connection work as well.
+        # New producers of the same connection work as well.
         here.send(channel, [b"new"])
         expect(b"new" in _received(here, consumer, {b"new"}), "a message of a new producer did not come")
     return None
 
 
 def _survives(here: Sandbox, channel: str) -> bool:
-    """Whether the broker still has the channel; it is made again where it keeps nothing."""
-    deadline = time.monotonic() + here.context.patience_s
-    while True:
-        try:
-            if here.broker.list_channels(channel):
-                return True
-            here.broker.create_channel(ChannelSpec(channel, lease_s=LONG_LEASE_S))
-            return False
-        except BrokerError as error:
-            expect(time.monotonic() < deadline, f"{here.context.patience_s:g} s after the restart: {error}")
-            time.sleep(0.25)
+    """Whether the broker still has the channel; it is made again where the broker keeps nothing."""
+
+    def kept() -> bool:
+        if here.broker.list_channels(channel):
+            return True
+        here.broker.create_channel(ChannelSpec(channel, lease_s=LONG_LEASE_S))
+        return False
+
+    return patiently(here.context, kept, BrokerError, "after the restart the broker does not answer")
 
 
 def _goes_on(here: Sandbox, producer: Producer) -> None:
-    """The producer of before sends, at the latest when the broker has come to itself."""
-    deadline = time.monotonic() + here.context.patience_s
-    problem = ""
-    while time.monotonic() < deadline:
-        try:
-            producer.send(Batch([b"after"], [b"key"]))
-            settled: Settlements = producer.flush(here.context.patience_s)
-        except BrokerError as error:
-            problem = str(error)
-        else:
-            if acknowledged(settled):
-                return
-            problem = "; ".join(settled.errors.values())
-        time.sleep(0.25)
-    raise Violated(f"the producer of before does not send any more: {problem}")
+    """The producer from before the restart sends again, at the latest when the broker is up."""
+
+    def send() -> None:
+        producer.send(Batch([b"after"], [b"key"]))
+        settled = producer.flush(here.context.patience_s)
+        expect(acknowledged(settled) > 0, errors_of(settled))
+
+    patiently(here.context, send, (BrokerError, Violated), "the producer of before does not send any more")
 
 
 def _received(here: Sandbox, consumer: Consumer, wanted: set[bytes]) -> set[bytes]:
@@ -258,7 +236,7 @@ def _received(here: Sandbox, consumer: Consumer, wanted: set[bytes]) -> set[byte
 
 
 def _at_once(*works: Callable[[], None]) -> None:
-    """In threads of their own; raises what the first of them raised."""
+    """Run each in a thread. Raises the first exception."""
     problems: list[Exception] = []
 
     def guarded(work: Callable[[], None]) -> None:

@@ -1,4 +1,4 @@
-"""A check, what it needs, and how it ends."""
+"""A check, its context, and its result."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from brokerbench.brokers.declarations import ProfileDeclaration, Support
 from brokerbench.brokers.protocols import Broker
 
 SHORTEST_LEASE_S = 2.0
-"""On a busy machine a shorter one ends before a check has settled what it holds."""
+"""In seconds. On a busy machine a shorter lease ends before a check has settled its deliveries."""
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
     """The adapter under test.
 
-    ``connect`` makes a connection of its own at each call. ``prefix`` begins the names of all channels that
-    checks create (and delete). ``restart`` stops the broker in order and starts it again, same address, and
-    returns when it listens; within ``pause()`` the broker answers nothing; None where that is not ours to do.
-    ``patience_s`` is how long to wait for what must come: nothing is concluded from how long it took.
+    ``connect`` makes a new connection at each call. ``prefix`` begins the names of all channels that checks create
+    (and delete). ``restart`` stops the broker in order, starts it again at the same address, and returns when it
+    listens; within ``pause()`` the broker answers nothing; both are None for a broker that is not ours.
+    ``patience_s`` is the longest wait for a message that must come; no check judges how long it took.
     """
 
     connect: Callable[[], Broker]
@@ -64,7 +64,7 @@ class Violated(Exception):
 class Check:
     """One demand. ``name`` is ``area.subject``; ``sentence`` says what an adapter does that passes.
 
-    ``function`` returns None (passed) or Skipped, and raises Violated or whatever the adapter raised.
+    ``function`` returns None (passed) or Skipped, and raises Violated or the adapter's error.
     ``disruptive`` ones stop the broker: they run alone, after all others.
     """
 

@@ -1,4 +1,4 @@
-"""Checks of receiving: how many, how long, and what the columns say."""
+"""Checks of receiving: number of messages, waiting time, and columns."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from brokerbench.brokers.errors import Misuse
 from brokerbench.brokers.types import NO_PARTITION, NO_PLACE, NO_TIME, Batch, ProducerSettings, Received
 
 _CLOCKS_APART_NS = 3600 * 10**9
-"""A broker's clock and ours may differ; by more than an hour it is no time of this message."""
+"""A broker's clock and ours may differ; a time an hour away is not that of this message."""
 
 
 def bounds(context: Context) -> None:
@@ -26,7 +26,7 @@ def bounds(context: Context) -> None:
             refuses(f"receive({wrong}, ...)", Misuse, partial(consumer.receive, wrong, 0.0))
         begun = time.monotonic()
         expect(len(consumer.receive(5, 0.5)) == 0, "an empty channel delivered something")
-        # Some clients wait in ticks; a call that comes back at once would make a consumer spin.
+        # Some clients wait in ticks; a call that returns at once would make a consumer spin.
         expect(time.monotonic() - begun >= 0.4, "receive on an empty channel did not wait as long as asked")
         here.send(channel, numbers(40))
         seen = 0
@@ -47,7 +47,7 @@ def early(context: Context) -> None:
         channel = here.channel()
         consumer = here.consumer(channel)
         consumer.receive(1, 1.0)
-        producer = here.broker.producer(channel, ProducerSettings(linger_ms=0))
+        producer = here.producer(channel, ProducerSettings(linger_ms=0))
         later = Timer(0.5, lambda: (producer.send(Batch([b"x"])), producer.flush(context.patience_s)))
         later.start()
         begun = time.monotonic()
@@ -61,9 +61,7 @@ def early(context: Context) -> None:
 def columns(context: Context) -> None:
     limits = context.declaration.limits
     with sandbox(context) as here:
-        channel = here.channel()
-        here.send(channel, numbers(20), [b"a"] * 20)
-        consumer = here.consumer(channel)
+        consumer = here.consumer(here.filled(numbers(20), [b"a"] * 20))
         begun_ns, epoch_ns = time.monotonic_ns(), time.time_ns()
         places: list[int] = []
         while len(places) < 20:
@@ -105,7 +103,7 @@ def unsettled(context: Context) -> None:
         consumer = here.consumer(channel)
         held: list[Received] = []
         for at in range(most if most is not None else 4):
-            # One after the other: what a client has fetched ahead belongs to the batch before.
+            # One after the other: messages that a client fetched ahead belong to the batch before.
             here.send(channel, [b"%d" % at], [b"key-%d" % at])
             held.append(here.first(consumer, 1))
         if most is not None:
@@ -119,9 +117,7 @@ def unsettled(context: Context) -> None:
 
 def closed(context: Context) -> Skipped | None:
     with sandbox(context) as here:
-        channel = here.channel()
-        here.send(channel, [b"x"])
-        consumer = here.consumer(channel)
+        consumer = here.consumer(here.filled([b"x"]))
         received = here.first(consumer)
         settle_all(consumer, received)
         consumer.close()

@@ -1,4 +1,4 @@
-"""Checks of replay, of what is told about a channel, and of retention."""
+"""Checks of replay, of a channel's bounds and backlog, and of retention."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from brokerbench.bench.conformance.model import Check, Context, Skipped, expect
-from brokerbench.bench.conformance.sandbox import Sandbox, numbers, refuses, same, sandbox, settle_all
+from brokerbench.bench.conformance.model import Check, Context, Skipped, Violated, expect
+from brokerbench.bench.conformance.sandbox import Sandbox, numbers, patiently, refuses, same, sandbox, settle_all
 from brokerbench.brokers.declarations import Support
 from brokerbench.brokers.errors import BrokerError, Unsupported
 from brokerbench.brokers.protocols import Bounded, Counting, Reader, Replayable, Retaining
@@ -26,7 +26,7 @@ from brokerbench.brokers.types import (
 
 _PARTITIONS = 3
 _LONGEST_WAIT_S = 5.0
-"""A retention that takes longer is left to the experiment about retention."""
+"""Longer retentions are left to the experiment about retention."""
 _SEGMENT_BYTES = 1 << 20
 _MESSAGE_BYTES = 64 << 10
 
@@ -112,7 +112,7 @@ def independent(context: Context) -> Skipped | None:
 def _held_to(
     context: Context, name: str, start: ReplayStart, check: Callable[[Sandbox, Replayable], None]
 ) -> Skipped | None:
-    """Both ways: what is guaranteed is checked, what is impossible must be refused."""
+    """Check a guaranteed property; an impossible one must be refused."""
     support = context.support(name)
     with sandbox(context) as here:
         if support is Support.GUARANTEED:
@@ -143,7 +143,7 @@ def _keys(count: int) -> list[bytes]:
 
 
 def _some(here: Sandbox, reader: Reader, most: int = 7) -> Received:
-    """What the reader has next; empty when nothing came."""
+    """The reader's next messages. Raises Violated when there are none."""
     received = reader.read(most, here.context.patience_s)
     expect(len(received) <= most, f"{len(received)} messages came where {most} were asked for")
     expect(len(received) > 0, f"nothing was read within {here.context.patience_s:g} s")
@@ -152,7 +152,7 @@ def _some(here: Sandbox, reader: Reader, most: int = 7) -> Received:
 
 
 def _read(here: Sandbox, reader: Reader, count: int, most: int = 7) -> list[tuple[bytes, bytes | None, int, int]]:
-    """Rows of (payload, key, partition, place): ``count`` of them, and any that are too many at once."""
+    """Rows of (payload, key, partition, place): at least ``count``."""
     rows: list[tuple[bytes, bytes | None, int, int]] = []
     while len(rows) < count:
         received = _some(here, reader, most)
@@ -201,10 +201,11 @@ def backlog(context: Context) -> Skipped | None:
         channel = here.channel()
 
         def settles_at(count: int, when: str) -> None:
-            deadline = time.monotonic() + context.patience_s
-            while (found := broker.backlog(channel, "conformance")) != count and time.monotonic() < deadline:
-                time.sleep(0.1)
-            expect(found == count, f"the backlog {when} is {found}, not {count}")
+            def reached() -> None:
+                found = broker.backlog(channel, "conformance")
+                expect(found == count, f"the backlog {when} is {found}, not {count}")
+
+            patiently(context, reached, Violated, "waited in vain")
 
         settles_at(0, "of an empty channel")
         here.send(channel, numbers(10))
@@ -224,7 +225,8 @@ def by_age(context: Context) -> Skipped | None:
     age_s = max(context.declaration.limits.retention_min_age_s or 0.0, 1.0)
     with sandbox(context) as here:
         if support is Support.IMPOSSIBLE:
-            _no_retention(here, Retention(max_age_s=age_s))
+            limit = Retention(max_age_s=age_s)
+            here.refuses_channel(f"{limit}", Unsupported, ChannelSpec(here.new_name(), retention=limit))
             return None
         if support is not Support.GUARANTEED:
             return Skipped(f"retention.by_age is {support}: nothing to hold it to")
@@ -247,7 +249,8 @@ def by_size(context: Context) -> Skipped | None:
         )
         if support is Support.IMPOSSIBLE:
             for limit in limits:
-                _no_retention(here, replace(limit, segment_bytes=None))
+                limit = replace(limit, segment_bytes=None)
+                here.refuses_channel(f"{limit}", Unsupported, ChannelSpec(here.new_name(), retention=limit))
             return None
         if support is not Support.GUARANTEED:
             return Skipped(f"retention.by_size is {support}: nothing to hold it to")
@@ -286,19 +289,12 @@ def age_limits(context: Context) -> Skipped | None:
         refused += [limits.retention_max_age_s + 1] if limits.retention_max_age_s is not None else []
         for age_s in refused:
             spec = ChannelSpec(here.new_name(), retention=Retention(max_age_s=age_s))
-            refuses(f"a retention of {age_s:g} s", BrokerError, partial(here.broker.create_channel, spec))
-            expect(here.broker.list_channels(spec.name) == [], "a refused retention left its channel behind")
+            here.refuses_channel(f"a retention of {age_s:g} s", BrokerError, spec)
     return None
 
 
-def _no_retention(here: Sandbox, retention: Retention) -> None:
-    spec = ChannelSpec(here.new_name(), retention=retention)
-    refuses(f"{retention}", Unsupported, lambda: here.broker.create_channel(spec))
-    expect(here.broker.list_channels(spec.name) == [], "a refused retention left its channel behind")
-
-
 def _with_segments(here: Sandbox, retention: Retention) -> str:
-    """Segments are asked for where there are any: they make a broker quick to remove."""
+    """With segments where the broker has any: they make it remove quickly."""
     try:
         return here.channel(retention=retention)
     except Unsupported:
@@ -306,14 +302,11 @@ def _with_segments(here: Sandbox, retention: Retention) -> str:
 
 
 def _until(here: Sandbox, channel: str, fits: Callable[[list[bytes]], bool], otherwise: str) -> None:
-    deadline = time.monotonic() + here.context.patience_s
-    while not fits(_kept(here, channel)):
-        expect(time.monotonic() < deadline, f"{otherwise} after {here.context.patience_s:g} s")
-        time.sleep(0.25)
+    patiently(here.context, lambda: expect(fits(_kept(here, channel)), otherwise), Violated, "waited in vain")
 
 
 def _kept(here: Sandbox, channel: str) -> list[bytes]:
-    """What can still be had: read again where that is possible, else received by a group of its own."""
+    """Payloads that are still there: read again where possible, else received by a group of its own."""
     broker = here.broker
     if isinstance(broker, Retaining):
         broker.enforce_retention(channel)

@@ -12,8 +12,9 @@ from traceback import extract_tb
 from brokerbench.bench.conformance.model import Check, Context, Result, Skipped, Status, Violated
 
 THREADS = 6
-"""Checks mostly wait: for leases, for groups to form."""
+"""Number of checks at once; they mostly wait, for leases and for groups to form."""
 PATIENCE_S = 120.0
+"""Longest time of one check."""
 
 
 def run(
@@ -23,7 +24,7 @@ def run(
     threads: int = THREADS,
     done: Callable[[Result], None] = lambda _: None,
 ) -> list[Result]:
-    """One result a check, in the order of ``checks``; ``done`` hears of each as it ends."""
+    """One result a check, in the order of ``checks``; ``done`` is called with each as it ends."""
 
     def one(check: Check) -> Result:
         result = _attempt(context, check)
@@ -38,7 +39,7 @@ def run(
 
 
 def _attempt(context: Context, check: Check) -> Result:
-    """In a thread of its own, that can be left behind: an adapter that hangs must not hang the kit."""
+    """Run the check in a thread that can be left behind: an adapter that hangs must not hang the kit."""
     ended: list[tuple[Status, str]] = []
     thread = Thread(target=lambda: ended.append(_outcome(context, check)), name=check.name, daemon=True)
     begun = time.monotonic()

@@ -1,4 +1,4 @@
-"""What checks share: a connection with channels that go when the check ends, and the usual moves on them."""
+"""Shared by the checks: a connection whose channels are deleted when the check ends, and common steps on them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from brokerbench.bench.conformance.model import Context, Violated, expect
 from brokerbench.brokers.errors import BrokerError
-from brokerbench.brokers.protocols import Broker, Consumer
+from brokerbench.brokers.protocols import Broker, Consumer, Producer
 from brokerbench.brokers.types import (
     Batch,
     ChannelSpec,
@@ -25,12 +26,18 @@ from brokerbench.brokers.types import (
 )
 
 LONG_LEASE_S = 60.0
-"""Of channels on which nothing should come back by itself."""
+"""Lease of channels on which nothing should come back by itself, in seconds."""
+
+_RETRY_S = 0.01
+
+Rows = list[tuple[bytes | None, bytes]]
+"""(key, payload) of deliveries."""
+Answer = TypeVar("Answer")
 
 
 @dataclass(slots=True)
 class Sandbox:
-    """One connection, and what the check made through it."""
+    """One connection, and the channels that the check made through it."""
 
     context: Context
     broker: Broker
@@ -45,7 +52,7 @@ class Sandbox:
         dead_letter: DeadLetterPolicy | None = None,
         name_prefix: str = "",
     ) -> str:
-        """A new channel of a name that is new."""
+        """The name of a new channel."""
         name = f"{name_prefix}{self.new_name()}"
         self.broker.create_channel(ChannelSpec(name, partitions, lease_s, retention, dead_letter))
         self.channels.append(name)
@@ -54,12 +61,23 @@ class Sandbox:
     def new_name(self) -> str:
         return f"{self.context.prefix}{uuid.uuid4().hex[:12]}"
 
+    def filled(
+        self, payloads: Sequence[bytes], keys: Sequence[bytes] | None = None, lease_s: float = LONG_LEASE_S
+    ) -> str:
+        """A new channel that holds these messages."""
+        channel = self.channel(lease_s=lease_s)
+        self.send(channel, payloads, keys)
+        return channel
+
+    def producer(self, channel: str, settings: ProducerSettings | None = None) -> Producer:
+        return self.broker.producer(channel, settings or ProducerSettings())
+
     def consumer(self, channel: str, group: str = "conformance", name: str = "consumer-0") -> Consumer:
         return self.broker.consumer(channel, ConsumerSettings(group, name))
 
     def send(self, channel: str, payloads: Sequence[bytes], keys: Sequence[bytes] | None = None) -> Settlements:
-        """All of them, acknowledged."""
-        producer = self.broker.producer(channel, ProducerSettings())
+        """Send all. Raises Violated unless all are acknowledged."""
+        producer = self.producer(channel)
         producer.send(Batch(payloads, keys))
         settled = producer.flush(self.context.patience_s)
         producer.close()
@@ -70,7 +88,7 @@ class Sandbox:
         return settled
 
     def first(self, consumer: Consumer, most: int = 10) -> Received:
-        """The first delivery. Raises Violated when none comes."""
+        """The first delivery. Raises Violated when there is none within the patience."""
         deadline = time.monotonic() + self.context.patience_s
         while (left_s := deadline - time.monotonic()) > 0:
             received = consumer.receive(most, min(left_s, 1.0))
@@ -78,37 +96,62 @@ class Sandbox:
                 return received
         raise Violated(f"nothing was delivered within {self.context.patience_s:g} s")
 
-    def gather(self, consumer: Consumer, count: int) -> list[tuple[bytes | None, bytes]]:
-        """Receive and acknowledge until ``count`` different messages came: (key, payload) of every delivery."""
-        found: list[tuple[bytes | None, bytes]] = []
+    def gather(self, consumer: Consumer, count: int) -> Rows:
+        """Receive and acknowledge until ``count`` different messages came, or the patience is over."""
+        return self.gather_until(lambda found: len(set(found)) >= count, consumer)
+
+    def gather_until(
+        self, done: Callable[[Rows], bool], *consumers: Consumer, most: int = 100, wait_s: float = 1.0
+    ) -> Rows:
+        """Receive and acknowledge, consumers in turns, until ``done`` with all deliveries, or the patience is over."""
+        found: Rows = []
         deadline = time.monotonic() + self.context.patience_s
-        while len(set(found)) < count and time.monotonic() < deadline:
-            received = consumer.receive(100, 1.0)
-            found += zip(received.keys, received.payloads, strict=True)
-            settle_all(consumer, received)
+        while not done(found) and time.monotonic() < deadline:
+            for consumer in consumers:
+                received = consumer.receive(most, wait_s)
+                found += zip(received.keys, received.payloads, strict=True)
+                settle_all(consumer, received)
         return found
 
     def payloads(self, consumer: Consumer, count: int) -> list[bytes]:
         """As ``gather``, without keys."""
         return [payload for _, payload in self.gather(consumer, count)]
 
+    def refuses_channel(self, what: str, kinds: type[BrokerError], spec: ChannelSpec) -> None:
+        """The channel must be refused, and must not exist afterwards."""
+        refuses(what, kinds, lambda: self.broker.create_channel(spec))
+        expect(self.broker.list_channels(spec.name) == [], f"{what}: a refused channel was left behind")
+
 
 @contextmanager
 def sandbox(context: Context) -> Iterator[Sandbox]:
-    """A connection of its own; its channels are deleted at the end, whatever happened."""
+    """A new connection; its channels are deleted at the end, also after an error."""
     broker = context.connect()
-    place = Sandbox(context, broker)
+    opened = Sandbox(context, broker)
     try:
-        yield place
+        yield opened
     finally:
         with suppress(BrokerError):
             broker.close()
-        if place.channels:
+        if opened.channels:
             cleaner = context.connect()
-            for name in reversed(place.channels):
+            for name in reversed(opened.channels):
                 with suppress(BrokerError):
                     cleaner.delete_channel(name)
             cleaner.close()
+
+
+def patiently(
+    context: Context, action: Callable[[], Answer], errors: type[Exception] | tuple[type[Exception], ...], what: str
+) -> Answer:
+    """The answer of ``action``, called again while it raises ``errors``. Raises Violated when the patience is over."""
+    deadline = time.monotonic() + context.patience_s
+    while True:
+        try:
+            return action()
+        except errors as problem:
+            expect(time.monotonic() < deadline, f"{what} for {context.patience_s:g} s: {problem}")
+            time.sleep(_RETRY_S)
 
 
 def acknowledged(settled: Settlements) -> int:
@@ -120,7 +163,7 @@ def errors_of(settled: Settlements) -> str:
 
 
 def settle_all(consumer: Consumer, received: Received) -> None:
-    """Acknowledge, and insist on it."""
+    """Acknowledge. Raises Violated unless all were acknowledged."""
     if len(received):
         settled = consumer.acknowledge(received)
         expect(
@@ -130,7 +173,7 @@ def settle_all(consumer: Consumer, received: Received) -> None:
 
 
 def same(context: Context, sent: Sequence[bytes], got: Sequence[bytes]) -> None:
-    """Raises Violated unless these are the same messages; repetitions count where there must be none."""
+    """Raises Violated unless these are the same messages; repetitions count where the profile excludes them."""
     wanted, seen = Counter(sent), Counter(got)
     missing, strange = list(wanted - seen), [payload for payload in seen if payload not in wanted]
     expect(not missing, f"{len(missing)} of {len(sent)} messages did not arrive, the first: {short(missing)}")
@@ -162,5 +205,5 @@ def refuses(
 
 
 def numbers(count: int, start: int = 0) -> list[bytes]:
-    """Payloads that differ."""
+    """``count`` different payloads."""
     return [b"message %d" % number for number in range(start, start + count)]

@@ -1,4 +1,4 @@
-"""Checks of sending: batches and limits at their edges, bytes, fates."""
+"""Checks of sending: batches and limits at their edges, bytes, outcomes."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from brokerbench.brokers.errors import Misuse, Unsupported
 from brokerbench.brokers.types import Batch, Outcome, ProducerSettings, Settlements
 
 _MANY = 1000
-"""Instead of a limit, where none is declared."""
+"""Messages a batch, where no limit is declared."""
 _HEAVIEST_BYTES = 16 << 20
-"""Larger limits are not tried: they would weigh on the machine, not on the adapter."""
+"""Larger limits, in bytes, are not tried: they would load the machine, not the adapter."""
 _LONG_KEY_BYTES = 1024
 
 
 def nothing(context: Context) -> None:
     with sandbox(context) as here:
-        producer = here.broker.producer(here.channel(), ProducerSettings())
+        producer = here.producer(here.channel())
         empty = producer.send(Batch([]))
         expect((empty.first_ticket, empty.count, empty.rejected) == (0, 0, ()), f"an empty batch gave {empty}")
         expect(len(producer.flush(1.0)) == 0, "an empty batch was settled")
@@ -43,7 +43,7 @@ def counts(context: Context) -> None:
     most = context.declaration.limits.max_request_messages or _MANY
     with sandbox(context) as here:
         channel = here.channel()
-        producer = here.broker.producer(channel, ProducerSettings())
+        producer = here.producer(channel)
         parts: list[Settlements] = []
         sent = 0
         for size in (1, most, most + 1):
@@ -62,7 +62,7 @@ def counts(context: Context) -> None:
 
 def settled_once(context: Context) -> None:
     with sandbox(context) as here:
-        producer = here.broker.producer(here.channel(), ProducerSettings())
+        producer = here.producer(here.channel())
         begun_ns = time.monotonic_ns()
         parts: list[Settlements] = []
         for at in range(5):
@@ -82,7 +82,7 @@ def settled_once(context: Context) -> None:
 
 def malformed(context: Context) -> None:
     with sandbox(context) as here:
-        producer = here.broker.producer(here.channel(), ProducerSettings())
+        producer = here.producer(here.channel())
         batches = {
             "keys": Batch([b"1"], [b"a", b"b"]),
             "dedup_ids": Batch([b"1", b"2"], dedup_ids=["a"]),
@@ -103,18 +103,18 @@ def size_limit(context: Context) -> Skipped | None:
         return Skipped(f"the limit of {limit:,} bytes is too heavy to try")
     with sandbox(context) as here:
         channel = here.channel()
-        producer = here.broker.producer(channel, ProducerSettings())
+        producer = here.producer(channel)
         payloads = [b"before", b"\0" * limit, b"\0" * (limit + 1), b"after"]
         receipt = producer.send(Batch(payloads))
         settled = Settlements.concat([producer.flush(context.patience_s), producer.close()])
-        fates = dict(zip(settled.tickets.tolist(), settled.outcomes.tolist(), strict=True))
+        outcomes = dict(zip(settled.tickets.tolist(), settled.outcomes.tolist(), strict=True))
         expect(
-            fates.get(1) == Outcome.ACKNOWLEDGED,
+            outcomes.get(1) == Outcome.ACKNOWLEDGED,
             f"a message of exactly {limit:,} bytes, the declared limit, did not pass: {errors_of(settled)}",
         )
-        expect(fates.get(2) == Outcome.REJECTED, f"a message of {limit + 1:,} bytes, one too many, was not rejected")
+        expect(outcomes.get(2) == Outcome.REJECTED, f"a message of {limit + 1:,} bytes, one too many, was not rejected")
         expect(set(receipt.rejected) <= {2}, f"the receipt rejects {receipt.rejected}, not the one that is too large")
-        expect(fates == {0: 1, 1: 1, 2: 2, 3: 1}, "beside a message that is too large, others were not sent")
+        expect(outcomes == {0: 1, 1: 1, 2: 2, 3: 1}, "beside a message that is too large, others were not sent")
         got = here.payloads(here.consumer(channel), 3)
         same(context, [payloads[0], payloads[1], payloads[3]], got)
     return None
@@ -125,7 +125,7 @@ def request_bytes(context: Context) -> Skipped | None:
     largest = context.declaration.limits.max_message_bytes
     if limit is None or limit > _HEAVIEST_BYTES:
         return Skipped("no limit of a request's size is declared")
-    # Three that just fit into one request together, and do not when each grows by a byte.
+    # Three that just fit into one request, and do not fit when each grows by a byte.
     size = min(limit // 3, largest or limit)
     with sandbox(context) as here:
         channel = here.channel()
@@ -167,9 +167,7 @@ def keys(context: Context) -> None:
 
 def _carried(context: Context, payloads: Sequence[bytes], wanted: Sequence[bytes] | None = None) -> None:
     with sandbox(context) as here:
-        channel = here.channel()
-        here.send(channel, payloads, wanted)
-        got = here.gather(here.consumer(channel), len(payloads))
+        got = here.gather(here.consumer(here.filled(payloads, wanted)), len(payloads))
         same(context, payloads, [payload for _, payload in got])
         of: dict[bytes, bytes | None] = dict(
             zip(payloads, wanted if wanted is not None else repeat(None), strict=False)
@@ -182,7 +180,7 @@ def attributes(context: Context) -> Skipped | None:
     sent = [{"event": "push", "who": "Zoë \U0001f9ea"}, {"n": "1"}]
     with sandbox(context) as here:
         channel = here.channel()
-        producer = here.broker.producer(channel, ProducerSettings())
+        producer = here.producer(channel)
         try:
             producer.send(Batch(numbers(2), [b"a", b"a"], attributes=sent))
         except Unsupported as refusal:
@@ -204,7 +202,7 @@ def close_in_flight(context: Context) -> None:
     count = 1000
     with sandbox(context) as here:
         channel = here.channel()
-        producer = here.broker.producer(channel, ProducerSettings())
+        producer = here.producer(channel)
         parts = []
         for at in range(0, count, 250):
             receipt = producer.send(Batch(numbers(250, at), [b"key-%d" % (row % 50) for row in range(250)]))
@@ -217,17 +215,12 @@ def close_in_flight(context: Context) -> None:
 
 
 def _only_what_was_sent(here: Sandbox, channel: str, settled: Settlements, sent: Sequence[bytes]) -> None:
-    """What was acknowledged arrives, what was rejected does not; the unknown may."""
-    fates = dict(zip(settled.tickets.tolist(), settled.outcomes.tolist(), strict=True))
-    sure = {sent[ticket] for ticket, fate in fates.items() if fate == Outcome.ACKNOWLEDGED}
-    never = {sent[ticket] for ticket, fate in fates.items() if fate == Outcome.REJECTED}
-    consumer = here.consumer(channel)
-    got: set[bytes] = set()
-    deadline = time.monotonic() + here.context.patience_s
-    while not sure <= got and time.monotonic() < deadline:
-        received = consumer.receive(500, 1.0)
-        got.update(received.payloads)
-        settle_all(consumer, received)
+    """Acknowledged messages arrive, rejected ones do not; those of unknown outcome may."""
+    outcomes = dict(zip(settled.tickets.tolist(), settled.outcomes.tolist(), strict=True))
+    sure = {sent[ticket] for ticket, outcome in outcomes.items() if outcome == Outcome.ACKNOWLEDGED}
+    never = {sent[ticket] for ticket, outcome in outcomes.items() if outcome == Outcome.REJECTED}
+    rows = here.gather_until(lambda found: sure <= {payload for _, payload in found}, here.consumer(channel), most=500)
+    got = {payload for _, payload in rows}
     expect(sure <= got, f"{len(sure - got)} of {len(sure)} acknowledged messages did not arrive")
     expect(not never & got, f"{len(never & got)} messages arrived that were settled as rejected")
     expect(got <= set(sent), "messages arrived that were not sent")
@@ -252,7 +245,7 @@ def deduplication(context: Context) -> Skipped | None:
     batch = Batch([b"one", b"again", b"two"], [b"key"] * 3, dedup_ids=["1", "1", "2"])
     with sandbox(context) as here:
         channel = here.channel()
-        producer = here.broker.producer(channel, ProducerSettings())
+        producer = here.producer(channel)
         if not has:
             refuses("sending with dedup_ids", Unsupported, lambda: producer.send(batch))
             expect(producer.send(Batch([b"x"])).first_ticket == 0, "a refused batch used up tickets")
@@ -260,7 +253,7 @@ def deduplication(context: Context) -> Skipped | None:
         producer.send(batch)
         settled = producer.flush(context.patience_s)
         expect(acknowledged(settled) == 3, f"a repeated message was not acknowledged: {errors_of(settled)}")
-        # An id of its own, sent last: what comes before it has come.
+        # With an id of its own, and sent last: all earlier messages have arrived before it.
         here.send(channel, [b"three"], [b"key"])
         same(context, [b"one", b"two", b"three"], here.payloads(here.consumer(channel), 3))
     return None
@@ -271,7 +264,7 @@ def paused(context: Context) -> Skipped | None:
         return Skipped("the broker is not ours to pause")
     with sandbox(context) as here:
         channel = here.channel()
-        producer = here.broker.producer(channel, ProducerSettings(timeout_s=10.0))
+        producer = here.producer(channel, ProducerSettings(timeout_s=10.0))
         here.send(channel, [b"the way is open"])
         with context.pause():
             producer.send(Batch(numbers(250), [b"key-%d" % (at % 50) for at in range(250)]))

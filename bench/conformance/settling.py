@@ -19,12 +19,12 @@ from brokerbench.bench.conformance.sandbox import (
 from brokerbench.brokers.declarations import Support
 from brokerbench.brokers.errors import Misuse, Unsupported
 from brokerbench.brokers.protocols import Consumer, Extendable, Pipelining, Rejectable, Releasable
-from brokerbench.brokers.types import AckGranularity, Batch, ProducerSettings, Received, Settlements
+from brokerbench.brokers.types import AckGranularity, Batch, Received, Settlements
 
 _EARLY = 0.95
-"""Of a lease: brokers count in ticks."""
+"""Least share of a lease that must pass before a redelivery: brokers count in ticks."""
 _IN_TIME = 0.75
-"""Of a lease: what is extended later than this, on a busy machine, may have lapsed before."""
+"""Share of a lease: an extension later than this, on a busy machine, may come after the lapse."""
 _TRIES = 3
 
 
@@ -61,8 +61,7 @@ def final(context: Context) -> Skipped | None:
     if not context.once:
         return Skipped("the profile does not promise it")
     with sandbox(context) as here:
-        channel = here.channel(lease_s=context.lease_s)
-        here.send(channel, numbers(20), [b"key-%d" % (at % 4) for at in range(20)])
+        channel = here.filled(numbers(20), [b"key-%d" % (at % 4) for at in range(20)], context.lease_s)
         consumer = here.consumer(channel)
         got = here.payloads(consumer, 20)
         same(context, numbers(20), got)
@@ -107,9 +106,7 @@ def ahead(context: Context) -> Skipped | None:
 def released(context: Context) -> Skipped | None:
     support = context.support("redelivery.after_release")
     with sandbox(context) as here:
-        channel = here.channel()
-        here.send(channel, [b"again"], [b"key"])
-        consumer = here.consumer(channel)
+        consumer = here.consumer(here.filled([b"again"], [b"key"]))
         received = here.first(consumer)
         if not isinstance(consumer, Releasable):
             expect(support is not Support.GUARANTEED, "redelivery.after_release is declared, and there is no release")
@@ -119,7 +116,7 @@ def released(context: Context) -> Skipped | None:
             return None
         settled = consumer.release(received)
         expect(acknowledged(settled) == 1, f"a release was not taken: {errors_of(settled)}")
-        # The channel's lease is longer than the patience: only the release brings it back.
+        # The channel's lease is longer than the patience: only the release causes a redelivery.
         again = here.first(consumer)
         expect(list(again.payloads) == [b"again"], "something else came back")
         first_count, second_count = int(received.delivery_counts[0]), int(again.delivery_counts[0])
@@ -130,9 +127,7 @@ def released(context: Context) -> Skipped | None:
 
 def rejected(context: Context) -> Skipped | None:
     with sandbox(context) as here:
-        channel = here.channel(lease_s=3 * context.lease_s)
-        here.send(channel, [b"poison"])
-        consumer = here.consumer(channel)
+        consumer = here.consumer(here.filled([b"poison"], lease_s=3 * context.lease_s))
         received = here.first(consumer)
         if not isinstance(consumer, Rejectable):
             settle_all(consumer, received)
@@ -148,8 +143,7 @@ def extended(context: Context) -> Skipped | None:
     lease_s = 2 * context.lease_s
     with sandbox(context) as here:
         for _ in range(_TRIES):
-            channel = here.channel(lease_s=lease_s)
-            here.send(channel, [b"slow work"])
+            channel = here.filled([b"slow work"], lease_s=lease_s)
             consumer = here.consumer(channel)
             received = here.first(consumer)
             taken = time.monotonic()
@@ -177,9 +171,8 @@ def ended(context: Context) -> Skipped | None:
     if not context.has_leases:
         return Skipped("deliveries have no lease")
     with sandbox(context) as here:
-        channel = here.channel(lease_s=context.lease_s)
-        here.send(channel, [b"slow work"])
-        # Before the consumer is there: a client may fetch before it is asked.
+        channel = here.filled([b"slow work"], lease_s=context.lease_s)
+        # Before the consumer exists: a client may fetch before it is asked.
         begun = time.monotonic()
         received = here.first(here.consumer(channel))
         again = here.first(other := here.consumer(channel, name="consumer-1"))
@@ -196,8 +189,7 @@ def ended(context: Context) -> Skipped | None:
 
 def left(context: Context) -> None:
     with sandbox(context) as here:
-        channel = here.channel(lease_s=context.lease_s)
-        here.send(channel, numbers(5), [b"key"] * 5)
+        channel = here.filled(numbers(5), [b"key"] * 5, context.lease_s)
         leaver = here.consumer(channel)
         here.first(leaver)
         leaver.close()
@@ -206,10 +198,10 @@ def left(context: Context) -> None:
 
 
 def _together(here: Sandbox, count: int) -> tuple[Consumer, Received]:
-    """``count`` messages in one delivery: they are all there before the consumer comes."""
+    """``count`` messages in one delivery: all are sent before the consumer is opened."""
     for _ in range(5):
         channel = here.channel()
-        producer = here.broker.producer(channel, ProducerSettings())
+        producer = here.producer(channel)
         producer.send(Batch(numbers(count), [b"key"] * count))
         producer.flush(here.context.patience_s)
         consumer = here.consumer(channel)

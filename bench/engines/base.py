@@ -1,16 +1,18 @@
-"""What an engine is: a running broker, however provided. Knows no adapter; they meet in ``bench.run.session``."""
+"""What an engine is: a running broker, however it was provided. Engines meet adapters in ``bench.run.session``."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
-from brokerbench.bench.errors import BadInput
+from brokerbench.bench.errors import BadInput, EngineUnavailable
 
 if TYPE_CHECKING:  # the command line needs the names here at once, and NumPy takes its time
     from brokerbench.bench.guard import Guard
@@ -18,10 +20,14 @@ if TYPE_CHECKING:  # the command line needs the names here at once, and NumPy ta
     from brokerbench.scenarios.verdicts import Grade
 
 LOOPBACK = "127.0.0.1"
+_MORE_ATTEMPTS = 2
+_LOOK_S = 0.05
+
+Started = TypeVar("Started")
 
 
 class EngineChoice(StrEnum):
-    """What a person asks for."""
+    """How the user wants engines provided."""
 
     AUTO = "auto"
     NATIVE = "native"
@@ -30,7 +36,7 @@ class EngineChoice(StrEnum):
 
 
 class EngineKind(StrEnum):
-    """What a running engine is."""
+    """How a running engine was provided."""
 
     NATIVE = "native"
     DOCKER = "docker"
@@ -39,9 +45,9 @@ class EngineKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class EngineSpec:
-    """One broker as the catalogue has it. ``settings`` are the broker's own, as it is started with.
+    """One broker of the catalogue. ``settings`` are the broker's own, with which it is started.
 
-    ``package`` names what the native engine is made of; ``image`` is pinned.
+    ``package`` names the package of the native engine; ``image`` is pinned.
     """
 
     name: str
@@ -55,7 +61,7 @@ class EngineSpec:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What to run natively: its environment, the ports that it will listen on (clients' first), its clients' way in."""
+    """A native program: its environment, the ports it will listen on (the clients' first), the clients' endpoint."""
 
     argv: Sequence[str]
     ports: Sequence[int]
@@ -64,16 +70,16 @@ class Command:
 
 
 Recipe = Callable[[EngineSpec, Path, Path, "Guard"], Command]
-"""From the spec, an empty directory of the engine's own, its log and the run's guard to the command that is run.
+"""From the spec, an empty directory of the engine's own, its log and the run's guard to the command to run.
 
-The directory goes with the guard. What has to run before (formatting a disk) is spawned by the guard and writes to the
-log. Called again when a port was taken meanwhile.
+The directory goes with the guard. Preparations (formatting a disk) are spawned by the guard and write to the log.
+Called again when a port was taken meanwhile.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """An engine from elsewhere: what it is, and how it is started natively."""
+    """An engine from a plug-in: its spec, and how it is started natively."""
 
     spec: EngineSpec
     recipe: Recipe
@@ -84,7 +90,7 @@ class Engine:
 
 
 class RunningEngine(Protocol):
-    """A broker that is up, and what may be done to it."""
+    """A broker that is up."""
 
     @property
     def spec(self) -> EngineSpec: ...
@@ -108,13 +114,13 @@ class RunningEngine(Protocol):
         ...
 
     def stop(self) -> None:
-        """In order, with all that it left behind. Idempotent."""
+        """Stop in order and remove its files. Idempotent."""
         ...
 
 
 @runtime_checkable
 class OnThisHost(Protocol):
-    """An engine whose processes can be looked at."""
+    """An engine whose processes can be inspected."""
 
     def pid(self) -> int:
         """The first of its processes; the others descend from it."""
@@ -123,7 +129,7 @@ class OnThisHost(Protocol):
 
 @runtime_checkable
 class Restartable(Protocol):
-    """An engine that can be stopped in order and started again: the same address, and what it keeps on disk."""
+    """An engine that can be stopped in order and started again, with the same address and the data on its disk."""
 
     def restart(self) -> None:
         """Returns when it listens again. Raises EngineUnavailable."""
@@ -132,7 +138,7 @@ class Restartable(Protocol):
 
 @runtime_checkable
 class Pausable(Protocol):
-    """An engine that can be stopped from answering while its connections stay open."""
+    """An engine that can stop answering while its connections stay open."""
 
     def pause(self) -> None: ...
 
@@ -140,7 +146,7 @@ class Pausable(Protocol):
 
 
 def free_port() -> int:
-    """A port of the loopback that nobody listens on now; another may take it before it is used."""
+    """A free port of the loopback; another program may take it before it is used."""
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         port: int = probe.getsockname()[1]
@@ -148,7 +154,7 @@ def free_port() -> int:
 
 
 def port_of(spec: EngineSpec) -> int:
-    """A free one, or the one that a person named in ``BROKERBENCH_<NAME>_PORT``. Raises BadInput when that is taken."""
+    """A free port, or the one in ``BROKERBENCH_<NAME>_PORT``. Raises BadInput when that is taken."""
     variable = f"BROKERBENCH_{spec.name.upper().replace('-', '_')}_PORT"
     named = os.environ.get(variable)
     if not named:
@@ -167,10 +173,33 @@ def port_of(spec: EngineSpec) -> int:
     return int(named)
 
 
+class PortTaken(EngineUnavailable):
+    """Another program took the port between the look for a free one and the broker's start."""
+
+
+def on_a_free_port(start: Callable[[], Started]) -> Started:
+    """What ``start`` returns; it is called anew, with another port, when it raises PortTaken (twice at most)."""
+    for _ in range(_MORE_ATTEMPTS):
+        with contextlib.suppress(PortTaken):
+            return start()
+    return start()
+
+
+def wait_until_up(engine: RunningEngine, up: Callable[[], bool], seconds: float) -> None:
+    """Raises EngineUnavailable with the end of the log when the engine ends, or is not ``up`` within ``seconds``."""
+    deadline = time.monotonic() + seconds
+    while not up():
+        if not engine.alive():
+            raise EngineUnavailable(f"{engine.spec.product} ended while it started: {engine.log_tail()}")
+        if time.monotonic() > deadline:
+            raise EngineUnavailable(f"{engine.spec.product} is not up after {seconds:g} s: {engine.log_tail()}")
+        time.sleep(_LOOK_S)
+
+
 def tail(log: Path, lines: int = 5) -> str:
     """The last lines of a log, joined."""
     try:
         text = [line.strip() for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
     except OSError:
         text = []
-    return " | ".join([line for line in text if line][-lines:]) or f"(nothing in {log.name})"
+    return " | ".join([line for line in text if line][-lines:]) or f"nothing in {log.name}"

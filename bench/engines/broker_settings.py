@@ -50,7 +50,7 @@ def cluster_id() -> str:
 
 
 def sqs_endpoint(port: int) -> Endpoint:
-    """Any credentials will do; these are the ones that the emulators' own documents use."""
+    """Emulators accept any credentials; these are the ones of their own documentation."""
     return Endpoint(
         "sqs",
         f"http://{LOOPBACK}:{port}",

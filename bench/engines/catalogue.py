@@ -14,7 +14,7 @@ _KAFKA_SETTINGS = {
     "node.id": "1",
     "controller.listener.names": "CONTROLLER",
     "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
-    # One node: what would be replicated is not.
+    # One node: nothing is replicated.
     "offsets.topic.replication.factor": "1",
     "offsets.topic.num.partitions": "4",
     "transaction.state.log.replication.factor": "1",
@@ -27,13 +27,13 @@ _KAFKA_SETTINGS = {
     "log.retention.check.interval.ms": "500",
     "log.segment.delete.delay.ms": "0",
     "log.initial.task.delay.ms": "500",
-    # Groups that form at once: a share group's first fetch takes 1 s instead of 5 s.
+    # Groups form at once: a share group's first fetch takes 1 s instead of 5 s.
     "group.initial.rebalance.delay.ms": "0",
     "group.consumer.heartbeat.interval.ms": "1000",
     "group.consumer.min.heartbeat.interval.ms": "1000",
     "group.share.heartbeat.interval.ms": "1000",
     "group.share.min.heartbeat.interval.ms": "1000",
-    # Leases as short and as long as the experiments need.
+    # The shortest and longest leases of the experiments.
     "group.share.min.record.lock.duration.ms": "1000",
     "group.share.max.record.lock.duration.ms": "3600000",
 }
@@ -88,14 +88,14 @@ ELASTICMQ = EngineSpec(
     version="1.6.14",
     grade=Grade.EMULATOR,
     package="org.elasticmq:elasticmq-server_2.13:1.6.14",
-    image="",  # native only: one opinion more needs no second way to get it
+    image="",  # native only
     settings=MappingProxyType({"rest-sqs.sqs-limits": "strict", "rest-stats.enabled": "false"}),
 )
 
 ENGINES: Mapping[str, EngineSpec] = MappingProxyType({spec.name: spec for spec in (KAFKA, REDIS, LOCALSTACK)})
 """By ``Endpoint.broker``."""
 SECOND_OPINIONS: Mapping[str, EngineSpec] = MappingProxyType({"sqs": ELASTICMQ})
-"""Another engine for the same broker: what one emulator does and another does not, the service may do or not."""
+"""Another engine for the same broker: where two emulators differ, the service may do either."""
 
 
 def describe(spec: EngineSpec) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""How each broker is run in a container: by its published image's own programs, or by this host's in a local image.
+"""How each broker runs in a container: with its published image's programs, or with this host's in a local image.
 
 A broker listens on the same port inside its container and outside, so that the addresses it hands out (Kafka's
 advertised listener, queue URLs) are right on both sides. Inside it listens on all addresses, because that is where
@@ -24,7 +24,7 @@ _EVERYWHERE = "0.0.0.0"
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What to run in a container; an empty ``command`` is the image's own."""
+    """A container's command, environment and files; an empty ``command`` is the image's own."""
 
     endpoint: Endpoint
     command: tuple[str, ...] = ()
@@ -34,7 +34,7 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class Cook:
-    """One broker: how it is run on a port by a published or by a local image, and what the local one is made of."""
+    """One broker: how a published or a local image runs it on a port, and the contents of the local one."""
 
     published: Callable[[EngineSpec, int], Recipe]
     local: Callable[[EngineSpec, int], Recipe]
@@ -48,7 +48,7 @@ def _redis(spec: EngineSpec, port: int, program: str = "redis-server") -> Recipe
 
 
 def _kafka(spec: EngineSpec, port: int, form: Sequence[str], serve: Sequence[str]) -> Recipe:
-    """The log directory is formatted once; after a restart it is found."""
+    """The log directory is formatted at the first start only."""
     properties = broker_settings.kafka_properties(spec, port, port - 1, _EVERYWHERE, _DATA)
     formatting = shlex.join([*form, *broker_settings.kafka_format_options(_PROPERTIES)])
     script = f"[ -e {_DATA}/meta.properties ] || {formatting} || exit; exec {shlex.join([*serve, _PROPERTIES])}"

@@ -1,8 +1,8 @@
 """Brokers in Docker containers, started through testcontainers.
 
-The reaper of testcontainers is off: it would be one more image to pull, and the run's own guard
-removes containers by their label, which it notes before the first of them is created. Ports are published
-on 127.0.0.1 only, with numbers chosen here: Docker would give a restarted container another one.
+The reaper of testcontainers is off: it would be one more image to pull, and the run's own guard removes containers by
+their label, which it notes before the first of them is created. Ports are published on 127.0.0.1 only, with numbers
+chosen here: Docker would give a restarted container another one.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import socket
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -24,7 +23,16 @@ from testcontainers.core.config import testcontainers_config
 from testcontainers.core.container import DockerContainer
 
 from brokerbench.bench.engines import local_images
-from brokerbench.bench.engines.base import LOOPBACK, EngineKind, EngineSpec, free_port, tail
+from brokerbench.bench.engines.base import (
+    LOOPBACK,
+    EngineKind,
+    EngineSpec,
+    PortTaken,
+    free_port,
+    on_a_free_port,
+    tail,
+    wait_until_up,
+)
 from brokerbench.bench.engines.container_recipes import COOKS, Recipe
 from brokerbench.bench.errors import EngineUnavailable
 from brokerbench.bench.guard import Guard
@@ -36,8 +44,6 @@ testcontainers_config.ryuk_disabled = True
 RUN_LABEL = "brokerbench.run"
 _START_S = 180.0
 _STOP_S = 5
-_ATTEMPTS = 3
-"""A port that was free may be taken before Docker binds it: then another one is tried."""
 
 
 class DockerEngine:
@@ -54,7 +60,7 @@ class DockerEngine:
             self._box.with_command(list(recipe.command))
         for path, content in recipe.files.items():
             self._box.with_copy_into_container(content, path)
-        # The client takes (address, port); the wrapper's own method only knows how to publish on all addresses.
+        # The client takes (address, port); the wrapper's own method publishes on all addresses.
         cast(dict[str, Any], self._box.ports)[f"{port}/tcp"] = (LOOPBACK, port)
 
     @property
@@ -89,7 +95,7 @@ class DockerEngine:
         return self._container.status in ("running", "paused")
 
     def pid(self) -> int:
-        """As this host counts; 0, which nobody has, where the daemon is elsewhere and does not say."""
+        """On this host; 0, which no process has, where the daemon does not tell."""
         self._container.reload()
         return int(self._container.attrs["State"].get("Pid", 0))
 
@@ -115,7 +121,7 @@ class DockerEngine:
         self._wait_until_served()
 
     def stop(self) -> None:
-        """In order, then by force; its log is kept, its data go with the container. Idempotent."""
+        """Stop in order, then by force; the log is kept, the data go with the container. Idempotent."""
         if self._box._container is None:
             return
         with contextlib.suppress(NotFound):
@@ -129,33 +135,29 @@ class DockerEngine:
         return self._box.get_wrapped_container()
 
     def _wait_until_served(self) -> None:
-        """Docker's proxy takes connections before the broker does, and then drops them: look for one that holds."""
-        deadline = time.monotonic() + _START_S
-        while not holds_connection(self._port):
-            if not self.alive():
-                raise EngineUnavailable(f"{self.spec.product} ended while it started: {self.log_tail()}")
-            if time.monotonic() > deadline:
-                raise EngineUnavailable(f"{self.spec.product} is not up after {_START_S:g} s: {self.log_tail()}")
-            time.sleep(0.1)
+        """Wait for a connection that holds: Docker's proxy accepts before the broker does, then drops connections."""
+        wait_until_up(self, lambda: holds_connection(self._port), _START_S)
 
 
 def start(spec: EngineSpec, logs: Path, guard: Guard) -> DockerEngine:
-    """Start one engine; its port may be taken in between, so it is tried more than once."""
+    """Start one engine. Raises EngineUnavailable."""
     daemon = client()
     image, local = _image(daemon, spec)
     cook = COOKS[spec.name].local if local else COOKS[spec.name].published
     guard.note_container(f"{RUN_LABEL}={guard.run_id}")
-    for attempt in range(1, _ATTEMPTS + 1):
+
+    def attempt() -> DockerEngine:
         port = free_port()
         engine = DockerEngine(spec, image, cook(spec, port), port, logs / f"{spec.name}.log", guard.run_id)
         try:
             engine.start()
         except EngineUnavailable as problem:
-            if attempt == _ATTEMPTS or not any(sign in str(problem) for sign in ("in use", "already allocated")):
-                raise
-        else:
-            return engine
-    raise AssertionError("unreachable: the last attempt returns or raises")
+            if any(sign in str(problem) for sign in ("in use", "already allocated")):
+                raise PortTaken(str(problem)) from problem
+            raise
+        return engine
+
+    return on_a_free_port(attempt)
 
 
 def available(spec: EngineSpec) -> bool:
@@ -168,7 +170,7 @@ def available(spec: EngineSpec) -> bool:
 
 
 def client() -> docker.DockerClient:
-    """A client of the daemon that answers. Raises EngineUnavailable, saying what would mend it."""
+    """A client of the daemon that answers. Raises EngineUnavailable with the remedy."""
     try:
         found = docker.from_env(timeout=60)
         found.ping()
@@ -199,7 +201,7 @@ def holds_connection(port: int) -> bool:
 
 
 def _image(daemon: docker.DockerClient, spec: EngineSpec) -> tuple[str, bool]:
-    """The image to run, and whether it is a local one: what is here, else what can be pulled, else what is built."""
+    """The image to run, and whether it is a local one. In this order: present, pulled, built."""
     if _has(daemon, spec.image):
         return spec.image, False
     if not local_images.tags(daemon, spec.name):
@@ -219,7 +221,7 @@ def _has(daemon: docker.DockerClient, reference: str) -> bool:
 
 
 def _pull(daemon: docker.DockerClient, reference: str) -> bool:
-    """False when its registry cannot be reached or does not give it."""
+    """False when the registry cannot be reached or lacks it."""
     try:
         daemon.images.pull(reference)
     except (APIError, DaemonGone):

@@ -1,4 +1,4 @@
-"""Endpoints of brokers that somebody else runs, from the environment.
+"""Endpoints of brokers that run elsewhere, from the environment.
 
 =======================================  ===============================================================
 ``BROKERBENCH_SQS_ENDPOINT``             URL; ``aws`` or empty: the real service. Keys and region the usual AWS way
@@ -10,8 +10,8 @@
 ``BROKERBENCH_KAFKA_REPLICAS``           replication factor of the topics that are created
 =======================================  ===============================================================
 
-Passwords go into ``Endpoint.secrets`` and nowhere else; no message repeats a value that may hold one. Only channels
-that the run itself creates are touched.
+Passwords go into ``Endpoint.secrets`` and nowhere else; no message repeats a value that may hold one. A run touches
+only the channels that it creates.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ VARIABLES: Mapping[str, str] = {"sqs": _SQS, "redis": _REDIS, "kafka": _KAFKA}
 
 @dataclass(frozen=True, slots=True)
 class ExternalEngine:
-    """A broker that was there before the run and stays afterwards."""
+    """A broker that runs before and after the run."""
 
     spec: EngineSpec
     endpoint: Endpoint
@@ -49,7 +49,7 @@ class ExternalEngine:
         return {"address": self.endpoint.address, **self.endpoint.options}
 
     def alive(self) -> bool:
-        return True  # not ours to watch: a cell that cannot reach it says so
+        return True  # not watched: a cell that cannot reach it says so
 
     def log_tail(self) -> str:
         return "(the log of an external engine is not ours to read)"
@@ -79,7 +79,7 @@ def _sqs(value: str) -> tuple[str, Endpoint, Grade]:
         raise BadInput(f"{_SQS}: no credentials in the URL; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
     if str(parts.hostname).endswith(_AWS):
         return "Amazon SQS", Endpoint("sqs", value, region), Grade.SERVICE
-    # An emulator takes any keys, but wants some.
+    # An emulator takes any keys, but needs some.
     keys = {
         "access_key_id": os.environ.get("AWS_ACCESS_KEY_ID", "test"),
         "secret_access_key": os.environ.get("AWS_SECRET_ACCESS_KEY", "test"),
@@ -103,7 +103,7 @@ def _url(variable: str, value: str, schemes: Sequence[str], wanted: str) -> Spli
     try:
         parts = urlsplit(value)
         usable = parts.scheme in schemes and parts.hostname and parts.port != 0
-    except ValueError:  # a port that is none, brackets that do not close
+    except ValueError:  # an invalid port, unclosed brackets
         usable = False
     if not usable:
         raise BadInput(f"{variable}: must be {wanted}")

@@ -45,7 +45,7 @@ ETC = {
 
 @dataclass(frozen=True, slots=True)
 class LocalImage:
-    """What a local image is made of. ``roots``: files and directories, copied whole."""
+    """Contents of a local image. ``roots``: files and directories, copied whole."""
 
     name: str
     version: str
@@ -81,7 +81,7 @@ def build(client: docker.DockerClient, image: LocalImage) -> str:
 
 
 def tags(client: docker.DockerClient, name: str) -> list[str]:
-    """Tags of the local images of one engine, newest version of the files or not."""
+    """Tags of all local images of one engine."""
     repository = f"{REPOSITORY}/{name}"
     return [tag for found in client.images.list(name=repository) for tag in found.tags if tag.startswith(repository)]
 
@@ -95,7 +95,7 @@ def remove(client: docker.DockerClient, tag: str) -> None:
 
 
 def closure(roots: Iterable[Path]) -> list[Path]:
-    """Every path that an image needs, sorted: no directory twice, links before what they point at."""
+    """Every path that an image needs, sorted: no path twice, links before their targets."""
     given = {path for root in (*roots, SHELL) for path in walk(root)}
     found = {step for path in given for step in resolution(path)}
     libraries = shared_libraries([path for path in found if is_elf(path)])

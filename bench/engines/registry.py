@@ -1,4 +1,4 @@
-"""All engines by name: the catalogue's, and those that other distributions announce.
+"""All engines by name: those of the catalogue, and those of other distributions.
 
 An engine from elsewhere is announced by an entry point of the group ``brokerbench.engines`` whose value names a
 ``brokerbench.bench.engines.base.Engine`` (``"their_package.engine:ENGINE"``). Its spec's name is what their adapter
@@ -21,13 +21,13 @@ ENTRY_POINTS = "brokerbench.engines"
 
 
 def assemble(announced: Iterable[EntryPoint]) -> Plugins[Engine]:
-    """Those that are ``announced``. None may take the name of a built-in one."""
+    """The announced engines. A name of a built-in one is refused."""
     return plugins.load(announced, Engine, "name", [*ENGINES, *(spec.name for spec in SECOND_OPINIONS.values())])
 
 
 @cache
 def elsewhere() -> Plugins[Engine]:
-    """What is installed here, read once per process."""
+    """Installed engines of other distributions, read once per process."""
     return assemble(entry_points(group=ENTRY_POINTS))
 
 

@@ -1,4 +1,4 @@
-"""A bare pacing loop on plain ``confluent-kafka``: sends what is due, writes nothing down but how late it was."""
+"""A bare pacing loop on plain ``confluent-kafka``: sends due messages, and records only their lateness."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _POLL_S = 0.0005
 
 
 def lags_ns(address: str, channel: str, rate: float, batch: int, seconds: float) -> list[int]:
-    """How late each message was handed over; regular arrivals."""
+    """Lateness of each message's send, at a regular rate."""
     producer = Producer(
         {
             "bootstrap.servers": address,
@@ -76,7 +76,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, required=True)
     given = parser.parse_args()
     found = np.array(lags_ns(given.address, given.channel, given.rate, given.batch, given.seconds))
-    # The first tenth warms up, as on the other side.
+    # The first tenth warms up, as in the harness.
     kept = found[len(found) // 10 :]
     print(json.dumps({f"p{at:g}": float(np.percentile(kept, at)) / 1e6 for at in (50, 99, 99.9)}), flush=True)
     sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""What judging costs: CPU time and peak memory of all checkers on histories of several lengths, and the plain ways.
+"""Costs of judging: CPU time and peak memory of all checkers on histories of several lengths, and of plain code.
 
 ``python -m brokerbench.bench.lab.checker_speed --deliveries 400000,10000000 --keys 1000`` writes each history to a
 temporary directory, judges it in a process of its own on one core, and removes it.
@@ -27,7 +27,7 @@ from brokerbench.scenarios.checkers.sharding import reduction
 from brokerbench.scenarios.history import saved_history
 
 _BYTES_PER_DELIVERY = 350
-"""History and shards together, generously."""
+"""Bytes of disk for history and shards, generously."""
 
 
 def judge(directory: Path) -> str:
@@ -36,7 +36,7 @@ def judge(directory: Path) -> str:
 
 
 def _consumed(directory: Path) -> history.History:
-    """The history in memory, without what others than the channel's consumers got."""
+    """The history in memory, with deliveries to the channel's consumers only."""
     whole = saved_history.load(directory)
     group = np.isin(whole.deliveries["reader"], whole.readers(channel=synthetic_history.CHANNEL, kind="consumer"))
     return replace(whole, deliveries=history.select(whole.deliveries, group))
@@ -89,7 +89,7 @@ _WAYS: dict[str, Callable[[Path], str]] = {"checkers": judge, "pandas": plain_pa
 
 
 def _measure(way: str, directory: Path) -> tuple[float, float, str]:
-    """CPU seconds, peak resident MB and what was found, in this process."""
+    """CPU seconds, peak resident MB and findings, in this process."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     began_s = time.process_time()

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from brokerbench.bench.calibration import own_client
-from brokerbench.bench.calibration.own_client import NO_LIMIT_NS, Load, OwnClient, Verified
+from brokerbench.bench.calibration.own_client import NO_LIMIT_NS, ClientLoad, OwnClient, Verified
 from brokerbench.bench.engines.base import EngineChoice
 from brokerbench.bench.errors import BadInput, BenchError, CheckFailed
 from brokerbench.bench.load.processes import Processes
@@ -34,7 +34,7 @@ from brokerbench.scenarios import history
 from brokerbench.scenarios.base import LoadFailed
 from brokerbench.scenarios.history import saved_history
 
-LOAD = Load(size=1024, batch=1000, in_flight=10_000)
+LOAD = ClientLoad(size=1024, batch=1000, in_flight=10_000)
 PARTITIONS = 3
 WINDOW_S, WARMUP_S, MINUTE_S = 3.0, 60.0, 60.0
 BOUNDS = {
@@ -43,21 +43,21 @@ BOUNDS = {
     "redis-streams": Retention(max_messages=2_500_000),
 }
 ALLOWED = 0.05
-"""How much the last minute may differ from the first."""
+"""Allowed relative difference between the last minute and the first."""
 _AWAY = 2
-"""Windows before the consumer keeps up. In the first it joins, in the second it takes nothing, so that what its client
-fetches ahead fills once and for all: a consumer that keeps up does not see that until something holds it up."""
+"""Number of windows before the consumer keeps up. In the first it joins; in the second it takes nothing, so that its
+client's prefetch buffer fills once: otherwise it would fill at a random later time."""
 _MOST_BEHIND = 300_000
-"""Messages; an eighth of the smaller bound."""
+"""Number of messages; an eighth of the smaller bound."""
 _HISTORY_BYTES = 60
-"""A message, both sides: 22 where measured."""
+"""Bytes a message, send and receive together; 22 were measured."""
 _PATIENCE_S = 20.0
 """Seconds without a message after which the consumer gives up."""
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
-    """Of one load process: medians of resident bytes over the first minute after the warm-up and the last minute."""
+class ProcessMemory:
+    """Medians of one load process's resident bytes: first minute after the warm-up, and last minute."""
 
     role: str
     first_bytes: float
@@ -82,7 +82,7 @@ class MemoryGrowth:
     messages: int
     seconds: float
     history_bytes: int
-    memory: Sequence[Memory]
+    memory: Sequence[ProcessMemory]
     verified: Verified
 
 
@@ -105,12 +105,12 @@ def measure(profile: str, messages: int) -> MemoryGrowth:
 
 
 def _require_all(found: Verified) -> None:
-    """Every message acknowledged, received once and intact: of a run that loses some, memory says nothing."""
+    """Raises CheckFailed unless every message was acknowledged, and received once and intact."""
     if not found.sent == found.acknowledged == found.received == found.intact or found.again:
         raise CheckFailed(f"not every message came once and intact: {_counts(found)}")
 
 
-def memory(marks: Sequence[history.Mark]) -> list[Memory]:
+def memory(marks: Sequence[history.Mark]) -> list[ProcessMemory]:
     """Raises CheckFailed for a run too short to have two minutes."""
     found = []
     for role in ("producer", "consumer"):
@@ -123,14 +123,14 @@ def memory(marks: Sequence[history.Mark]) -> list[Memory]:
         first = resident[(at_s >= begin_s) & (at_s < begin_s + MINUTE_S)]
         last = resident[at_s > at_s[-1] - MINUTE_S]
         medians = float(np.median(first)), float(np.median(last))
-        found.append(Memory(role, *medians, float(resident.max()), resident.tolist()))
+        found.append(ProcessMemory(role, *medians, float(resident.max()), resident.tolist()))
     return found
 
 
 def _require_room(directory: Path, profile: str, messages: int) -> None:
     bound = BOUNDS[profile]
     kept = bound.max_bytes or LOAD.size * (bound.max_messages or 0)
-    # An append-only file is written anew beside the old one.
+    # An append-only file is rewritten beside the old one.
     needed = 3 * kept + _HISTORY_BYTES * messages
     free = shutil.disk_usage(directory).free
     if free < needed:

@@ -38,9 +38,9 @@ PROFILE = "kafka"
 _QUANTILES = (50.0, 99.0, 99.9)
 _WARMUP_SHARE = 0.1
 _BROKER_WARMUP_S = 30.0
-"""Of a rate that is given: the search for half of what lasts has the broker compile its code before, too."""
+"""Seconds of warm-up at a given rate; without one, the search for the highest rate warms up the broker."""
 
-Row = tuple[dict[str, float], dict[str, float]]
+RoundLags = tuple[dict[str, float], dict[str, float]]
 
 
 def main() -> int:
@@ -61,8 +61,8 @@ def main() -> int:
     return 0
 
 
-def _measure(given: argparse.Namespace) -> tuple[float, Sequence[Row]]:
-    """The rate, and of each round the percentiles of both sides."""
+def _measure(given: argparse.Namespace) -> tuple[float, Sequence[RoundLags]]:
+    """The rate, and the percentiles of both sides in each round."""
     with open_session(EngineChoice.NATIVE) as session:
         endpoint = session.ready(PROFILE).endpoint
         bench = _Bench(endpoint, session.guard.directory("schedule-lag"), session.prefix, given.batch)
@@ -73,7 +73,7 @@ def _measure(given: argparse.Namespace) -> tuple[float, Sequence[Row]]:
     return rate, rows[1:]  # the first round warms up
 
 
-def _print(rate: float, batch: int, rows: Sequence[Row]) -> None:
+def _print(rate: float, batch: int, rows: Sequence[RoundLags]) -> None:
     print(
         f"{rate:,.0f} messages a second of 1 KiB, at most {batch} at once; schedule lag in ms, {len(rows)} windows each"
     )

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from brokerbench.bench.lab.synthetic_reads import Reader, Sends, read_again, read_letters, read_partition
+from brokerbench.bench.lab.synthetic_reads import Sends, SyntheticReader, read_again, read_letters, read_partition
 from brokerbench.bench.selftest.scripts import LETTERS
 from brokerbench.bench.selftest.simulation import CHANNEL as CHANNEL
 from brokerbench.brokers.types import Outcome
@@ -29,16 +29,16 @@ from brokerbench.scenarios.history import Column, Columns, Writer
 PRODUCERS = 4
 PARTITIONS = 8
 STRETCH = 400_000
-"""Deliveries, of all kinds together, between two faults of one sort in one partition. (A thousand or so more.)"""
+"""Number of deliveries, of all kinds, between two equal faults in one partition (about a thousand more)."""
 SENDS = 356_000
-"""Of one stretch."""
+"""Number of sends of one stretch."""
 LEASE_S = 0.05
 WINDOW_S = 300.0
 _SEND_EVERY_NS = 1_000
 _SETTLED_AFTER_NS = 2_500_000
 _SIZE = 1024
 _WITH_IDENTITY = 1_000
-"""The first sends of each producer in each stretch."""
+"""Number of sends with an identity: the first ones of each producer in each stretch."""
 _REPEATS_EVERY, _REPEATS_AFTER = 50, 8
 _UNKNOWN_EVERY, _REJECTED_EVERY = 4_999, 4_993
 _LETTER_READER, _AGAIN_READER = 100, 101
@@ -47,8 +47,8 @@ AGAIN = PARTITIONS - 1
 
 
 @dataclass(slots=True)
-class _Ends:
-    """How far each partition came: places given out."""
+class _PartitionEnd:
+    """The next place of a partition."""
 
     place: int = 0
 
@@ -59,18 +59,18 @@ def write(directory: Path, deliveries: int, keys: int, progress: Callable[[float
     if rest or stretches < 1:
         raise ValueError(f"a synthetic history has a multiple of {STRETCH} deliveries, not {deliveries}")
     rng = np.random.default_rng(keys)
-    ends = [_Ends() for _ in range(PARTITIONS)]
+    ends = [_PartitionEnd() for _ in range(PARTITIONS)]
     end_ns = stretches * SENDS * _SEND_EVERY_NS
     with ExitStack() as stack:
-        senders = [stack.enter_context(Writer(directory, f"sender-{at}", run=1)) for at in range(PRODUCERS)]
+        producers = [stack.enter_context(Writer(directory, f"sender-{at}", run=1)) for at in range(PRODUCERS)]
         readers = [
-            Reader(stack.enter_context(Writer(directory, f"reader-{at}", run=1)), at)
+            SyntheticReader(stack.enter_context(Writer(directory, f"reader-{at}", run=1)), at)
             for at in (*range(PARTITIONS), _LETTER_READER, _AGAIN_READER)
         ]
         *consumers, letters, again = readers
-        _mark(senders, consumers, letters, again)
+        _mark(producers, consumers, letters, again)
         for stretch in range(stretches):
-            sent = _sent(rng, stretch, keys, senders)
+            sent = _sent(rng, stretch, keys, producers)
             for number, (reader, end) in enumerate(zip(consumers, ends, strict=True)):
                 mine = sent.only(np.flatnonzero(sent["partition"] == number))
                 mine["place"][:] = _places(mine, end)
@@ -79,22 +79,24 @@ def write(directory: Path, deliveries: int, keys: int, progress: Callable[[float
                 read_letters(letters, failed, 2 * end_ns)
                 if number == AGAIN:
                     read_again(again, mine, 3 * end_ns)
-            for number, writer in enumerate(senders):
+            for number, writer in enumerate(producers):
                 _write_sends(writer, sent.only(np.flatnonzero(sent["producer"] == number)))
             progress((stretch + 1) / stretches)
         # On the columns' clock, which starts at 0, and not this host's: after everything.
         for channel in (CHANNEL, LETTERS):
-            senders[0].mark("drained", channel=channel, at_ns=4 * end_ns)
+            producers[0].mark("drained", channel=channel, at_ns=4 * end_ns)
         age_s = (3 * end_ns - SENDS * _SEND_EVERY_NS / 2) / 1e9
-        senders[0].mark("kept", channel=CHANNEL, age_s=age_s)
-        senders[0].mark("attempt", channel=CHANNEL, **_attempt(ends[AGAIN], 3 * end_ns))
+        producers[0].mark("kept", channel=CHANNEL, age_s=age_s)
+        producers[0].mark("attempt", channel=CHANNEL, **_attempt(ends[AGAIN], 3 * end_ns))
     return stretches * PARTITIONS
 
 
-def _mark(senders: list[Writer], consumers: list[Reader], letters: Reader, again: Reader) -> None:
+def _mark(
+    producers: list[Writer], consumers: list[SyntheticReader], letters: SyntheticReader, again: SyntheticReader
+) -> None:
     phase = {"lease_s": LEASE_S, "alone": True, "lapses": False, "letters": True, "window_s": WINDOW_S}
-    senders[0].mark("phase", channel=CHANNEL, **phase)
-    for number, writer in enumerate(senders):
+    producers[0].mark("phase", channel=CHANNEL, **phase)
+    for number, writer in enumerate(producers):
         writer.mark("producer", producer=number, channel=CHANNEL, at_ns=0)
     for reader in (*consumers, letters):
         channel = LETTERS if reader is letters else CHANNEL
@@ -102,7 +104,7 @@ def _mark(senders: list[Writer], consumers: list[Reader], letters: Reader, again
     again.writer.mark("reader", reader=again.number, kind="reader", channel=CHANNEL, at_ns=0)
 
 
-def _attempt(end: _Ends, began_ns: int) -> Mapping[str, object]:
+def _attempt(end: _PartitionEnd, began_ns: int) -> Mapping[str, object]:
     return {
         "mode": "from_position",
         "reader": _AGAIN_READER,
@@ -113,7 +115,7 @@ def _attempt(end: _Ends, began_ns: int) -> Mapping[str, object]:
     }
 
 
-def _sent(rng: np.random.Generator, stretch: int, keys: int, senders: list[Writer]) -> Sends:
+def _sent(rng: np.random.Generator, stretch: int, keys: int, producers: list[Writer]) -> Sends:
     """One stretch of all producers, in order of sending: they take turns."""
     row = np.arange(SENDS, dtype=np.int64)
     number = stretch * SENDS + row
@@ -123,7 +125,7 @@ def _sent(rng: np.random.Generator, stretch: int, keys: int, senders: list[Write
     repeats = (repeated < _WITH_IDENTITY) & (repeated % _REPEATS_EVERY == _REPEATS_EVERY - 1)
     original = np.where(repeats, row - _REPEATS_AFTER * PRODUCERS, row)
     key = key[original]
-    for at, writer in enumerate(senders):
+    for at, writer in enumerate(producers):
         own = np.flatnonzero(producer == at)[:_WITH_IDENTITY]
         writer.mark("identities", producer=at, first_seq=int(seq[own[0]]), identities=number[original[own]].tolist())
     outcome = np.full(SENDS, Outcome.ACKNOWLEDGED, np.int8)
@@ -147,8 +149,8 @@ def _sent(rng: np.random.Generator, stretch: int, keys: int, senders: list[Write
     )
 
 
-def _places(mine: Sends, end: _Ends) -> Column:
-    """A repeat is told the place of its original, and what is rejected none."""
+def _places(mine: Sends, end: _PartitionEnd) -> Column:
+    """A repeat gets the place of its original, a rejected message none."""
     there = (mine["row"] == mine["original"]) & (mine["outcome"] != Outcome.REJECTED)
     place = np.full(len(there), -1, np.int64)
     place[there] = end.place + np.arange(int(there.sum()))

@@ -1,4 +1,4 @@
-"""What readers got of a synthetic history, faults and all, and what they did with it: see ``synthetic``."""
+"""Deliveries and settlements of a synthetic history, with their faults: see ``synthetic_history``."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ BATCH = 100
 _DELIVERY_NS = 5_000_000
 _ANSWERED_AFTER_NS = 1_000
 _READ_EVERY_NS = 100
-# Rows of a partition's stretch at which something is wrong; before and between them nothing else happens.
+# Rows of a partition's stretch with a fault; nothing else happens before and between them.
 _LOST, _SWALLOWED, _PHANTOM, _ALTERED = 5_000, 5_100, 5_200, 5_300
 _AGAIN, _LATER = 5_400, 5_900
 _OVERTAKEN_FROM = 6_000
 _NOTHING_ELSE = slice(4_900, 6_900)
-# Of the others, one in so many ...
+# Of the other rows, one in this many ...
 _RELEASED_EVERY, _LAPSED_EVERY, _FAILING_EVERY = 1_000, 2_000, 4_000
-# ... comes again after so many rows.
+# ... is redelivered after this many rows.
 _RELEASED_FOR, _LAPSED_FOR = 10 * BATCH, 100 * BATCH
 _ROLES_END = 2 * _LAPSED_FOR
 
@@ -42,13 +42,13 @@ class Sends:
         return Sends(select(self.columns, rows))
 
     def with_taken_place(self, place: Column) -> Column:
-        """The message that is swallowed, though it is new, is told the place of another that was sent before."""
+        """Give the new message that is wrongly swallowed the place of an earlier one."""
         place[_SWALLOWED] = place[_LOST - 1]
         return place
 
 
 @dataclass(slots=True)
-class Reader:
+class SyntheticReader:
     writer: Writer
     number: int
     batch: int = 0
@@ -57,8 +57,8 @@ class Reader:
     rows: int = 0
 
 
-def read_partition(reader: Reader, sent: Sends) -> Sends:
-    """What a consumer got of one stretch of its partition, and its settlements. Returns what became a dead letter."""
+def read_partition(reader: SyntheticReader, sent: Sends) -> Sends:
+    """Write a consumer's deliveries and settlements of one stretch of its partition. Returns the dead letters."""
     row, count, action, status = _deliveries(sent)
     # Received when the last of the batch was sent, and some.
     at = np.arange(len(row))
@@ -74,7 +74,7 @@ def read_partition(reader: Reader, sent: Sends) -> Sends:
     return Sends({name: np.concatenate([failing[name][1:], wrong[name]]) for name in sent.columns})
 
 
-def read_letters(reader: Reader, letters: Sends, began_ns: int) -> None:
+def read_letters(reader: SyntheticReader, letters: Sends, began_ns: int) -> None:
     """In a channel with one partition and places of its own; one consumer reads and acknowledges all."""
     received = _once_a_batch(began_ns, reader.rows, len(letters))
     got = _columns(letters, reader, received, np.ones(len(letters), np.int32))
@@ -84,7 +84,7 @@ def read_letters(reader: Reader, letters: Sends, began_ns: int) -> None:
     _write(reader, got, np.full(len(letters), Action.ACKNOWLEDGE, np.int8))
 
 
-def read_again(reader: Reader, sent: Sends, began_ns: int) -> None:
+def read_again(reader: SyntheticReader, sent: Sends, began_ns: int) -> None:
     """Everything that lies in the partition, in order of place, but one message."""
     there = np.flatnonzero((sent["row"] == sent["original"]) & (sent["outcome"] != Outcome.REJECTED))
     there = np.setdiff1d(there, [_LOST, _SWALLOWED, _AGAIN])
@@ -96,7 +96,7 @@ def _deliveries(sent: Sends) -> tuple[Column, ...]:
     """In order of delivery: row of the message, which delivery of it this is, what was done (-1: nothing), status."""
     delivered = np.ones(len(sent), bool)
     delivered[sent["row"] != sent["original"]] = False
-    delivered[np.flatnonzero(~delivered)[:1]] = True  # a repeat, all the same
+    delivered[np.flatnonzero(~delivered)[:1]] = True  # a repeat that is delivered nevertheless
     delivered[sent["outcome"] == Outcome.REJECTED] = False
     delivered[[_LOST, _SWALLOWED]] = False
     row = np.flatnonzero(delivered)
@@ -122,7 +122,7 @@ def _deliveries(sent: Sends) -> tuple[Column, ...]:
 
 
 def _overtake(sent: Sends, row: Column) -> None:
-    """The next message of a line goes before the one before it: the two change places."""
+    """Swap two consecutive messages of one key and producer."""
     line = sent["key"][row] * 64 + sent["producer"][row]
     tail = np.argsort(line[_OVERTAKEN_FROM:], kind="stable") + _OVERTAKEN_FROM
     pairs = np.flatnonzero(line[tail[1:]] == line[tail[:-1]])
@@ -131,7 +131,7 @@ def _overtake(sent: Sends, row: Column) -> None:
 
 
 def _every(sent: Sends, every: int, phase: int) -> Column:
-    """One in so many messages that were sent for the first time and acknowledged, away from faults and from the end."""
+    """One in ``every`` messages that were sent for the first time and acknowledged, away from faults and the end."""
     chosen: Column = np.arange(len(sent)) % every == phase
     chosen &= (sent["row"] == sent["original"]) & (sent["outcome"] == Outcome.ACKNOWLEDGED)
     chosen[_NOTHING_ELSE] = False
@@ -144,7 +144,7 @@ def _once_a_batch(began_ns: int, first: int, count: int) -> Column:
     return began_ns + at * BATCH * _READ_EVERY_NS
 
 
-def _columns(of: Sends, reader: Reader, received_ns: Column, count: Column) -> dict[str, Column]:
+def _columns(of: Sends, reader: SyntheticReader, received_ns: Column, count: Column) -> dict[str, Column]:
     at = np.arange(len(of))
     reader.rows += len(of)
     return {
@@ -159,7 +159,7 @@ def _columns(of: Sends, reader: Reader, received_ns: Column, count: Column) -> d
     }
 
 
-def _write(reader: Reader, got: Columns, action: Column | None) -> None:
+def _write(reader: SyntheticReader, got: Columns, action: Column | None) -> None:
     reader.writer.rows("deliveries", got)
     reader.batch = int(got["batch"][-1]) + 1
     if action is None:

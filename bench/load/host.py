@@ -26,8 +26,8 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """A part of the history: written to ``directory`` on its host; belongs into ``home`` under ``name``."""
+class HistoryPart:
+    """A part of the history, written to ``directory`` on its host; it is brought to ``home`` under ``name``."""
 
     directory: str
     home: Path
@@ -44,11 +44,11 @@ class Host:
         self.name = f"{self._hello.hostname} ({address})"
         self._must_agree()
         self.begin = self._read_clock()
-        self._parts: list[Part] = []
+        self._parts: list[HistoryPart] = []
 
     def directory(self, home: Path, name: str) -> str:
-        """Where on the host that part of the history is to be written."""
-        part = Part(f"{self._hello.directory}/{name}", home, name)
+        """The directory on the host for that part of the history."""
+        part = HistoryPart(f"{self._hello.directory}/{name}", home, name)
         self._parts.append(part)
         return part.directory
 
@@ -64,7 +64,7 @@ class Host:
         return LoadFailed(f"the host {self.name} is lost: its dask worker has ended or cannot be reached")
 
     def gather(self, staging: Path) -> None:
-        """Bring home what was written there; ``staging`` is a directory that does not exist yet."""
+        """Bring the parts of the history here; ``staging`` is a directory that does not exist yet."""
         clock = HostClock(self.begin, self._read_clock())
         for part in self._parts:
             self._fetch(part, staging / part.name)
@@ -86,8 +86,8 @@ class Host:
     def _read_clock(self) -> Reading:
         return clock_sync.read(lambda: int(self.ask(keeper.TellTime())))
 
-    def _fetch(self, part: Part, into: Path) -> None:
-        """The files of a part as they are, in chunks."""
+    def _fetch(self, part: HistoryPart, into: Path) -> None:
+        """Copy the files of a part, in chunks, unconverted."""
         into.mkdir(parents=True)
         for name, size in self.ask(keeper.ListFiles(part.directory)).items():
             with (into / name).open("wb") as file:
@@ -103,7 +103,7 @@ class Host:
                 return answer
         except (EOFError, OSError):
             pass
-        self.wire.close()  # late answers would be taken for those to later questions
+        self.wire.close()  # late answers would be taken for answers to later requests
         raise self.lost()
 
     def _must_agree(self) -> None:
@@ -121,7 +121,7 @@ class RemoteProcess:
         self._ended = False
 
     def kill(self) -> None:
-        """Silent where the host is lost: its processes end with their connections."""
+        """Silent when the host is lost: its processes end with their connections."""
         if not self._ended:
             self._ended = True
             with suppress(LoadFailed):
@@ -137,18 +137,18 @@ class RemoteProcess:
 
 
 class Placed:
-    """A load process on another host. What goes wrong with it is said with the host's name."""
+    """A load process on another host. Its errors name the host."""
 
     def __init__(self, handle: Handle, host: Host, everywhere: Collection[Host]) -> None:
-        """``everywhere``: all hosts of the cell. When one of them is lost, no report is worth waiting for."""
+        """``everywhere``: all hosts of the cell. When one of them is lost, waiting for reports ends."""
         self._handle, self._host, self._everywhere = handle, host, everywhere
 
-    def command(self, order: Any) -> None:
-        """Times in an order are on the cell's clock; the host has its own."""
-        self._named(lambda: self._handle.command(on_clock(order, self._host.begin.offset_ns)))
+    def command(self, command: Any) -> None:
+        """Times in a command are on the cell's clock and are converted to the host's."""
+        self._named(lambda: self._handle.command(on_clock(command, self._host.begin.offset_ns)))
 
     def report(self, timeout_s: float) -> Any:
-        # A host that goes ends the keeper's connection, on which nothing comes unasked.
+        # A lost host ends the keeper's connection, which is readable at no other time.
         lost = [host for host in self._everywhere if host.wire.closed]
         if not lost:
             ready = wait([self._handle.fileno(), *(host.wire for host in self._everywhere)], timeout_s)

@@ -2,7 +2,7 @@
 
 Every host (address) with a dask worker is a place, and places take turns. dask carries only the first task, the
 ``keeper``, to its host. From then on the cell speaks with keepers and load processes over connections of its
-own: an order must arrive within a millisecond, and a clock is not read through a scheduler that is in between.
+own: a command must arrive within a millisecond, and a clock cannot be read through a scheduler.
 What load processes write stays on their host until ``gather``.
 """
 
@@ -48,7 +48,7 @@ def _client(scheduler: str) -> Client:
 
 
 def _places(client: Client, scheduler: str) -> Mapping[str, str]:
-    """Host to one of its dask workers: load processes are processes of their own, so one worker is enough."""
+    """Host to one of its dask workers: load processes are separate processes, so one worker is enough."""
     workers = client.scheduler_info(n_workers=-1)["workers"]
     if not workers:
         raise BadInput(f"--scheduler {scheduler}: no dask worker is connected to it")
@@ -64,7 +64,7 @@ def _is_loopback(address: str) -> bool:
 
 
 class Hosts:
-    """Load processes of one cell. ``close`` ends what still runs and removes what was written elsewhere."""
+    """Load processes of one cell. ``close`` kills them and removes their files on other hosts."""
 
     def __init__(self, scheduler: str) -> None:
         self._scheduler, self._token, self._purposes = scheduler, secrets.token_bytes(32), count()
@@ -76,7 +76,7 @@ class Hosts:
         self._started: list[Placed] = []
 
     def start(self, body: str, profile: str, endpoint: Endpoint, arguments: Mapping[str, Any]) -> Placed:
-        """``arguments["history"]`` and ``["name"]`` say where the part of the history belongs that the body writes.
+        """``arguments["history"]`` and ``["name"]``: the home of the part of the history that the body writes.
 
         Raises LoadFailed when a host is lost, does not run the same code, or cannot reach the broker.
         """
@@ -99,7 +99,7 @@ class Hosts:
         return placed
 
     def gather(self, staging: Path) -> None:
-        """Bring the parts of the history home, on the clock of this host. ``staging``: room for the files as they are.
+        """Bring the parts of the history here, on the clock of this host. ``staging``: room for the unconverted files.
 
         Raises LoadFailed when a host is lost.
         """
@@ -113,7 +113,7 @@ class Hosts:
         for process in self._started:
             process.kill()
         for host in self._hosts.values():
-            host.wire.close()  # the keeper ends and clears up
+            host.wire.close()  # the keeper ends and removes its files
         for listener in self._listeners.values():
             listener.close()
         if self._client is not None:

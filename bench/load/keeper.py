@@ -1,8 +1,8 @@
-"""What runs on another host for a cell: starts load processes there, tells its clock, hands over what they wrote.
+"""A cell's helper on another host: starts load processes there, tells its clock, hands over their files.
 
-A task of the host's dask worker, in a thread of it. It connects back to the cell and obeys until that connection ends;
-then everything it started is killed and everything it wrote is removed. It is dask's scratch directory that it
-writes to: what a killed worker leaves there, dask removes when the next one starts.
+A task of the host's dask worker, in one of its threads. It connects back to the cell and answers requests until that
+connection ends; then it kills every process that it started and removes every file. It writes to dask's scratch
+directory: dask removes the leftovers of a killed worker when the next one starts.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class ReadFile:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The answer to what could not be done."""
+    """The answer to a request that failed."""
 
     why: str
 

@@ -1,7 +1,7 @@
 """Load processes: plain Python processes that run a body of ``scenarios`` and talk over one socket.
 
 Started, not forked: client libraries hold threads and sockets that a fork would break. A process is started once
-per cell and gets its orders one after the other, so that its start (half a second of imports) costs no window. The
+per cell and gets its commands one after the other, so that its start (half a second of imports) costs no window. The
 socket ends with the cell's process, and a worker whose socket ends is gone at once, whatever it is doing.
 
 A profile that lives inside one process (``memory``, ``noop``) is loaded by threads of this one instead: in
@@ -39,10 +39,10 @@ from brokerbench.scenarios.base import LoadFailed, LoadProcess
 _REPORT, _FAILED, _DONE, _LATE = "report", "failed", "done", "late"
 _NO_MORE = None
 GC_THRESHOLDS = (200_000, 20, 100)
-"""The usual ones look through all messages that wait for their answer again and again: a sixth of a producer's CPU.
-With 50,000 a paced producer's callbacks, which are kept, still cost it pauses of 2 to 6 ms."""
+"""Collection thresholds. With Python's own, collections scan all unanswered messages again and again: a sixth of a
+producer's CPU. With 50,000 instead of 200,000, a paced producer still pauses for 2 to 6 ms."""
 _LAST_WORDS_S = 10.0
-"""How long a process whose socket has ended may take to be gone."""
+"""Longest time, in seconds, from the end of a process's socket to its own end."""
 
 Start = tuple[str, str, Endpoint, Mapping[str, Any]]
 """Body, profile, endpoint, arguments: the first message to a worker. Never a command line: endpoints carry secrets."""
@@ -61,7 +61,7 @@ class Processes:
         return process
 
     def gather(self, staging: Path) -> None:
-        """Nothing to bring home: every part of the history is written where it belongs."""
+        """Nothing to do: every part of the history is written in its place."""
 
     def close(self) -> None:
         for process in self._started:
@@ -79,7 +79,7 @@ def lives_in_process(profile: str) -> bool:
 
 
 def launch(wire: socket.socket) -> LocalProcess:
-    """Start a load process that takes its orders from that socket, which the caller may close."""
+    """Start a load process that takes its commands from that socket, which the caller may close."""
     return LocalProcess(
         subprocess.Popen(
             children.command("bench.load.processes", str(wire.fileno())),
@@ -114,7 +114,7 @@ def _start_thread(begin: Start) -> Handle:
 
 
 class Running(Protocol):
-    """A process, wherever it runs."""
+    """A process on any host."""
 
     def kill(self) -> None:
         """SIGKILL, and wait for the end. Idempotent."""
@@ -157,12 +157,12 @@ class Handle:
         self._body, self._wire, self._process = body, wire, process
 
     def fileno(self) -> int:
-        """To wait for the next report, among others."""
+        """For waiting on several handles at once."""
         return self._wire.fileno()
 
-    def command(self, order: Any) -> None:
+    def command(self, command: Any) -> None:
         try:
-            self._wire.send(order)
+            self._wire.send(command)
         except OSError:
             raise LoadFailed(self._lost()) from None
 
@@ -220,29 +220,29 @@ class _Worker:
         _, self._profile, self._endpoint, _ = begin
         self._wire, self._gone = wire, gone
         self.cpu_ns = cpu_ns
-        self._orders: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        threading.Thread(target=self._listen, name="orders", daemon=True).start()
+        self._commands: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        threading.Thread(target=self._listen, name="commands", daemon=True).start()
 
     def connect(self) -> Broker:
         return registry.connect(self._profile, self._endpoint)
 
     def connect_noop(self) -> Broker:
-        # An address of its own: beside other threads it must not share their channels.
+        # An address of its own, so that it shares no channels with other threads.
         return registry.connect("noop", Endpoint("noop", f"noop://ceiling-{id(self)}"))
 
     def next_command(self) -> Any:
-        return self._orders.get()
+        return self._commands.get()
 
     def report(self, report: Any) -> None:
         self._wire.send((_REPORT, report))
 
     def _listen(self) -> None:
-        """The body may be busy when its starter goes: this thread sees it."""
+        """Notice the end of the starter even while the body is busy."""
         try:
             while True:
-                self._orders.put(self._wire.recv())
+                self._commands.put(self._wire.recv())
         except (EOFError, OSError):
-            self._orders.put(_NO_MORE)
+            self._commands.put(_NO_MORE)
             self._gone()
 
 
@@ -261,13 +261,13 @@ def _execute(begin: Start, wire: Connection, cpu_ns: Callable[[], int], gone: Ca
     try:
         wire.send(answer)
     except OSError:
-        return  # the starter is gone: nobody to tell
+        return  # the starter is gone
 
 
 def main() -> None:
     children.require_same_code()
     gc.set_threshold(*GC_THRESHOLDS)
-    # Ctrl-C goes to the whole group of processes; the starter decides what becomes of its workers.
+    # Ctrl-C goes to the whole process group; the starter decides when its workers end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     wire = Connection(int(sys.argv[1]))
     try:

@@ -1,7 +1,7 @@
 """TCP connections between a cell and its load processes on other hosts.
 
-The cell listens on the one address that faces the host, for as long as it runs; whoever connects must first say the
-cell's token, which went the way of the placement (dask). Nothing is encrypted: like dask without TLS, for a
+The cell listens on the one address that faces the host, for as long as it runs; each connection must first send the
+cell's token, which dask carried to the host. Nothing is encrypted: like dask without TLS, for a
 network of one's own. A host that vanishes without a word is noticed within ``LOST_S``.
 """
 
@@ -22,10 +22,10 @@ Address = tuple[str, int]
 
 
 def facing(host: str) -> str:
-    """The address of this host from which ``host`` is reached. Raises OSError where there is no way."""
+    """The address of this host on the route to ``host``. Raises OSError where there is none."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        probe.connect((host, 9))  # a datagram socket sends nothing by that
+        probe.connect((host, 9))  # this sends nothing on a datagram socket
         return str(probe.getsockname()[0])
 
 
@@ -48,7 +48,7 @@ def accept(
 ) -> Connection:
     """The connection for that purpose; strangers are turned away. Raises TimeoutError.
 
-    ``fail`` is called again and again: it raises when there is no sense in waiting longer.
+    ``fail`` is called repeatedly: it raises to end the wait.
     """
     wanted = token + purpose.to_bytes(_PURPOSE_BYTES, "big")
     deadline = time.monotonic() + timeout_s
@@ -73,10 +73,10 @@ def accept(
 
 
 def _watch_over(wire: socket.socket) -> None:
-    """Answer at once, and do not wait for a peer that is silent because it is gone."""
+    """Send at once, and detect a peer that is gone."""
     wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     wire.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    # Names of Linux; elsewhere the system's own, longer times hold.
+    # Names of Linux; other systems use their own, longer times.
     for name, value in (
         ("TCP_KEEPIDLE", LOST_S // 2),
         ("TCP_KEEPINTVL", LOST_S // 6),

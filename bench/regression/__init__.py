@@ -1,1 +1,1 @@
-"""The suite that CI jobs measure two builds with: ``python -m pytest bench/regression --profile kafka``."""
+"""The suite with which CI jobs measure two builds: ``python -m pytest bench/regression --profile kafka``."""

@@ -1,4 +1,4 @@
-"""How much a round sends, and how often; the brokers come from ``brokerbench.bench.pytest_fixtures``."""
+"""Options for messages and rounds; ``brokerbench.bench.pytest_fixtures`` provides the brokers."""
 
 from __future__ import annotations
 

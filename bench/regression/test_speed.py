@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from brokerbench.bench.regression import work
-from brokerbench.bench.regression.work import WORKS, Load, Round
+from brokerbench.bench.regression.work import WORKS, RoundLoad, TimedRound
 from brokerbench.bench.run.session import Site
 from brokerbench.brokers.protocols import Broker, Replayable
 from brokerbench.scenarios.compare.rounds import CONDITIONS, MESSAGES
@@ -18,14 +18,14 @@ from brokerbench.scenarios.compare.rounds import CONDITIONS, MESSAGES
 SIZES = {128: 50_000, 1024: 50_000, 65536: 1_000}
 """Messages a round, for each payload size in bytes."""
 _SLOW = 100
-"""An emulator of SQS takes so many times as long."""
+"""Factor by which an emulator of SQS is slower."""
 _BATCH_BYTES = 1 << 20
 _BATCH = 500
 
 
-def load(profile_broker: str, size: int, messages: int | None) -> Load:
+def load(profile_broker: str, size: int, messages: int | None) -> RoundLoad:
     usual = SIZES[size] // (_SLOW if profile_broker == "sqs" else 1)
-    return Load(messages or usual, size, min(_BATCH, _BATCH_BYTES // size))
+    return RoundLoad(messages or usual, size, min(_BATCH, _BATCH_BYTES // size))
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -40,17 +40,17 @@ def test_speed(
     name: str,
     size: int,
 ) -> None:
-    """Every round on a new channel; each of its messages is looked for when the clock has stopped."""
+    """Every round on a new channel; each of its messages is verified after the timing."""
     if name == "replay" and not isinstance(broker, Replayable):
         pytest.skip("the profile cannot read again what was acknowledged")
     wanted, doing = load(brokerbench_site.engine.name, size, pytestconfig.getoption("--messages")), WORKS[name]
 
-    def begin() -> tuple[tuple[Round], dict[str, Any]]:
+    def begin() -> tuple[tuple[TimedRound], dict[str, Any]]:
         found = work.begin(broker, new_channel(), wanted, tmp_path / "history")
         doing.prepare(found)
         return (found,), {}
 
-    def verify(found: Round) -> None:
+    def verify(found: TimedRound) -> None:
         doing.finish(found)
         found.close()
         found.verify()
@@ -63,8 +63,8 @@ def test_speed(
     benchmark.pedantic(doing.do, setup=begin, teardown=verify, rounds=rounds, iterations=1, warmup_rounds=1)
 
 
-def conditions(site: Site, wanted: Load) -> dict[str, str]:
-    """What must be alike for two timings to be compared."""
+def conditions(site: Site, wanted: RoundLoad) -> dict[str, str]:
+    """Two timings can be compared only when these are equal."""
     engine = site.engine
     return {
         "engine": engine.product,

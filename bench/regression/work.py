@@ -1,13 +1,13 @@
 """The four works of the suite, each in three steps: prepare (not timed), do (timed), verify (not timed).
 
-Every message is stamped, written to a history and looked for: each of a round's must come once, as it was sent. What is
-timed is the client library with this project's interface, stamps and history, in one process.
+Every message is stamped, recorded and verified: each message of a round must arrive once, unaltered. The time covers
+the client library with this project's interface, stamps and history, in one process.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,7 +31,7 @@ _WARM = 10
 """Messages that open connections and join the group before the clock starts."""
 _PATIENCE_S = 60.0
 _AHEAD_BYTES = 1 << 20
-"""What a client may fetch before the clock starts: little beside a round."""
+"""Bytes that a client may fetch before the timing: little beside a round."""
 
 
 class NotVerified(AssertionError):
@@ -39,7 +39,7 @@ class NotVerified(AssertionError):
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class RoundLoad:
     """``messages`` of ``size`` bytes a round, in batches of ``batch``."""
 
     messages: int
@@ -48,17 +48,17 @@ class Load:
 
 
 @dataclass(slots=True)
-class Round:
-    """One round on a channel of its own. ``seen`` holds the stamps of what came, ``got`` counts them."""
+class TimedRound:
+    """One round on a channel of its own. ``seen`` holds the stamps of received messages, ``got`` counts them."""
 
-    load: Load
+    load: RoundLoad
     broker: Broker
     channel: str
     sending: Writer
     receiving: Writer
-    sender: RecordingProducer
-    taker: RecordingConsumer
-    replayer: RecordingReader | None = None
+    producer: RecordingProducer
+    consumer: RecordingConsumer
+    reader: RecordingReader | None = None
     seen: list[Stamps] = field(default_factory=list)
     got: int = 0
 
@@ -66,66 +66,54 @@ class Round:
         """All messages of the load, settled."""
         for first in range(0, self.load.messages, self.load.batch):
             count = min(self.load.batch, self.load.messages - first)
-            self.sender.send(np.arange(first, first + count) % _KEYS)
-        self.sender.flush(_PATIENCE_S)
+            self.producer.send(np.arange(first, first + count) % _KEYS)
+        self.producer.flush(_PATIENCE_S)
 
     def join(self) -> None:
-        """Take the messages sent to warm up, so that joining the group is not timed."""
+        """Take the warm-up messages, so that joining the group is not timed."""
         self._collect(self._take, _WARM)
 
     def consume(self) -> None:
-        """Take and acknowledge until as many came as were sent."""
+        """Take and acknowledge as many messages as were sent."""
         self._collect(self._take, _WARM + self.load.messages)
 
     def both(self) -> None:
         """Publish in a thread of its own, and consume."""
-        failed: list[BaseException] = []
-
-        def publish() -> None:
-            try:
-                self.publish()
-            except BaseException as problem:
-                failed.append(problem)
-
-        thread = threading.Thread(target=publish, name="publisher")
-        thread.start()
-        try:
+        with ThreadPoolExecutor(1, "publisher") as pool:
+            publishing = pool.submit(self.publish)
             self.consume()
-        finally:
-            thread.join()
-        if failed:
-            raise failed[0]
+        publishing.result()
 
     def open_replay(self) -> None:
         """A reader from the beginning, beside the group that has consumed everything."""
         assert isinstance(self.broker, Replayable), "asked before"
-        self.replayer = RecordingReader(self.broker, self.channel, FromBeginning(), self.receiving, number=1)
+        self.reader = RecordingReader(self.broker, self.channel, FromBeginning(), self.receiving, number=1)
         self.seen.clear()
         self.got = 0
 
     def replay(self) -> None:
         """Read again what was consumed, from the beginning."""
-        replayer = self.replayer
-        assert replayer is not None, "opened before"
-        self._collect(replayer.read, _WARM + self.load.messages)
+        reader = self.reader
+        assert reader is not None, "opened before"
+        self._collect(reader.read, _WARM + self.load.messages)
 
     def _take(self, most: int, wait_s: float) -> RecordedBatch:
-        taken = self.taker.take(most, wait_s)
+        taken = self.consumer.take(most, wait_s)
         if len(taken):
-            self.taker.acknowledge(taken)
+            self.consumer.acknowledge(taken)
         return taken
 
     def _collect(self, take: Callable[[int, float], RecordedBatch], count: int) -> None:
-        """Until ``count`` messages came in all, or none for a long time: a loss is never only impatience."""
+        """Take until ``count`` messages came in all, or none came for ``_PATIENCE_S``."""
         for taken in take_until(take, count - self.got, _PATIENCE_S, most=self.load.batch, renewed=True):
             self.seen.append(taken.stamps)
             self.got += len(taken)
 
     def verify(self) -> None:
-        """Each message that was sent was acknowledged, and came once and as it was sent. Raises NotVerified."""
+        """Raises NotVerified unless each message was acknowledged, and arrived once and unaltered."""
         sent = _WARM + self.load.messages
-        if self.sender.acknowledged != sent:
-            raise NotVerified(f"of {sent} messages {self.sender.acknowledged} were acknowledged")
+        if self.producer.acknowledged != sent:
+            raise NotVerified(f"of {sent} messages {self.producer.acknowledged} were acknowledged")
         status = np.concatenate([np.empty(0, np.int8), *(stamps.status for stamps in self.seen)])
         if altered := int((status != INTACT).sum()):
             raise NotVerified(f"{altered} of {len(status)} messages were altered, or never sent")
@@ -136,42 +124,44 @@ class Round:
             raise NotVerified(f"of {sent} messages {missing} did not come, {again} came more than once")
 
     def close(self) -> None:
-        for actor in (self.sender, self.taker, self.replayer):
+        for actor in (self.producer, self.consumer, self.reader):
             if actor is not None:
                 actor.close()
         self.sending.close()
         self.receiving.close()
 
 
-def begin(broker: Broker, channel: str, load: Load, history: Path) -> Round:
+def begin(broker: Broker, channel: str, load: RoundLoad, history: Path) -> TimedRound:
     """A round whose connections are open and whose group has its one member."""
-    sending, receiving = Writer(history, "sender", _RUN), Writer(history, "taker", _RUN)
+    sending, receiving = Writer(history, "producer", _RUN), Writer(history, "consumer", _RUN)
     settings = ProducerSettings(max_in_flight=10 * load.batch)
-    sender = RecordingProducer(broker, channel, sending, number=0, run=_RUN, seed=1, size=load.size, settings=settings)
-    taker = RecordingConsumer(
+    producer = RecordingProducer(
+        broker, channel, sending, number=0, run=_RUN, seed=1, size=load.size, settings=settings
+    )
+    consumer = RecordingConsumer(
         broker, channel, receiving, number=0, settings=ConsumerSettings(prefetch_bytes=_AHEAD_BYTES)
     )
-    found = Round(load, broker, channel, sending, receiving, sender, taker)
-    sender.send(np.arange(_WARM))
-    sender.flush(_PATIENCE_S)
+    found = TimedRound(load, broker, channel, sending, receiving, producer, consumer)
+    producer.send(np.arange(_WARM))
+    producer.flush(_PATIENCE_S)
     found.join()
     return found
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
-    """What is timed, with what comes before and after it."""
+class TimedWork:
+    """The timed step, and the steps before and after it."""
 
-    prepare: Callable[[Round], None]
-    do: Callable[[Round], None]
-    finish: Callable[[Round], None]
-
-
-def _nothing(found: Round) -> None:
-    """The round is ready as it began, or complete as it is."""
+    prepare: Callable[[TimedRound], None]
+    do: Callable[[TimedRound], None]
+    finish: Callable[[TimedRound], None]
 
 
-def _prepare_replay(found: Round) -> None:
+def _nothing(found: TimedRound) -> None:
+    """No step: the round is ready, or complete."""
+
+
+def _prepare_replay(found: TimedRound) -> None:
     found.publish()
     found.consume()
     found.verify()
@@ -179,8 +169,8 @@ def _prepare_replay(found: Round) -> None:
 
 
 WORKS = {
-    "publish": Work(_nothing, Round.publish, Round.consume),
-    "consume": Work(Round.publish, Round.consume, _nothing),
-    "both": Work(_nothing, Round.both, _nothing),
-    "replay": Work(_prepare_replay, Round.replay, _nothing),
+    "publish": TimedWork(_nothing, TimedRound.publish, TimedRound.consume),
+    "consume": TimedWork(TimedRound.publish, TimedRound.consume, _nothing),
+    "both": TimedWork(_nothing, TimedRound.both, _nothing),
+    "replay": TimedWork(_prepare_replay, TimedRound.replay, _nothing),
 }

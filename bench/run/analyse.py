@@ -11,7 +11,7 @@ from brokerbench.scenarios.results import SCHEMA_VERSION, Cell, RunResult
 
 
 def analyse(run: Path) -> RunResult:
-    """The run with verdicts and metrics made anew, saved in its place. Raises BadInput for a damaged run.
+    """The run with new verdicts and metrics, saved in its place. Raises BadInput for a damaged run.
 
     A cell that failed after its experiment had ended (interrupted, short of memory) is judged, too.
     """
@@ -39,7 +39,7 @@ def _judged(run: Path, cell: Cell) -> Cell:
     try:
         store.check_history(directory)
         return examine(cell, directory)
-    except Exception as problem:  # a damaged file raises whatever its reader raises
+    except Exception as problem:  # a damaged file may raise anything
         raise BadInput(
             f"{run}: the cell {cell.id} cannot be judged again: {type(problem).__name__}: {problem}"
         ) from problem

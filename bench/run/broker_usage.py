@@ -1,4 +1,4 @@
-"""What a broker on this host uses: CPU, memory, disk and network, by looking at its processes."""
+"""Resource usage of a broker on this host, from its processes: CPU, memory, disk and network."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _LOOPBACK = ("lo", "lo0")
 
 
 class BrokerMeter:
-    """Reads the process ``pid`` and all that it started. None once it is gone, and where it may not be looked at."""
+    """Reads the process ``pid`` and its descendants. None once it is gone, and where reading is not permitted."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
@@ -28,13 +28,13 @@ class BrokerMeter:
 
 
 def _cpu_s(process: psutil.Process) -> float:
-    """With what its ended children used: Redis saves in one that comes and goes."""
+    """Includes the usage of ended children: Redis saves in short-lived ones."""
     times = process.cpu_times()
     return float(times.user + times.system + times.children_user + times.children_system)
 
 
 def _disk_bytes(process: psutil.Process) -> int:
-    """Of this process alone: what an ended child wrote nobody tells. 0 on macOS, which counts no bytes by process."""
+    """Of this process alone: writes of ended children are not known. 0 on macOS, which counts no bytes by process."""
     return int(process.io_counters().write_bytes) if hasattr(process, "io_counters") else 0
 
 

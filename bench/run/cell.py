@@ -1,8 +1,7 @@
 """One cell in a process of its own: run the experiment, read its history back, judge, write ``cell.json``.
 
-A client library that crashes takes only its cell along. The order comes as one JSON line on standard
-input (it may hold secrets, which must not stand in a command line or an environment); events go
-to standard output, one JSON line each.
+A client library that crashes ends only its cell. The job is one JSON line on standard input (it may hold secrets,
+which must not stand in a command line or an environment); events go to standard output, one JSON line each.
 """
 
 from __future__ import annotations
@@ -14,10 +13,12 @@ import time
 import traceback
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
+
+from pydantic import TypeAdapter
 
 from brokerbench.bench import children, store
 from brokerbench.bench.load.processes import Processes, lives_in_process
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class CellJob:
-    """All that a cell process is told. ``directory`` is the cell's own; ``stamp`` marks its messages."""
+    """The work of one cell process. ``directory`` is the cell's own; ``stamp`` marks its messages."""
 
     id: str
     profile: str
@@ -54,91 +55,86 @@ class CellJob:
     channel_prefix: str
     directory: Path
     engine_pid: int | None = None
-    """A process of the broker on this host, to see what it uses."""
+    """A process of the broker on this host, whose usage is recorded."""
     scheduler: str = ""
     """Address of a dask scheduler that places the load processes; empty: they run on this host."""
     examine_when_told: bool = False
-    """After the experiment wait for a line on standard input: examining would disturb a neighbour's speed."""
+    """After the experiment, wait for a line on standard input: examining would disturb another cell's speed."""
 
     def to_json(self) -> str:
-        return json.dumps({**asdict(self), "directory": str(self.directory)})
+        return _JOB.dump_json(self).decode()
 
     @staticmethod
     def from_json(text: str) -> CellJob:
-        fields = json.loads(text)
-        return CellJob(
-            **{
-                **fields,
-                "grade": Grade(fields["grade"]),
-                "endpoint": Endpoint(**fields["endpoint"]),
-                "directory": Path(fields["directory"]),
-            }
-        )
+        return _JOB.validate_json(text)
 
 
-def execute(order: CellJob, events: TextIO) -> Cell:
-    """Run, examine and judge one cell. Never raises for what the experiment, the broker or the disk did."""
+_JOB = TypeAdapter(CellJob)
+
+
+def execute(job: CellJob, events: TextIO) -> Cell:
+    """Run, examine and judge one cell. Errors of experiment, broker and disk are in the result, not raised."""
     started, begin = datetime.now(UTC), time.monotonic()
     waited_s, error = 0.0, ""
     try:
-        _run(order, events)
-        store.seal_history(order.directory)
-        if order.examine_when_told:
+        _run(job, events)
+        store.seal_history(job.directory)
+        if job.examine_when_told:
             say(events, progress=1.0, doing="waiting to be examined")
             say(events, ran=True)
             ran = time.monotonic()
             sys.stdin.readline()
             waited_s = time.monotonic() - ran
         say(events, progress=1.0, doing="examining the history")
-        cell = examine(_cell(order, started), order.directory)
-    except Exception as problem:  # whatever it is, the cell has failed and the run goes on
-        error = describe(problem) + store.judging_hint(order.directory)
-        _log_traceback(order)
-        cell = failed(order, started, error)
+        cell = examine(_cell(job, started), job.directory)
+    except Exception as problem:  # the cell has failed, and the run goes on
+        error = describe(problem) + store.judging_hint(job.directory)
+        _log_traceback(job)
+        cell = failed(job, started, error)
     cell = cell.model_copy(update={"duration_s": round(time.monotonic() - begin - waited_s, 3)})
     try:
-        store.save_cell(order.directory.parent.parent, cell)
-    except OSError as problem:  # the event still tells
-        return failed(order, started, error or describe(problem))
+        store.save_cell(job.directory.parent.parent, cell)
+    except OSError as problem:  # the event still reports the failure
+        return failed(job, started, error or describe(problem))
     return cell
 
 
-def _run(order: CellJob, events: TextIO) -> None:
-    scenario = catalogue.scenario(order.scenario)
-    scenario.check(order.parameters)  # not every order comes from a plan
-    with closing(registry.connect(order.profile, order.endpoint)) as broker, _load(order) as load:
+def _run(job: CellJob, events: TextIO) -> None:
+    scenario = catalogue.scenario(job.scenario)
+    scenario.check(job.parameters)  # not every job is from a plan
+    with closing(registry.connect(job.profile, job.endpoint)) as broker, _load(job) as load:
         declaration = broker.declaration()
-        store.save_declaration(order.directory, declaration)
+        store.save_declaration(job.directory, declaration)
         context = Context(
-            profile=order.profile,
-            parameters=order.parameters,
-            seed=order.seed,
-            run=order.stamp,
+            profile=job.profile,
+            parameters=job.parameters,
+            seed=job.seed,
+            run=job.stamp,
             broker=broker,
             declaration=declaration,
-            endpoint=order.endpoint,
-            connect=lambda: registry.connect(order.profile, order.endpoint),
-            channel_prefix=order.channel_prefix,
-            history_directory=order.directory / "history",
+            endpoint=job.endpoint,
+            connect=lambda: registry.connect(job.profile, job.endpoint),
+            channel_prefix=job.channel_prefix,
+            history_directory=job.directory / "history",
             load=load,
             progress=lambda share, doing: say(events, progress=share, doing=doing),
-            engine_use=(lambda: None) if order.engine_pid is None else BrokerMeter(order.engine_pid),
+            engine_use=(lambda: None) if job.engine_pid is None else BrokerMeter(job.engine_pid),
         )
         try:
             scenario.run(context)
             say(events, progress=1.0, doing="gathering the history")
-            load.gather(order.directory / "gathered")
+            load.gather(job.directory / "gathered")
         finally:
             load.close()
-            remove_channels(broker, order.channel_prefix)
+            remove_channels(broker, job.channel_prefix)
 
 
-def _load(order: CellJob) -> Processes | Hosts:
-    if not order.scheduler or lives_in_process(order.profile):
+def _load(job: CellJob) -> Processes | Hosts:
+    if not job.scheduler or lives_in_process(job.profile):
         return Processes()
     from brokerbench.bench.load.hosts import Hosts  # a second of imports, only where it is wanted
 
-    return Hosts(order.scheduler)
+    return Hosts(job.scheduler)
 
 
 def remove_channels(broker: Broker, prefix: str) -> None:
@@ -148,7 +144,7 @@ def remove_channels(broker: Broker, prefix: str) -> None:
 
 
 def examine(cell: Cell, directory: Path) -> Cell:
-    """The cell judged from what is on disk: the same function serves a fresh run and ``analyse``."""
+    """The cell judged from its files: for a fresh run and for ``analyse``."""
     scenario = catalogue.scenario(cell.scenario)
     loaded = saved_history.load(directory / "history")
     examination = scenario.examine(loaded)
@@ -164,23 +160,23 @@ def examine(cell: Cell, directory: Path) -> Cell:
     )
 
 
-def failed(order: CellJob, started: datetime, error: str) -> Cell:
-    return _cell(order, started).model_copy(update={"status": "failed", "error": error})
+def failed(job: CellJob, started: datetime, error: str) -> Cell:
+    return _cell(job, started).model_copy(update={"status": "failed", "error": error})
 
 
-def _cell(order: CellJob, started: datetime) -> Cell:
+def _cell(job: CellJob, started: datetime) -> Cell:
     return Cell(
-        id=order.id,
-        profile=order.profile,
-        scenario=order.scenario,
-        parameters=dict(order.parameters),
-        seed=order.seed,
-        engine=order.engine,
-        grade=order.grade,
+        id=job.id,
+        profile=job.profile,
+        scenario=job.scenario,
+        parameters=dict(job.parameters),
+        seed=job.seed,
+        engine=job.engine,
+        grade=job.grade,
         status="completed",
         started=started.isoformat(timespec="seconds"),
         duration_s=0.0,
-        history=f"cells/{order.id}/history",
+        history=f"cells/{job.id}/history",
         verdicts=[],
         metrics=[],
     )
@@ -195,11 +191,11 @@ def describe(problem: BaseException) -> str:
     return f"{type(problem).__name__}: {problem}"
 
 
-def _log_traceback(order: CellJob) -> None:
+def _log_traceback(job: CellJob) -> None:
     try:
-        (order.directory / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
+        (job.directory / "error.txt").write_text(traceback.format_exc(), encoding="utf-8")
     except OSError:
-        traceback.print_exc()  # a full disk: standard error goes to the run's log
+        traceback.print_exc()  # a full disk; standard error goes to the run's log
 
 
 def say(events: TextIO, **event: Any) -> None:
@@ -209,11 +205,11 @@ def say(events: TextIO, **event: Any) -> None:
 
 def main() -> int:
     children.require_same_code()
-    # What libraries print must not mix with the events: they keep the real standard output.
+    # Output of libraries must not mix with the events, which keep the real standard output.
     events = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    order = CellJob.from_json(sys.stdin.readline())
-    cell = execute(order, events)
+    job = CellJob.from_json(sys.stdin.readline())
+    cell = execute(job, events)
     say(events, status=cell.status, error=cell.error)
     return 0
 

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from brokerbench.bench import children
+from brokerbench.bench.engines.base import tail
 from brokerbench.bench.guard import Guard
 from brokerbench.bench.run.cell import CellJob
 
@@ -22,20 +23,20 @@ class CellProcess:
         self._late = False
 
     @staticmethod
-    def start(order: CellJob, guard: Guard, logs: Path) -> CellProcess:
-        """The order goes through standard input: endpoints may carry secrets."""
-        log = logs / f"{order.id}.log"
+    def start(job: CellJob, guard: Guard, logs: Path) -> CellProcess:
+        """The job goes through standard input: endpoints may carry secrets."""
+        log = logs / f"{job.id}.log"
         process = guard.spawn_piped(children.command("bench.run.cell"), log_path=log)
         assert process.stdin is not None
         try:
-            process.stdin.write(order.to_json() + "\n")
+            process.stdin.write(job.to_json() + "\n")
             process.stdin.flush()
         except BrokenPipeError:
-            pass  # it died at once: ``follow`` says why
+            pass  # it ended at once: ``follow`` reports why
         return CellProcess(process, log, lambda: guard.kill(process))
 
     def follow(self, moved: Callable[[float, str], None], ran: Callable[[], None], timeout_s: float) -> str:
-        """Pass progress on until the process ends. Returns what went wrong, else "".
+        """Pass progress on until the process ends. Returns the error, else "".
 
         ``ran`` is called when the experiment is over; the history is examined when it returns. Each of the two may take
         ``timeout_s``.
@@ -49,7 +50,7 @@ class CellProcess:
                 if "progress" in event:
                     moved(event["progress"], event["doing"])
                 elif "ran" in event:
-                    # Others may measure for long before it is this one's turn to be examined.
+                    # Other cells may measure for long before this one is examined.
                     timer.cancel()
                     ran()
                     timer = self._timer(timeout_s)
@@ -63,13 +64,13 @@ class CellProcess:
             return ended["error"]
         if self._late:
             return f"the cell took longer than {timeout_s:g} s and was stopped"
-        return f"the cell's process ended with code {code} ({_tail(self._log)})"
+        return f"the cell's process ended with code {code} ({tail(self._log, lines=3)})"
 
     def kill(self) -> None:
         self._kill_group()
 
     def _tell(self) -> None:
-        """The experiment may be examined."""
+        """Let the process examine its experiment."""
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):  # killed while it waited
             self._process.stdin.write("\n")
@@ -84,11 +85,3 @@ class CellProcess:
     def _too_late(self) -> None:
         self._late = True
         self.kill()
-
-
-def _tail(log: Path, lines: int = 3) -> str:
-    try:
-        text = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    except OSError:
-        text = []
-    return " / ".join(text[-lines:]) or f"nothing in {log.name}"

@@ -53,7 +53,7 @@ def write(directory: Path, history: History) -> Path | None:
 
 
 def _lines(window: Paced, origin_ns: int) -> Iterator[str]:
-    """What ``HistogramLogWriter`` writes for an interval, with the tag that it leaves out."""
+    """Lines as ``HistogramLogWriter`` writes them for an interval, with the tag that it leaves out."""
     names = _ENDS if window.tells_end_to_end() else {name: end for name, end in _ENDS.items() if name != _END_TO_END}
     for start_ns in range(window.start_ns, window.end_ns, _SECOND_NS):
         end_ns = min(start_ns + _SECOND_NS, window.end_ns)

@@ -1,4 +1,4 @@
-"""Who is told how a run goes on: bars on a terminal, plain lines elsewhere, nothing when quiet."""
+"""Progress of a run: bars on a terminal, plain lines elsewhere, nothing when quiet."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Protocol, Self
 
 from rich.console import Console, Group
@@ -21,7 +20,7 @@ from brokerbench.scenarios.results import Cell
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """A cell to come, and roughly how long it takes; ``alone`` means that no other runs beside it."""
+    """A planned cell and its rough duration; ``alone`` means that no other cell runs beside it."""
 
     id: str
     length_s: float
@@ -29,7 +28,7 @@ class Expected:
 
 
 class Watcher(Protocol):
-    """Told from several threads; must not block."""
+    """Called from several threads; must not block."""
 
     def say(self, text: str) -> None: ...
 
@@ -59,7 +58,7 @@ class Quiet:
 class Plain:
     """One line an event, on standard error, without colour or movement: for logs and CI.
 
-    As a context manager, it also says what every running cell is at after each ``silence_s`` without an event.
+    As a context manager, it also prints the state of every running cell after each ``silence_s`` without an event.
     """
 
     def __init__(self, silence_s: float = 60.0) -> None:
@@ -73,9 +72,7 @@ class Plain:
         threading.Thread(target=self._remind, name="progress", daemon=True).start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._over.set()
 
     def say(self, text: str) -> None:
@@ -107,7 +104,7 @@ class Plain:
 
 
 class Bars:
-    """A bar a running cell, one for the whole with the time left. Use as a context manager."""
+    """A bar for each running cell, and one for the whole with the time left. Use as a context manager."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True)
@@ -140,9 +137,7 @@ class Bars:
         self._live.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._live.stop()
 
     def say(self, text: str) -> None:
@@ -181,7 +176,7 @@ class Bars:
 
 @contextmanager
 def one_bar(quiet: bool) -> Iterator[Callable[[float, str], None]]:
-    """For a single long task, told its share (0 to 1) and what it does: a bar on a terminal, else a line each tenth."""
+    """A callback for one long task, given its share (0 to 1) and step: a bar on a terminal, else a line each tenth."""
     if quiet:
         yield lambda share, doing: None
     elif sys.stderr.isatty():
@@ -202,9 +197,9 @@ def one_bar(quiet: bool) -> Iterator[Callable[[float, str], None]]:
 
 
 def estimate(cells: Sequence[Expected], shares: Mapping[str, float], elapsed_s: float) -> tuple[float, float]:
-    """How much of the time is over (0 to 1), and the seconds left.
+    """The share of the time that is over (0 to 1), and the seconds left.
 
-    Cells that run side by side take as long as the longest of them; ``shares`` says how far each is.
+    Cells that run side by side take as long as the longest of them; ``shares``: progress of each cell.
     """
 
     def length_s(far: Mapping[str, float]) -> float:
@@ -214,7 +209,7 @@ def estimate(cells: Sequence[Expected], shares: Mapping[str, float], elapsed_s: 
 
     whole, left = length_s({}), length_s(shares)
     done = 1.0 - left / whole if whole else 1.0
-    # The longer it runs, the more its own pace counts beside what was expected.
+    # The longer it runs, the more its own pace counts against the expected one.
     pace = elapsed_s / (whole - left) if done > 0.02 else 1.0
     return done, left * (pace * done + 1.0 - done)
 

@@ -13,11 +13,11 @@ _PAYLOAD = b"brokerbench: are you ready?"
 
 
 class NotReady(RuntimeError):
-    """The engine runs, but a message does not come through. The message says how far it got."""
+    """The engine runs, but a message does not pass through. The error names the step that failed."""
 
 
 def prove(profile: str, endpoint: Endpoint, channel: str, timeout_s: float = 60.0) -> str:
-    """Send one message through; returns the version that the running broker answers. Raises NotReady."""
+    """Pass one message through the broker; returns the version that the broker answers. Raises NotReady."""
     deadline = time.monotonic() + timeout_s
     broker = _connect(profile, endpoint, deadline)
     try:
@@ -34,7 +34,7 @@ def prove(profile: str, endpoint: Endpoint, channel: str, timeout_s: float = 60.
 
 
 def _connect(profile: str, endpoint: Endpoint, deadline: float) -> Broker:
-    """A port may be open before the broker answers: try until the deadline."""
+    """Try until the deadline: a port may be open before the broker answers."""
     while True:
         try:
             return registry.connect(profile, endpoint)

@@ -2,7 +2,7 @@
 
 ``python -m brokerbench.bench.run.remove_channels BROKER PREFIX``.
 The guard runs this when a run on external engines ends, however it ends. Addresses and credentials come from the
-environment, as they did for the run: nothing secret is written down. Nothing is touched but channels with the prefix.
+environment, as they did for the run: nothing secret is written down. Only channels with the prefix are touched.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def remove(broker: str, prefix: str) -> None:
                     _remove(registry.connect(profile, endpoint), prefix)
             return
         except BrokerError:
-            # Busy for a moment (a coordinator that loads), perhaps: what is gone already is not asked for again.
+            # Perhaps busy for a moment (a coordinator that loads): try again with the channels that are left.
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.5)

@@ -30,7 +30,7 @@ _WATCH_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class RunRequest:
     """A run: its cells, how their engines are provided, where results are kept."""
 
     plan: str
@@ -47,7 +47,7 @@ class Request:
 class _RunProgress:
     """The result so far, saved after each cell: an interrupted run keeps what it measured."""
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: RunRequest) -> None:
         self._request = request
         self._created = datetime.now(UTC).isoformat(timespec="seconds")
         self._environment = environment.describe({cell.profile for cell in request.cells})
@@ -84,7 +84,7 @@ class _RunProgress:
         )
 
 
-def run(request: Request, watcher: Watcher) -> RunResult:
+def run(request: RunRequest, watcher: Watcher) -> RunResult:
     """Run every cell. Raises EngineUnavailable when an engine does not come up; a failed cell raises nothing.
 
     On an interrupt, and on a full disk, everything is stopped, what was measured is saved as incomplete, and the
@@ -130,7 +130,7 @@ class _CellScheduler:
 
     def __init__(
         self,
-        request: Request,
+        request: RunRequest,
         session: Session,
         sites: Mapping[str, Site],
         progress: _RunProgress,
@@ -146,25 +146,23 @@ class _CellScheduler:
     def work(self) -> None:
         cells = self._request.cells
         alone = [cell for cell in cells if runs_alone(cell, self._sites[cell.profile].engine.grade)]
-        together = [cell for cell in cells if cell not in alone]
-        with ThreadPoolExecutor(max_workers=SIDE_BY_SIDE) as pool:
-            # The longest first: the end of the run should not wait for one straggler.
-            waiting: list[Future[None]] = []
+        # The longest first: the end of the run should not wait for one straggler.
+        together = sorted((cell for cell in cells if cell not in alone), key=expected_s, reverse=True)
+        # Processes that start together hold each other up; the longest should lose nothing.
+        self._run_all(together, SIDE_BY_SIDE, stagger_s=_STAGGER_S)
+        self._run_all(alone, max(1, len(alone)), turns=Turns(len(alone)))
+
+    def _run_all(
+        self, cells: Sequence[CellPlan], at_once: int, stagger_s: float = 0.0, turns: Turns | None = None
+    ) -> None:
+        """Raises the first exception of a cell's thread, after everything has been stopped."""
+        with ThreadPoolExecutor(max_workers=at_once) as pool:
+            running: list[Future[None]] = []
             try:
-                for cell in sorted(together, key=expected_s, reverse=True):
-                    waiting.append(pool.submit(self._one, cell))
-                    # Processes that start together hold each other up; the longest should lose nothing.
-                    self._stopped.wait(_STAGGER_S)
-                for future in waiting:
-                    future.result()
-            except BaseException:
-                self.stop()
-                raise
-        turns = Turns(len(alone))
-        with ThreadPoolExecutor(max_workers=max(1, len(alone))) as pool:
-            speeds = [pool.submit(self._one, cell, turns) for cell in alone]
-            try:
-                for future in speeds:
+                for cell in cells:
+                    running.append(pool.submit(self._one, cell, turns))
+                    self._stopped.wait(stagger_s)
+                for future in running:
                     future.result()
             except BaseException:
                 self.stop()

@@ -1,4 +1,4 @@
-"""Cells that measure speed take turns, and are examined when nobody measures any more."""
+"""Cells that measure speed take turns; they are examined when all have measured."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 
 
 class Turns:
-    """One cell runs at a time; when all have run, as many are examined at once as there are cores."""
+    """One cell runs at a time; when all have run, they are examined, one a core at once."""
 
     def __init__(self, cells: int) -> None:
         self._left = cells
@@ -17,7 +17,7 @@ class Turns:
         self._examining = threading.Semaphore(os.cpu_count() or 1)
 
     def next(self) -> Turn:
-        """Wait until nobody measures; the caller does now."""
+        """Wait for the turn to measure."""
         self._running.acquire()
         return Turn(self)
 
@@ -30,7 +30,7 @@ class Turns:
 
 
 class Turn:
-    """One cell's turn. ``end`` it whatever happens; a cell that failed before ``ran`` holds nobody up."""
+    """One cell's turn. Always ``end`` it: a cell that fails before ``ran`` must not hold up the others."""
 
     def __init__(self, turns: Turns) -> None:
         self._turns = turns

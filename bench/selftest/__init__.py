@@ -1,5 +1,5 @@
-"""Are the checkers able to fail? Faults are seeded into the reference broker, and every checker says what it sees.
+"""Can the checkers fail? Faults are seeded into the reference broker, and every checker judges the histories.
 
-``story`` plays an experiment and records its history, ``checks`` judges it, ``cases`` says which checker must see which
-fault, ``matrix`` compares, ``clean`` makes histories without faults, ``report`` puts it all in words.
+``scripts`` are experiments, ``simulation`` plays and records them, ``checks`` judges their histories, ``cases`` says
+which checker must see which fault, ``matrix`` compares, ``random_histories`` have no faults, ``page`` writes it down.
 """

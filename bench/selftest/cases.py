@@ -1,7 +1,7 @@
 """Which checker must see which fault, where the fault can strike, and which other checkers may answer to it.
 
-Every fault has a case, and every answer of a checker to a fault not its own stands in ``CROSS`` with its reason: an
-answer that does not stand there is reported like a false alarm.
+Every fault has a case. ``CROSS`` lists every answer of a checker to another checker's fault, with the reason; any other
+answer is reported like a false alarm.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ Spots = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """``where``: the messages of a clean history that the fault can hit in this story."""
+    """``where``: the messages of a clean history of this script that the fault can hit."""
 
-    story: Script
+    script: Script
     checker: str
     where: Callable[[History], Spots]
 
@@ -39,7 +39,7 @@ def any_message(history: History) -> Spots:
 
 
 def the_last(history: History) -> Spots:
-    """Of each partition the last ones: nobody had them when the broker crashed."""
+    """The last messages of each partition: not yet delivered when the broker crashed."""
     settled = history.send_outcomes
     chosen = np.zeros(len(settled["place"]), bool)
     for partition in np.unique(settled["partition"]).tolist():
@@ -78,21 +78,21 @@ def followed_in_replay(history: History) -> Spots:
 
 
 def last_of_a_read(history: History) -> Spots:
-    """A reader that goes back from the end of what it read to here reads one message twice."""
+    """The last message of each batch of a reader: a reader that goes back to here reads one message twice."""
     rows = history.deliveries
     chosen = _read_again(history)
     return _spots(rows, chosen & ~_next(rows, chosen, ("reader", "batch")))
 
 
 def released(history: History) -> Spots:
-    """Released deliveries with a later one of their key released from the same batch: what will overtake them."""
+    """Released deliveries with a later one of their key released from the same batch, which will overtake them."""
     rows = history.deliveries
     back = _settled(history, Action.RELEASE) & _is_first(rows)
     return _spots(rows, _next(rows, back, ("reader", "batch", "key")))
 
 
 def acknowledged(history: History) -> Spots:
-    """Messages of the group that became no dead letters."""
+    """Messages that the group acknowledged: they became no dead letters."""
     return _spots(history.deliveries, _taken(history) & _settled(history, Action.ACKNOWLEDGE))
 
 
@@ -103,19 +103,19 @@ def left_behind(history: History) -> Spots:
 
 
 def left_behind_in_order(history: History) -> Spots:
-    """Deliveries to consumers that died with them and a later one of their key: what will overtake them."""
+    """Deliveries to consumers that died with them and a later one of their key, which will overtake them."""
     rows = history.deliveries
     return _spots(rows, _next(rows, _left(history), ("reader", "batch", "key")))
 
 
 def repeated(history: History) -> Spots:
-    """Identities that were sent twice. Dice fall by identity."""
+    """Identities that were sent twice. The fault chooses by identity."""
     numbers, counts = np.unique(_identities(history), return_counts=True)
     return _of_identities(numbers[counts > 1])
 
 
 def new(history: History) -> Spots:
-    """Identities that were sent once, but for the first: nothing comes before it that it could be taken for."""
+    """Identities that were sent once, except the first one: no earlier message could be taken for it."""
     numbers, counts = np.unique(_identities(history), return_counts=True)
     return _of_identities(numbers[(counts == 1) & (numbers > 0)])
 
@@ -168,7 +168,7 @@ def _spots(rows: Columns, chosen: Mask) -> Spots:
 
 
 def _next(rows: Columns, among: Mask, within: Sequence[str], alike: str = "") -> Mask:
-    """Which of ``among`` have a later one within the same, whose next is alike in one more column."""
+    """Rows of ``among`` whose next row with equal ``within`` columns exists, and is equal in ``alike`` too."""
     chosen = np.flatnonzero(among)
     columns = [rows[name][chosen] for name in ("slot", *reversed(within))]
     order = np.lexsort(columns)
@@ -187,7 +187,7 @@ CASES: Mapping[FaultName, Case] = {
     FaultName.LOSE: Case(Script.DELIVER, "delivery.no_loss", any_message),
     FaultName.LOSE_LAST_BEFORE_CRASH: Case(Script.CRASH, "delivery.no_loss", the_last),
     FaultName.LOSE_AND_DUPLICATE: Case(Script.LINE, "delivery.no_loss", any_message),
-    # One consumer: whether another had asked for its batch before the acknowledgement is not known.
+    # One consumer: of another, it is not known whether it asked for its batch before the acknowledgement.
     FaultName.DUPLICATE: Case(Script.LINE, "delivery.no_duplicate", any_message),
     FaultName.REORDER_WITHIN_KEY: Case(Script.DELIVER, "ordering.per_key", followed),
     FaultName.REORDER_WITHIN_PARTITION: Case(Script.LINE, "ordering.per_partition", followed_in_partition),

@@ -1,4 +1,4 @@
-"""All checkers, by the name of what they find, on one channel of a history whose marks say what was done."""
+"""All checkers, by the name of their finding, on one channel of a history; its marks say what was done."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ from brokerbench.scenarios.verdicts import Finding
 
 Check = Callable[[ChannelIndex], Finding]
 Identity = tuple[str, int, int]
-"""Of a message that was sent: ("sent", producer, seq); of one that nobody sent: ("never sent", 0, checksum)."""
+"""Of a message that was sent: ("sent", producer, seq); of any other: ("never sent", 0, checksum)."""
 
 TOLERANCE_S = 60.0
-"""How much later than its lease a delivery may come again. The clock jumps further than that only on purpose."""
+"""Seconds by which a redelivery may be later than its lease. The clock jumps further only on purpose."""
 _NOT_CONSUMED = "nothing was consumed"
 _NOT_READ_AGAIN = "nothing was consumed and then read again"
 
@@ -59,7 +59,7 @@ def answers(history: History, channel: str) -> dict[str, Answer]:
 
 
 def identity(offender: Offender, run: int) -> Identity:
-    """Of what a fault hit: by the payload as it was sent."""
+    """Identity of a message that a fault hit, by the payload as it was sent."""
     stamps = stamp.read([offender.payload], run)
     if stamps.status[0] != stamp.INTACT:
         return ("never sent", 0, int(stamps.checksum[0]))
@@ -92,26 +92,28 @@ def producers(whole: ChannelIndex) -> list[int]:
     return whole.history.producers(channel=whole.channel)
 
 
+def _where(applies: Callable[[ChannelIndex], bool], otherwise: str, check: Check) -> Check:
+    """The check, not testable where it does not apply."""
+    return lambda whole: check(whole) if applies(whole) else Finding("", not_testable=otherwise)
+
+
+def _phase(whole: ChannelIndex, **wanted: object) -> bool:
+    """Whether the channel was marked as a phase with these attributes."""
+    return bool(list(whole.history.events("phase", channel=whole.channel, **wanted)))
+
+
 def _of_group(check: Callable[[ChannelIndex, Delivered], Finding]) -> Check:
-    """A check of what one group got; not testable where nobody consumed."""
-
-    def checked(whole: ChannelIndex) -> Finding:
-        if not whole.consumers():
-            return Finding("", not_testable=_NOT_CONSUMED)
-        return check(whole, consumed(whole))
-
-    return checked
+    """A check of the deliveries to one group; not testable where nothing was consumed."""
+    return _where(lambda whole: bool(whole.consumers()), _NOT_CONSUMED, lambda whole: check(whole, consumed(whole)))
 
 
 def _alone(check: Callable[[str, ChannelIndex, Delivered, list[int]], Finding]) -> Check:
-    """A check of the order among different keys: promised to one consumer that never fails, and to nobody else."""
-
-    def checked(whole: ChannelIndex) -> Finding:
-        if not list(whole.history.events("phase", channel=whole.channel, alone=True)):
-            return Finding("", not_testable="several consumers, or failures, may change the order among keys")
-        return check("", whole, consumed(whole), producers(whole))
-
-    return checked
+    """A check of the order among different keys, which is promised to a single consumer that never fails."""
+    return _where(
+        lambda whole: _phase(whole, alone=True),
+        "several consumers, or failures, may change the order among keys",
+        lambda whole: check("", whole, consumed(whole), producers(whole)),
+    )
 
 
 def _attempts(whole: ChannelIndex) -> list[Mapping[str, Any]]:
@@ -119,11 +121,11 @@ def _attempts(whole: ChannelIndex) -> list[Mapping[str, Any]]:
 
 
 Several = Callable[[ChannelIndex], list[Finding]]
-"""A check of several things, one by one: a finding of each."""
+"""A check with one finding for each of several things."""
 
 
 def _of_attempts(check: Callable[[ChannelIndex, replay.Attempt], Finding]) -> Several:
-    """A check of each attempt to read again what a group got before."""
+    """A check of each attempt to read messages again that a group got before."""
 
     def checked(whole: ChannelIndex) -> list[Finding]:
         if not whole.consumers() or not _attempts(whole):
@@ -134,12 +136,12 @@ def _of_attempts(check: Callable[[ChannelIndex, replay.Attempt], Finding]) -> Se
 
 
 def _of_replays(check: Callable[[ChannelIndex, replay.First, replay.Attempt], Finding]) -> Several:
-    """The same against what came first."""
+    """The same against the first deliveries."""
     return _of_attempts(lambda whole, attempt: check(whole, replay.first_deliveries(whole, consumed(whole)), attempt))
 
 
 def _kept(check: Callable[[ChannelIndex, list[Mapping[str, Any]], float], Finding]) -> Several:
-    """A check, for each attempt to read it, of how long a channel keeps what nobody consumes."""
+    """A check, for each attempt to read the channel, of how long it keeps messages that are not consumed."""
 
     def checked(whole: ChannelIndex) -> list[Finding]:
         limits = [float(mark["age_s"]) for mark in whole.history.events("kept", channel=whole.channel)]
@@ -160,26 +162,23 @@ def window_s(whole: ChannelIndex) -> float | None:
 
 
 def _lost(whole: ChannelIndex, group: Delivered) -> Finding:
-    """Repeats that are swallowed are no losses."""
+    """Swallowed repeats are no losses."""
     within_s = window_s(whole)
     required = whole if within_s is None else deduplication.apart(whole, group, within_s)
     return loss.lost(required, group, drained=whole.drained())
 
 
 def _of_repeats(check: Callable[..., Finding]) -> Check:
-    """A check of deduplication; not testable where nothing has an identity."""
-
-    def checked(whole: ChannelIndex) -> Finding:
-        within_s = window_s(whole) if whole.consumers() else None
-        if within_s is None:
-            return Finding("", not_testable="the channel does not deduplicate")
-        return check(whole, consumed(whole), within_s, drained=whole.drained())
-
-    return checked
+    """A check of deduplication; not testable where messages have no identity."""
+    return _where(
+        lambda whole: bool(whole.consumers()) and window_s(whole) is not None,
+        "the channel does not deduplicate",
+        lambda whole: check(whole, consumed(whole), window_s(whole), drained=whole.drained()),
+    )
 
 
 def _has_letters(whole: ChannelIndex) -> bool:
-    return bool(list(whole.history.events("phase", channel=whole.channel, letters=True)))
+    return _phase(whole, letters=True)
 
 
 def _max_deliveries(whole: ChannelIndex) -> int | None:
@@ -191,18 +190,16 @@ def _both_drained(whole: ChannelIndex) -> bool:
 
 
 def _of_letters(check: Callable[[ChannelIndex, dead_letters.Letters], Finding]) -> Check:
-    """A check of dead letters; not testable where failing messages are tried for ever."""
-
-    def checked(whole: ChannelIndex) -> Finding:
-        if not _has_letters(whole):
-            return Finding("", not_testable="the channel has no dead letters")
-        return check(whole, dead_letters.of(whole, consumed(whole), LETTERS, MAX_DELIVERIES, all_seen=True))
-
-    return checked
+    """A check of dead letters; not testable where a failing message is delivered without end."""
+    return _where(
+        _has_letters,
+        "the channel has no dead letters",
+        lambda whole: check(whole, dead_letters.of(whole, consumed(whole), LETTERS, MAX_DELIVERIES, all_seen=True)),
+    )
 
 
 def _comes_back(whole: ChannelIndex, group: Delivered) -> Finding:
-    if list(whole.history.events("phase", channel=whole.channel, lapses=True)):
+    if _phase(whole, lapses=True):
         reason = "who holds an earlier message of the key until its lease ends may keep a released one waiting"
         return Finding("", not_testable=reason)
     return redelivery.comes_back(
@@ -215,7 +212,7 @@ def _replayed(whole: ChannelIndex, attempt: replay.Attempt) -> Delivered:
 
 
 FACTS = ("send.settled", "redelivery.none")
-"""What these find is legal, and happens without any fault."""
+"""Their findings are legal, and occur without any fault."""
 
 ONE_BY_ONE: Mapping[str, Several] = {
     "replay.complete": _of_replays(replay.complete),

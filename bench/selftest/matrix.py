@@ -1,7 +1,7 @@
-"""Faults against checkers: every fault is seeded, every checker answers, and the two are compared.
+"""Faults against checkers: every fault is seeded, and every checker must answer as reviewed.
 
-Twice: one hit among many messages, in the fault's own story (does one suffice?), and several hits among few messages
-in every story (what else answers, and what stays silent?).
+Twice: one hit among many messages, in the fault's own script (does one suffice?), and several hits among few messages
+in every script (which other checkers answer, and which stay silent?).
 """
 
 from __future__ import annotations
@@ -20,33 +20,33 @@ from brokerbench.bench.selftest.simulation import CHANNEL, RUN
 from brokerbench.brokers.faulty import Fault, FaultName
 
 FEW = 1000
-"""Messages of the runs with several hits."""
+"""Number of messages of the runs with several hits."""
 _SEVERAL = 5
 _SHARE = 0.01
 
 _T = TypeVar("_T")
 Tell = Callable[[float, str], None]
-"""Told how far it is (0 to 1) and what has ended."""
+"""Called with the share that is done (0 to 1) and the step that ended."""
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """One story with one fault; ``opportunities``: messages that the fault could have hit."""
+class FaultRun:
+    """One script with one fault; ``opportunities``: number of messages that the fault could have hit."""
 
     fault: FaultName
-    story: Script
+    script: Script
     messages: int
     opportunities: int
     seeded: frozenset[tuple[str, int, int]]
     answers: Mapping[str, Answer]
 
     def found(self) -> int:
-        """Offending messages that the fault's own checker names; none, where it names others or too many too."""
+        """Number of offending messages that the fault's own checker names; 0 when it names any other message."""
         named = self.answers[CASES[self.fault].checker].named
         return len(named & self.seeded) if named <= self.seeded else 0
 
     def others(self) -> list[str]:
-        """Checkers that answered, though the fault is not theirs."""
+        """Other checkers that answered."""
         own = CASES[self.fault].checker
         return [
             name for name, answer in self.answers.items() if answer.violations and name != own and name not in FACTS
@@ -55,7 +55,7 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Hits:
-    """Places that a fault can hit, and how many of them there are."""
+    """Places chosen for a fault, and the number of places that it could hit."""
 
     opportunities: int
     places: Sequence[tuple[int, int]]
@@ -66,34 +66,34 @@ class Hits:
 
 @dataclass(frozen=True, slots=True)
 class Silence:
-    """One story without any fault; ``alarms`` are checkers that answered all the same."""
+    """One script without any fault; ``alarms`` are checkers that answered nevertheless."""
 
-    story: Script
+    script: Script
     messages: int
     alarms: Mapping[str, int]
     hits: Mapping[FaultName, Hits]
-    """By fault of this story."""
+    """By fault of this script."""
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """What came of one fault. ``single``: one hit among many. ``several``: by story."""
+class FaultRow:
+    """The runs of one fault. ``single``: one hit among many messages. ``several``: several hits, in each script."""
 
     fault: FaultName
-    single: Run
-    several: Sequence[Run]
+    single: FaultRun
+    several: Sequence[FaultRun]
 
     @property
     def checker(self) -> str:
         return CASES[self.fault].checker
 
     @property
-    def own(self) -> Run:
-        return next(run for run in self.several if run.story == CASES[self.fault].story)
+    def own(self) -> FaultRun:
+        return next(run for run in self.several if run.script == CASES[self.fault].script)
 
     @property
     def found(self) -> bool:
-        """By its own checker, with exactly the offending messages, one as well as several."""
+        """Whether its own checker names exactly the offending messages, one as well as several."""
         return all(run.seeded and run.found() == len(run.seeded) for run in (self.single, self.own))
 
     @property
@@ -107,21 +107,21 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    rows: Sequence[Row]
+    rows: Sequence[FaultRow]
     silences: Sequence[Silence]
 
 
-def quiet(story: Script, size: Size) -> Silence:
-    """Play a story without faults. Picks the messages that this story's own faults will hit, by the seed."""
-    history = play(story, size, []).history
+def quiet(script: Script, size: Size) -> Silence:
+    """Play a script without faults. Picks the messages that this script's own faults will hit, by the seed."""
+    history = play(script, size, []).history
     found = {
         name: answer.violations
         for name, answer in answers(history, CHANNEL).items()
         if answer.violations and name not in FACTS
     }
     rng = np.random.default_rng(size.seed)
-    hits = {fault: _pick(rng, case.where(history)) for fault, case in CASES.items() if case.story == story}
-    return Silence(story, size.messages, found, hits)
+    hits = {fault: _pick(rng, case.where(history)) for fault, case in CASES.items() if case.script == script}
+    return Silence(script, size.messages, found, hits)
 
 
 def _pick(rng: np.random.Generator, where: Spots) -> Hits:
@@ -129,13 +129,13 @@ def _pick(rng: np.random.Generator, where: Spots) -> Hits:
     return Hits(len(where), [(int(partition), int(place)) for partition, place in where[chosen]])
 
 
-def seeded(fault: FaultName, story: Script, size: Size, hits: Hits | None) -> Run:
-    """Play a story in which the fault hits these places; without any, a share of all messages."""
+def seeded(fault: FaultName, script: Script, size: Size, hits: Hits | None) -> FaultRun:
+    """Play a script in which the fault hits these places; without any, a share of all messages."""
     places = None if hits is None else frozenset(hits.places)
-    played = play(story, size, [Fault(fault, _SHARE, size.seed, places)])
+    played = play(script, size, [Fault(fault, _SHARE, size.seed, places)])
     hit = frozenset(identity(offender, RUN) for offender in played.offenders[fault])
     opportunities = size.messages if hits is None else hits.opportunities
-    return Run(fault, story, size.messages, opportunities, hit, answers(played.history, CHANNEL))
+    return FaultRun(fault, script, size.messages, opportunities, hit, answers(played.history, CHANNEL))
 
 
 def measure(messages: int, pool: Executor, tell: Tell) -> Matrix:
@@ -155,20 +155,20 @@ def measure(messages: int, pool: Executor, tell: Tell) -> Matrix:
 
     quiet_many, quiet_few = (
         {
-            silence.story: silence
-            for silence in all_of([pool.submit(quiet, story, size) for story in Script], "no fault")
+            silence.script: silence
+            for silence in all_of([pool.submit(quiet, script, size) for script in Script], "no fault")
         }
         for size in (many, few)
     )
     rows = []
     runs = {
         fault: [
-            pool.submit(seeded, fault, case.story, many, quiet_many[case.story].hits[fault].first(1)),
-            *(pool.submit(seeded, fault, story, few, quiet_few[story].hits.get(fault)) for story in Script),
+            pool.submit(seeded, fault, case.script, many, quiet_many[case.script].hits[fault].first(1)),
+            *(pool.submit(seeded, fault, script, few, quiet_few[script].hits.get(fault)) for script in Script),
         ]
         for fault, case in CASES.items()
     }
     for fault, waiting in runs.items():
         single, *several = all_of(waiting, fault)
-        rows.append(Row(fault, single, several))
+        rows.append(FaultRow(fault, single, several))
     return Matrix(rows, [*quiet_many.values(), *quiet_few.values()])

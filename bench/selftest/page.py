@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from brokerbench.bench.selftest.cases import CASES, CROSS
 from brokerbench.bench.selftest.checks import CHECKS, FACTS
-from brokerbench.bench.selftest.matrix import FEW, Row
-from brokerbench.bench.selftest.run import Outcome
+from brokerbench.bench.selftest.matrix import FEW, FaultRow
+from brokerbench.bench.selftest.run import SelftestResult
 
 _OWN, _OTHER, _SILENT = "**●**", "○", "·"
 
 
-def markdown(outcome: Outcome) -> str:
+def markdown(outcome: SelftestResult) -> str:
     return "\n".join([*_head(outcome), *_found(outcome), *_matrix(outcome), *_reviewed(outcome), *_problems(outcome)])
 
 
-def _head(outcome: Outcome) -> list[str]:
+def _head(outcome: SelftestResult) -> list[str]:
     wrong = len({alarm.seed for alarm in outcome.alarms})
     return [
         "# Self-test: what the checkers see",
@@ -33,7 +33,7 @@ def _head(outcome: Outcome) -> list[str]:
     ]
 
 
-def _found(outcome: Outcome) -> list[str]:
+def _found(outcome: SelftestResult) -> list[str]:
     return [
         "## One offending message suffices",
         "",
@@ -51,7 +51,7 @@ def _found(outcome: Outcome) -> list[str]:
     ]
 
 
-def _matrix(outcome: Outcome) -> list[str]:
+def _matrix(outcome: SelftestResult) -> list[str]:
     names = list(CHECKS)
     return [
         "## Which checker answers to which fault",
@@ -70,13 +70,13 @@ def _matrix(outcome: Outcome) -> list[str]:
     ]
 
 
-def _sign(row: Row, name: str) -> str:
+def _sign(row: FaultRow, name: str) -> str:
     if name == row.checker:
         return _OWN if row.found else "not found"
     return _OTHER if name in row.others else _SILENT
 
 
-def _reviewed(outcome: Outcome) -> list[str]:
+def _reviewed(outcome: SelftestResult) -> list[str]:
     rows = {row.fault: row for row in outcome.matrix.rows}
     return [
         "## Answers to a fault that is another's",
@@ -92,7 +92,7 @@ def _reviewed(outcome: Outcome) -> list[str]:
     ]
 
 
-def _problems(outcome: Outcome) -> list[str]:
+def _problems(outcome: SelftestResult) -> list[str]:
     if not outcome.problems:
         return []
     return ["## Problems", "", *(f"* {problem}" for problem in outcome.problems), ""]

@@ -1,12 +1,12 @@
-"""Histories in which everything is as promised, however wild: no checker may find anything in them.
+"""Histories that keep all promises, however wild: no checker may find anything in them.
 
-Each is drawn from a seed: how many producers, consumers, keys and partitions there are, and what they do next. Several
+Each is drawn from a seed: the numbers of producers, consumers, keys and partitions, and each next action. Several
 producers share keys. Consumers hold several batches, settle in parts and out of order, fail, settle after their lease
 has ended, or die with what they hold; others come. Producers come and go. Some sends are answered with
 "unknown", or never. Readers read the channel in the middle and at the end.
 
-What an experiment owes to its checkers is kept: whenever the clock jumps, nothing that could be delivered waits, and
-who fails a message gives back what must not overtake it. Some channels have dead letters, or deduplicate.
+The experiments meet the conditions of the checkers: whenever the clock jumps, no deliverable message waits, and a
+consumer that fails a message releases those that must not overtake it. Some channels have dead letters, or deduplicate.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _CHUNK = 20
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """A finding where there must be none. The same seed gives it again."""
+    """A finding where there must be none. The same seed reproduces it."""
 
     seed: int
     checker: str
@@ -69,7 +69,7 @@ def _all_alarms(seeds: Sequence[int]) -> list[Alarm]:
 
 
 def history(seed: int) -> History:
-    """The history of one seed. The faults in it are what a broker may do: leave a fate unknown."""
+    """The history of one seed. Its faults are legal: a broker may leave an outcome unknown."""
     rng = np.random.default_rng(seed)
     kind = rng.random()
     lapses = bool(kind < _LAPSING_SHARE)
@@ -77,179 +77,179 @@ def history(seed: int) -> History:
     act = _keep if kind > 1 - _KEPT_SHARE else partial(_consume, lapses=lapses, letters=letters)
     names = [FaultName.UNKNOWN_OUTCOME]
     if lapses:
-        # An acknowledgement that got lost is a lapse too: the message comes back when its lease has ended.
+        # A lost acknowledgement is a lapse too: the message is redelivered when its lease has ended.
         names.append(FaultName.LOSE_ACKNOWLEDGEMENT)
     if not letters:
-        # It would lose letters too, and their fate is known.
+        # It would lose dead letters too, whose outcome is known.
         names.append(FaultName.UNKNOWN_AND_LOSE)
     legal = [Fault(name, float(rng.choice([0.0, 0.05, 0.2])), seed) for name in names]
-    return _unanswered(record(lambda scene: act(_World(scene, rng)), legal).history, rng)
+    return _unanswered(record(lambda simulation: act(_World(simulation, rng)), legal).history, rng)
 
 
 def _unanswered(played: History, rng: np.random.Generator) -> History:
-    """Half of the sends of unknown fate were never answered at all: their sender died."""
+    """Drop the answers of half of the sends of unknown outcome, as if their producer had died."""
     unknown = played.send_outcomes["outcome"] == Outcome.UNKNOWN
     return replace(played, send_outcomes=select(played.send_outcomes, ~(unknown & (rng.random(len(unknown)) < 0.5))))
 
 
 @dataclass(slots=True)
-class _Hands:
-    """A consumer and what it holds: batches, and how many of each it has acknowledged, from the first on."""
+class _Holder:
+    """A consumer and the batches that it holds, with the number of messages acknowledged at the head of each."""
 
-    taker: RecordingConsumer
+    consumer: RecordingConsumer
     held: list[tuple[RecordedBatch, int]] = field(default_factory=list)
 
 
 class _World:
-    """Everybody in one history."""
+    """Producers, consumers and parameters of one history."""
 
-    def __init__(self, scene: Simulation, rng: np.random.Generator) -> None:
-        self.scene, self.rng = scene, rng
+    def __init__(self, simulation: Simulation, rng: np.random.Generator) -> None:
+        self.simulation, self.rng = simulation, rng
         self.keys, self.partitions = int(rng.integers(1, 60)), int(rng.integers(1, 6))
         self.to_send = int(rng.integers(20, 400))
         self.size = int(rng.choice([48, 64, 200]))
         self._numbers, self._readers = count(), count()
-        self.senders: list[RecordingProducer] = []
-        self.hands: list[_Hands] = []
+        self.producers: list[RecordingProducer] = []
+        self.holders: list[_Holder] = []
         self.window_s: float | None = None
-        """Within which a broker that deduplicates knows a message again; None where nothing has an identity."""
+        """Deduplication window; None where messages have no identity."""
 
-    def one(self, of: Sequence[_Hands]) -> _Hands:
+    def one(self, of: Sequence[_Holder]) -> _Holder:
         return of[int(self.rng.integers(len(of)))]
 
-    def sender(self) -> RecordingProducer:
+    def producer(self) -> RecordingProducer:
         number = next(self._numbers)
         return RecordingProducer(
-            self.scene.broker, CHANNEL, self.scene.writer, number=number, run=RUN, seed=1, size=self.size
+            self.simulation.broker, CHANNEL, self.simulation.writer, number=number, run=RUN, seed=1, size=self.size
         )
 
-    def consumer(self, channel: str = CHANNEL) -> _Hands:
+    def consumer(self, channel: str = CHANNEL) -> _Holder:
         number = next(self._readers)
         settings = ConsumerSettings(group=GROUP, name=f"consumer-{number}")
-        return _Hands(
-            RecordingConsumer(self.scene.broker, channel, self.scene.writer, number=number, settings=settings)
+        return _Holder(
+            RecordingConsumer(self.simulation.broker, channel, self.simulation.writer, number=number, settings=settings)
         )
 
     def read(self) -> None:
-        read_again(self.scene, next(self._readers))
+        read_again(self.simulation, next(self._readers))
 
 
 def _consume(world: _World, *, lapses: bool, letters: bool) -> None:
-    scene, rng = world.scene, world.rng
+    simulation, rng = world.simulation, world.rng
     if letters:
-        scene.broker.create_channel(ChannelSpec(LETTERS, lease_s=LEASE_S))
+        simulation.broker.create_channel(ChannelSpec(LETTERS, lease_s=LEASE_S))
     dead_letter = DeadLetterPolicy(LETTERS, MAX_DELIVERIES) if letters else None
     spec = ChannelSpec(CHANNEL, partitions=world.partitions, lease_s=LEASE_S, dead_letter=dead_letter)
-    scene.broker.create_channel(spec)
+    simulation.broker.create_channel(spec)
     world.window_s = DEDUPLICATION_WINDOW_S if rng.random() < _REPEATS_SHARE else None
     marked = {"lapses": lapses, "letters": letters, "window_s": world.window_s}
-    scene.writer.mark("phase", channel=CHANNEL, lease_s=LEASE_S, **marked)
-    world.senders = [world.sender() for _ in range(rng.integers(1, 7))]
-    world.hands = [world.consumer() for _ in range(rng.integers(1, 6))]
+    simulation.writer.mark("phase", channel=CHANNEL, lease_s=LEASE_S, **marked)
+    world.producers = [world.producer() for _ in range(rng.integers(1, 7))]
+    world.holders = [world.consumer() for _ in range(rng.integers(1, 6))]
     actions = _ACTIONS if lapses else {act: weight for act, weight in _ACTIONS.items() if act not in _LAPSING}
     likely = rng.dirichlet(list(actions.values()))
     while world.to_send > 0:
         list(actions)[int(rng.choice(len(actions), p=likely))](world)
-    while scene.broker.backlog(CHANNEL, GROUP):
+    while simulation.broker.backlog(CHANNEL, GROUP):
         _take_all(world)
-        for hands in world.hands:
-            while hands.held:
-                _settle_one(world, hands)
+        for holder in world.holders:
+            while holder.held:
+                _settle_one(world, holder)
         if lapses:
             _lapse(world)
-    scene.writer.mark("drained", channel=CHANNEL, group=GROUP)
+    simulation.writer.mark("drained", channel=CHANNEL, group=GROUP)
     if letters:
         reader = world.consumer(LETTERS)
-        while scene.broker.backlog(LETTERS, GROUP):
-            reader.taker.acknowledge(reader.taker.take(_ALL, 0.0))
+        while simulation.broker.backlog(LETTERS, GROUP):
+            reader.consumer.acknowledge(reader.consumer.take(_ALL, 0.0))
             if lapses:
-                scene.clock.jump(LEASE_S)
-        scene.writer.mark("drained", channel=LETTERS, group=GROUP)
+                simulation.clock.jump(LEASE_S)
+        simulation.writer.mark("drained", channel=LETTERS, group=GROUP)
     world.read()
 
 
 def _keep(world: _World) -> None:
-    scene, rng = world.scene, world.rng
+    simulation, rng = world.simulation, world.rng
     limit = Retention(max_age_s=LIMIT_S)
-    scene.broker.create_channel(ChannelSpec(CHANNEL, partitions=world.partitions, retention=limit))
-    scene.writer.mark("kept", channel=CHANNEL, age_s=LIMIT_S)
-    world.senders = [world.sender() for _ in range(rng.integers(1, 7))]
+    simulation.broker.create_channel(ChannelSpec(CHANNEL, partitions=world.partitions, retention=limit))
+    simulation.writer.mark("kept", channel=CHANNEL, age_s=LIMIT_S)
+    world.producers = [world.producer() for _ in range(rng.integers(1, 7))]
     while world.to_send > 0:
         _send(world)
         if rng.random() < 0.3:
-            scene.clock.jump(float(rng.exponential(LIMIT_S / 4)))
+            simulation.clock.jump(float(rng.exponential(LIMIT_S / 4)))
         if rng.random() < 0.3:
             world.read()
-    scene.clock.jump(float(rng.uniform(0, 2 * LIMIT_S)))
+    simulation.clock.jump(float(rng.uniform(0, 2 * LIMIT_S)))
     world.read()
 
 
 def _send(world: _World) -> None:
-    """New messages, and where there is deduplication also some that were sent before, by this producer or another."""
+    """Send new messages; with deduplication also some that this producer or another sent before."""
     rng = world.rng
     messages = int(rng.integers(1, 30))
-    sender = world.senders[int(rng.integers(len(world.senders)))]
+    producer = world.producers[int(rng.integers(len(world.producers)))]
     keys, identities = rng.integers(0, world.keys, messages), None
     if world.window_s is not None:
         first = world.to_send
         identities = [first - at if rng.random() < 0.9 else first + int(rng.integers(30)) for at in range(messages)]
         keys = np.array(identities) % world.keys
-    sender.send(keys, identities=identities)
+    producer.send(keys, identities=identities)
     world.to_send -= messages
 
 
-def _replace_sender(world: _World) -> None:
-    world.senders[int(world.rng.integers(len(world.senders)))] = world.sender()
+def _replace_producer(world: _World) -> None:
+    world.producers[int(world.rng.integers(len(world.producers)))] = world.producer()
 
 
 def _take(world: _World) -> None:
-    hands = world.one(world.hands)
-    if len(hands.held) < _MOST_HELD:
-        _take_into(hands, int(world.rng.integers(1, 40)))
+    holder = world.one(world.holders)
+    if len(holder.held) < _MOST_HELD:
+        _take_into(holder, int(world.rng.integers(1, 40)))
 
 
-def _take_into(hands: _Hands, messages: int) -> None:
-    taken = hands.taker.take(messages, 0.0)
+def _take_into(holder: _Holder, messages: int) -> None:
+    taken = holder.consumer.take(messages, 0.0)
     if len(taken):
-        hands.held.append((taken, 0))
+        holder.held.append((taken, 0))
 
 
 def _take_all(world: _World) -> None:
-    """Nothing that can be delivered waits after this. All goes to one consumer: keys are not split."""
-    _take_into(world.one(world.hands), _ALL)
+    """Take all deliverable messages, with one consumer, so that keys are not split."""
+    _take_into(world.one(world.holders), _ALL)
 
 
 def _settle(world: _World) -> None:
-    holding = [hands for hands in world.hands if hands.held]
+    holding = [holder for holder in world.holders if holder.held]
     if holding:
         _settle_one(world, world.one(holding))
 
 
-def _settle_one(world: _World, hands: _Hands) -> None:
+def _settle_one(world: _World, holder: _Holder) -> None:
     """Settle a batch, or acknowledge some more from its beginning."""
     rng = world.rng
-    taken, done = hands.held.pop(int(rng.integers(len(hands.held))))
+    taken, done = holder.held.pop(int(rng.integers(len(holder.held))))
     if rng.random() < 0.3:
         until = int(rng.integers(done, len(taken) + 1))
         if until > done:
-            hands.taker.acknowledge(taken, range(done, until))
+            holder.consumer.acknowledge(taken, range(done, until))
         if until < len(taken):
-            hands.held.append((taken, until))
+            holder.held.append((taken, until))
         return
     failing = rng.random(len(taken)) < rng.choice([0.0, 0.1, 0.5])
-    settle(hands.taker, taken, failing, done)
+    settle(holder.consumer, taken, failing, done)
 
 
 def _die(world: _World) -> None:
-    at = int(world.rng.integers(len(world.hands)))
-    world.hands[at].taker.close()
-    world.hands[at] = world.consumer()
+    at = int(world.rng.integers(len(world.holders)))
+    world.holders[at].consumer.close()
+    world.holders[at] = world.consumer()
 
 
 def _lapse(world: _World) -> None:
-    """All leases end. Some of those who held them do not know, and settle late."""
+    """All leases end. Some of their holders settle late."""
     _take_all(world)
-    world.scene.clock.jump(LEASE_S)
+    world.simulation.clock.jump(LEASE_S)
     _take_all(world)
 
 
@@ -258,9 +258,9 @@ _ACTIONS: Mapping[Callable[[_World], None], float] = {
     _take: 6.0,
     _settle: 6.0,
     _World.read: 0.2,
-    _replace_sender: 0.3,
+    _replace_producer: 0.3,
     _die: 0.5,
     _lapse: 0.5,
 }
-"""With how likely each is, on the whole; every history draws its own likelihoods."""
+"""Mean weights of the actions; every history draws its own likelihoods."""
 _LAPSING = (_die, _lapse)

@@ -1,17 +1,17 @@
-"""An experiment on the reference broker, recorded as the scenarios record theirs, by the same actors.
+"""Scripts of experiments on the reference broker, recorded by the same clients as the scenarios.
 
-* ``deliver``: producers send to one channel, consumers of one group take, fail some once as a careful worker would
-  (the failed one and what must not overtake it go back), acknowledge the rest, until a proven drain; then the channel
-  is read again.
+* ``deliver``: producers send to one channel; consumers of one group take, fail some messages once as a careful worker
+  would (the failed one and those that must not overtake it go back), and acknowledge the rest, until a proven drain;
+  then the channel is read again.
 * ``line``: the same with one consumer, and nothing fails.
-* ``lapse``: all consumers take what they can and die; when their leases have ended others come.
+* ``lapse``: all consumers take all they can and die; when their leases have ended, other consumers take.
 * ``crash``: half of the messages are consumed when the broker crashes; then the rest.
-* ``fail``: some messages fail always; after two deliveries they go to a channel of dead letters, which is consumed too.
-* ``repeat``: like ``line``, but one in so many messages is sent twice, under one identity.
-* ``keep``: nobody consumes; the channel is read once before its age limit, and once after it.
+* ``fail``: some messages always fail; after two deliveries they go to a channel of dead letters, which is consumed too.
+* ``repeat``: like ``line``, but one in 20 messages is sent twice, under one identity.
+* ``keep``: without consumers; the channel is read once before its age limit, and once after it.
 
-All is done by one thread, in turns that depend on nothing but the seed: a fault hits the same messages every time.
-Nobody waits: the clock jumps (``scene``).
+One thread does everything, in turns that depend on the seed only: a fault hits the same messages every time. Nothing
+waits: the clock jumps (``simulation``).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from brokerbench.scenarios.history.stamp import INTACT
 
 GROUP = "g"
 LEASE_S = 3600.0
-"""Far longer than any experiment takes: leases end when the clock jumps."""
+"""Far longer than any experiment: leases end only when the clock jumps."""
 LIMIT_S = 7200.0
 _EARLY_LOOK, _LATE_LOOK = 0.75, 1.5
 _FAILS_EVERY = 20
@@ -45,7 +45,7 @@ LETTERS = "d"
 MAX_DELIVERIES = 2
 _READ = 1000
 _READER = 100
-"""Numbers of readers begin here."""
+"""First number of readers."""
 
 Mask = npt.NDArray[np.bool_]
 Failing = Callable[[RecordedBatch], Mask]
@@ -63,7 +63,7 @@ class Script(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """``keys`` of each producer: no two producers share one."""
+    """``keys`` is the number of each producer: no two producers share a key."""
 
     messages: int
     seed: int = 1
@@ -74,71 +74,72 @@ class Size:
     size: int = 64
 
 
-def play(story: Script, size: Size, faults: Sequence[Fault]) -> Played:
-    """The whole history of one experiment, and what the faults really hit."""
-    return record(lambda scene: _PLAYS[story](scene, size), faults)
+def play(script: Script, size: Size, faults: Sequence[Fault]) -> Played:
+    """The history of one experiment, and the messages that the faults hit."""
+    return record(lambda simulation: _PLAYS[script](simulation, size), faults)
 
 
-def _deliver(scene: Simulation, size: Size) -> None:
-    takers = _begin(scene, size, alone=False)
-    for send in _senders(scene, size):
+def _deliver(simulation: Simulation, size: Size) -> None:
+    _consume_meanwhile(simulation, size, _begin(simulation, size, alone=False), _failing)
+
+
+def _line(simulation: Simulation, size: Size) -> None:
+    consumers = _begin(simulation, replace(size, consumers=1), alone=True)
+    _consume_meanwhile(simulation, size, consumers, _none_fails)
+
+
+def _lapse(simulation: Simulation, size: Size) -> None:
+    consumers = _begin(simulation, size, alone=False, lapses=True)
+    for send in _sends(simulation, size):
         send()
-        _turn(takers, _failing)
-    _end(scene, takers, _failing)
+    for consumer in consumers:
+        consumer.take(_TAKE, 0.0)
+        consumer.close()
+    simulation.clock.jump(LEASE_S)
+    _end(simulation, _consumers(simulation, size, first=size.consumers), _none_fails)
 
 
-def _line(scene: Simulation, size: Size) -> None:
-    takers = _begin(scene, replace(size, consumers=1), alone=True)
-    for send in _senders(scene, size):
+def _crash(simulation: Simulation, size: Size) -> None:
+    consumers = _begin(simulation, size, alone=False)
+    sends = _sends(simulation, size)
+    for at, send in enumerate(sends):
         send()
-        _turn(takers, _none_fails)
-    _end(scene, takers, _none_fails)
+        if at < len(sends) // 2:
+            _turn(consumers, _none_fails)
+    simulation.broker.crash()
+    _end(simulation, consumers, _none_fails)
 
 
-def _lapse(scene: Simulation, size: Size) -> None:
-    takers = _begin(scene, size, alone=False, lapses=True)
-    for send in _senders(scene, size):
+def _fail(simulation: Simulation, size: Size) -> None:
+    simulation.broker.create_channel(ChannelSpec(LETTERS, lease_s=LEASE_S))
+    consumers = _begin(simulation, size, alone=False, dead_letter=DeadLetterPolicy(LETTERS, MAX_DELIVERIES))
+    _consume_meanwhile(simulation, size, consumers, _always_failing)
+    (reader,) = _consumers(simulation, replace(size, consumers=1), first=_READER + 50, channel=LETTERS)
+    _drain(simulation, [reader], _none_fails, LETTERS)
+
+
+def _repeat(simulation: Simulation, size: Size) -> None:
+    consumers = _begin(simulation, replace(size, consumers=1), alone=True, window_s=DEDUPLICATION_WINDOW_S)
+    _consume_meanwhile(simulation, size, consumers, _none_fails, repeating=True)
+
+
+def _consume_meanwhile(
+    simulation: Simulation,
+    size: Size,
+    consumers: Sequence[RecordingConsumer],
+    failing: Failing,
+    *,
+    repeating: bool = False,
+) -> None:
+    """After each send all consumers take and settle; at the end the channel is drained and read again."""
+    for send in _sends(simulation, size, repeating=repeating):
         send()
-    for taker in takers:
-        taker.take(_TAKE, 0.0)
-        taker.close()
-    scene.clock.jump(LEASE_S)
-    takers = _takers(scene, size, first=size.consumers)
-    _end(scene, takers, _none_fails)
-
-
-def _crash(scene: Simulation, size: Size) -> None:
-    takers = _begin(scene, size, alone=False)
-    senders = _senders(scene, size)
-    for at, send in enumerate(senders):
-        send()
-        if at < len(senders) // 2:
-            _turn(takers, _none_fails)
-    scene.broker.crash()
-    _end(scene, takers, _none_fails)
-
-
-def _fail(scene: Simulation, size: Size) -> None:
-    scene.broker.create_channel(ChannelSpec(LETTERS, lease_s=LEASE_S))
-    takers = _begin(scene, size, alone=False, dead_letter=DeadLetterPolicy(LETTERS, MAX_DELIVERIES))
-    for send in _senders(scene, size):
-        send()
-        _turn(takers, _always_failing)
-    _end(scene, takers, _always_failing)
-    (reader,) = _takers(scene, replace(size, consumers=1), first=_READER + 50, channel=LETTERS)
-    _drain(scene, [reader], _none_fails, LETTERS)
-
-
-def _repeat(scene: Simulation, size: Size) -> None:
-    takers = _begin(scene, replace(size, consumers=1), alone=True, window_s=DEDUPLICATION_WINDOW_S)
-    for send in _senders(scene, size, repeating=True):
-        send()
-        _turn(takers, _none_fails)
-    _end(scene, takers, _none_fails)
+        _turn(consumers, failing)
+    _end(simulation, consumers, failing)
 
 
 def _begin(
-    scene: Simulation,
+    simulation: Simulation,
     size: Size,
     *,
     alone: bool,
@@ -146,10 +147,10 @@ def _begin(
     dead_letter: DeadLetterPolicy | None = None,
     window_s: float | None = None,
 ) -> list[RecordingConsumer]:
-    """What is promised of this channel stands in the mark: a repeat within ``window_s`` is swallowed."""
+    """The mark states the promises of this channel: a repeat within ``window_s`` is swallowed."""
     spec = ChannelSpec(CHANNEL, partitions=size.partitions, lease_s=LEASE_S, dead_letter=dead_letter)
-    scene.broker.create_channel(spec)
-    scene.writer.mark(
+    simulation.broker.create_channel(spec)
+    simulation.writer.mark(
         "phase",
         channel=CHANNEL,
         lease_s=LEASE_S,
@@ -158,15 +159,15 @@ def _begin(
         letters=dead_letter is not None,
         window_s=window_s,
     )
-    return _takers(scene, size, first=0)
+    return _consumers(simulation, size, first=0)
 
 
-def _takers(scene: Simulation, size: Size, first: int, channel: str = CHANNEL) -> list[RecordingConsumer]:
+def _consumers(simulation: Simulation, size: Size, first: int, channel: str = CHANNEL) -> list[RecordingConsumer]:
     return [
         RecordingConsumer(
-            scene.broker,
+            simulation.broker,
             channel,
-            scene.writer,
+            simulation.writer,
             number=number,
             settings=ConsumerSettings(group=GROUP, name=f"consumer-{number}"),
         )
@@ -174,32 +175,32 @@ def _takers(scene: Simulation, size: Size, first: int, channel: str = CHANNEL) -
     ]
 
 
-def _end(scene: Simulation, takers: Sequence[RecordingConsumer], failing: Failing) -> None:
-    _drain(scene, takers, failing, CHANNEL)
-    read_again(scene, _READER)
+def _end(simulation: Simulation, consumers: Sequence[RecordingConsumer], failing: Failing) -> None:
+    _drain(simulation, consumers, failing, CHANNEL)
+    read_again(simulation, _READER)
 
 
-def _drain(scene: Simulation, takers: Sequence[RecordingConsumer], failing: Failing, channel: str) -> None:
-    """Until nothing is left. What does not come waits for the end of a lease, of one that died or whom nobody heard."""
+def _drain(simulation: Simulation, consumers: Sequence[RecordingConsumer], failing: Failing, channel: str) -> None:
+    """Until the backlog is empty. The rest waits for the end of a lease: of a dead consumer, or of a lost answer."""
     for _ in range(_MOST_JUMPS):
-        while _turn(takers, failing):
+        while _turn(consumers, failing):
             pass
-        if not scene.broker.backlog(channel, GROUP):
-            scene.writer.mark("drained", channel=channel, group=GROUP)
+        if not simulation.broker.backlog(channel, GROUP):
+            simulation.writer.mark("drained", channel=channel, group=GROUP)
             return
-        scene.clock.jump(LEASE_S)
+        simulation.clock.jump(LEASE_S)
 
 
-def _keep(scene: Simulation, size: Size) -> None:
+def _keep(simulation: Simulation, size: Size) -> None:
     limit = Retention(max_age_s=LIMIT_S)
-    scene.broker.create_channel(ChannelSpec(CHANNEL, partitions=size.partitions, lease_s=LEASE_S, retention=limit))
-    scene.writer.mark("kept", channel=CHANNEL, age_s=LIMIT_S)
-    for send in _senders(scene, size):
+    simulation.broker.create_channel(ChannelSpec(CHANNEL, partitions=size.partitions, lease_s=LEASE_S, retention=limit))
+    simulation.writer.mark("kept", channel=CHANNEL, age_s=LIMIT_S)
+    for send in _sends(simulation, size):
         send()
-    scene.clock.jump(_EARLY_LOOK * LIMIT_S)
-    read_again(scene, _READER)
-    scene.clock.jump((_LATE_LOOK - _EARLY_LOOK) * LIMIT_S)
-    read_again(scene, _READER + 1)
+    simulation.clock.jump(_EARLY_LOOK * LIMIT_S)
+    read_again(simulation, _READER)
+    simulation.clock.jump((_LATE_LOOK - _EARLY_LOOK) * LIMIT_S)
+    read_again(simulation, _READER + 1)
 
 
 _PLAYS: Mapping[Script, Callable[[Simulation, Size], None]] = {
@@ -213,11 +214,13 @@ _PLAYS: Mapping[Script, Callable[[Simulation, Size], None]] = {
 }
 
 
-def _senders(scene: Simulation, size: Size, *, repeating: bool = False) -> list[Callable[[], object]]:
-    """Sends in turns, each of one batch; the last ones also wait for what is still open."""
+def _sends(simulation: Simulation, size: Size, *, repeating: bool = False) -> list[Callable[[], object]]:
+    """The producers' sends in turns, one batch each; at the end each producer waits for its open sends."""
     rng = np.random.default_rng(size.seed)
-    senders = [
-        RecordingProducer(scene.broker, CHANNEL, scene.writer, number=number, run=RUN, seed=size.seed, size=size.size)
+    producers = [
+        RecordingProducer(
+            simulation.broker, CHANNEL, simulation.writer, number=number, run=RUN, seed=size.seed, size=size.size
+        )
         for number in range(size.producers)
     ]
     batch = max(10, min(400, size.messages // (8 * size.producers)))
@@ -232,16 +235,16 @@ def _senders(scene: Simulation, size: Size, *, repeating: bool = False) -> list[
             numbers = np.arange(first, first + count)
             numbers[again], keys[again] = numbers[again - _REPEATS_AFTER], keys[again - _REPEATS_AFTER]
             identities = numbers.tolist()
-        turns.append(partial(senders[number].send, keys, identities=identities))
-    return [*turns, *(sender.flush for sender in senders)]
+        turns.append(partial(producers[number].send, keys, identities=identities))
+    return [*turns, *(producer.flush for producer in producers)]
 
 
-def _turn(takers: Sequence[RecordingConsumer], failing: Failing) -> int:
-    """All take, then all settle: what one has in hand, the others must not get. Returns how many they got."""
-    taken = [(taker, taker.take(_TAKE, 0.0)) for taker in takers]
-    for taker, batch in taken:
+def _turn(consumers: Sequence[RecordingConsumer], failing: Failing) -> int:
+    """All take, then all settle: a message that one holds, the others must not get. Returns the number taken."""
+    taken = [(consumer, consumer.take(_TAKE, 0.0)) for consumer in consumers]
+    for consumer, batch in taken:
         if len(batch):
-            settle(taker, batch, failing(batch))
+            settle(consumer, batch, failing(batch))
     return sum(len(batch) for _, batch in taken)
 
 
@@ -250,7 +253,7 @@ def _none_fails(batch: RecordedBatch) -> Mask:
 
 
 def _failing(batch: RecordedBatch) -> Mask:
-    """Those that fail: one in so many, at their first delivery."""
+    """One in 20 messages, at its first delivery."""
     return _fail_until(batch, 1)
 
 
@@ -265,27 +268,27 @@ def _fail_until(batch: RecordedBatch, deliveries: int) -> Mask:
     return failing
 
 
-def settle(taker: RecordingConsumer, batch: RecordedBatch, failing: Mask, first: int = 0) -> None:
-    """From slot ``first`` on, give back what fails and the later ones of its key in this batch; acknowledge others."""
+def settle(consumer: RecordingConsumer, batch: RecordedBatch, failing: Mask, first: int = 0) -> None:
+    """From slot ``first`` on, release failing messages and later ones of their key in the batch; acknowledge others."""
     back = failing.copy()
     keys = batch.stamps.key
     for at in np.flatnonzero(failing).tolist():
         back[at:] |= keys[at:] == keys[at]
     slots = np.arange(first, len(batch))
-    for settling, chosen in ((taker.release, slots[back[first:]]), (taker.acknowledge, slots[~back[first:]])):
+    for settling, chosen in ((consumer.release, slots[back[first:]]), (consumer.acknowledge, slots[~back[first:]])):
         if len(chosen):
             settling(batch, chosen)
 
 
-def read_again(scene: Simulation, number: int) -> None:
+def read_again(simulation: Simulation, number: int) -> None:
     began_ns = time.monotonic_ns()
-    _, end = scene.broker.bounds(CHANNEL)
-    replayer = RecordingReader(scene.broker, CHANNEL, FromBeginning(), scene.writer, number=number)
-    while len(replayer.read(_READ, 0.0)):
+    _, end = simulation.broker.bounds(CHANNEL)
+    reader = RecordingReader(simulation.broker, CHANNEL, FromBeginning(), simulation.writer, number=number)
+    while len(reader.read(_READ, 0.0)):
         pass
-    replayer.close()
+    reader.close()
     last = {str(partition): place - 1 for partition, place in end.places.items()}
-    scene.writer.mark(
+    simulation.writer.mark(
         "attempt",
         channel=CHANNEL,
         mode="from_beginning",

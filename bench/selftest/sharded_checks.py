@@ -30,7 +30,7 @@ _REPEATS = ("delivery.no_loss", "deduplication.applied", "deduplication.only_rep
 
 
 def reductions(marks: Sequence[Mark]) -> Mapping[str | tuple[str, ...], Reduction[Any]]:
-    """By the names of their findings: those of CHECKS, each once. ``marks`` of the history say what was done."""
+    """Reductions by the names of their findings: those of CHECKS, each once. ``marks`` are those of the history."""
     said = History({}, {}, {}, {}, marks)
     consumers = said.readers(channel=CHANNEL, kind="consumer")
     phase: Mark = next(said.events("phase", channel=CHANNEL), {})
@@ -50,7 +50,7 @@ def reductions(marks: Sequence[Mark]) -> Mapping[str | tuple[str, ...], Reductio
 
 
 def _letters(part: ChannelIndex) -> History:
-    """What can be said of dead letters: failing messages, and all letters."""
+    """The rows that concern dead letters: failing messages, and all letters."""
     letters = channel_index.elsewhere(part, LETTERS)
     chosen = dead_letters.concerned(part, consumed(part), letters, MAX_DELIVERIES, all_seen=True)
     return excerpt(part, chosen, [letters])

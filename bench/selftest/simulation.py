@@ -1,8 +1,8 @@
-"""Where an experiment without engine takes place: a faulty reference broker, a history, and a clock that jumps.
+"""The stage of an experiment without engine: a faulty reference broker, a history, and a clock that jumps.
 
-Nobody waits for leases or limits to end. The broker's clock jumps, and every time that was recorded after a jump is
-moved by as much before anybody reads it. Between jumps it is slow: how long a machine takes to play a story must not
-matter. All must be done by one thread.
+Nothing waits for leases or limits to end. The broker's clock jumps, and every time recorded after a jump is moved by
+as much before it is read. Between jumps the clock is slow: the speed of a machine must not matter. One thread must do
+everything.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ RUN = 1
 
 
 _SLOWER = 100
-"""Of two records that follow on each other the later one is later still."""
+"""Factor by which the clock is slowed down; the order of consecutive records stays."""
 
 
 class SimulatedClock:
@@ -43,7 +43,7 @@ class SimulatedClock:
         self._by_ns.append(self._by_ns[-1] + int(seconds * 1e9))
 
     def moved(self, part: History) -> History:
-        """The same history, with this host's times as they were told."""
+        """The same history, with this host's times moved along with the jumps."""
         moved = self._columns
         marks = [self._mark(mark) for mark in part.marks]
         return History(
@@ -57,7 +57,7 @@ class SimulatedClock:
         return {name: int(self._told(np.array(value))) if _is_told(name) else value for name, value in mark.items()}
 
     def _told(self, times_ns: Column) -> Column:
-        """This host's times as the broker's clock went."""
+        """This host's times converted to the simulated clock."""
         jumped = np.array(self._by_ns)[np.searchsorted(np.array(self._at_ns, np.int64), times_ns, side="right")]
         told: Column = self._begin_ns + (times_ns - self._begin_ns) // _SLOWER + jumped
         return told
@@ -82,7 +82,7 @@ class Simulation:
 
 
 def record(act: Callable[[Simulation], None], faults: Sequence[Fault]) -> Played:
-    """What was recorded of an experiment, and what the faults really hit."""
+    """The record of an experiment, and the messages that the faults hit."""
     clock = SimulatedClock()
     broker = Faulty(Memory(Space(clock)), faults)
     with tempfile.TemporaryDirectory(prefix="brokerbench-selftest-") as directory:

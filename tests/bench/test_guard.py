@@ -93,7 +93,7 @@ def test_the_run_ends_when_the_guard_dies() -> None:
 
 
 def descriptors(pid: int) -> list[Path]:
-    """What a process has open; it may close something while this looks."""
+    """Open files of a process; it may close some meanwhile."""
     found = []
     for entry in Path(f"/proc/{pid}/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):
@@ -136,7 +136,7 @@ def test_a_program_that_overwrites_its_environment_is_found(tmp_path: Path) -> N
 
 
 def test_the_next_owner_of_a_number_is_left_alone(tmp_path: Path) -> None:
-    """A process number comes round again: who carries it now may be a stranger."""
+    """Process numbers are reused: the process with a noted number may be a stranger."""
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True) as stranger:
         ledger = tmp_path / "ledger"
         ledger.write_text(json.dumps({"session": stranger.pid, "age_s": -60.0}) + "\n")

@@ -1,4 +1,4 @@
-"""Every profile passes the kit that it asks of others, on real engines, and so does an adapter from elsewhere."""
+"""Every profile passes the conformance kit on real engines, and so does an adapter of another distribution."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ def consume(given: Namespace) -> Figure:
 
 
 def _commit(consumer: Consumer) -> None:
-    """The client calls it an error when nothing came since the last time."""
+    """Commit; the client raises an error when there is nothing to commit, which is none here."""
     try:
         consumer.commit(asynchronous=False)
     except KafkaException as failure:

@@ -46,7 +46,7 @@ def consume(given: Namespace) -> Figure:
             raise RuntimeError("no message for 10 s")
         if given.ahead:
             consumer.commit_async()
-            # The client fetches from now on, while these messages are looked at.
+            # The client fetches from now on, while these messages are processed.
             asked = list(consumer.poll(0).records())
         else:
             consumer.commit_sync(_COMMIT_S)

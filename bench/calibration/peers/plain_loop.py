@@ -1,4 +1,4 @@
-"""What all plain loops share: their arguments, random payloads, and the line that they print."""
+"""Shared by all plain loops: their arguments, random payloads, and the line that they print."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Figure:
 
 
 class Stopwatch:
-    """Counts from its making."""
+    """Wall and CPU time since its creation."""
 
     def __init__(self) -> None:
         self._begin_s, self._begin_cpu_s = time.perf_counter(), time.process_time()
@@ -36,7 +36,7 @@ class Stopwatch:
 
 
 def arguments(program: str, works: tuple[str, ...]) -> argparse.Namespace:
-    gc.set_threshold(*GC_THRESHOLDS)  # tuned as the other side is
+    gc.set_threshold(*GC_THRESHOLDS)  # the same tuning as this harness
     parser = argparse.ArgumentParser(prog=f"python -m brokerbench.bench.calibration.peers.{program}")
     parser.add_argument("work", choices=works)
     parser.add_argument("--address", required=True)

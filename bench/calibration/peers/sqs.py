@@ -1,7 +1,7 @@
-"""Plain ``aiobotocore``: as many requests of ten at once as asked for; receive and delete in turns of each worker.
+"""Plain ``aiobotocore``: concurrent requests of ten messages; each worker receives and deletes in turns.
 
-It asks for what the adapter asks for, so that the service does the same work. With ``--keep-alive`` it asks to keep
-connections, too, which LocalStack closes otherwise. Credentials are the emulators' own.
+It requests the same attributes as the adapter, so that the service does the same work. With ``--keep-alive`` it also
+asks to keep connections, which LocalStack closes otherwise. The credentials are the emulators' own.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ async def publish(client: Any, url: str, given: Namespace) -> Figure:
 
 
 async def consume(client: Any, url: str, given: Namespace) -> Figure:
-    """``--seconds`` after ``--warmup`` seconds; the queue must hold more than that takes."""
+    """For ``--seconds`` after ``--warmup`` seconds; the queue must hold more messages than that takes."""
 
     async def take_until(end_s: float) -> int:
         async def work() -> int:

@@ -1,4 +1,4 @@
-"""Calibration: what a ratio says, what the tools' output means, and that both sides run and print it."""
+"""Calibration: ratios, the output of the tools, and that all contenders run and print their figures."""
 
 from __future__ import annotations
 
@@ -11,41 +11,41 @@ import pytest
 from typer.testing import CliRunner
 
 from brokerbench.bench.calibration import calibrate, own_client, workloads_kafka, workloads_omb
-from brokerbench.bench.calibration.calibrate import Measured, Request
+from brokerbench.bench.calibration.calibrate import CalibrationRequest, ContenderResult
 from brokerbench.bench.calibration.fixture import CalibrationWorkload, Contender
-from brokerbench.bench.calibration.own_client import Load, Sample, Verified
+from brokerbench.bench.calibration.own_client import ClientLoad, Sample, Verified
 from brokerbench.bench.cli import app
 from brokerbench.bench.engines.base import EngineChoice
 from brokerbench.bench.errors import BadInput, CheckFailed
 
 
-def _side(name: str, rate: float, cpu_us: float | None = None) -> Measured:
+def _result(name: str, rate: float, cpu_us: float | None = None) -> ContenderResult:
     return calibrate._measured(
         Contender(name, "", lambda: Sample(rate)), [Sample(rate * noise, cpu_us) for noise in (0.99, 1.0, 1.01)]
     )
 
 
-def _contest(bars: dict[str, float], most_cpu: float | None = None) -> CalibrationWorkload:
+def _workload(bars: dict[str, float], most_cpu: float | None = None) -> CalibrationWorkload:
     return CalibrationWorkload("publish", {}, Contender("brokerbench", "", lambda: Sample(1.0)), (), bars, most_cpu)
 
 
 def test_a_ratio_is_own_over_peer_with_an_interval_around_it() -> None:
-    found = calibrate._ratio(_contest({"tool": 1.2}), _side("brokerbench", 1300.0), _side("tool", 1000.0))
+    found = calibrate._ratio(_workload({"tool": 1.2}), _result("brokerbench", 1300.0), _result("tool", 1000.0))
     assert found.low < 1.3 < found.high
     assert found.ratio == pytest.approx(1.3)
     assert found.met
 
 
 def test_below_its_bar_a_ratio_is_missed_and_without_one_it_is_neither() -> None:
-    own, peer = _side("brokerbench", 1100.0), _side("tool", 1000.0)
-    assert calibrate._ratio(_contest({"tool": 1.2}), own, peer).met is False
-    assert calibrate._ratio(_contest({}), own, peer).met is None
+    own, peer = _result("brokerbench", 1100.0), _result("tool", 1000.0)
+    assert calibrate._ratio(_workload({"tool": 1.2}), own, peer).met is False
+    assert calibrate._ratio(_workload({}), own, peer).met is None
 
 
 @pytest.mark.parametrize(("own_cpu_us", "met"), [(105.0, True), (120.0, False), (None, False)])
 def test_cpu_has_a_bar_of_its_own(own_cpu_us: float | None, met: bool) -> None:
-    own, peer = _side("brokerbench", 1000.0, own_cpu_us), _side("loop", 1000.0, 100.0)
-    assert calibrate._ratio(_contest({"loop": 0.97}, 1.1), own, peer).met is met
+    own, peer = _result("brokerbench", 1000.0, own_cpu_us), _result("loop", 1000.0, 100.0)
+    assert calibrate._ratio(_workload({"loop": 0.97}, 1.1), own, peer).met is met
 
 
 def _failing(times: int) -> Callable[[], Sample]:
@@ -67,13 +67,13 @@ def test_a_peer_that_fails_leaves_what_the_others_showed() -> None:
         Contender("worse", "", _failing(99)),
     ]
     told: list[str] = []
-    wish = Request("kafka", EngineChoice.NATIVE, 4, 1.0, 1.0)
+    request = CalibrationRequest("kafka", EngineChoice.NATIVE, 4, 1.0, 1.0)
     found = calibrate._compare_in_turns(
-        CalibrationWorkload("publish", {}, own, peers, {"tool": 1.2, "worse": 1.2}), wish, told.append
+        CalibrationWorkload("publish", {}, own, peers, {"tool": 1.2, "worse": 1.2}), request, told.append
     )
     assert [ratio.peer for ratio in found.ratios] == ["tool", "bad"]
     assert found.ratios[0].met
-    by_name = {side.name: side for side in found.sides}
+    by_name = {result.name: result for result in found.sides}
     assert (len(by_name["bad"].rates), len(by_name["bad"].failures)) == (3, 2)
     assert (by_name["worse"].rates, by_name["worse"].low) == ([], None)
     assert sum("no disk is left" in line for line in told) == 7
@@ -89,7 +89,7 @@ def test_nothing_is_compared_when_this_side_fails() -> None:
     with pytest.raises(CheckFailed, match="no disk"):
         calibrate._compare_in_turns(
             CalibrationWorkload("publish", {}, own, (), {}),
-            Request("kafka", EngineChoice.NATIVE, 3, 1.0, 1.0),
+            CalibrationRequest("kafka", EngineChoice.NATIVE, 3, 1.0, 1.0),
             lambda line: None,
         )
 
@@ -113,17 +113,17 @@ def test_the_consumer_tool_s_rate_is_of_what_came_after_the_warm_up() -> None:
 
 
 def test_a_history_s_copies_and_damage_are_counted(tmp_path: Path) -> None:
-    sample, found = own_client.noop(tmp_path / "noop", Load(256, 100, 1000), 0.01, 0.05)
+    sample, found = own_client.noop(tmp_path / "noop", ClientLoad(256, 100, 1000), 0.01, 0.05)
     assert sample.rate > 0
     assert found.sent == found.acknowledged == found.received == found.intact > 0
     assert found.again == 0
 
 
-@pytest.mark.parametrize("wish", [("memory", 3, 1.0), ("noop", 2, 1.0), ("noop", 3, 0.0)])
-def test_what_cannot_be_compared_is_refused(wish: tuple[str, int, float]) -> None:
-    profile, repeats, seconds = wish
+@pytest.mark.parametrize("asked", [("memory", 3, 1.0), ("noop", 2, 1.0), ("noop", 3, 0.0)])
+def test_what_cannot_be_compared_is_refused(asked: tuple[str, int, float]) -> None:
+    profile, repeats, seconds = asked
     with pytest.raises(BadInput):
-        calibrate.calibrate(Request(profile, EngineChoice.NATIVE, repeats, seconds, 0.1), lambda line: None)
+        calibrate.calibrate(CalibrationRequest(profile, EngineChoice.NATIVE, repeats, seconds, 0.1), lambda line: None)
 
 
 def test_noop_is_measured_against_its_bar() -> None:

@@ -1,4 +1,4 @@
-"""The conformance kit can fail: for each check there is a broken adapter that it, and not chance, turns down."""
+"""The conformance kit can fail: for each check there is a broken adapter that it refuses."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from brokerbench.brokers.memory.declaration import DECLARATION
 from brokerbench.brokers.types import AckGranularity, Batch, ChannelSpec, FromBeginning, Settlements
 
 Bends = Mapping[str, Callable[[Any], Any]]
-"""Method -> what makes another one of the original."""
+"""Method -> function that makes a changed method of the original."""
 BY_NAME = {check.name: check for check in CHECKS}
 
 
 @dataclass(frozen=True)
 class Break:
-    """A memory broker with these methods bent, and a declaration that says something else."""
+    """A memory broker with these methods changed, and a changed declaration."""
 
     check: str
     broker: Bends = field(default_factory=dict)
@@ -127,7 +127,7 @@ def sleepy(receive: Any) -> Any:
 
 
 def pipelining(answer: Callable[[Any, Any], Any]) -> Callable[[Any], Any]:
-    """Gives a consumer the power ``Pipelining``; ``answer`` tells of (the consumer, what it received)."""
+    """Gives a consumer the power ``Pipelining``; ``answer`` is given the consumer and the received messages."""
 
     def make(receive: Any) -> Any:
         consumer, told = receive.__self__, list[Any]()
@@ -159,7 +159,7 @@ def cached(reader: Any) -> Any:
 
 
 def jealous(lock: Any) -> Callable[[Any], Any]:
-    """Breaks down, with an error that says nothing, when two are inside."""
+    """Fails, with an unclear error, when two threads are inside."""
 
     def make(send: Any) -> Any:
         def send_alone(batch: Batch) -> Any:
@@ -277,7 +277,7 @@ BREAKS = (
 
 @pytest.fixture(scope="module")
 def verdicts() -> Iterator[list[Future[Any]]]:
-    """All at once: what is broken is mostly waited for in vain."""
+    """All at once: a broken adapter mostly makes checks wait in vain."""
     with ThreadPoolExecutor(16) as pool:
         yield [
             pool.submit(lambda broken=broken: run(broken.context(), [BY_NAME[broken.check]])[0]) for broken in BREAKS
@@ -353,7 +353,7 @@ def test_a_check_that_hangs_fails_and_the_rest_goes_on(monkeypatch: pytest.Monke
 def test_the_kit_s_channels_are_named_as_the_session_s_guard_knows_them(
     brokerbench_session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On an external endpoint it removes what begins so, after a session that was killed."""
+    """After a killed session the guard removes channels with this prefix from an external endpoint."""
     seen: list[Context] = []
     monkeypatch.setattr(conformance, "run", lambda context, checks: seen.append(context) or [])
     pytest_plugin._verify(brokerbench_session, "memory", [])

@@ -1,4 +1,4 @@
-"""Endpoints from the environment: what is taken, what is refused, what is kept out of sight, what is left behind."""
+"""Endpoints from the environment: accepted and refused values, hidden secrets, removed channels."""
 
 from __future__ import annotations
 

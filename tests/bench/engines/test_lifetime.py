@@ -49,7 +49,7 @@ def directories(run_id: str) -> list[Path]:
 
 
 def processes(run_id: str) -> list[psutil.Process]:
-    """By what they work in and on: redis-server overwrites its environment, so a token would not tell."""
+    """Found by working directory and arguments: redis-server overwrites its environment, and the token with it."""
     found = []
     for process in psutil.process_iter():
         try:

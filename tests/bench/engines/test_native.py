@@ -106,7 +106,7 @@ def states(pid: int) -> set[str]:
 def test_what_may_be_done_to_an_engine(engines: dict[str, native.NativeEngine], guard: Guard, name: str) -> None:
     """Paused it answers nothing, resumed it goes on; killed it is gone, restarted it is back on its port."""
     engine = engines[name]
-    for _ in range(2):  # whoever is paused may be paused again
+    for _ in range(2):  # a resumed engine can be paused again
         engine.pause()
         assert states(engine.pid()) == {"T"}, "every thread stands still, at once"
     assert engine.alive()

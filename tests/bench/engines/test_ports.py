@@ -1,4 +1,4 @@
-"""A port that was free when it was looked for, and is another's when the engine comes to bind it."""
+"""A port that another process takes between the look for a free one and the engine's start."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SPECS = {spec.name: spec for spec in (*catalogue.ENGINES.values(), *catalogue.SE
 
 @pytest.fixture
 def taken() -> Iterator[int]:
-    """A port on which somebody else listens."""
+    """A port on which another process listens."""
     with socket.create_server((LOOPBACK, 0)) as server:
         yield server.getsockname()[1]
 

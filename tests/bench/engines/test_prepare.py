@@ -36,7 +36,7 @@ def lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def part(lock: Path) -> Path:
-    return prepare.Part("part", lock, lambda target: prepare._jars(lock, target)).fetched()
+    return prepare.EnginePart("part", lock, lambda target: prepare._jars(lock, target)).fetched()
 
 
 def test_a_part_is_made_once_and_again_when_its_lock_changes(lock: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -70,9 +70,11 @@ def test_a_cache_that_cannot_be_written_is_named(lock: Path, tmp_path: Path, mon
 
 
 def test_without_a_network_there_is_one_message(tmp_path: Path) -> None:
-    nobody = {f"{scheme}_{word}": "http://127.0.0.1:9" for scheme in ("HTTP", "HTTPS", "ALL") for word in ("PROXY",)}
-    nobody |= {name.lower(): value for name, value in nobody.items()}
-    environment = {**os.environ, **nobody, "BROKERBENCH_CACHE": str(tmp_path), "NO_PROXY": "", "no_proxy": ""}
+    dead_proxies = {
+        f"{scheme}_{word}": "http://127.0.0.1:9" for scheme in ("HTTP", "HTTPS", "ALL") for word in ("PROXY",)
+    }
+    dead_proxies |= {name.lower(): value for name, value in dead_proxies.items()}
+    environment = {**os.environ, **dead_proxies, "BROKERBENCH_CACHE": str(tmp_path), "NO_PROXY": "", "no_proxy": ""}
     done = subprocess.run(
         [sys.executable, "-m", "brokerbench.bench.engines.prepare"],
         env=environment,

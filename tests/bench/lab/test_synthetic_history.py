@@ -1,4 +1,4 @@
-"""What checkers are timed on holds something for each of them, and is judged in shards as it is at once."""
+"""The synthetic history has something to judge for each checker; shards give the same findings as the whole."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Load processes that dask places, on this host: orders, answers, and every way to end. Needs no broker."""
+"""Load processes that dask places, on this host: commands, answers, and every way to end. Needs no broker."""
 
 from __future__ import annotations
 

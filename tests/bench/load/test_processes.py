@@ -1,4 +1,4 @@
-"""Load processes: orders, answers, and every way to end."""
+"""Load processes: commands, answers, and every way to end."""
 
 from __future__ import annotations
 
@@ -145,5 +145,5 @@ def test_a_worker_ends_with_its_starter(tmp_path: Path) -> None:
 
 def test_a_load_process_imports_no_more_than_it_needs(load: Processes) -> None:
     process = load.start(f"{HERE}:what_is_imported", "redis-streams", NOWHERE, {})
-    # pytest and what it drags in come with this test module, not with the process.
+    # This test module, not the process, imports pytest and its dependencies.
     assert not {"pandas", "scipy", "pydantic", "confluent_kafka", "boto3", "typer"} & set(process.report(30.0))

@@ -1,4 +1,4 @@
-"""The regression suite, small, on what needs no engine; and that it believes no round with a lost message."""
+"""The regression suite, small, on profiles that need no engine; it refuses a round with a lost message."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from brokerbench.bench.regression import work
-from brokerbench.bench.regression.work import WORKS, Load, NotVerified
+from brokerbench.bench.regression.work import WORKS, NotVerified, RoundLoad
 from brokerbench.brokers.faulty import Faulty, parse_faults
 from brokerbench.brokers.memory.broker import Memory, Space
 from brokerbench.brokers.types import ChannelSpec
@@ -27,10 +27,10 @@ _STEPS = yaml.safe_load((ROOT / "examples" / "github-actions" / "compare.yml").r
 
 
 def run_step(name: str, where: Path) -> subprocess.CompletedProcess[str]:
-    """A step of the example workflow, as a runner runs it: one turn, small, on what needs no engine."""
+    """A step of the example workflow, as a CI runner executes it: one turn, small, without an engine."""
     (script,) = (step["run"] for step in _STEPS if step.get("name") == name)
     profiles = "--profile memory --profile noop --messages 100 -p no:cacheprovider"
-    # Which is not one of the processes over which this suite is spread: benchmarks refuse to run in those.
+    # Not a worker process of this suite: benchmarks refuse to run in those.
     own = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
     environment = {**own, "PROFILES": profiles, "TURNS": "1"}
     return subprocess.run(
@@ -40,7 +40,7 @@ def run_step(name: str, where: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def runner(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two checkouts, which are this one, and what a turn of each measured."""
+    """Two checkouts, both of this project, and the measurements of one turn each."""
     where = tmp_path_factory.mktemp("runner")
     for side in ("base", "head"):
         (where / side / ".venv" / "bin").mkdir(parents=True)
@@ -134,7 +134,7 @@ def test_a_round_that_is_not_whole_is_no_round(
     broker.create_channel(ChannelSpec("c"))
     doing = WORKS[name]
     with pytest.raises(NotVerified, match=reason):
-        found = work.begin(broker, "c", Load(200, 128, 50), tmp_path / "history")
+        found = work.begin(broker, "c", RoundLoad(200, 128, 50), tmp_path / "history")
         doing.prepare(found)
         doing.do(found)
         doing.finish(found)

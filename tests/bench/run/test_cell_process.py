@@ -1,4 +1,4 @@
-"""What a cell's process says is passed on, and its time counts while it works, not while it waits for others."""
+"""A cell process's events are passed on; its time-out covers its work, not its wait for other cells."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What runs beside what, and how long it is expected to take."""
+"""Which cells run alone, and their expected durations."""
 
 from typing import Any
 

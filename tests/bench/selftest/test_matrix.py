@@ -1,4 +1,4 @@
-"""Every fault is seen by its checker, with exactly the offending messages, and what else answers is known why."""
+"""Every fault is seen by its checker, with exactly the offending messages; every other answer has a reason."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from brokerbench.bench.selftest import matrix, page, random_histories, run
 from brokerbench.bench.selftest.cases import CASES, CROSS
 from brokerbench.bench.selftest.checks import CHECKS, answers
-from brokerbench.bench.selftest.run import Outcome
+from brokerbench.bench.selftest.run import SelftestResult
 from brokerbench.bench.selftest.scripts import Script, Size
 from brokerbench.bench.selftest.simulation import CHANNEL
 from brokerbench.brokers.faulty import FaultName
@@ -21,7 +21,7 @@ HISTORIES = 60
 
 
 @pytest.fixture(scope="module")
-def outcome() -> Outcome:
+def outcome() -> SelftestResult:
     return run.run(MESSAGES, HISTORIES, lambda share, doing: None)
 
 
@@ -30,7 +30,7 @@ def test_every_fault_has_a_case_and_every_case_a_checker() -> None:
     assert {case.checker for case in CASES.values()} <= set(CHECKS)
 
 
-def test_every_fault_is_found_and_nothing_else_is(outcome: Outcome) -> None:
+def test_every_fault_is_found_and_nothing_else_is(outcome: SelftestResult) -> None:
     assert outcome.problems == []
     for row in run.as_json(outcome)["faults"]:
         assert (row["found"], row["offending_found"], row["offending_seeded"]) == (True, 1, 1), row
@@ -39,7 +39,7 @@ def test_every_fault_is_found_and_nothing_else_is(outcome: Outcome) -> None:
     json.dumps(run.as_json(outcome))
 
 
-def test_the_reviewed_list_holds_nothing_that_does_not_happen(outcome: Outcome) -> None:
+def test_the_reviewed_list_holds_nothing_that_does_not_happen(outcome: SelftestResult) -> None:
     assert set(CROSS) == {(row.fault, name) for row in outcome.matrix.rows for name in row.others}
 
 
@@ -60,7 +60,7 @@ def test_the_same_seed_gives_the_same_history() -> None:
         assert first.deliveries[name].tolist() == second.deliveries[name].tolist()
 
 
-def test_the_page_shows_every_fault_and_checker(outcome: Outcome) -> None:
+def test_the_page_shows_every_fault_and_checker(outcome: SelftestResult) -> None:
     text = page.markdown(outcome)
     assert all(f"| {fault} |" in text for fault in FaultName)
     assert all(f". {name}" in text for name in CHECKS)
@@ -70,7 +70,7 @@ def test_the_page_shows_every_fault_and_checker(outcome: Outcome) -> None:
 
 
 def test_a_false_alarm_or_an_answer_that_nobody_reviewed_is_a_problem(
-    outcome: Outcome, monkeypatch: pytest.MonkeyPatch
+    outcome: SelftestResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alarmed = replace(outcome, alarms=[random_histories.Alarm(3, "delivery.no_loss", 2)])
     assert alarmed.problems == ["delivery.no_loss finds 2 in the clean history 3"]
@@ -79,7 +79,7 @@ def test_a_false_alarm_or_an_answer_that_nobody_reviewed_is_a_problem(
     assert outcome.problems == ["retention.not_early answers to lose, and nobody has reviewed why"]
 
 
-def test_a_blind_checker_is_told(outcome: Outcome, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_blind_checker_is_told(outcome: SelftestResult, monkeypatch: pytest.MonkeyPatch) -> None:
     size = Size(1000)
     hits = matrix.quiet(Script.DELIVER, size).hits[FaultName.LOSE].first(1)
     assert matrix.seeded(FaultName.LOSE, Script.DELIVER, size, hits).found() == 1

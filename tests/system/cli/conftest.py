@@ -1,4 +1,4 @@
-"""The command as people call it, and in this process where that is enough."""
+"""The command as a process of its own, and in this process where that is enough."""
 
 from __future__ import annotations
 

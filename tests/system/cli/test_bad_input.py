@@ -1,4 +1,4 @@
-"""What a person can get wrong: one message that says what would be right, and the documented exit code."""
+"""Wrong input: one message with the remedy, and the documented exit code."""
 
 from __future__ import annotations
 

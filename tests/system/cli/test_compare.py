@@ -1,4 +1,4 @@
-"""``brokerbench compare`` as a CI job calls it: exit codes, and what it writes."""
+"""``brokerbench compare`` as a CI job calls it: exit codes and written files."""
 
 from __future__ import annotations
 

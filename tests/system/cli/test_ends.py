@@ -30,7 +30,7 @@ THREE = ("kafka", "redis-streams", "sqs-standard")
 
 @dataclass(slots=True)
 class Run:
-    """A run in a process of its own, its lines of progress, and what was seen to belong to it."""
+    """A run in a process of its own, its lines of progress, and the processes seen to belong to it."""
 
     process: subprocess.Popen[str]
     out: Path
@@ -50,7 +50,7 @@ class Run:
             time.sleep(0.02)
 
     def look(self) -> set[psutil.Process]:
-        """Every process of the run now: descendants of the parent, and whoever carries the token."""
+        """Every process of the run now: descendants of the parent, and processes that carry the token."""
         with contextlib.suppress(psutil.NoSuchProcess):
             self.members |= set(psutil.Process(self.process.pid).children(recursive=True))
         run_id = self.run_id()

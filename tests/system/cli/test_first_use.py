@@ -46,9 +46,9 @@ def test_two_runs_at_once_make_a_part_once(tmp_path: Path) -> None:
 
 
 def no_network(where: Path) -> dict[str, str]:
-    nobody = {f"{scheme}_PROXY": "http://127.0.0.1:9" for scheme in ("HTTP", "HTTPS", "ALL")}
+    dead_proxies = {f"{scheme}_PROXY": "http://127.0.0.1:9" for scheme in ("HTTP", "HTTPS", "ALL")}
     own = {"HOME": str(where / "home"), "UV_CACHE_DIR": str(where / "uv"), "BROKERBENCH_CACHE": str(where / "cache")}
-    return os.environ | nobody | {name.lower(): value for name, value in nobody.items()} | own
+    return os.environ | dead_proxies | {name.lower(): value for name, value in dead_proxies.items()} | own
 
 
 @pytest.mark.parametrize("profile", ["kafka", "sqs-fifo"])

@@ -1,4 +1,4 @@
-"""What there is, for a person and for a program."""
+"""``brokerbench list``, as text and as JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A workload of the OpenMessaging Benchmark on the command line: files in, files out, and what can be wrong."""
+"""A workload of the OpenMessaging Benchmark on the command line: files in, files out, and errors."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_wrong_words(call: Call, workload: Path) -> None:
 
 
 def test_only_commits_are_put_together(workload: Path) -> None:
-    """On a FIFO queue nothing more of a group comes before it is acknowledged."""
+    """A FIFO queue delivers no more messages of a group before the earlier ones are acknowledged."""
     profiles = ["kafka", "kafka-share", "redis-streams", "sqs-fifo"]
     cells = omb.omb_plan(omb.Files(workload, None, "1 s"), profiles, (), 1).cells
     assert {cell.profile: cell.parameters["acknowledge_every"] for cell in cells} == {

@@ -1,4 +1,4 @@
-"""Distributions beside the project: what they announce is listed with its origin, and one that is broken is named."""
+"""Other distributions: their plug-ins are listed with their origin, and broken ones are named."""
 
 from __future__ import annotations
 

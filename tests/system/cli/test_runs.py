@@ -1,4 +1,4 @@
-"""Runs that need no engine: what they print and leave, and damaged ones read again."""
+"""Runs without an engine: their output and files, and damaged ones read again."""
 
 from __future__ import annotations
 

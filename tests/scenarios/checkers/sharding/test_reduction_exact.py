@@ -68,10 +68,10 @@ def test_clean_histories(seed: int) -> None:
 
 @pytest.mark.parametrize("fault", CASES)
 def test_faults_in_their_own_story(fault: FaultName) -> None:
-    _compare(play(CASES[fault].story, Size(240), [Fault(fault, 0.05, 1, None)]).history, 1)
+    _compare(play(CASES[fault].script, Size(240), [Fault(fault, 0.05, 1, None)]).history, 1)
 
 
-@pytest.mark.parametrize("story", Script)
-def test_many_faults_at_once(story: Script) -> None:
+@pytest.mark.parametrize("script", Script)
+def test_many_faults_at_once(script: Script) -> None:
     names = (FaultName.LOSE, FaultName.DUPLICATE, FaultName.CORRUPT, FaultName.UNKNOWN_OUTCOME)
-    _compare(play(story, Size(240), [Fault(name, 0.05, 2, None) for name in names]).history, 2)
+    _compare(play(script, Size(240), [Fault(name, 0.05, 2, None) for name in names]).history, 2)
