@@ -110,10 +110,10 @@ def assess(result: RunResult, criterion: Criterion, profile: str, profiles: Sequ
     seen = facts.seen(result, profile, str(criterion.property))
     if not seen.rows:
         return _no_evidence(criterion, seen.failed)
-    real = seen.chief.grade in _REAL
+    real = seen.weightiest.grade in _REAL
     state, basis = _state_of(seen, criterion, real=real)
     only_grade = not real and state is State.OPEN and _state_of(seen, criterion, real=True)[0] is State.MET
-    row, cells = seen.chief, tuple(entry.cell for entry in seen.rows)
+    row, cells = seen.weightiest, tuple(entry.cell for entry in seen.rows)
     reason = _counted(seen, criterion)
     if state is not State.NOT_MET and row.declared.provided_by is Provider.ADAPTER:
         reason += "; provided by the adapter, not by the broker"
@@ -128,7 +128,7 @@ def _no_evidence(criterion: Criterion, failed: tuple[str, ...]) -> Assessment:
 
 def _state_of(seen: Seen, criterion: Criterion, *, real: bool) -> tuple[State, str]:
     """The state, and the kind of reason for it. ``real``: the evidence is the real broker's."""
-    row = seen.chief
+    row = seen.weightiest
     if seen.about.kind is Kind.QUANTITY:
         return _within(criterion, seen.samples, real) if seen.samples else (State.OPEN, row.verdict.value)
     if row.declared.support is Support.IMPOSSIBLE:
@@ -150,7 +150,7 @@ def _state_of(seen: Seen, criterion: Criterion, *, real: bool) -> tuple[State, s
 
 def _counted(seen: Seen, criterion: Criterion) -> str:
     if seen.about.kind is not Kind.QUANTITY or not seen.samples:
-        return seen.chief.reason
+        return seen.weightiest.reason
     return f"{words.spread(seen.samples, seen.about.unit)}; asked for {bound(criterion, seen.about.unit)}"
 
 

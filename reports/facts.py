@@ -80,7 +80,7 @@ class Seen:
     failed: tuple[str, ...]
 
     @property
-    def chief(self) -> VerdictRow:
+    def weightiest(self) -> VerdictRow:
         """The row with the weightiest verdict. Raises ValueError without rows."""
         return min(self.rows, key=lambda entry: _WEIGHT.index(entry.row.verdict)).row
 
@@ -88,7 +88,7 @@ class Seen:
     def outcome(self) -> PropertyOutcome:
         if not self.rows:
             return PropertyOutcome.FAILED if self.failed else PropertyOutcome.MISSING
-        return outcome_of(self.chief)
+        return outcome_of(self.weightiest)
 
     @property
     def observations(self) -> int:
@@ -111,7 +111,7 @@ class Seen:
 
     @property
     def grade(self) -> Grade | None:
-        return self.chief.grade if self.rows else None
+        return self.weightiest.grade if self.rows else None
 
 
 def outcome_of(row: VerdictRow) -> PropertyOutcome:

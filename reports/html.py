@@ -88,8 +88,8 @@ def _matrix(
 def _field(seen: Seen) -> Mapping[str, Any]:
     detail = [f"{seen.profile}: {seen.outcome.value}", seen.about.statement]
     if seen.rows:
-        declared, measured = tables.declared(seen.chief.declared, seen.about), tables.measured(seen)
-        detail += [f"declared: {declared}", f"measured: {measured}", seen.chief.reason]
+        declared, measured = tables.declared(seen.weightiest.declared, seen.about), tables.measured(seen)
+        detail += [f"declared: {declared}", f"measured: {measured}", seen.weightiest.reason]
     return {
         "profile": seen.profile,
         "outcome": seen.outcome.value,

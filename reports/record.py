@@ -186,7 +186,7 @@ def _verdict_cell(seen: Seen, evidence: CommittedEvidence) -> str:
     return "<br>".join(
         [
             f"{symbol} [{meaning}]({first}){more}",
-            f"declared: {tables.declared(seen.chief.declared, seen.about)}",
+            f"declared: {tables.declared(seen.weightiest.declared, seen.about)}",
             f"measured: {tables.measured(seen)}",
         ]
     )

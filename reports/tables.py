@@ -93,10 +93,10 @@ def living_with(result: RunResult, profile: str) -> tuple[list[str], list[str]]:
         seen = facts.seen(result, profile, name)
         if seen.about.kind is Kind.QUANTITY:
             if seen.outcome is PropertyOutcome.REFUTED:
-                text = f"{measured(seen)}; declared {declared(seen.chief.declared, seen.about)}"
+                text = f"{measured(seen)}; declared {declared(seen.weightiest.declared, seen.about)}"
                 fails.append(f"the declared bound on the {seen.about.statement} ({text})")
         elif seen.outcome in (PropertyOutcome.FAILS, PropertyOutcome.REFUTED):
             fails.append(seen.about.statement)
-        elif seen.outcome is PropertyOutcome.HOLDS and seen.chief.declared.provided_by is Provider.ADAPTER:
+        elif seen.outcome is PropertyOutcome.HOLDS and seen.weightiest.declared.provided_by is Provider.ADAPTER:
             by_adapter.append(seen.about.statement)
     return fails, by_adapter
