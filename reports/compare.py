@@ -16,12 +16,12 @@ Row = tuple[str, ...]
 _ORDER = (Change.WORSE, Change.BETTER, Change.NEW, Change.UNDECIDED, Change.SAME)
 _NOT_IN_TURNS = (
     "Base and head took no turns: a drift of the machine between them would look the same. A difference counts only "
-    "beyond what the repeats of one build differ by."
+    "beyond the differences between repeats of one build."
 )
 
 
 def text(found: Regression) -> str:
-    """Tables in plain text: what changed first; what is the same is only counted."""
+    """Tables in plain text, changes first; unchanged verdicts are only counted."""
     tables = [summary.table(head, rows) for head, rows in _tables(found)]
     return "\n\n".join([*tables, *_remarks(found), _conclusion(found)])
 
@@ -36,7 +36,7 @@ def markdown(found: Regression) -> str:
 
 
 def junit(found: Regression) -> str:
-    """JUnit XML: one test a verdict and a speed. What is worse fails; what is undecided is skipped, with the reason."""
+    """JUnit XML: one test for each verdict and speed. Worse ones fail; undecided ones are skipped, with the reason."""
     entries = found.entries
     counts = Counter(entry.change for entry in entries)
     suite = ElementTree.Element(
@@ -101,7 +101,7 @@ def _speed_rows(found: Regression) -> list[Row]:
 
 
 def _ratio(entry: SpeedChange) -> tuple[str, str, str]:
-    """Change, interval, and what a difference must exceed."""
+    """Change, interval, and the threshold that a difference must exceed."""
     seen = entry.comparison
     if seen is None:
         return words.NOTHING, words.NOTHING, words.NOTHING
@@ -139,11 +139,11 @@ def _remarks(found: Regression) -> list[str]:
         remarks.append(_NOT_IN_TURNS)
     if found.speeds:
         remarks.append(
-            f"Intervals: {found.confidence:.0%} for all speeds together. A difference counts from what stands under "
+            f"Intervals: {found.confidence:.0%} for all speeds together. A difference counts from the threshold under "
             f"'beyond' on."
         )
     if found.differences:
-        remarks.append("What differs: " + "; ".join(found.differences) + ".")
+        remarks.append("Differences: " + "; ".join(found.differences) + ".")
     return remarks
 
 
@@ -160,5 +160,5 @@ def _conclusion(found: Regression) -> str:
 
 
 def _cell(content: str) -> str:
-    """Nothing in a message may end a cell of a Markdown table."""
+    """Escape text that would end a cell of a Markdown table."""
     return " ".join(content.replace("|", "\\|").split())

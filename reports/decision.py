@@ -1,19 +1,18 @@
 """Which profile fits which need, from the evidence of a run alone.
 
-A **must** holds where the profile promises it *and* the run confirmed it on the real broker. A **must** that is
-refuted, impossible or not promised disqualifies. A must that is promised, but not shown here (an emulator, too few
-observations, nothing that could be tested, a failed cell), is a reservation: never silently fine, never held
-against the broker.
+A **must** holds if the profile promises it *and* the run confirmed it on the real broker. A must that is refuted,
+impossible or not promised disqualifies. A must that is promised but not shown here (an emulator, too few observations,
+not testable, a failed cell) is a reservation: neither passed in silence nor held against the broker.
 
-A **should** earns its weight where it is met. Where it is open, its weight is counted apart, as points that
-could still be earned. A preferred speed earns the share of comparable profiles that it surely beats: its
-slowest repeat is faster than their fastest. Profiles rank by fit, then by points; equals share a rank.
+A **should** earns its weight if it is met. If it is open, its weight is counted apart, as points that could still
+be earned. A preferred speed earns the share of comparable profiles that it surely beats: its slowest repeat is faster
+than their fastest. Profiles rank by suitability, then by points; equals share a rank.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from brokerbench.brokers.declarations import Kind, Provider, Support
@@ -30,23 +29,23 @@ class State(StrEnum):
     NOT_MET = "not met"
 
 
-class Fit(StrEnum):
+class Suitability(StrEnum):
     FITS = "fits"
     RESERVED = "fits with reservations"
     DISQUALIFIED = "disqualified"
 
 
 ONLY_EMULATED = "seen on an emulator only"
-_FITS = tuple(Fit)
+_FITS = tuple(Suitability)
 _REAL = (Grade.SERVICE, Grade.SOFTWARE)
 
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """One criterion against one profile. ``share`` of the weight is earned where it is met.
+    """One criterion against one profile. If it is met, ``share`` of the weight is earned.
 
-    ``basis`` is the sort of reason in a few words, ``reason`` what was counted, ``cells`` where the evidence is.
-    ``only_grade``: it is open for the sole reason that the evidence is an emulator's; the service may show it.
+    ``basis`` is the kind of reason in a few words, ``reason`` the counts, ``cells`` the place of the evidence.
+    ``only_grade``: it is open only because the evidence is an emulator's; the service may show it.
     """
 
     criterion: Criterion
@@ -60,10 +59,10 @@ class Assessment:
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """A profile under a need. ``rank`` is None where it is disqualified. ``open_points`` could still be earned."""
+    """A profile under a need. ``rank`` is None if it is disqualified. ``open_points`` could still be earned."""
 
     profile: str
-    fit: Fit
+    fit: Suitability
     rank: int | None
     points: float
     open_points: float
@@ -75,7 +74,7 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Options of a need, best first; the disqualified last."""
+    """Options of a need, best first, disqualified ones last."""
 
     need: Need
     options: tuple[Option, ...]
@@ -111,10 +110,10 @@ def assess(result: RunResult, criterion: Criterion, profile: str, profiles: Sequ
     seen = facts.seen(result, profile, str(criterion.property))
     if not seen.rows:
         return _no_evidence(criterion, seen.failed)
-    real = seen.chief.grade in _REAL
+    real = seen.weightiest.grade in _REAL
     state, basis = _state_of(seen, criterion, real=real)
     only_grade = not real and state is State.OPEN and _state_of(seen, criterion, real=True)[0] is State.MET
-    row, cells = seen.chief, tuple(entry.cell for entry in seen.rows)
+    row, cells = seen.weightiest, tuple(entry.cell for entry in seen.rows)
     reason = _counted(seen, criterion)
     if state is not State.NOT_MET and row.declared.provided_by is Provider.ADAPTER:
         reason += "; provided by the adapter, not by the broker"
@@ -128,8 +127,8 @@ def _no_evidence(criterion: Criterion, failed: tuple[str, ...]) -> Assessment:
 
 
 def _state_of(seen: Seen, criterion: Criterion, *, real: bool) -> tuple[State, str]:
-    """The state, and the sort of reason for it. ``real``: the evidence is the real broker's."""
-    row = seen.chief
+    """The state, and the kind of reason for it. ``real``: the evidence is the real broker's."""
+    row = seen.weightiest
     if seen.about.kind is Kind.QUANTITY:
         return _within(criterion, seen.samples, real) if seen.samples else (State.OPEN, row.verdict.value)
     if row.declared.support is Support.IMPOSSIBLE:
@@ -151,7 +150,7 @@ def _state_of(seen: Seen, criterion: Criterion, *, real: bool) -> tuple[State, s
 
 def _counted(seen: Seen, criterion: Criterion) -> str:
     if seen.about.kind is not Kind.QUANTITY or not seen.samples:
-        return seen.chief.reason
+        return seen.weightiest.reason
     return f"{words.spread(seen.samples, seen.about.unit)}; asked for {bound(criterion, seen.about.unit)}"
 
 
@@ -209,11 +208,11 @@ def rank(assessed: Mapping[str, Sequence[Assessment]]) -> tuple[Option, ...]:
     ranked: list[Option] = []
     for place, option in enumerate(ordered, 1):
         number: int | None = place
-        if option.fit is Fit.DISQUALIFIED:
+        if option.fit is Suitability.DISQUALIFIED:
             number = None
         elif ranked and _order(ranked[-1]) == _order(option):
             number = ranked[-1].rank
-        ranked.append(_with_rank(option, number))
+        ranked.append(replace(option, rank=number))
     return tuple(ranked)
 
 
@@ -223,7 +222,13 @@ def winners(options: Sequence[Option]) -> tuple[str, ...]:
 
 def _option(profile: str, entries: tuple[Assessment, ...]) -> Option:
     musts = [entry.state for entry in entries if entry.criterion.level == "must"]
-    fit = Fit.DISQUALIFIED if State.NOT_MET in musts else Fit.RESERVED if State.OPEN in musts else Fit.FITS
+    fit = (
+        Suitability.DISQUALIFIED
+        if State.NOT_MET in musts
+        else Suitability.RESERVED
+        if State.OPEN in musts
+        else Suitability.FITS
+    )
     shoulds = [entry for entry in entries if entry.criterion.level == "should"]
     points = sum(entry.criterion.weight * entry.share for entry in shoulds if entry.state is State.MET)
     still_open = sum(entry.criterion.weight for entry in shoulds if entry.state is State.OPEN)
@@ -232,14 +237,3 @@ def _option(profile: str, entries: tuple[Assessment, ...]) -> Option:
 
 def _order(option: Option) -> tuple[int, float]:
     return _FITS.index(option.fit), -option.points
-
-
-def _with_rank(option: Option, number: int | None) -> Option:
-    return Option(
-        option.profile,
-        option.fit,
-        number,
-        option.points,
-        option.open_points,
-        option.assessments,
-    )

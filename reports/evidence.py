@@ -1,4 +1,4 @@
-"""The committed copy of a result, and where in it each cell and each verdict stands (for links that land on it)."""
+"""The committed copy of a result, and the line of each cell and each verdict in it, for links."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _PROPERTY = re.compile(r'^     "property": "(?P<name>[^"]+)"')
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
-    """A result as text, and the line on which each part stands. ``path`` is relative to the docs directory."""
+class CommittedEvidence:
+    """A result as text, and the line of each part. ``path`` is relative to the docs directory."""
 
     path: str
     sha256: str
@@ -38,7 +38,7 @@ class Evidence:
 
 
 def _lines(text: str) -> dict[tuple[str, str], int]:
-    """Lines from 1. Relies on the canonical form: sorted keys put a cell's id before its verdicts."""
+    """Line numbers from 1. Relies on the canonical form: sorted keys put a cell's id before its verdicts."""
     found: dict[tuple[str, str], int] = {}
     cell = ""
     for number, line in enumerate(text.splitlines(), 1):

@@ -1,7 +1,7 @@
-"""A run's result, arranged for reading: which profiles are options, and what was seen of each property.
+"""A run's result, arranged for reading: the profiles that are options, and the observations of each property.
 
-A property may be examined by several cells of a profile. ``seen`` puts their rows together without losing one:
-counts add up, and the weightiest verdict stands (a refutation before a confirmation, both before "inconclusive").
+Several cells of a profile may examine a property. ``seen`` combines all their rows: counts add up, and the weightiest
+verdict stands (a refutation before a confirmation, both before "inconclusive").
 """
 
 from __future__ import annotations
@@ -15,18 +15,14 @@ from brokerbench.reports import words
 from brokerbench.scenarios.results import Cell, RunResult, VerdictRow
 from brokerbench.scenarios.verdicts import Grade, Verdict, upper_bound_95
 
-GROUPS: Mapping[str, str] = {
-    "replay": "Replay",
-    "ordering": "Ordering",
-    "retention": "Retention",
-    "delivery": "Delivery",
-}
+GROUPS: Mapping[str, str] = {name: name.title() for name in ("replay", "ordering", "retention", "delivery")}
+"""First word of a property -> heading."""
 _GROUP_OF = {"redelivery": "delivery"}
 PROPERTY_NAMES = tuple(PROPERTIES)
 
 
 class PropertyOutcome(StrEnum):
-    """What a verdict means for someone who would rely on the statement."""
+    """The meaning of a verdict for a reader who would rely on the statement."""
 
     HOLDS = "holds"
     """It holds, as documented."""
@@ -60,17 +56,12 @@ MEANINGS: Mapping[PropertyOutcome, str] = {
     PropertyOutcome.MISSING: "not measured",
 }
 
-_WEIGHT = (
-    Verdict.REFUTED,
-    Verdict.CONFIRMED,
-    Verdict.INCONCLUSIVE,
-    Verdict.NOT_TESTABLE,
-)
+_WEIGHT = (Verdict.REFUTED, Verdict.CONFIRMED, Verdict.INCONCLUSIVE, Verdict.NOT_TESTABLE)
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One row of evidence and the cell that it is in."""
+class EvidenceRow:
+    """One row of evidence, and its cell."""
 
     cell: str
     row: VerdictRow
@@ -78,26 +69,26 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """All that a run shows of one property under one profile. ``rows`` is empty where nothing was measured.
+    """Everything that a run shows of one property of one profile. ``rows`` is empty if nothing was measured.
 
-    ``failed`` are the ids of the profile's failed cells: any of them might have held a row.
+    ``failed``: ids of the profile's failed cells, any of which might have held a row.
     """
 
     profile: str
     about: Property
-    rows: tuple[Row, ...]
+    rows: tuple[EvidenceRow, ...]
     failed: tuple[str, ...]
 
     @property
-    def chief(self) -> VerdictRow:
-        """The row with the weightiest verdict. Only where there are rows."""
+    def weightiest(self) -> VerdictRow:
+        """The row with the weightiest verdict. Raises ValueError without rows."""
         return min(self.rows, key=lambda entry: _WEIGHT.index(entry.row.verdict)).row
 
     @property
     def outcome(self) -> PropertyOutcome:
         if not self.rows:
             return PropertyOutcome.FAILED if self.failed else PropertyOutcome.MISSING
-        return outcome_of(self.chief)
+        return outcome_of(self.weightiest)
 
     @property
     def observations(self) -> int:
@@ -113,18 +104,18 @@ class Seen:
 
     @property
     def missed(self) -> float | None:
-        """95 % upper bound on the rate of violations that stayed unseen; None where one was seen or none could be."""
+        """95 % upper bound on the rate of unseen violations; None if one was seen or none could be."""
         if self.about.kind is not Kind.ALWAYS or self.violations or not self.observations:
             return None
         return upper_bound_95(self.observations)
 
     @property
     def grade(self) -> Grade | None:
-        return self.chief.grade if self.rows else None
+        return self.weightiest.grade if self.rows else None
 
 
 def outcome_of(row: VerdictRow) -> PropertyOutcome:
-    """What one row of evidence means."""
+    """The meaning of one row of evidence."""
     if row.verdict is Verdict.REFUTED:
         return PropertyOutcome.REFUTED
     if row.verdict is Verdict.INCONCLUSIVE:
@@ -138,7 +129,7 @@ def outcome_of(row: VerdictRow) -> PropertyOutcome:
 
 
 def is_option(cell: Cell) -> bool:
-    """The reference and the harness' own price are no brokers to choose."""
+    """False for the reference and for ``noop``: they are not brokers to choose."""
     return cell.grade is not Grade.MODEL
 
 
@@ -148,7 +139,7 @@ def profiles(result: RunResult) -> list[str]:
 
 
 def options(result: RunResult) -> list[str]:
-    """Profiles of the run that may be chosen."""
+    """Profiles of the run that can be chosen."""
     ruled_out = {cell.profile for cell in result.cells if not is_option(cell)}
     return [name for name in profiles(result) if name not in ruled_out]
 
@@ -159,18 +150,18 @@ def grade_of(result: RunResult, profile: str) -> Grade | None:
 
 def seen(result: RunResult, profile: str, property_name: str) -> Seen:
     cells = [cell for cell in result.cells if cell.profile == profile]
-    rows = tuple(Row(cell.id, row) for cell in cells for row in cell.verdicts if row.property == property_name)
+    rows = tuple(EvidenceRow(cell.id, row) for cell in cells for row in cell.verdicts if row.property == property_name)
     failed = tuple(cell.id for cell in cells if cell.status == "failed")
     return Seen(profile, PROPERTIES[property_name], rows, failed)
 
 
 def alone(cell: Cell, row: VerdictRow) -> Seen:
-    """One row of evidence by itself."""
-    return Seen(cell.profile, PROPERTIES[row.property], (Row(cell.id, row),), ())
+    """One row of evidence alone."""
+    return Seen(cell.profile, PROPERTIES[row.property], (EvidenceRow(cell.id, row),), ())
 
 
 def properties_of(group: str) -> list[Property]:
-    """Properties that a report shows under one heading."""
+    """Properties under one heading of a report."""
     return [entry for entry in PROPERTIES.values() if _group(entry.name) == group]
 
 
@@ -184,5 +175,5 @@ def failed_cells(result: RunResult) -> list[Cell]:
 
 
 def counts(rows: Sequence[VerdictRow]) -> Mapping[Verdict, int]:
-    """How many rows have each verdict, zero included."""
+    """Number of rows with each verdict, zero included."""
     return {verdict: sum(row.verdict is verdict for row in rows) for verdict in Verdict}

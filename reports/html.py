@@ -20,11 +20,11 @@ from brokerbench.scenarios.results import Cell, RunResult
 from brokerbench.scenarios.verdicts import Verdict, upper_bound_95
 
 _PICTURES = ("speeds", "scaling", "latency", "lag", "replay", "overshoot")
-"""Drawn by Vega; the table of verdicts is HTML, so that its cells lead to their evidence."""
+"""Drawn by Vega; the table of verdicts is HTML, so that its fields link to their evidence."""
 
 
 def render(result: RunResult, selftest: str = "") -> str:
-    """The whole page. The same result gives the same bytes. ``selftest``: address of the self-test's page."""
+    """The page. The same result gives the same bytes. ``selftest``: address of the self-test's page."""
     environment = Environment(
         loader=PackageLoader("brokerbench.reports"),
         undefined=StrictUndefined,
@@ -72,7 +72,7 @@ def _view(result: RunResult) -> dict[str, Any]:
 def _matrix(
     result: RunResult, profiles: Sequence[str]
 ) -> list[tuple[str, list[tuple[str, str, list[Mapping[str, Any]]]]]]:
-    """Title of each group, and for each of its properties: short name, statement, a field a profile."""
+    """Title of each group, and for each of its properties: short name, statement, and a field for each profile."""
     groups = []
     for group, title in facts.GROUPS.items():
         rows = []
@@ -88,11 +88,8 @@ def _matrix(
 def _field(seen: Seen) -> Mapping[str, Any]:
     detail = [f"{seen.profile}: {seen.outcome.value}", seen.about.statement]
     if seen.rows:
-        detail += [
-            f"declared: {tables.declared(seen.chief.declared, seen.about)}",
-            f"measured: {tables.measured(seen)}",
-        ]
-        detail += [seen.chief.reason]
+        declared, measured = tables.declared(seen.weightiest.declared, seen.about), tables.measured(seen)
+        detail += [f"declared: {declared}", f"measured: {measured}", seen.weightiest.reason]
     return {
         "profile": seen.profile,
         "outcome": seen.outcome.value,
@@ -138,7 +135,7 @@ def _css_class(outcome: facts.PropertyOutcome) -> str:
 
 
 def _script(text: str) -> Markup:
-    """Text that cannot end the script element that it stands in."""
+    """Text that cannot end the script element around it."""
     return Markup(re.sub(r"</(script)", r"<\\/\1", text, flags=re.IGNORECASE))
 
 

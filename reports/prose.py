@@ -1,31 +1,30 @@
-"""A decision in a sentence or two, for the top of the record."""
+"""A decision in a sentence or two, for the head of the record."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from brokerbench.reports import words
-from brokerbench.reports.decision import Assessment, Decision, Fit, Option, State
+from brokerbench.reports.decision import Assessment, Decision, Option, State, Suitability
 from brokerbench.reports.requirements import subject
 
 _NAMED = 2
-"""So many criteria are named in a sentence; the table below it has all."""
+"""Number of criteria named in a sentence; the tables of the record name all."""
 
 
 def in_short(decided: Decision) -> str:
-    """Why these are first, what they lack, who follows, and why the others are out."""
+    """Why the winners are first and what they lack, the profiles behind them, and why others are disqualified."""
     first = [option for option in decided.options if option.rank == 1]
     parts = [_first(first, decided.possible_points)] if first else ["every profile misses a must"]
     behind = [option for option in decided.options if option.rank is not None and option.rank > 1]
-    fitting = [option for option in behind if option.fit is Fit.FITS]
-    reserved = [option for option in behind if option.fit is Fit.RESERVED]
+    fitting = [option for option in behind if option.fit is Suitability.FITS]
+    reserved = [option for option in behind if option.fit is Suitability.RESERVED]
     if fitting:
-        parts.append(
-            f"next {words.listed([f'{option.profile} ({words.number(option.points)})' for option in fitting])}"
-        )
+        behind_them = [f"{option.profile} ({words.number(option.points)})" for option in fitting]
+        parts.append(f"next {words.listed(behind_them)}")
     if reserved:
         parts.append(f"with reservations {_grouped(reserved, State.OPEN)}")
-    out = [option for option in decided.options if option.fit is Fit.DISQUALIFIED]
+    out = [option for option in decided.options if option.fit is Suitability.DISQUALIFIED]
     if out:
         parts.append(f"disqualified {_grouped(out, State.NOT_MET)}")
     return "; ".join(parts) + "."
@@ -34,7 +33,7 @@ def in_short(decided: Decision) -> str:
 def _first(first: Sequence[Option], possible: float) -> str:
     option = first[0]
     points = f"{words.number(option.points)} of {words.number(possible)} points"
-    if option.fit is Fit.FITS:
+    if option.fit is Suitability.FITS:
         basis = "every must is promised and was confirmed on the real broker"
     else:
         basis = f"fits with reservations, {_because(option.of('must', State.OPEN))}"
@@ -52,7 +51,7 @@ def _grouped(options: Sequence[Option], state: State) -> str:
 
 
 def _because(entries: Sequence[Assessment]) -> str:
-    """The first sort of reason with the criteria that share it, and how many others there are."""
+    """The first kind of reason with the criteria that share it, and the number of others."""
     if not entries:
         return ""
     basis = entries[0].basis

@@ -1,13 +1,12 @@
 """The decision record: written from a result, and checked against its committed evidence.
 
-The same result gives the same bytes: nothing here reads a clock, a locale or the machine.
+The same result gives the same bytes: this module reads no clock, no locale and nothing of the machine.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from brokerbench.reports import decision, facts, prose, requirements, sensitivity, speeds, tables, words
 from brokerbench.reports.charts import run_charts, svg
 from brokerbench.reports.decision import Assessment, Decision, Option, State
-from brokerbench.reports.evidence import Evidence, path_in
+from brokerbench.reports.evidence import CommittedEvidence, path_in
 from brokerbench.reports.facts import Seen
 from brokerbench.scenarios import results
 from brokerbench.scenarios.results import ResultError, RunResult
@@ -49,7 +48,7 @@ def _picture(docs: Path, name: str) -> Path:
 
 
 def check_record(docs: Path, options: Sequence[str]) -> list[str]:
-    """Problems, each a sentence; none when record and charts follow from the committed evidence."""
+    """Problems, each a sentence; empty if record and charts follow from the committed evidence."""
     path = docs / NAME
     if not path.exists():
         return [f"{path} is missing; `brokerbench decide` writes it"]
@@ -81,10 +80,8 @@ def _compare(path: Path, found: str, wanted: str) -> list[str]:
     if found == wanted:
         return []
     old, new = found.splitlines(), wanted.splitlines()
-    at = next(
-        (i for i, (a, b) in enumerate(zip(old, new, strict=False)) if a != b),
-        min(len(old), len(new)),
-    )
+    differ = (i for i, (a, b) in enumerate(zip(old, new, strict=False)) if a != b)
+    at = next(differ, min(len(old), len(new)))
     is_, follows = (_excerpt(lines[at]) if at < len(lines) else "nothing" for lines in (old, new))
     return [f"{path}, line {at + 1}: the record says {is_}; from its evidence follows {follows}"]
 
@@ -101,7 +98,7 @@ def render(result: RunResult, options: Sequence[str]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        autoescape=False,  # Markdown: ``cell`` escapes what came from outside
+        autoescape=False,  # Markdown: the filter ``cell`` escapes texts from outside
     )
     environment.filters.update(
         cell=_escape,
@@ -115,10 +112,10 @@ def render(result: RunResult, options: Sequence[str]) -> str:
 
 
 def _view(result: RunResult, options: Sequence[str]) -> Mapping[str, Any]:
-    """Everything that the template says."""
+    """The template's variables."""
     measured = facts.options(result)
     profiles = list(dict.fromkeys((*options, *measured)))
-    evidence = Evidence.of(result)
+    evidence = CommittedEvidence.of(result)
     decisions = decision.decide(result, requirements.shipped(), measured) if measured else []
     tried = {decided.need.name: sensitivity.changes(result, decided) for decided in decisions}
     return {
@@ -157,20 +154,12 @@ def _view(result: RunResult, options: Sequence[str]) -> Mapping[str, Any]:
 
 
 def _chosen(decisions: Sequence[Decision]) -> list[str]:
-    """Profiles that are first for some need, each once."""
+    """Profiles that win some need, each once."""
     return list(dict.fromkeys(name for decided in decisions for name in decided.winners))
 
 
-@dataclass(frozen=True, slots=True)
-class Why:
-    """Criteria that put an option in its place for the same sort of reason."""
-
-    title: str
-    entries: list[Assessment]
-
-
-def _why(option: Option) -> list[Why]:
-    """What explains an option's place: why it is out, else what is open, else what it lacks."""
+def _why(option: Option) -> Mapping[str, Sequence[Assessment]]:
+    """The reasons for an option's rank, by level and basis: why it is out, else open criteria, else missed ones."""
     entries = option.of("must", State.NOT_MET)
     if option.rank is not None:
         partly = [entry for entry in option.of("should", State.MET) if entry.share < 1]
@@ -183,11 +172,11 @@ def _why(option: Option) -> list[Why]:
     grouped: dict[str, list[Assessment]] = {}
     for entry in entries:
         grouped.setdefault(f"{entry.criterion.level}, {entry.basis}", []).append(entry)
-    return [Why(title, found) for title, found in grouped.items()]
+    return grouped
 
 
-def _verdict_cell(seen: Seen, evidence: Evidence) -> str:
-    """One cell of a table: what it means, what was declared, what was measured, with a link to each row of evidence."""
+def _verdict_cell(seen: Seen, evidence: CommittedEvidence) -> str:
+    """One cell of a table: outcome, declaration and measurement, with a link to each row of evidence."""
     symbol, meaning = facts.SYMBOLS[seen.outcome], seen.outcome.value
     if not seen.rows:
         where = "".join(f" [{cell}]({evidence.link(cell)})" for cell in seen.failed)
@@ -197,14 +186,14 @@ def _verdict_cell(seen: Seen, evidence: Evidence) -> str:
     return "<br>".join(
         [
             f"{symbol} [{meaning}]({first}){more}",
-            f"declared: {tables.declared(seen.chief.declared, seen.about)}",
+            f"declared: {tables.declared(seen.weightiest.declared, seen.about)}",
             f"measured: {tables.measured(seen)}",
         ]
     )
 
 
 def _bounded(result: RunResult, profiles: Sequence[str]) -> list[str]:
-    """Properties for which the bound on what was not seen means something under some profile."""
+    """Properties with a bound on the rate of missed violations, on some profile."""
     return [
         name
         for name in facts.PROPERTY_NAMES
@@ -213,7 +202,7 @@ def _bounded(result: RunResult, profiles: Sequence[str]) -> list[str]:
 
 
 def _speed_tables(found: Sequence[speeds.Speed]) -> list[tuple[str, list[speeds.Speed]]]:
-    """Speeds under headings that keep apart what must not be compared."""
+    """Speeds under headings that separate figures which do not compare."""
     emulated = [speed for speed in found if speed.metric.grade in (Grade.EMULATOR, Grade.MODEL)]
     real = [speed for speed in found if speed not in emulated]
     return [
@@ -223,7 +212,7 @@ def _speed_tables(found: Sequence[speeds.Speed]) -> list[tuple[str, list[speeds.
     ]
 
 
-def _speed_row(speed: speeds.Speed, evidence: Evidence) -> list[str]:
+def _speed_row(speed: speeds.Speed, evidence: CommittedEvidence) -> list[str]:
     metric, cpu, ceiling = speed.metric, speed.cpu, speed.ceiling
     return [
         speed.profile,
@@ -238,7 +227,7 @@ def _speed_row(speed: speeds.Speed, evidence: Evidence) -> list[str]:
 
 
 def _escape(text: str) -> str:
-    """Text from outside, fit for one cell of a Markdown table."""
+    """Escape text from outside for one cell of a Markdown table."""
     return " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace("`", "'")
 
 

@@ -1,18 +1,18 @@
-"""What a pipeline needs, as data: criteria that a run can answer. Written by people, checked strictly.
+"""The needs of a pipeline as data: criteria that a run can answer, in YAML files that are checked strictly.
 
 ::
 
     name: audit-and-detection
     title: Audit and detection
-    quote: the sentence of the requirement that this need stands on
+    quote: the sentence of the requirement behind this need
     criteria:
-      - property: replay.from_beginning     # of the vocabulary in brokers/declarations.py
-        level: must                         # must decides who is in; should ranks those that are
+      - property: replay.from_beginning     # from the vocabulary in brokers/declarations.py
+        level: must                         # a must admits or excludes a profile; a should ranks the admitted
         why: an investigation starts after the fact
       - property: retention.overshoot
         level: should
-        weight: 2                           # only of a should; 1 if left out
-        at_most: 60                         # of a quantity, in its unit
+        weight: 2                           # only for a should; default 1
+        at_most: 60                         # for a quantity, in its unit
         why: ...
       - metric: consume_rate
         labels: {mode: consume}
@@ -21,7 +21,7 @@
         why: ...
     not_measured:
       - title: dead letters
-        why: no scenario of this bench drives them yet
+        why: no scenario exercises them yet
 """
 
 from __future__ import annotations
@@ -38,8 +38,7 @@ from brokerbench.scenarios.plans.yaml_document import Document, DocumentError
 
 SHIPPED = Path(__file__).parent / "requirements"
 METRICS = ("publish_rate", "consume_rate")
-"""Metrics that a criterion may name: speeds, which only a ``should`` may ask for."""
-
+"""Metrics that a criterion may name: speeds, only in a ``should``."""
 
 _Wrong = Callable[[str, str], DocumentError]
 
@@ -49,7 +48,7 @@ class _Model(BaseModel):
 
 
 class Criterion(_Model):
-    """One thing that a need asks of a broker."""
+    """One condition of a need."""
 
     property: str | None = None
     metric: str | None = None
@@ -69,25 +68,25 @@ class Criterion(_Model):
 
 
 def subject(criterion: Criterion) -> str:
-    """What a criterion is about: a property's or a metric's name."""
+    """The name of the criterion's property or metric."""
     return criterion.property or criterion.metric or ""
 
 
-class Gap(_Model):
-    """Something that the need asks for and this bench does not measure: said, never guessed."""
+class NotMeasured(_Model):
+    """A part of the need that is not measured here, and the reason."""
 
     title: str
     why: str
 
 
 class Need(_Model):
-    """A use of the pipeline, with the sentence that it stands on."""
+    """A use of the pipeline, with the requirement that it follows from."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9-]*$")
     title: str
     quote: str
     criteria: list[Criterion] = Field(min_length=1)
-    not_measured: list[Gap] = Field(default_factory=list)
+    not_measured: list[NotMeasured] = Field(default_factory=list)
 
     @property
     def musts(self) -> list[Criterion]:
@@ -99,22 +98,19 @@ class Need(_Model):
 
 
 def read(path: Path) -> Need:
-    """Raises DocumentError: file, line, what is wrong and what would be right."""
+    """Raises DocumentError with file, line, mistake and remedy."""
     document = yaml_document.read(path, Need)
     seen: set[str] = set()
     for number, criterion in enumerate(document.value.criteria):
         _check(document, number, criterion)
         if criterion.property in seen:
-            raise document.error(
-                ("criteria", number, "property"),
-                f"{criterion.property} is asked for twice",
-            )
+            raise document.error(("criteria", number, "property"), f"{criterion.property} is asked for twice")
         seen.update(filter(None, [criterion.property]))
     return document.value
 
 
 def read_all(paths: Sequence[Path]) -> list[Need]:
-    """Needs in the order of the paths. Raises DocumentError, also for a name that stands twice."""
+    """Needs in the order of the paths. Raises DocumentError, also for a name that occurs twice."""
     needs = [read(path) for path in paths]
     for number, need in enumerate(needs):
         if need.name in {other.name for other in needs[:number]}:
@@ -123,7 +119,7 @@ def read_all(paths: Sequence[Path]) -> list[Need]:
 
 
 def shipped() -> list[Need]:
-    """The needs of the project, in the order in which the record treats them."""
+    """The needs of the project, in the order of the record."""
     return read_all(sorted(SHIPPED.glob("*.yaml")))
 
 
@@ -132,46 +128,30 @@ def _check(document: Document[Need], number: int, criterion: Criterion) -> None:
         return document.error(("criteria", number, key), message)
 
     if criterion.level == "must" and "weight" in criterion.model_fields_set:
-        raise wrong(
-            "weight",
-            "a must has no weight: it decides who is in; only a should is weighed",
-        )
+        raise wrong("weight", "a must has no weight: it admits or excludes; only a should is weighed")
     bounds = [key for key in ("at_least", "at_most", "prefer") if getattr(criterion, key) is not None]
     if len(bounds) > 1:
         raise wrong(bounds[1], f"{bounds[0]} and {bounds[1]} exclude each other")
     if criterion.property is not None:
         _check_property(criterion, bounds, wrong)
     elif criterion.metric not in METRICS:
-        raise wrong(
-            "metric",
-            f"unknown metric {criterion.metric!r}; {yaml_document.suggest(str(criterion.metric), METRICS)}",
-        )
+        suggestion = yaml_document.suggest(str(criterion.metric), METRICS)
+        raise wrong("metric", f"unknown metric {criterion.metric!r}; {suggestion}")
     elif criterion.level == "must":
-        raise wrong(
-            "level",
-            "a speed can only be a should: measured on one machine, it rules nobody out",
-        )
+        raise wrong("level", "a speed can only be a should: measured on one machine, it excludes no profile")
     elif not bounds:
-        raise wrong(
-            "metric",
-            "say prefer: higher or lower, or at_least or at_most with a number in the metric's unit",
-        )
+        raise wrong("metric", "say prefer: higher or lower, or at_least or at_most with a number in the metric's unit")
 
 
 def _check_property(criterion: Criterion, bounds: list[str], wrong: _Wrong) -> None:
     name = str(criterion.property)
     if name not in PROPERTIES:
-        raise wrong(
-            "property",
-            f"unknown property {name!r}; {yaml_document.suggest(name, PROPERTIES)}",
-        )
+        raise wrong("property", f"unknown property {name!r}; {yaml_document.suggest(name, PROPERTIES)}")
     if criterion.labels:
         raise wrong("labels", "labels choose among metrics; a property has none")
     quantity = PROPERTIES[name].kind is Kind.QUANTITY
     if quantity and bounds not in (["at_least"], ["at_most"]):
-        raise wrong(
-            "property",
-            f"{name} is a quantity: say at_most or at_least, a number of {PROPERTIES[name].unit}",
-        )
+        unit = PROPERTIES[name].unit
+        raise wrong("property", f"{name} is a quantity: say at_most or at_least, a number of {unit}")
     if not quantity and bounds:
         raise wrong(bounds[0], f"{name} is a statement: it holds or not, without {bounds[0]}")

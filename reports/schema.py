@@ -1,7 +1,4 @@
-"""The published JSON Schema of ``result.json``.
-
-``python -m brokerbench.reports.schema docs/result.schema.json`` writes it.
-"""
+"""The published JSON Schema of ``result.json``: ``python -m brokerbench.reports.schema docs/result.schema.json``."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What would flip a decision: each requirement changed by itself, and each doubt about the evidence settled.
+"""Which changes would flip a decision: one requirement changed, or one doubt about the evidence settled.
 
-Only single changes are tried: what flips by one change is worth a discussion, what needs three is robust.
+Only single changes are tried: a decision that one change flips is worth a discussion, one that needs three is robust.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from brokerbench.reports import decision, facts
 from brokerbench.reports.decision import Assessment, Decision, State
-from brokerbench.reports.requirements import Criterion, subject
+from brokerbench.reports.requirements import subject
 from brokerbench.scenarios.results import RunResult
 from brokerbench.scenarios.verdicts import Grade
 
@@ -18,30 +18,27 @@ Assessed = Mapping[str, Sequence[Assessment]]
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
-    """A change and who is first after it. ``flips``: that is another set of winners than before."""
+class TriedChange:
+    """A change and the winners after it. ``flips``: they differ from the winners before."""
 
     what: str
     winners: tuple[str, ...]
     flips: bool
 
 
-def changes(result: RunResult, decided: Decision) -> list[Change]:
-    """Every single change that was tried, in the order of the criteria, those of the evidence last."""
+def changes(result: RunResult, decided: Decision) -> list[TriedChange]:
+    """Every tried change, in the order of the criteria; changes of the evidence last."""
     assessed: Assessed = {option.profile: option.assessments for option in decided.options}
-    tried = [
-        *_requirement_changes(decided, assessed),
-        *_evidence_changes(result, decided, assessed),
-    ]
+    tried = [*_requirement_changes(decided, assessed), *_evidence_changes(result, decided, assessed)]
     before = set(decided.winners)
     found = []
     for what, changed in tried:
         after = decision.winners(decision.rank(changed))
-        found.append(Change(what, after, set(after) != before))
+        found.append(TriedChange(what, after, set(after) != before))
     return found
 
 
-def flips(tried: Sequence[Change]) -> list[Change]:
+def flips(tried: Sequence[TriedChange]) -> list[TriedChange]:
     return [change for change in tried if change.flips]
 
 
@@ -49,46 +46,33 @@ def _requirement_changes(decided: Decision, assessed: Assessed) -> Iterator[tupl
     for number, criterion in enumerate(decided.need.criteria):
         name = f"`{subject(criterion)}`"
         if criterion.level == "must":
-            yield (
-                f"{name} were only a should",
-                _with_criterion(assessed, number, {"level": "should", "weight": 1.0}),
-            )
+            yield f"{name} were only a should", _changed(assessed, number, level="should", weight=1.0)
             continue
         if criterion.property is not None:
-            yield (
-                f"{name} were a must",
-                _with_criterion(assessed, number, {"level": "must"}),
-            )
+            yield f"{name} were a must", _changed(assessed, number, level="must")
         yield f"{name} did not count", _without(assessed, number)
-        yield (
-            f"{name} counted double",
-            _with_criterion(assessed, number, {"weight": criterion.weight * 2}),
-        )
+        yield f"{name} counted double", _changed(assessed, number, weight=criterion.weight * 2)
 
 
 def _evidence_changes(result: RunResult, decided: Decision, assessed: Assessed) -> Iterator[tuple[str, Assessed]]:
     for profile, entries in assessed.items():
         if facts.grade_of(result, profile) is Grade.EMULATOR and any(entry.only_grade for entry in entries):
             what = f"the real service behind {profile} confirmed what the emulator showed"
-            yield (
-                what,
-                _settled(assessed, profile, lambda entry: entry.only_grade, State.MET),
-            )
+            yield what, _settled(assessed, profile, lambda entry: entry.only_grade, State.MET)
     for profile in decided.winners:
         for entry in decided.option(profile).of("must", State.OPEN):
             what = f"`{subject(entry.criterion)}`, not shown here, did not hold for {profile}"
             yield what, _settled(assessed, profile, entry.__eq__, State.NOT_MET)
 
 
-def _with_criterion(assessed: Assessed, number: int, update: Mapping[str, object]) -> Assessed:
-    def changed(criterion: Criterion) -> Criterion:
-        return criterion.model_copy(update=dict(update))
+def _changed(assessed: Assessed, number: int, **update: object) -> Assessed:
+    """One criterion of every profile updated."""
+
+    def changed(entry: Assessment) -> Assessment:
+        return replace(entry, criterion=entry.criterion.model_copy(update=update))
 
     return {
-        profile: [
-            replace(entry, criterion=changed(entry.criterion)) if at == number else entry
-            for at, entry in enumerate(entries)
-        ]
+        profile: [changed(entry) if at == number else entry for at, entry in enumerate(entries)]
         for profile, entries in assessed.items()
     }
 

@@ -1,4 +1,4 @@
-"""Speeds of a run, each with what it needs to be believed: spread, client CPU, the harness' ceiling, limit, grade."""
+"""Speeds of a run, each with its spread, client CPU, ceiling of the harness, limit and grade."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ CEILING = "noop_ceiling"
 _RANKING_GRADES = (Grade.SERVICE, Grade.SOFTWARE)
 _ROLE = {"publish_rate": "producer", "consume_rate": "consumer"}
 _SETTINGS = ("size", "producers", "consumers", "partitions", "keys", "acknowledge_every", "durability")
-"""Labels that tell how a speed was measured, not what: said once, beside the figures, unless a plan varied them."""
+"""Labels of the conditions of a speed: stated once, beside the figures, unless a plan varied them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """One speed of one profile. ``cpu`` and ``ceiling`` are None where the run did not measure them beside it.
+    """One speed of one profile. ``cpu`` and ``ceiling`` are None if the run did not measure them beside it.
 
     ``varied``: settings in which the run's speeds of this profile differ.
     """
@@ -38,7 +38,7 @@ class Speed:
 
     @property
     def no_rank(self) -> str:
-        """Why this figure ranks nothing; empty where it may rank."""
+        """Why this figure ranks nothing; empty if it may rank."""
         if self.metric.grade not in _RANKING_GRADES:
             return words.GRADE_WORDS[self.metric.grade]
         if not self.metric.comparable:
@@ -47,7 +47,7 @@ class Speed:
 
     @property
     def what(self) -> str:
-        """``publish, batch 100`` or ``consume while publishing, batch 100, partitions 3``: what was done, in words."""
+        """``publish, batch 100`` or ``consume while publishing, batch 100, partitions 3``: the measured work."""
         labels = self.metric.labels
         mode = str(labels.get("mode", "")).replace("_", " ")
         first = action = self.metric.name.removesuffix("_rate").replace("_", " ")
@@ -65,7 +65,7 @@ def is_speed(metric: Metric) -> bool:
 
 
 def of_one_group(metric: Metric) -> bool:
-    """Of one group among several: pictures show what holds for all together."""
+    """True for a figure of one group among several: pictures show all groups together."""
     return metric.labels.get("group", per_group.ALL) != per_group.ALL
 
 
@@ -93,7 +93,7 @@ def _values(found: Sequence[Speed], name: str) -> set[str | int | float]:
 
 
 def conditions(found: Sequence[Speed]) -> str:
-    """How the speeds were measured: ``size 1,024, producers 1``; all values of a setting that was varied."""
+    """The settings of the speeds: ``size 1,024, producers 1``; all values of a varied setting."""
     texts = []
     for name in _SETTINGS:
         values = sorted(_values(found, name), key=str)
@@ -109,9 +109,9 @@ def _plain(value: str | int | float) -> str:
 def best(
     result: RunResult, profile: str, name: str, labels: Mapping[str, str | int | float], *, higher: bool = True
 ) -> Speed | None:
-    """The profile's best figure of that name and those labels: its own best batch size, not one that suits another.
+    """The profile's best figure of that name and those labels, at the batch size that suits it best.
 
-    A figure that may rank goes before one that may not.
+    A figure that may rank precedes one that may not.
     """
     found = [
         speed
@@ -123,13 +123,13 @@ def best(
 
 
 def profiles_without(result: RunResult, profiles: Sequence[str], scenario: str) -> list[str]:
-    """Profiles that have no speed from a scenario, for the tables to say so."""
+    """Profiles without a speed from a scenario."""
     measured = {cell.profile for cell in result.cells if cell.scenario == scenario and of_cell(cell)}
     return [name for name in profiles if name not in measured]
 
 
 def _beside(cell: Cell, metric: Metric, name: str) -> Metric | None:
-    """The companion measured for this metric: the same labels, but for the one that says whose companion it is."""
+    """The companion metric of that name: the same labels, except for the one that names its subject."""
     own = {"of": metric.name, "role": _ROLE.get(metric.name, ""), **metric.labels}
     for other in cell.metrics:
         if other.name == name and other.samples and other.labels.items() <= own.items():

@@ -15,12 +15,12 @@ def text(result: RunResult) -> str:
     """Tables in plain text, without colour or width of a terminal."""
     parts = [_verdicts(result), _speeds(result), _refuted(result), _failures(result)]
     if not result.complete:
-        parts.append("The run was cut short: this is what was measured until then.")
+        parts.append("The run was cut short: only the cells above ended before.")
     return "\n\n".join(part for part in parts if part)
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
-    """Columns as wide as their longest text; those in ``right`` are set right."""
+    """Columns as wide as their longest text; those in ``right`` are right-aligned."""
     widths = [max(len(row[at]) for row in (head, *rows)) for at in range(len(head))]
 
     def line(row: Sequence[str]) -> str:
@@ -38,15 +38,8 @@ def _verdicts(result: RunResult) -> str:
     for cell in result.cells:
         counted = facts.counts(cell.verdicts)
         numbers = [str(counted[verdict]) if counted[verdict] else "·" for verdict in _COLUMNS]
-        rows.append(
-            [
-                cell.id,
-                "FAILED" if cell.status == "failed" else "ok",
-                *numbers,
-                cell.grade.value,
-                f"{cell.duration_s:.0f} s",
-            ]
-        )
+        status = "FAILED" if cell.status == "failed" else "ok"
+        rows.append([cell.id, status, *numbers, cell.grade.value, f"{cell.duration_s:.0f} s"])
     return table(_HEAD, rows, right=(2, 3, 4, 5, 7)) if rows else "no cell was run"
 
 

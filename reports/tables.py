@@ -1,4 +1,4 @@
-"""Tables that the record and the HTML report have in common, as words: declared beside measured, bounds, gaps."""
+"""Texts of the tables of the record and of the HTML report: declared beside measured, bounds, untested properties."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from brokerbench.scenarios.verdicts import Verdict
 
 
 @dataclass(frozen=True, slots=True)
-class Gap:
-    """Properties of one profile that could not be tested, for one reason."""
+class Untested:
+    """Properties of one profile that could not be tested, for the same reason."""
 
     profile: str
     properties: tuple[str, ...]
@@ -42,7 +42,7 @@ def _bounds(declaration: Declared, unit: str) -> str:
 
 
 def measured(seen: Seen) -> str:
-    """What was counted or measured, with n; a dash where nothing was."""
+    """Counts or samples, with n; a dash if there are none."""
     if seen.about.kind is Kind.QUANTITY:
         if not seen.samples:
             return words.NOTHING
@@ -55,24 +55,24 @@ def measured(seen: Seen) -> str:
 
 
 def middle(seen: Seen) -> str:
-    """The median of a quantity that was judged; empty where there is none."""
+    """The median of a quantity that was judged; empty if there is none."""
     judged = seen.outcome in (PropertyOutcome.HOLDS, PropertyOutcome.OPEN, PropertyOutcome.REFUTED)
     return words.amount(words.median(seen.samples), seen.about.unit) if judged and seen.samples else ""
 
 
 def missed(seen: Seen) -> str:
-    """The rate of violations that could have stayed unseen; a dash where that means nothing."""
+    """The rate of violations that may have been missed; a dash where no such rate exists."""
     return words.NOTHING if seen.missed is None else f"< {words.rate(seen.missed)}"
 
 
 def surprises(result: RunResult, profiles: Sequence[str]) -> list[Seen]:
-    """What the documentation and the measurement disagree on."""
+    """Properties on which documentation and measurement disagree."""
     every = (facts.seen(result, profile, name) for profile in profiles for name in facts.PROPERTY_NAMES)
     return [seen for seen in every if seen.outcome is PropertyOutcome.REFUTED]
 
 
-def gaps(result: RunResult, profiles: Sequence[str]) -> list[Gap]:
-    """Not testable here, and why: one entry for each profile and reason, in order of appearance."""
+def gaps(result: RunResult, profiles: Sequence[str]) -> list[Untested]:
+    """Untested properties by profile and reason, in order of appearance."""
     grouped: dict[tuple[str, str], list[tuple[str, str]]] = {}
     for profile in profiles:
         for name in facts.PROPERTY_NAMES:
@@ -81,22 +81,22 @@ def gaps(result: RunResult, profiles: Sequence[str]) -> list[Gap]:
                 row = next(entry for entry in seen.rows if entry.row.verdict is Verdict.NOT_TESTABLE)
                 grouped.setdefault((profile, row.row.reason), []).append((name, row.cell))
     return [
-        Gap(profile, tuple(name for name, _ in found), reason, found[0][1])
+        Untested(profile, tuple(name for name, _ in found), reason, found[0][1])
         for (profile, reason), found in grouped.items()
     ]
 
 
 def living_with(result: RunResult, profile: str) -> tuple[list[str], list[str]]:
-    """What one accepts with a profile: statements that do not hold, and statements that only the adapter makes true."""
+    """The price of a profile: statements that do not hold, and statements that only the adapter makes true."""
     fails, by_adapter = [], []
     for name in facts.PROPERTY_NAMES:
         seen = facts.seen(result, profile, name)
         if seen.about.kind is Kind.QUANTITY:
             if seen.outcome is PropertyOutcome.REFUTED:
-                text = f"{measured(seen)}; declared {declared(seen.chief.declared, seen.about)}"
+                text = f"{measured(seen)}; declared {declared(seen.weightiest.declared, seen.about)}"
                 fails.append(f"the declared bound on the {seen.about.statement} ({text})")
         elif seen.outcome in (PropertyOutcome.FAILS, PropertyOutcome.REFUTED):
             fails.append(seen.about.statement)
-        elif seen.outcome is PropertyOutcome.HOLDS and seen.chief.declared.provided_by is Provider.ADAPTER:
+        elif seen.outcome is PropertyOutcome.HOLDS and seen.weightiest.declared.provided_by is Provider.ADAPTER:
             by_adapter.append(seen.about.statement)
     return fails, by_adapter

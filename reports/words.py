@@ -1,4 +1,4 @@
-"""Numbers and short words as every report writes them. Nothing here depends on locale, clock or machine."""
+"""Numbers and short words as every report writes them, independent of locale, clock and machine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from brokerbench.brokers.declarations import Support
 from brokerbench.scenarios.verdicts import Grade
 
 NOTHING = "\u2013"
-"""A dash: there is nothing to say here."""
+"""A dash: no value."""
 
 GRADE_WORDS: Mapping[Grade, str] = {
     Grade.SERVICE: "the real service",

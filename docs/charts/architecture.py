@@ -39,7 +39,7 @@ TITLES = {"bench/": 165, "scenarios/": 245, "brokers/": 430, "reports/": 930}
 """Where the title of a layer begins: beside the arrows."""
 BOXES = (
     Box(25, 100, 115, 84, "commands/", ("run, decide,", "analyse, compare,", "verify, doctor"), "bench/commands"),
-    Box(165, 100, 150, 84, "run/", ("runner, turns,", "one process a cell,", "readiness"), "bench/run"),
+    Box(165, 100, 150, 84, "run/", ("runner, session,", "turns, readiness,", "a process a cell"), "bench/run"),
     Box(340, 100, 130, 84, "engines/", ("native, docker,", "external"), "bench/engines"),
     Box(495, 100, 130, 84, "load/", ("load processes, here", "or on other hosts"), "bench/load"),
     Box(

@@ -7,7 +7,7 @@ from typing import Any
 
 import altair as alt
 
-from brokerbench.reports.charts.panels import Data, Panel, Rows, colour, panel_title, present, stack
+from brokerbench.reports.charts.panels import SI, Data, Panel, Rows, colour, panel_title, present, stack
 from brokerbench.reports.charts.svg import Spec
 from brokerbench.scenarios.results import Cell, Metric, RunResult
 
@@ -55,7 +55,7 @@ def _panel(data: Data, rows: Rows, title: str, profiles: Sequence[str], *, last:
     chart = alt.Chart(data.add(rows)).mark_line(interpolate="step-after", strokeWidth=1.5)
     return chart.encode(
         x=alt.X("second:Q", axis=alt.Axis(title="seconds since the first send" if last else None, tickCount=8)),
-        y=alt.Y("value:Q", axis=alt.Axis(title=None, format="~s", tickCount=4)),
+        y=alt.Y("value:Q", axis=alt.Axis(title=None, labelExpr=SI, tickCount=4)),
         color=colour("profile:N", present(profiles, rows)),
         tooltip=["cell:N", alt.Tooltip("second:Q", format=".2f"), alt.Tooltip("value:Q", format=",.0f")],
     ).properties(width=_WIDTH, height=_HEIGHT, title=panel_title(title))

@@ -89,9 +89,9 @@ def _verdict_row(seen: Seen, group: str) -> dict[str, Any]:
         "sign": seen.outcome.value if look.path and not quantity else "",
         "ink": palette.INK if seen.grade is Grade.EMULATOR else look.ink,
         "emulated": seen.grade is Grade.EMULATOR,
-        "declared": tables.declared(seen.chief.declared, seen.about) if seen.rows else words.NOTHING,
+        "declared": tables.declared(seen.weightiest.declared, seen.about) if seen.rows else words.NOTHING,
         "measured": tables.measured(seen),
-        "reason": seen.chief.reason if seen.rows else seen.outcome.value,
+        "reason": seen.weightiest.reason if seen.rows else seen.outcome.value,
     }
 
 

@@ -185,8 +185,10 @@ def _overshoot_panel(data: Data, result: RunResult, profiles: Sequence[str], nam
     for profile in profiles:
         seen = facts.seen(result, profile, name)
         samples += [{"profile": profile, "seconds": value} for value in seen.samples]
-        if seen.samples and seen.chief.declared.high is not None:
-            bounds.append({"profile": profile, "low": seen.chief.declared.low or 0.0, "high": seen.chief.declared.high})
+        if seen.samples and seen.weightiest.declared.high is not None:
+            bounds.append(
+                {"profile": profile, "low": seen.weightiest.declared.low or 0.0, "high": seen.weightiest.declared.high}
+            )
     if not samples:
         return None
     y = _profile_axis(samples, profiles)

@@ -1,4 +1,4 @@
-"""A synthetic result that is valid and rich: used by tests only, never shown to anybody as a measurement."""
+"""A synthetic result that is valid and rich: used by tests only, never shown as a measurement."""
 
 from __future__ import annotations
 

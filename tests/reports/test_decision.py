@@ -1,4 +1,4 @@
-"""Fit, rank and what would flip them."""
+"""Suitability, rank and what would flip them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from brokerbench.brokers.declarations import Support
 from brokerbench.reports import decision, requirements, sensitivity
-from brokerbench.reports.decision import Decision, Fit, State
+from brokerbench.reports.decision import Decision, State, Suitability
 from brokerbench.reports.requirements import Criterion, Need
 from brokerbench.scenarios.results import Metric, RunResult
 from brokerbench.scenarios.verdicts import Grade, Verdict
@@ -32,7 +32,7 @@ def decided(result: RunResult, need: Need = NEED) -> Decision:
 
 
 def test_a_must_that_is_promised_and_confirmed_on_the_real_broker_fits() -> None:
-    assert {o.profile for o in decided(sample.result()).options if o.fit is Fit.FITS} == {
+    assert {o.profile for o in decided(sample.result()).options if o.fit is Suitability.FITS} == {
         "redis-streams",
         "kafka",
         "kafka-share",
@@ -42,23 +42,23 @@ def test_a_must_that_is_promised_and_confirmed_on_the_real_broker_fits() -> None
 @pytest.mark.parametrize(
     ("verdict", "support", "fit"),
     [
-        (Verdict.REFUTED, Support.GUARANTEED, Fit.DISQUALIFIED),
-        (Verdict.CONFIRMED, Support.IMPOSSIBLE, Fit.DISQUALIFIED),
-        (Verdict.NOT_TESTABLE, Support.IMPOSSIBLE, Fit.DISQUALIFIED),
-        (Verdict.REFUTED, Support.IMPOSSIBLE, Fit.RESERVED),
-        (Verdict.CONFIRMED, Support.POSSIBLE, Fit.DISQUALIFIED),
-        (Verdict.INCONCLUSIVE, Support.POSSIBLE, Fit.DISQUALIFIED),
-        (Verdict.INCONCLUSIVE, Support.GUARANTEED, Fit.RESERVED),
-        (Verdict.NOT_TESTABLE, Support.GUARANTEED, Fit.RESERVED),
-        (Verdict.INCONCLUSIVE, Support.UNDECLARED, Fit.RESERVED),
+        (Verdict.REFUTED, Support.GUARANTEED, Suitability.DISQUALIFIED),
+        (Verdict.CONFIRMED, Support.IMPOSSIBLE, Suitability.DISQUALIFIED),
+        (Verdict.NOT_TESTABLE, Support.IMPOSSIBLE, Suitability.DISQUALIFIED),
+        (Verdict.REFUTED, Support.IMPOSSIBLE, Suitability.RESERVED),
+        (Verdict.CONFIRMED, Support.POSSIBLE, Suitability.DISQUALIFIED),
+        (Verdict.INCONCLUSIVE, Support.POSSIBLE, Suitability.DISQUALIFIED),
+        (Verdict.INCONCLUSIVE, Support.GUARANTEED, Suitability.RESERVED),
+        (Verdict.NOT_TESTABLE, Support.GUARANTEED, Suitability.RESERVED),
+        (Verdict.INCONCLUSIVE, Support.UNDECLARED, Suitability.RESERVED),
     ],
 )
-def test_what_a_verdict_on_a_must_does(verdict: Verdict, support: Support, fit: Fit) -> None:
+def test_what_a_verdict_on_a_must_does(verdict: Verdict, support: Support, fit: Suitability) -> None:
     result = change.judged(sample.result(), "kafka", "delivery.no_loss", verdict, support)
     option = decided(result).option("kafka")
     assert option.fit is fit
-    assert (option.rank is None) == (fit is Fit.DISQUALIFIED)
-    state = State.NOT_MET if fit is Fit.DISQUALIFIED else State.OPEN
+    assert (option.rank is None) == (fit is Suitability.DISQUALIFIED)
+    state = State.NOT_MET if fit is Suitability.DISQUALIFIED else State.OPEN
     assert option.of("must", state)[0].cells == ("kafka.replay", "kafka.ordering", "kafka.throughput")
 
 
@@ -67,14 +67,14 @@ def test_a_capability_that_is_only_possible_is_a_reservation_even_where_it_worke
         name="n", title="t", quote="q", criteria=[Criterion(property="replay.from_time", level="must", why="x")]
     )
     result = change.judged(sample.result(), "kafka", "replay.from_time", Verdict.CONFIRMED, Support.POSSIBLE)
-    assert decided(result, need).option("kafka").fit is Fit.RESERVED
+    assert decided(result, need).option("kafka").fit is Suitability.RESERVED
 
 
 def test_an_emulator_neither_fulfils_nor_disqualifies() -> None:
-    assert decided(sample.result()).option("sqs-fifo").fit is Fit.RESERVED
+    assert decided(sample.result()).option("sqs-fifo").fit is Suitability.RESERVED
     refuted = change.judged(sample.result(), "sqs-fifo", "delivery.no_loss", Verdict.REFUTED)
     option = decided(refuted).option("sqs-fifo")
-    assert option.fit is Fit.RESERVED
+    assert option.fit is Suitability.RESERVED
     assert "contradicted by the emulator" in option.of("must", State.OPEN)[0].basis
 
 
@@ -131,7 +131,7 @@ def test_a_failed_cell_is_no_evidence_and_is_named() -> None:
     cells = [cell for cell in sample.result().cells if cell.profile != "kafka"]
     result = sample.with_cells("r", [*cells, sample.broken("kafka", "replay"), sample.cell("kafka", "retention")])
     option = decided(result).option("kafka")
-    assert option.fit is Fit.RESERVED
+    assert option.fit is Suitability.RESERVED
     assert option.of("must", State.OPEN)[0].basis == "no evidence: a cell failed"
     assert option.of("must", State.OPEN)[0].cells == ("kafka.replay",)
 

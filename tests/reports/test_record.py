@@ -11,7 +11,7 @@ import pytest
 from brokerbench.brokers import registry
 from brokerbench.reports import facts, record
 from brokerbench.reports.charts import run_charts, svg
-from brokerbench.reports.evidence import Evidence, path_in
+from brokerbench.reports.evidence import CommittedEvidence, path_in
 from brokerbench.scenarios import results
 from brokerbench.scenarios.results import RunResult
 from tests.reports import change, sample
@@ -179,7 +179,7 @@ def test_a_run_without_options_has_a_record_too() -> None:
 
 
 def test_lines_of_the_evidence_are_found_whatever_the_cells_hold() -> None:
-    evidence = Evidence.of(_failed())
+    evidence = CommittedEvidence.of(_failed())
     assert evidence.link("kafka.replay") != evidence.path
     assert evidence.link("no.cell") == evidence.path
 
