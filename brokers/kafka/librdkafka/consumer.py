@@ -15,15 +15,14 @@ from typing import Any
 import numpy as np
 from confluent_kafka import KafkaError, KafkaException
 
+from brokerbench.brokers.kafka.librdkafka.foreign_memory import Addresses, address
 from brokerbench.brokers.kafka.librdkafka.library import (
     LOG_EVENT,
-    Addresses,
-    Log,
-    address,
-    client,
+    ClientLog,
     destroy,
     event_destroy,
     function,
+    new_client,
     new_consumer,
     queue_destroy,
     queue_new,
@@ -70,16 +69,16 @@ class ColumnConsumer:
         self._closed = False
         # Kept, as the library alone knows it otherwise.
         self._on_rebalance = _OnRebalance(self._rebalanced)
-        self._client = client(
+        self._client = new_client(
             new_consumer, config, LOG_EVENT, lambda conf: _conf_set_rebalance_cb(conf, self._on_rebalance)
         )
         self._lines: int = queue_new(self._client)
-        self._log = Log(self._client, self._lines, logger)
+        self._log = ClientLog(self._client, self._lines, logger)
         self._next_lines_ns = 0
         _poll_set_consumer(self._client)
         self._queue: int = _queue_get_consumer(self._client)
         self._inside = threading.Lock()
-        self._make_room(1)
+        self._make_buffer(1)
 
     def subscribe(self) -> None:
         """Join the group."""
@@ -97,7 +96,7 @@ class ColumnConsumer:
         Without ``details`` there are no keys, attributes and times.
         """
         if len(self._addresses) < most:
-            self._make_room(most)
+            self._make_buffer(most)
         # The library waits until it has as many as it was asked for, or for the whole time. So where it holds none, the
         # first is awaited alone (2 ms), and what it holds then joins it.
         got = self._fill(0, most, 0)
@@ -120,12 +119,12 @@ class ColumnConsumer:
             deque(map(_message_destroy, self._addresses[:got].tolist()), maxlen=0)
 
     def _fill(self, at: int, most: int, wait_ms: int) -> int:
-        got: int = _consume(self._queue, wait_ms, self._room + at * self._addresses.itemsize, most)
+        got: int = _consume(self._queue, wait_ms, self._buffer + at * self._addresses.itemsize, most)
         return max(0, got)
 
-    def _make_room(self, most: int) -> None:
+    def _make_buffer(self, most: int) -> None:
         self._addresses: Addresses = np.empty(most, np.uint64)
-        self._room = address(self._addresses)
+        self._buffer = address(self._addresses)
 
     def seek(self, partition: int, offset: int) -> None:
         """Go on with this one; what was fetched and not received is forgotten. No broker is asked."""

@@ -11,22 +11,24 @@ from typing import Any
 import numpy as np
 from confluent_kafka import KafkaError, KafkaException
 
+from brokerbench.brokers.kafka.librdkafka.foreign_memory import (
+    MESSAGE,
+    MessageBuffer,
+    Messages,
+    address,
+    joined,
+    messages_at,
+)
 from brokerbench.brokers.kafka.librdkafka.library import (
     ERROR_EVENT,
     LOG_EVENT,
-    MESSAGE,
     REPORT_EVENT,
-    Log,
-    Messages,
-    Room,
-    address,
-    client,
+    ClientLog,
     destroy,
-    error_of,
+    error_from,
     event_destroy,
     function,
-    joined,
-    messages_at,
+    new_client,
     new_producer,
     queue_destroy,
     queue_poll,
@@ -87,10 +89,10 @@ class ColumnProducer:
     """
 
     def __init__(self, config: Mapping[str, Any], topic: str, logger: logging.Logger) -> None:
-        self._client = client(new_producer, config, REPORT_EVENT | LOG_EVENT | ERROR_EVENT)
-        self._room = Room()
+        self._client = new_client(new_producer, config, REPORT_EVENT | LOG_EVENT | ERROR_EVENT)
+        self._buffer = MessageBuffer()
         self._queue: int = _queue_get_main(self._client)
-        self._log = Log(self._client, self._queue, logger)
+        self._log = ClientLog(self._client, self._queue, logger)
         self._topic: int | None = _topic_new(self._client, topic.encode(), None)
         if self._topic is None:
             self.close()
@@ -103,12 +105,12 @@ class ColumnProducer:
 
         A full queue refuses all behind the first that it has no room for: sending them again keeps the order.
         """
-        messages = self._room.of(len(payloads))
+        messages = self._buffer.of(len(payloads))
         # The library copies before it returns. Until then these names keep the bytes where they are.
         _bodies, messages["payload"], messages["size"] = joined(payloads)
         _names, messages["key"], messages["key_size"] = (None, 0, 0) if keys is None else joined(keys)
         messages["number"] = numbers
-        _produce_batch(self._topic, _ANY_PARTITION, _COPY, self._room.address, len(messages))
+        _produce_batch(self._topic, _ANY_PARTITION, _COPY, self._buffer.address, len(messages))
         errors: SmallIntColumn = messages["error"].copy()
         return errors
 
@@ -125,7 +127,7 @@ class ColumnProducer:
         for name, value in headers.items():
             raw = value.encode()
             arguments.append(_Argument(_HEADER, _Value(header=_Header(name.encode(), raw, len(raw)))))
-        error = error_of(_produceva(self._client, (_Argument * len(arguments))(*arguments), len(arguments)))
+        error = error_from(_produceva(self._client, (_Argument * len(arguments))(*arguments), len(arguments)))
         return 0 if error is None else error.code()
 
     def reports(self, wait_s: float) -> Messages:

@@ -13,12 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from confluent_kafka import KafkaError, KafkaException
 
+from brokerbench.brokers.kafka.librdkafka.foreign_memory import MESSAGE, Addresses
 from brokerbench.brokers.kafka.librdkafka.library import (
-    MESSAGE,
-    Addresses,
-    client,
     function,
     log_line,
+    new_client,
     require,
     require_none,
 )
@@ -153,7 +152,7 @@ class ColumnShareConsumer:
         # Kept, as the library alone knows them otherwise.
         self._on_line, self._on_answer = _OnLine(self._line), _OnAnswer(self._answer)
         config = {**config, "share.acknowledgement.mode": "explicit"}
-        self._client = client(_consumer_new, config, 0, lambda conf: _conf_set_log_cb(conf, self._on_line))
+        self._client = new_client(_consumer_new, config, 0, lambda conf: _conf_set_log_cb(conf, self._on_line))
         self._handle = c_void_p(self._client)
         # Lines come from within the calls, too: a queue of their own would need a handle that is not given out.
         require_none(_set_log_queue(self._client, None))

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from brokerbench.brokers.kafka.librdkafka import partitions as librdkafka_partitions
 from brokerbench.brokers.kafka.librdkafka import producer as librdkafka_producer
 from brokerbench.brokers.kafka.librdkafka.consumer import ColumnConsumer
-from brokerbench.brokers.kafka.librdkafka.library import MESSAGE, Addresses, bytes_at, joined, messages_at
+from brokerbench.brokers.kafka.librdkafka.foreign_memory import MESSAGE, Addresses, bytes_at, joined, messages_at
 from brokerbench.brokers.kafka.librdkafka.producer import ColumnProducer
 from brokerbench.brokers.kafka.librdkafka.share_consumer import ColumnShareConsumer
 from brokerbench.brokers.kafka.producer import KafkaProducer
