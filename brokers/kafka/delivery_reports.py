@@ -9,7 +9,7 @@ import numpy as np
 from confluent_kafka import KafkaError
 
 from brokerbench.brokers.kafka.client import outcome_of, reason
-from brokerbench.brokers.kafka.librdkafka.foreign_memory import MESSAGE, Messages
+from brokerbench.brokers.kafka.client_protocols import MESSAGE, Messages
 from brokerbench.brokers.types import MAX_ERRORS, NO_PARTITION, NO_PLACE, IntColumn, Outcome, Settlements, constant
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from confluent_kafka import KafkaError
 
-from brokerbench.brokers.kafka.librdkafka.foreign_memory import Addresses, Messages, bytes_at, messages_at
+from brokerbench.brokers.kafka.client_protocols import Messages
+from brokerbench.brokers.kafka.librdkafka.foreign_memory import Addresses, bytes_at, messages_at
 from brokerbench.brokers.kafka.librdkafka.library import function, text
 from brokerbench.brokers.types import NO_TIME, UNKNOWN_COUNT, IntColumn, Received, SmallIntColumn, constant
 

@@ -11,14 +11,8 @@ from typing import Any
 import numpy as np
 from confluent_kafka import KafkaError, KafkaException
 
-from brokerbench.brokers.kafka.librdkafka.foreign_memory import (
-    MESSAGE,
-    MessageBuffer,
-    Messages,
-    address,
-    joined,
-    messages_at,
-)
+from brokerbench.brokers.kafka.client_protocols import MESSAGE, Messages
+from brokerbench.brokers.kafka.librdkafka.foreign_memory import MessageBuffer, address, joined, messages_at
 from brokerbench.brokers.kafka.librdkafka.library import (
     ERROR_EVENT,
     LOG_EVENT,
@@ -83,10 +77,7 @@ _purge = function("purge", c_int, c_void_p, c_int)
 
 
 class ColumnProducer:
-    """Sends to one topic. The caller numbers its messages; a report about one brings its number back.
-
-    Not for use by two threads at once. Raises KafkaException for a configuration that the library refuses.
-    """
+    """A ``ProducerClient`` that hands over a batch with one call and takes reports as events of many messages."""
 
     def __init__(self, config: Mapping[str, Any], topic: str, logger: logging.Logger) -> None:
         self._client = new_client(new_producer, config, REPORT_EVENT | LOG_EVENT | ERROR_EVENT)
@@ -101,12 +92,8 @@ class ColumnProducer:
             )
 
     def produce(self, payloads: Sequence[bytes], keys: Sequence[bytes] | None, numbers: IntColumn) -> SmallIntColumn:
-        """The error of each message, 0 for one that was taken. No report comes for one that was not.
-
-        A full queue refuses all behind the first that it has no room for: sending them again keeps the order.
-        """
         messages = self._buffer.of(len(payloads))
-        # The library copies before it returns. Until then these names keep the bytes where they are.
+        # These names keep the bytes in their place until the library has copied them, which it does before it returns.
         _bodies, messages["payload"], messages["size"] = joined(payloads)
         _names, messages["key"], messages["key_size"] = (None, 0, 0) if keys is None else joined(keys)
         messages["number"] = numbers
@@ -115,7 +102,6 @@ class ColumnProducer:
         return errors
 
     def produce_with_headers(self, payload: bytes, key: bytes | None, headers: Mapping[str, str], number: int) -> int:
-        """The error, as of ``produce``, which cannot carry headers."""
         arguments = [
             _Argument(_TOPIC, _Value(handle=self._topic)),
             _Argument(_PAYLOAD, _Value(memory=_Piece(payload, len(payload)))),
@@ -131,7 +117,6 @@ class ColumnProducer:
         return 0 if error is None else error.code()
 
     def reports(self, wait_s: float) -> Messages:
-        """About messages that became settled together, as soon as there are any; none after ``wait_s``."""
         wait_ms = int(wait_s * 1000)
         while (event := queue_poll(self._queue, wait_ms)) is not None:
             try:
@@ -150,15 +135,12 @@ class ColumnProducer:
         return np.empty(0, MESSAGE)
 
     def hurry(self) -> None:
-        """Send now what waits for more to be sent with it."""
         _flush(self._client, _WAKE_MS)
 
     def purge(self) -> None:
-        """Give up what is not settled: reports say so."""
         _purge(self._client, _QUEUED_AND_IN_FLIGHT)
 
     def close(self) -> None:
-        """What is not settled then is never reported."""
         while len(self.reports(0)):
             """The last log lines come with them."""
         if self._topic is not None:

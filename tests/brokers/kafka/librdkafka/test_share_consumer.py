@@ -16,16 +16,10 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from brokerbench.brokers.errors import Misuse
+from brokerbench.brokers.kafka.client_protocols import ACCEPT, RELEASE, Part
 from brokerbench.brokers.kafka.librdkafka import share_consumer
 from brokerbench.brokers.kafka.librdkafka.producer import ColumnProducer
-from brokerbench.brokers.kafka.librdkafka.share_consumer import (
-    ACCEPT,
-    RELEASE,
-    ColumnShareConsumer,
-    Part,
-    Polled,
-    asked_for,
-)
+from brokerbench.brokers.kafka.librdkafka.share_consumer import ColumnPoll, ColumnShareConsumer, asked_for
 from brokerbench.brokers.kafka.share_group import KafkaShareConsumer
 from brokerbench.brokers.types import ConsumerSettings, Endpoint, IntColumn, Outcome, Received
 
@@ -49,14 +43,14 @@ class Group:
         self.member.listen(self._hear)
         # What was sent before is never delivered: so something must be sent until it is.
         deadline = time.monotonic() + PATIENCE_S
-        polled = Polled()
+        polled = ColumnPoll()
         while not len(polled):
             assert time.monotonic() < deadline
             self.send(1)
             self.member.poll(polled, 0.5)
         while len(polled):
             self.settle(polled)
-            polled = Polled()
+            polled = ColumnPoll()
             self.member.poll(polled, 0.5)
         self.answers.clear()
 
@@ -75,15 +69,15 @@ class Group:
         assert reported == count
         producer.close()
 
-    def poll(self) -> Polled:
-        deadline, polled = time.monotonic() + PATIENCE_S, Polled()
+    def poll(self) -> ColumnPoll:
+        deadline, polled = time.monotonic() + PATIENCE_S, ColumnPoll()
         while not len(polled):
             assert time.monotonic() < deadline
             assert len(polled.columns(ALL, 0, details=True)) == 0
             self.member.poll(polled, 0.5)
         return polled
 
-    def settle(self, polled: Polled) -> None:
+    def settle(self, polled: ColumnPoll) -> None:
         assert self.member.acknowledge(polled, ALL, ACCEPT).tolist() == [0] * len(polled)
         assert set(self.member.commit_sync(PATIENCE_S).values()) == {None}
         polled.free()
@@ -136,7 +130,7 @@ def test_what_is_released_comes_again_and_what_is_settled_is_not_taken_twice(gro
     group.send(3)
     polled = group.poll()
     with pytest.raises(KafkaException, match="3 records from previous poll have not been acknowledged"):
-        group.member.poll(Polled(), 0.1)
+        group.member.poll(ColumnPoll(), 0.1)
     assert group.member.acknowledge(polled, slice(1, 3), ACCEPT).tolist() == [0, 0]
     assert polled.open.tolist() == [True, False, False]
     assert group.member.acknowledge(polled, np.array([0]), RELEASE).tolist() == [0]
@@ -153,9 +147,9 @@ def test_what_is_released_comes_again_and_what_is_settled_is_not_taken_twice(gro
 
 def test_what_an_interrupted_poll_brought_is_found_by_the_next(group: Group, monkeypatch: pytest.MonkeyPatch) -> None:
     group.send(3)
-    polled = Polled()
+    polled = ColumnPoll()
     with monkeypatch.context() as patched:
-        patched.setattr(Polled, "look", raising(KeyboardInterrupt))
+        patched.setattr(ColumnPoll, "look", raising(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             group.member.poll(polled, PATIENCE_S)
     assert not polled.seen
@@ -252,7 +246,7 @@ def test_log_lines_name_their_client(mock: str, caplog: pytest.LogCaptureFixture
     config = {"bootstrap.servers": mock, "group.id": "g", "debug": "cgrp", "client.id": "talker"}
     with caplog.at_level(logging.DEBUG, logger=lines.name):
         member = ColumnShareConsumer(config, "lines", lines)
-        member.poll(Polled(), 0.1)
+        member.poll(ColumnPoll(), 0.1)
         heard = len(caplog.messages)
         member.close()
         member.close()
