@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
+from brokerbench.bench import environment
 from brokerbench.bench.regression import work
 from brokerbench.bench.regression.work import WORKS, Load, Round
 from brokerbench.bench.run.session import Site
 from brokerbench.brokers.protocols import Broker, Replayable
-from brokerbench.scenarios.compare.rounds import CONDITIONS, MESSAGES
+from brokerbench.scenarios.compare.rounds import CLIENT, CONDITIONS, MESSAGES
 
 SIZES = {128: 50_000, 1024: 50_000, 65536: 1_000}
 """Messages a round, for each payload size in bytes."""
@@ -65,8 +66,9 @@ def test_speed(
 
 def conditions(site: Site, wanted: Load) -> dict[str, str]:
     """What must be alike for two timings to be compared."""
-    engine = site.engine
+    engine, client = site.engine, environment.clients([site.profile]).get(site.profile)
     return {
+        **({} if client is None else {CLIENT: client.name}),
         "engine": engine.product,
         "engine version": engine.version,
         "engine kind": engine.kind,
