@@ -58,19 +58,18 @@ def describe(profiles: Iterable[str] = ()) -> Environment:
 
 def clients(profiles: Collection[str]) -> dict[str, Client]:
     """{profile: its client}, for those with more than one. Raises BadInput for a client that is not possible here."""
-    wanted = [profile for profile in PROFILES_WITH_CLIENTS if profile in profiles]
     try:
-        return dict.fromkeys(wanted, kafka_client()) if wanted else {}
+        return {profile: kafka_client(profile) for profile in PROFILES_WITH_CLIENTS if profile in profiles}
     except ImportError:  # its library is missing, which its cells will say
         return {}
 
 
-def kafka_client() -> Client:
+def kafka_client(profile: str) -> Client:
     """Raises BadInput as ``clients``, and ImportError without its library."""
     from brokerbench.brokers.kafka.clients import choice
 
     try:
-        chosen = choice()
+        chosen = choice(share=profile == "kafka-share")
     except Misuse as problem:
         raise BadInput(str(problem)) from None
     return Client(name=chosen.client, reason=chosen.reason)

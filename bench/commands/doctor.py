@@ -48,7 +48,7 @@ def examine() -> list[Check]:
         _runtime("Redis >= 7 (native Redis)", prepare.redis, "--version", r"v=(\d+)", 7, _redis_mend()),
         _prepared("Kafka's jars", prepare.jars_of(catalogue.KAFKA)),
         _prepared("LocalStack's environment", prepare.environment_of_localstack()),
-        _kafka_client(),
+        *map(_client, environment.PROFILES_WITH_CLIENTS),
         _docker(),
         *(_external(broker, variable) for broker, variable in external.VARIABLES.items()),
     ]
@@ -109,12 +109,13 @@ def _prepared(what: str, part: prepare.Part) -> Check:
     return Check(what, ready, detail, "make engines (needs a network)", required=False)
 
 
-def _kafka_client() -> Check:
+def _client(profile: str) -> Check:
+    what = f"client of {profile}"
     try:
-        client = environment.kafka_client()
+        client = environment.kafka_client(profile)
     except (BadInput, ImportError) as problem:
-        return Check("Kafka client", False, str(problem), f"unset {_CLIENT}, or make setup", required=False)
-    return Check("Kafka client", True, f"{client.name} ({client.reason})")
+        return Check(what, False, str(problem), f"unset {_CLIENT}, or make setup", required=False)
+    return Check(what, True, f"{client.name} ({client.reason})")
 
 
 def _docker() -> Check:

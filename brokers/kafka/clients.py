@@ -27,14 +27,18 @@ class Choice:
     reason: str
 
 
-def choice() -> Choice:
-    """Raises Misuse for another value of the variable, and where it asks for columns that are not possible here."""
+def choice(*, share: bool = False) -> Choice:
+    """``share``: of the consumers of share groups, which need more than producers and other consumers do.
+
+    Raises Misuse for another value of the variable, and where it asks for columns that are not possible here.
+    """
+    probed = probe.share_supported if share else probe.supported
     match os.environ.get(VARIABLE, ""):
         case "":
-            supported, reason = probe.supported()
+            supported, reason = probed()
             return Choice("columns" if supported else "plain", reason)
         case "columns":
-            supported, reason = probe.supported()
+            supported, reason = probed()
             if not supported:
                 raise Misuse(f"{VARIABLE}=columns: {reason}")
             return Choice("columns", f"{VARIABLE} is set; {reason}")
@@ -70,7 +74,7 @@ def new_consumer(
 
 def new_share_consumer(config: Mapping[str, Any], topic: str, logger: logging.Logger) -> ShareClient:
     """Joins the group."""
-    if choice().client == "columns":
+    if choice(share=True).client == "columns":
         from brokerbench.brokers.kafka.librdkafka.share_consumer import ColumnShareConsumer
 
         return ColumnShareConsumer(config, topic, logger)

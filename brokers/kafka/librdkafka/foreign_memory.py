@@ -77,7 +77,7 @@ def bytes_at(addresses: Addresses, sizes: Addresses) -> Sequence[bytes]:
         return Rows(_copies(addresses, size).view(np.uint8).reshape(-1, size))
     found = np.unique(sizes)
     if len(found) * _FEW > len(sizes) or int(found[-1]) > _LONGEST_BYTES:
-        _require_possible(addresses[sizes > 0])
+        _possible(addresses[sizes > 0])
         return list(map(ctypes.string_at, addresses.tolist(), sizes.tolist()))
     pieces = np.full(len(sizes), b"", object)
     for size in found[found > 0].tolist():
@@ -89,15 +89,16 @@ def bytes_at(addresses: Addresses, sizes: Addresses) -> Sequence[bytes]:
 
 def _copies(addresses: Addresses, size: int) -> npt.NDArray[np.void]:
     """``size`` bytes from each of these addresses: one call of NumPy for all."""
-    _require_possible(addresses)
-    copies: npt.NDArray[np.void] = _memory(size)[addresses.view(np.int64) - _LOWEST]
+    copies: npt.NDArray[np.void] = _memory(size)[_possible(addresses).view(np.int64)]
     return copies
 
 
-def _require_possible(addresses: Addresses) -> None:
-    """Raises ValueError, where reading would end the process: a structure of another layout yields such addresses."""
-    if len(addresses) and not (addresses.min() >= _LOWEST and addresses.max() < _HIGHEST):
+def _possible(addresses: Addresses) -> Addresses:
+    """How far above ``_LOWEST`` each lies. Raises ValueError where reading would end the process."""
+    offsets = addresses - np.uint64(_LOWEST)  # a lower address wraps around, to more than the span
+    if len(offsets) and offsets.max() >= _HIGHEST - _LOWEST:
         raise ValueError("librdkafka gave an address outside of this process: its structures are not those expected")
+    return offsets
 
 
 class _ProcessMemory:

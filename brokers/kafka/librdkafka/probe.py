@@ -13,6 +13,11 @@ from confluent_kafka import KafkaError
 
 _MAJOR = 2
 """The version of librdkafka whose public header this package follows; it promises its layouts within one."""
+SHARE_VERSION = 0x021000FF
+"""The version of librdkafka, 2.16.0, whose ``rd_kafka_messages_t`` has the pointers behind the count (a test looks).
+
+No header promises this. To ask for each message instead makes a share consumer slower than plain confluent-kafka is.
+"""
 _SILENT = logging.Logger("librdkafka probe", logging.CRITICAL + 1)
 _WAIT_S = 5.0
 
@@ -33,6 +38,14 @@ def supported() -> tuple[bool, str]:
     except (ImportError, OSError, ValueError, confluent_kafka.KafkaException) as problem:
         obstacle = str(problem)
     return not obstacle, f"{library}: {obstacle}" if obstacle else library
+
+
+def share_supported() -> tuple[bool, str]:
+    """The same for the consumer of a share group, which reads a private structure of one version."""
+    possible, reason = supported()
+    if possible and confluent_kafka.libversion()[1] != SHARE_VERSION:
+        return False, f"{reason}: the messages of a share group's poll can be found in librdkafka 2.16.0 alone"
+    return possible, reason
 
 
 def _check(number: int) -> str:

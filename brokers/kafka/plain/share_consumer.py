@@ -61,9 +61,9 @@ class PlainShareConsumer:
         self._closed = False
         try:
             self._client.subscribe([topic])
-        except KafkaException:
+        except (KafkaException, ValueError) as refusal:
             self.close()
-            raise
+            raise KafkaException(KafkaError(KafkaError._INVALID_ARG, str(refusal))) from None
 
     def new_poll(self) -> PlainPoll:
         return PlainPoll()

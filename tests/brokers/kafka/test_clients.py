@@ -87,6 +87,16 @@ def test_a_function_that_is_missing_is_named() -> None:
     assert done.stdout.endswith(": librdkafka has no function rd_kafka_share_poll\n")
 
 
+@pytest.mark.usefixtures("asked_anew")
+def test_another_version_than_the_known_one_has_plain_share_consumers_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(clients.VARIABLE, raising=False)
+    assert clients.choice(share=True).client == "columns"
+    monkeypatch.setattr(probe, "SHARE_VERSION", 0x020F00FF)
+    assert clients.choice().client == "columns"
+    share = clients.choice(share=True)
+    assert (share.client, "librdkafka 2.16.0 alone" in share.reason) == ("plain", True)
+
+
 def test_the_variable_forces_a_client(client: str) -> None:
     assert clients.choice().client == client
     assert f"{clients.VARIABLE} is set" in clients.choice().reason

@@ -101,3 +101,14 @@ def test_a_setting_that_the_library_refuses_is_named(name: str, value: object) -
 def test_a_name_that_no_topic_can_have_is_refused() -> None:
     with pytest.raises(KafkaException, match="no topic can be called"):
         ColumnProducer({}, "x" * 600, LOGGER)
+
+
+@pytest.mark.parametrize("wrong", [0, 1, 4096, 1 << 48, (1 << 63) + 5, (1 << 64) - 1])
+@pytest.mark.parametrize("sizes", [(8, 8), (8, 1 << 15)])
+def test_an_address_that_no_process_has_is_an_error(wrong: int, sizes: tuple[int, int]) -> None:
+    _kept, addresses, lengths = held([b"x" * size for size in sizes])
+    addresses[1] = wrong
+    with pytest.raises(ValueError, match="outside of this process"):
+        bytes_at(addresses, lengths)
+    with pytest.raises(ValueError, match="outside of this process"):
+        messages_at(addresses[1:])
