@@ -1,8 +1,7 @@
 """Sending to one topic, with a delivery report for every message.
 
-The partition is chosen by librdkafka, as Java's default producer does it: murmur2 of the key;
-messages without a key stick to one partition for a while (``sticky.partitioning.linger.ms``) and
-then move on.
+librdkafka chooses the partition as Java's default producer does: by murmur2 of the key; messages
+without a key stick to one partition for a while (``sticky.partitioning.linger.ms``) and then move on.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ _LINGER_S = 0.02
 
 
 class KafkaProducer:
-    """Both Kafka profiles send through this. See ``brokerbench.brokers.protocols.Producer``."""
+    """The producer of both Kafka profiles. See ``brokerbench.brokers.protocols.Producer``."""
 
     def __init__(self, endpoint: Endpoint, channel: str, settings: ProducerSettings) -> None:
         self._client = _client(endpoint, channel, settings)
@@ -84,25 +83,25 @@ class KafkaProducer:
 
     def _take_reports(self, wait_s: float) -> bool:
         """Take the reports that are there, waiting for a first one. Says whether there were any."""
-        came = False
-        while len(reports := self._client.reports(0 if came else wait_s)):
+        arrived = False
+        while len(reports := self._client.reports(0 if arrived else wait_s)):
             self._in_flight -= len(reports)
             self._reports.reported(reports)
-            came = True
-        return came
+            arrived = True
+        return arrived
 
     def _await_reports(self, timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
         while self._in_flight:
             wait_s = deadline - time.monotonic()
-            came = self._take_reports(min(max(0.0, wait_s), _LINGER_S))
+            arrived = self._take_reports(min(max(0.0, wait_s), _LINGER_S))
             if wait_s <= 0:
                 break
-            if not came:
+            if not arrived:
                 self._client.hurry()
 
     def _send_plain(self, batch: Batch, start: int, stop: int, first_ticket: int) -> list[tuple[int, int]]:
-        """Send ``batch[start:stop]``; (index, error) of each that the client refused."""
+        """Send ``batch[start:stop]``. Returns (index, error) of each message that the client refused."""
         rejected = []
         while start < stop:
             part = slice(start, stop)
@@ -162,13 +161,13 @@ def _client(endpoint: Endpoint, channel: str, settings: ProducerSettings) -> Pro
 
 
 def _too_large(batch: Batch) -> list[int]:
-    """Indices beyond the declared limit: what the client would still take, the broker would refuse a batch later."""
+    """Indices beyond the declared limit. The client would take some of these, and the broker refuse their batch."""
     too_large = sizes_of(batch.payloads) > MAX_PAYLOAD_BYTES
     return np.flatnonzero(too_large).tolist() if np.count_nonzero(too_large) else []
 
 
 def _chunks(without: Sequence[int], count: int) -> Iterator[tuple[int, int]]:
-    """Ranges of ``0..count`` that leave these out."""
+    """Ranges of ``0..count`` without these indices, ``_CHUNK`` long at most."""
     begin = 0
     for end in (*without, count):
         for start in range(begin, end, _CHUNK):

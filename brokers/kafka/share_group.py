@@ -3,15 +3,15 @@
 Each delivery is accepted, released or rejected by itself; the broker counts deliveries and takes an
 unsettled one back when its lock ends. The settings of a share group (lock, delivery limit, dead
 letters) are configuration of the *group*, and Kafka has no place for it on a topic: ``create_channel``
-writes it as the configuration of ``<channel>:``, a group that nobody joins, and each consumer
+writes it as the configuration of ``<channel>:``, a group without members, and each consumer
 copies it to its own group before it joins. So it holds for other processes too.
 
 Two traits of the client shape ``receive``: ``poll`` may return more than was asked for (the broker
 hands out whole record batches), so the rest waits here with its lock running; and ``poll`` is
 refused until all of the previous one is settled, so ``receive`` raises Misuse until then.
 
-So broker and client take turns, each waiting for the other. ``receive_and_acknowledge`` lets both work: it waits for
-no answer, and a ``poll`` that does not wait either has the client fetch in the background.
+So broker and client take turns, each waiting for the other. ``receive_and_acknowledge`` lets both work at once: it
+waits for no answer, and a ``poll`` without a wait makes the client fetch in the background.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class KafkaShareConsumer:
             gone, known = self._tell(poll, rows, ACCEPT)
             try:
                 self._ask_for_more(rows.stop - rows.start)
-                # The broker is at work now: so all that is not needed before comes after.
+                # The broker is at work now, so that the copying does not delay it.
                 received = poll.columns(rows, received_ns, self._details)
             finally:
                 if self._poll is not poll:
@@ -201,7 +201,7 @@ class KafkaShareConsumer:
         self._lease_ends = time.monotonic() + self._lease_s
 
     def _forget_expired(self) -> None:
-        """The broker has taken these back; only the client still waits for an answer about them."""
+        """Release messages whose lock has ended: the broker has them back, and the client still waits for an answer."""
         rows = slice(0, len(self._poll))
         _, known = self._tell(self._poll, rows, RELEASE)
         self._expect(Outcomes.of(self._poll.columns(rows, 0, self._details), None), known)
@@ -301,7 +301,7 @@ class KafkaShare:
         self._admin.partitions(channel)
         kept = self._admin.configuration(ResourceType.GROUP, group_id(channel, ""), only_own=True)
         group = group_id(channel, settings.group)
-        # Kafka's default is latest: a new group would miss what is there already.
+        # With Kafka's default, latest, a new group would miss the messages that are there already.
         self._admin.configure(ResourceType.GROUP, group, kept | {"share.auto.offset.reset": "earliest"})
         lease_s = int(self._admin.configuration(ResourceType.GROUP, group)[_LOCK_MS]) / 1000
         return self._connection.opened.add(KafkaShareConsumer(self._connection.endpoint, channel, settings, lease_s))

@@ -1,4 +1,4 @@
-"""A librdkafka consumer whose messages come as columns. See ``librdkafka``."""
+"""A librdkafka consumer whose messages come as columns."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from brokerbench.brokers.kafka.librdkafka.library import (
     require_none,
 )
 from brokerbench.brokers.kafka.librdkafka.messages import columns, without_errors
-from brokerbench.brokers.kafka.librdkafka.partitions import SUBSCRIBED, Offsets, Partitions, answers, entries
+from brokerbench.brokers.kafka.librdkafka.partitions import SUBSCRIBED, PartitionList, Partitions, answers, entries
 from brokerbench.brokers.types import Received
 
 _OnRebalance = ctypes.CFUNCTYPE(None, c_void_p, c_int, Partitions, c_void_p)
@@ -79,11 +79,11 @@ class ColumnConsumer:
         self._make_buffer(1)
 
     def subscribe(self) -> None:
-        with Offsets(self._topic, SUBSCRIBED) as partitions:
+        with PartitionList(self._topic, SUBSCRIBED) as partitions:
             require(_subscribe(self._client, partitions))
 
     def assign(self, offsets: Mapping[int, int]) -> None:
-        with Offsets(self._topic, offsets) as partitions:
+        with PartitionList(self._topic, offsets) as partitions:
             require(_assign(self._client, partitions))
 
     def receive(self, most: int, wait_s: float, details: bool) -> tuple[Received, list[KafkaError]]:
@@ -119,12 +119,12 @@ class ColumnConsumer:
         self._buffer = address(self._addresses)
 
     def seek(self, partition: int, offset: int) -> None:
-        with Offsets(self._topic, {partition: offset}) as partitions:
+        with PartitionList(self._topic, {partition: offset}) as partitions:
             require_none(_seek_partitions(self._client, partitions, _FOR_EVER))
             require(partitions.contents.partitions[0].error)
 
     def commit(self, offsets: Mapping[int, int]) -> dict[int, KafkaError | None]:
-        with self._inside, Offsets(self._topic, offsets) as partitions:
+        with self._inside, PartitionList(self._topic, offsets) as partitions:
             if self._closed:
                 raise KafkaException(KafkaError(KafkaError._DESTROY))
             require(_commit(self._client, partitions, 0))

@@ -1,4 +1,4 @@
-"""A librdkafka producer that takes messages as columns and reports so. See ``librdkafka``."""
+"""A librdkafka producer that takes messages as columns, and reports as columns."""
 
 from __future__ import annotations
 

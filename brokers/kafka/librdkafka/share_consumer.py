@@ -1,4 +1,4 @@
-"""A librdkafka share consumer (KIP-932) whose messages come as columns. See ``librdkafka``."""
+"""A librdkafka share consumer (KIP-932) whose messages come as columns."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from brokerbench.brokers.kafka.librdkafka.library import (
 from brokerbench.brokers.kafka.librdkafka.messages import columns, without_errors
 from brokerbench.brokers.kafka.librdkafka.partitions import (
     SUBSCRIBED,
-    Offsets,
     Partition,
+    PartitionList,
     Partitions,
     answers,
     list_destroy,
@@ -126,7 +126,7 @@ class ColumnShareConsumer:
         # Lines come from within the calls, too: a queue of their own would need a handle that is not given out.
         require_none(_set_log_queue(self._client, None))
         try:
-            with Offsets(topic.encode(), SUBSCRIBED) as partitions:
+            with PartitionList(topic.encode(), SUBSCRIBED) as partitions:
                 require(_subscribe(self._client, partitions))
         except KafkaException:
             self.close()
