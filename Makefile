@@ -6,11 +6,12 @@ EXAMPLE := examples/nats-jetstream
 # Of the test suite, most of which waits: one more than cores.
 PROCESSES ?= 3
 
-.PHONY: help setup engines example decide test test-docker mutants check fix lock clean
+.PHONY: help setup engines example decide test test-plain test-docker mutants check fix lock clean
 
 help:
 	@echo "make decide       measure all five profiles, write docs/decision-record.md, an HTML report and runs/<id>/"
 	@echo "make test         the whole test suite, with real brokers"
+	@echo "make test-plain   the Kafka adapters through plain confluent-kafka: their tests and the conformance kit"
 	@echo "make test-docker  a cell per broker in Docker (needs a daemon)"
 	@echo "make example      install the example adapter beside the project (make test does)"
 	@echo "make mutants      weaken every checker, one expression at a time, and see the tests fail (half an hour and more)"
@@ -51,6 +52,10 @@ $(VENV)/.example: $(VENV)/.stamp $(EXAMPLE)/lock.txt $(EXAMPLE)/pyproject.toml
 
 test: engines example
 	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
+
+test-plain: engines
+	BROKERBENCH_KAFKA_CLIENT=plain $(BIN)/python -m pytest -n $(PROCESSES) --dist loadscope -m engine -k kafka \
+	  tests/brokers/kafka tests/conformance/test_profiles.py
 
 test-docker: engines
 	$(BIN)/python -m pytest -m docker tests/system/docker

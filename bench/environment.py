@@ -6,14 +6,16 @@ import os
 import platform
 import re
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
 import psutil
 
+from brokerbench.bench.errors import BadInput
 from brokerbench.brokers import registry
-from brokerbench.scenarios.results import Environment
+from brokerbench.brokers.errors import Misuse
+from brokerbench.scenarios.results import Client, Environment
 
 _PACKAGES = (
     "boto3",
@@ -28,8 +30,16 @@ _PACKAGES = (
 )
 
 
+PROFILES_WITH_CLIENTS = ("kafka", "kafka-share")
+"""The profiles that can use their client library in more than one way."""
+
+
 def describe(profiles: Iterable[str] = ()) -> Environment:
-    """The environment of this process. Packages from elsewhere count where one of ``profiles`` comes from them."""
+    """The environment of this process. Packages from elsewhere count where one of ``profiles`` comes from them.
+
+    Raises BadInput where one of ``profiles`` is to use a client that there is not.
+    """
+    profiles = set(profiles)
     origins = registry.catalogue().origins
     elsewhere = {origins[profile].partition(" ")[0] for profile in profiles if profile in origins}
     packages = [*_PACKAGES, *(name for origin in sorted(elsewhere) for name in (origin, *_needs(origin)))]
@@ -42,7 +52,27 @@ def describe(profiles: Iterable[str] = ()) -> Environment:
         python=f"{platform.python_implementation()} {platform.python_version()}",
         packages={name: _version(name) for name in packages},
         code_revision=_revision(),
+        clients=clients(profiles),
     )
+
+
+def clients(profiles: Collection[str]) -> dict[str, Client]:
+    """{profile: its client}, for those with more than one. Raises BadInput for a client that is not possible here."""
+    try:
+        return {profile: kafka_client(profile) for profile in PROFILES_WITH_CLIENTS if profile in profiles}
+    except ImportError:  # its library is missing, which its cells will say
+        return {}
+
+
+def kafka_client(profile: str) -> Client:
+    """Raises BadInput as ``clients``, and ImportError without its library."""
+    from brokerbench.brokers.kafka.clients import choice
+
+    try:
+        chosen = choice(share=profile == "kafka-share")
+    except Misuse as problem:
+        raise BadInput(str(problem)) from None
+    return Client(name=chosen.client, reason=chosen.reason)
 
 
 def _needs(distribution: str) -> list[str]:

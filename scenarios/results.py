@@ -28,6 +28,13 @@ class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class Client(_Model):
+    """The client library of a profile that has more than one way to use it."""
+
+    name: str
+    reason: str = Field(description="why this one: what was found on the machine, or the variable that was set")
+
+
 class Environment(_Model):
     """The machine and the software that measured."""
 
@@ -39,6 +46,9 @@ class Environment(_Model):
     python: str
     packages: dict[str, str]
     code_revision: str = Field(description="revision of brokerbench, with +dirty where it was changed")
+    clients: dict[str, Client] = Field(
+        default_factory=dict, description="profile: the client that ran; not stated by runs of versions that had one"
+    )
 
 
 class Engine(_Model):

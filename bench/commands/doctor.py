@@ -15,9 +15,12 @@ from pathlib import Path
 
 import psutil
 
+from brokerbench.bench import environment
 from brokerbench.bench.engines import catalogue, external, prepare
-from brokerbench.bench.errors import EngineUnavailable
+from brokerbench.bench.errors import BadInput, EngineUnavailable
 
+_CLIENT = "BROKERBENCH_KAFKA_CLIENT"
+"""Chooses a client; not part of an endpoint."""
 _RUN_BYTES = 1 * 2**30
 """A quick run leaves some hundred megabytes."""
 _DATA_BYTES = 3 * 2**30
@@ -45,6 +48,7 @@ def examine() -> list[Check]:
         _runtime("Redis >= 7 (native Redis)", prepare.redis, "--version", r"v=(\d+)", 7, _redis_mend()),
         _prepared("Kafka's jars", prepare.jars_of(catalogue.KAFKA)),
         _prepared("LocalStack's environment", prepare.environment_of_localstack()),
+        *map(_client, environment.PROFILES_WITH_CLIENTS),
         _docker(),
         *(_external(broker, variable) for broker, variable in external.VARIABLES.items()),
     ]
@@ -105,6 +109,15 @@ def _prepared(what: str, part: prepare.EnginePart) -> Check:
     return Check(what, ready, detail, "make engines (needs a network)", required=False)
 
 
+def _client(profile: str) -> Check:
+    what = f"client of {profile}"
+    try:
+        client = environment.kafka_client(profile)
+    except (BadInput, ImportError) as problem:
+        return Check(what, False, str(problem), f"unset {_CLIENT}, or make setup", required=False)
+    return Check(what, True, f"{client.name} ({client.reason})")
+
+
 def _docker() -> Check:
     from brokerbench.bench.engines import docker
 
@@ -119,7 +132,7 @@ def _docker() -> Check:
 def _external(broker: str, variable: str) -> Check:
     """Names only: values may be secret."""
     prefixes = (f"BROKERBENCH_{broker.upper()}_", *(("AWS_",) if broker == "sqs" else ()))
-    names = sorted(name for name in os.environ if name.startswith(prefixes))
+    names = sorted(name for name in os.environ if name.startswith(prefixes) and name != _CLIENT)
     detail = f"set: {', '.join(names)}" if names else "no variable is set"
     return Check(
         f"external {broker}", variable in names, detail, f"set {variable} for --engine external", required=False

@@ -20,7 +20,7 @@ from brokerbench.scenarios.metrics.clock_sync import HostClock, Reading
 
 _ANSWER_S = 15.0
 _LOOPBACK = ("127.0.0.1", "::1")
-_MUST_AGREE = ("python", "packages", "code_revision")
+_MUST_AGREE = ("python", "packages", "code_revision", "clients")
 
 T = TypeVar("T")
 
@@ -107,7 +107,8 @@ class Host:
         raise self.lost()
 
     def _must_agree(self) -> None:
-        ours, theirs = environment.describe().model_dump(), self._hello.environment
+        ours = environment.describe(environment.PROFILES_WITH_CLIENTS).model_dump()
+        theirs = self._hello.environment
         for name in _MUST_AGREE:
             if ours[name] != theirs[name]:
                 raise LoadFailed(f"the host {self.name} has another {name}: {theirs[name]}; here: {ours[name]}")

@@ -93,7 +93,13 @@ def keep(cell: wires.Address, token: bytes, number: int) -> None:
     directory = mkdtemp(prefix="brokerbench-", dir=get_worker().local_directory)
     try:
         with Connection(wires.connect(cell, token, number).detach()) as wire:
-            wire.send(Hello(socket.gethostname(), environment.describe().model_dump(), directory))
+            wire.send(
+                Hello(
+                    socket.gethostname(),
+                    environment.describe(environment.PROFILES_WITH_CLIENTS).model_dump(),
+                    directory,
+                )
+            )
             _Keeper(cell, token).work(wire)
     finally:
         shutil.rmtree(directory, ignore_errors=True)

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
+from brokerbench.bench import environment
 from brokerbench.bench.regression import work
 from brokerbench.bench.regression.work import WORKS, RoundLoad, TimedRound
 from brokerbench.bench.run.session import Site
 from brokerbench.brokers.protocols import Broker, Replayable
-from brokerbench.scenarios.compare.rounds import CONDITIONS, MESSAGES
+from brokerbench.scenarios.compare.rounds import CLIENT, CONDITIONS, MESSAGES
 
 SIZES = {128: 50_000, 1024: 50_000, 65536: 1_000}
 """Messages a round, for each payload size in bytes."""
@@ -64,9 +65,10 @@ def test_speed(
 
 
 def conditions(site: Site, wanted: RoundLoad) -> dict[str, str]:
-    """Two timings can be compared only when these are equal."""
-    engine = site.engine
+    """Conditions that must be equal for two timings to be compared."""
+    engine, client = site.engine, environment.clients([site.profile]).get(site.profile)
     return {
+        **({} if client is None else {CLIENT: client.name}),
         "engine": engine.product,
         "engine version": engine.version,
         "engine kind": engine.kind,

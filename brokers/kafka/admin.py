@@ -1,7 +1,7 @@
-"""Topics, groups and offsets: everything that is asked of Kafka apart from moving messages.
+"""Topics, groups and offsets: every request to Kafka that moves no messages.
 
-A group of this package is called ``<channel>:<group>`` on the broker: groups belong to a channel
-here, and to the whole cluster in Kafka; no topic name contains a colon, so that names cannot clash.
+A group of this package is called ``<channel>:<group>`` on the broker: here a group belongs to a channel,
+in Kafka to the whole cluster. No topic name contains a colon, so that names cannot clash.
 """
 
 from __future__ import annotations
@@ -92,8 +92,8 @@ class KafkaAdmin:
         self._delete_groups(group_id(channel, ""))
 
     def _delete_groups(self, prefix: str) -> None:
-        # A member may still be there, or the coordinator is busy or only loading: the topic is gone, so the broker
-        # forgets empty groups by itself (offsets.retention.minutes). Nothing that was measured depends on it.
+        # A group may still have a member, or its coordinator may be busy. The topic is gone, so the broker forgets
+        # empty groups by itself (offsets.retention.minutes), and no measurement depends on them.
         with suppress(Refused, Unreachable):
             groups = [prefix, *self._groups(prefix)]
             for name in groups:
@@ -134,7 +134,7 @@ class KafkaAdmin:
         return self._offsets(partitions, _EARLIEST), self._offsets(partitions, _LATEST)
 
     def offsets_at(self, channel: str, start: ReplayStart) -> Mapping[int, int]:
-        """{partition: where to begin to read}. Raises ChannelMissing for a partition that there is not."""
+        """{partition: the offset to begin at}. Raises ChannelMissing for a partition that does not exist."""
         low, high = self.bounds(channel)
         match start:
             case FromBeginning():
@@ -147,7 +147,7 @@ class KafkaAdmin:
             case FromTime(epoch_ns):
                 time_ms = OffsetSpec.for_timestamp(-(-epoch_ns // 1_000_000))
                 found = self._offsets([TopicPartition(channel, number) for number in low.places], time_ms)
-                # No message that young yet: what was the end before we asked, so that none slips through.
+                # No message is that young: begin at the end as it was before the request, so that none is missed.
                 return {number: place if place >= 0 else high.places[number] for number, place in found.places.items()}
 
     def _offsets(self, partitions: Iterable[TopicPartition], which: OffsetSpec) -> Position:
@@ -164,7 +164,7 @@ class KafkaAdmin:
         return {entry.partition: entry.offset for entry in answer.topic_partitions if entry.offset >= 0}
 
     def configure(self, kind: ResourceType, name: str, settings: Mapping[str, str | None]) -> None:
-        """Set what is given, and wait until it shows; ``None`` takes a setting back to its default."""
+        """Change these settings and wait until they show; ``None`` resets one to its default."""
         entries = [
             ConfigEntry(
                 key,
@@ -180,7 +180,7 @@ class KafkaAdmin:
         _wait_until(lambda: wanted <= self.configuration(kind, name).items(), f"configure {name}")
 
     def configuration(self, kind: ResourceType, name: str, only_own: bool = False) -> dict[str, str]:
-        """Settings in force; ``only_own``: without what is inherited or a default."""
+        """Settings in force; ``only_own``: without inherited and default ones."""
         futures = self._client.describe_configs([ConfigResource(kind, name)])
         entries: dict[str, ConfigEntry] = _answer(_only(futures), f"look up the settings of {name}")
         return {
@@ -191,8 +191,8 @@ class KafkaAdmin:
 
 
 def _topic_config(spec: ChannelSpec, replicas: int) -> dict[str, str]:
-    # The broker's own clock: with Kafka's default, CreateTime, a producer's clock decides what a
-    # replay from a time finds and when retention removes a message.
+    # The broker's own clock: with Kafka's default, CreateTime, a producer's clock decides where a
+    # replay from a time begins and when retention removes a message.
     config = {"message.timestamp.type": "LogAppendTime"}
     if spec.durability is Durability.STRICT:
         # Synced to disk before the acknowledgement; Kafka's default leaves that to the replicas.

@@ -1,4 +1,4 @@
-"""What every Kafka client of this package shares: settings, errors, one thread at a time.
+"""Settings and errors that every Kafka client of this package shares.
 
 librdkafka's log lines go to the logger ``brokerbench.brokers.kafka`` and never to stderr; that logger stays silent
 until the application gives it a handler.
@@ -9,12 +9,11 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from types import TracebackType
 from typing import Any, Generic, Protocol, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException
 
-from brokerbench.brokers.errors import BrokerError, ChannelMissing, Misuse, Refused, Unreachable
+from brokerbench.brokers.errors import BrokerError, ChannelMissing, Refused, Unreachable
 from brokerbench.brokers.types import Endpoint, Outcome
 
 LOGGER = logging.getLogger("brokerbench.brokers.kafka")
@@ -52,7 +51,7 @@ _UNANSWERED = frozenset(
         KafkaError._MSG_TIMED_OUT,
         KafkaError.REQUEST_TIMED_OUT,
         KafkaError.NETWORK_EXCEPTION,
-        # Somebody answered, but nobody who leads the partition.
+        # A broker answered, but not the leader of the partition.
         KafkaError.LEADER_NOT_AVAILABLE,
         KafkaError.NOT_LEADER_FOR_PARTITION,
         KafkaError.FENCED_LEADER_EPOCH,
@@ -67,7 +66,7 @@ _MISSING = frozenset(
         KafkaError.UNKNOWN_TOPIC_ID,
     }
 )
-# The broker answered, and yet the record may be in its log.
+# The broker answered, and yet the message may be in its log.
 _ANSWERED_BUT_UNSURE = frozenset(
     {
         KafkaError.REQUEST_TIMED_OUT,
@@ -88,7 +87,7 @@ _NEVER_SENT = frozenset(
         KafkaError._AUTHENTICATION,
     }
 )
-# Conditions that librdkafka mends by itself and only tells of.
+# Errors that librdkafka reports and mends by itself.
 _PASSING = frozenset(
     {
         KafkaError._TRANSPORT,
@@ -110,7 +109,7 @@ def client_config(endpoint: Endpoint, **settings: Any) -> dict[str, Any]:
     """librdkafka's settings for one client; keyword ``a_b`` means ``a.b``.
 
     Understood in ``Endpoint.options``: the keys of ``_OPTIONS``, ``replication_factor`` (see
-    ``kafka_admin``) and ``group_protocol``; in ``Endpoint.secrets``: the keys of ``_SECRETS``.
+    ``admin``) and ``group_protocol``; in ``Endpoint.secrets``: the keys of ``_SECRETS``.
     """
     config: dict[str, Any] = {
         "bootstrap.servers": endpoint.address,
@@ -136,7 +135,7 @@ def kafka_error(failure: BaseException) -> KafkaError | None:
 
 
 def translated(failure: BaseException, what: str) -> BrokerError:
-    """The exception of this package for one of the client; ``what`` was being done."""
+    """The exception of this package for one of the client, which failed to do ``what``."""
     error = kafka_error(failure)
     if error is None:
         return Refused(f"{what}: {failure}")
@@ -157,17 +156,17 @@ def reason(error: KafkaError) -> str:
 
 
 def require_passing(errors: Iterable[KafkaError]) -> None:
-    """Raises for the first that librdkafka does not mend by itself."""
+    """Raises for the first error that librdkafka does not mend by itself."""
     for error in errors:
         if error.fatal() or error.code() not in _PASSING:
             raise error_of(error, "receive")
 
 
 def outcome_of(error: KafkaError) -> Outcome:
-    """What an error says of the one thing that was asked.
+    """The outcome of a request that got this error.
 
-    Positive codes are a broker's answer, so it refused, with the exceptions above. Negative codes
-    are the client's own: what it had sent may have arrived, unless it says that it sent nothing.
+    Positive codes are a broker's answer: it refused, with the exceptions above. Negative codes are the
+    client's own: a request that it had sent may have arrived, unless the code says that it sent nothing.
     """
     code = error.code()
     if code > 0:
@@ -181,8 +180,8 @@ Result = TypeVar("Result")
 class Call(Generic[Result]):
     """A call of the client that knows no time-out and retries for ever (commit, close), in its own thread.
 
-    It cannot be taken back, and the client is blocked for everybody until it ends: a commit to a broker
-    that hangs never does. Costs about 0.1 ms.
+    It cannot be taken back, and it blocks the client until it ends: a commit to a broker that hangs
+    never does. Costs about 0.1 ms.
     """
 
     def __init__(self, call: Callable[[], Result]) -> None:
@@ -202,18 +201,18 @@ class Call(Generic[Result]):
         return not self._thread.is_alive()
 
     def result(self) -> Result:
-        """What it returned or raised, once it has ended."""
+        """Returns or raises as the call did, once it has ended."""
         if self._failures:
             raise self._failures[0]
         return self._answers[0]
 
 
-class _Leaving(Protocol):
+class _Closeable(Protocol):
     def close(self) -> None: ...
 
 
-def close_quietly(client: _Leaving) -> None:
-    """Leave the group; with a broker that does not answer, be gone all the same."""
+def close_quietly(client: _Closeable) -> None:
+    """Leave the group; where the broker does not answer, leave without its answer."""
     call = Call(client.close)
     if not call.ended(CLOSE_TIMEOUT_S):
         LOGGER.warning("the broker did not confirm within %g s that a consumer left", CLOSE_TIMEOUT_S)
@@ -222,22 +221,3 @@ def close_quietly(client: _Leaving) -> None:
         call.result()
     except KafkaException as failure:
         LOGGER.warning("closing a consumer: %s", failure)
-
-
-class OneThread:
-    """``with`` it around each call: a second thread gets ``Misuse`` instead of a silent race."""
-
-    __slots__ = ("_lock", "_what")
-
-    def __init__(self, what: str) -> None:
-        self._what = what
-        self._lock = threading.Lock()
-
-    def __enter__(self) -> None:
-        if not self._lock.acquire(blocking=False):
-            raise Misuse(f"{self._what} is in use by another thread")
-
-    def __exit__(
-        self, kind: type[BaseException] | None, failure: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._lock.release()

@@ -1,4 +1,4 @@
-"""What both Kafka profiles keep open: the endpoint, its administration, and the objects in use."""
+"""The connection that both Kafka profiles use: the endpoint, its administration, and the open clients."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ class KafkaConnection:
         self.admin = KafkaAdmin(endpoint)
         self.opened = Opened()
         self.admin.probe()
+
+    def list_channels(self, prefix: str) -> list[str]:
+        return [name for name in self.admin.topics() if name.startswith(prefix)]
 
     def server_version(self) -> str:
         return kafka_version(self.endpoint)

@@ -1,4 +1,4 @@
-"""Kafka under a consumer group, with explicit commits: profile ``kafka``.
+"""Kafka with a consumer group and explicit commits: profile ``kafka``.
 
 A channel is a topic, a place is an offset, acknowledging is committing. A commit covers everything
 before it on its partition, so that an acknowledgement which would silently cover an unsettled
@@ -17,13 +17,13 @@ from typing import Self
 import numpy as np
 from confluent_kafka import KafkaError, KafkaException
 
+from brokerbench.brokers.contract import ThreadGuard
 from brokerbench.brokers.declarations import ProfileDeclaration
 from brokerbench.brokers.errors import Misuse, Unsupported
 from brokerbench.brokers.kafka.admin import group_id
 from brokerbench.brokers.kafka.client import (
     REQUEST_TIMEOUT_S,
     Call,
-    OneThread,
     client_config,
     close_quietly,
     kafka_error,
@@ -33,10 +33,8 @@ from brokerbench.brokers.kafka.client import (
 )
 from brokerbench.brokers.kafka.connection import KafkaConnection
 from brokerbench.brokers.kafka.declarations import KAFKA
-from brokerbench.brokers.kafka.librdkafka.consumer import ColumnConsumer
 from brokerbench.brokers.kafka.offsets import OffsetTracker
-from brokerbench.brokers.kafka.producer import KafkaProducer
-from brokerbench.brokers.kafka.reader import FETCH_AGAIN_MS, KafkaReader, consumer, take
+from brokerbench.brokers.kafka.reader import FETCH_AGAIN_MS, receive_within, started_consumer
 from brokerbench.brokers.settling import Outcomes, by_partition
 from brokerbench.brokers.types import (
     ChannelSpec,
@@ -45,15 +43,12 @@ from brokerbench.brokers.types import (
     Indices,
     IntColumn,
     Outcome,
-    Position,
-    ProducerSettings,
     Received,
-    ReplayStart,
     Settlements,
 )
 
-# What a member hears while the group moves on; the same commit succeeds a moment later.
-_GROUP_IS_MOVING = frozenset(
+# Answers to a commit while the group rebalances; the same commit succeeds a moment later.
+_REBALANCING = frozenset(
     {
         KafkaError.STALE_MEMBER_EPOCH,
         KafkaError.REBALANCE_IN_PROGRESS,
@@ -61,10 +56,11 @@ _GROUP_IS_MOVING = frozenset(
         KafkaError.NOT_COORDINATOR,
     }
 )
-_GROUP_PATIENCE_S = 2.0
+_REBALANCE_PATIENCE_S = 2.0
+"""How long a commit is repeated while the group rebalances, in seconds."""
 
 Delivered = dict[int, tuple[OffsetTracker, int]]
-"""Handle of a ``Received``: partition -> (its progress, the epoch of this delivery)."""
+"""Handle of a ``Received``: {partition: (its offsets, the epoch of this delivery)}."""
 
 
 class KafkaConsumer:
@@ -72,9 +68,9 @@ class KafkaConsumer:
 
     def __init__(self, endpoint: Endpoint, channel: str, settings: ConsumerSettings) -> None:
         self._details = settings.details
-        self._alone = OneThread("the consumer")
-        self._progress: dict[int, OffsetTracker] = {}
-        # Until it ends, the client answers nothing else; UNKNOWN was told to who waited for it.
+        self._guard = ThreadGuard("the consumer")
+        self._trackers: dict[int, OffsetTracker] = {}
+        # A commit whose caller got UNKNOWN after the time-out. Until it ends, the client answers nothing else.
         self._commit_under_way: Call[dict[int, KafkaError | None]] | None = None
         config = client_config(
             endpoint,
@@ -89,142 +85,131 @@ class KafkaConsumer:
             fetch_queue_backoff_ms=FETCH_AGAIN_MS,
         )
         try:
-            self._client: ColumnConsumer | None = consumer(config, channel, ColumnConsumer.subscribe, self._revoked)
+            self._client = started_consumer(config, channel, lambda client: client.subscribe(), self._revoked)
         except KafkaException as failure:
             raise translated(failure, f"join group {settings.group}") from None
 
     def receive(self, max_messages: int, wait_s: float) -> Received:
-        with self._alone:
-            client = self._open()
+        with self._guard:
             if self._blocked(wait_s):
                 return Received.empty(time.monotonic_ns())
-            received = take(client, max_messages, wait_s, self._details)
+            received = receive_within(self._client, max_messages, wait_s, self._details)
             for partition, rows in by_partition(received.partitions):
-                progress = self._progress.setdefault(partition, OffsetTracker())
-                progress.delivered(received.places[rows])
-                received.handle[partition] = (progress, progress.epoch)
+                tracker = self._trackers.setdefault(partition, OffsetTracker())
+                tracker.delivered(received.places[rows])
+                received.handle[partition] = (tracker, tracker.epoch)
             return received
 
     def acknowledge(self, received: Received, indices: Indices = None) -> Settlements:
-        with self._alone:
-            client = self._open()
-            fates = Outcomes.of(received, indices)
-            self._acknowledge(client, [(fates, received)])
-            return fates.settlements()
+        with self._guard:
+            outcomes = Outcomes.of(received, indices)
+            self._acknowledge([(outcomes, received)])
+            return outcomes.settlements()
 
     def acknowledge_all(self, batches: Sequence[Received]) -> list[Settlements]:
         """All of them with one commit."""
-        with self._alone:
-            client = self._open()
+        with self._guard:
             asked = [(Outcomes.of(received, None), received) for received in batches]
-            self._acknowledge(client, asked)
-            return [fates.settlements() for fates, _ in asked]
+            self._acknowledge(asked)
+            return [outcomes.settlements() for outcomes, _ in asked]
 
-    def _acknowledge(self, client: ColumnConsumer, asked: Sequence[tuple[Outcomes, Received]]) -> None:
+    def _acknowledge(self, asked: Sequence[tuple[Outcomes, Received]]) -> None:
         if self._blocked(REQUEST_TIMEOUT_S):
             return
         parts: dict[int, list[tuple[Outcomes, IntColumn]]] = {}
-        for fates, received in asked:
-            for partition, progress, which in self._settleable(fates, received):
-                done = fates.places[which] < progress.acknowledged_to
+        for outcomes, received in asked:
+            for partition, tracker, which in self._settleable(outcomes, received):
+                done = outcomes.places[which] < tracker.acknowledged_to
                 if done.any():
-                    fates.tell(which[done], Outcome.ACKNOWLEDGED)
+                    outcomes.tell(which[done], Outcome.ACKNOWLEDGED)
                     which = which[~done]
                 if len(which):
-                    parts.setdefault(partition, []).append((fates, which))
+                    parts.setdefault(partition, []).append((outcomes, which))
         # Mostly ascending already, which a stable sort sees at once.
         commits = {
-            partition: np.sort(np.concatenate([fates.places[which] for fates, which in theirs]), kind="stable")
+            partition: np.sort(np.concatenate([outcomes.places[which] for outcomes, which in theirs]), kind="stable")
             for partition, theirs in parts.items()
         }
         for partition, places in commits.items():
-            if not self._progress[partition].covers_no_gap(places):
+            if not self._trackers[partition].covers_no_gap(places):
                 raise Unsupported(
                     "acknowledge",
                     f"committing up to {places[-1]} on partition {partition} would cover "
                     "earlier deliveries that are not acknowledged",
                 )
         ends = {partition: int(places[-1]) + 1 for partition, places in commits.items()}
-        for partition, error in self._commit(client, ends).items():
+        for partition, error in self._commit(ends).items():
             if error is None:
-                self._progress[partition].acknowledged(commits[partition])
-            for fates, which in parts[partition]:
+                self._trackers[partition].acknowledged(commits[partition])
+            for outcomes, which in parts[partition]:
                 if error is None:
-                    fates.tell(which, Outcome.ACKNOWLEDGED)
+                    outcomes.tell(which, Outcome.ACKNOWLEDGED)
                 else:
-                    fates.tell(which, outcome_of(error), reason(error))
+                    outcomes.tell(which, outcome_of(error), reason(error))
 
     def release(self, received: Received, indices: Indices = None) -> Settlements:
-        with self._alone:
-            client = self._open()
-            fates = Outcomes.of(received, indices)
+        with self._guard:
+            outcomes = Outcomes.of(received, indices)
             if self._blocked(REQUEST_TIMEOUT_S):
-                return fates.settlements()
-            for partition, progress, which in self._settleable(fates, received):
-                done = fates.places[which] < progress.acknowledged_to
-                fates.tell(which[done], Outcome.REJECTED, "acknowledged before")
+                return outcomes.settlements()
+            for partition, tracker, which in self._settleable(outcomes, received):
+                done = outcomes.places[which] < tracker.acknowledged_to
+                outcomes.tell(which[done], Outcome.REJECTED, "acknowledged before")
                 which = which[~done]
                 if not len(which):
                     continue
-                first = int(fates.places[which].min())
+                first = int(outcomes.places[which].min())
                 try:
-                    client.seek(partition, first)
+                    self._client.seek(partition, first)
                 except KafkaException as failure:
-                    fates.tell(which, Outcome.REJECTED, str(translated(failure, "rewind")))
+                    outcomes.tell(which, Outcome.REJECTED, str(translated(failure, "rewind")))
                     continue
-                progress.rewound(first)
-                fates.tell(which, Outcome.ACKNOWLEDGED)
-            return fates.settlements()
+                tracker.rewound(first)
+                outcomes.tell(which, Outcome.ACKNOWLEDGED)
+            return outcomes.settlements()
 
     def close(self) -> None:
-        with self._alone:
-            if self._client is not None:
-                client, self._client = self._client, None
-                close_quietly(client)
-
-    def _open(self) -> ColumnConsumer:
-        if self._client is None:
-            raise Misuse("the consumer is closed")
-        return self._client
+        if self._guard.close():
+            close_quietly(self._client)
 
     def _blocked(self, wait_s: float) -> bool:
         return self._commit_under_way is not None and not self._commit_under_way.ended(wait_s)
 
     def _revoked(self, partitions: Sequence[int]) -> None:
         for partition in partitions:
-            progress = self._progress.pop(partition, None)
-            if progress is not None:
-                progress.lost = True
+            tracker = self._trackers.pop(partition, None)
+            if tracker is not None:
+                tracker.lost = True
 
-    def _settleable(self, fates: Outcomes, received: Received) -> list[tuple[int, OffsetTracker, IntColumn]]:
-        """(partition, its progress, which of ``fates``) for what this consumer may still settle."""
+    def _settleable(self, outcomes: Outcomes, received: Received) -> list[tuple[int, OffsetTracker, IntColumn]]:
+        """(partition, its offsets, which of ``outcomes``) for deliveries that this consumer may still settle."""
         handle: Delivered = received.handle or {}
         usable = []
-        for partition, which in by_partition(fates.partitions):
+        for partition, which in by_partition(outcomes.partitions):
             if partition not in handle:
                 raise Misuse("these messages were not received by a consumer of this profile")
-            progress, epoch = handle[partition]
-            if self._progress.get(partition) is not progress:
-                fates.tell(which, Outcome.REJECTED, "the group gave this partition to another consumer")
+            tracker, epoch = handle[partition]
+            if self._trackers.get(partition) is not tracker:
+                outcomes.tell(which, Outcome.REJECTED, "the group gave this partition to another consumer")
                 continue
-            if progress.epoch != epoch:
-                valid = progress.valid(fates.places[which], epoch)
-                fates.tell(which[~valid], Outcome.REJECTED, "void: the partition was rewound by a release")
+            if tracker.epoch != epoch:
+                valid = tracker.valid(outcomes.places[which], epoch)
+                outcomes.tell(which[~valid], Outcome.REJECTED, "void: the partition was rewound by a release")
                 which = which[valid]
             if len(which):
-                usable.append((partition, progress, which))
+                usable.append((partition, tracker, which))
         return usable
 
-    def _commit(self, client: ColumnConsumer, ends: Mapping[int, int]) -> dict[int, KafkaError | None]:
-        """Commit up to these offsets. {partition: what the broker answered}; one without an answer is left out.
+    def _commit(self, ends: Mapping[int, int]) -> dict[int, KafkaError | None]:
+        """Commit up to these offsets. {partition: the broker's answer}; a partition without an answer is left out.
 
-        With patience while the group moves on.
+        Repeats the commit while the group rebalances.
         """
         offsets = dict(ends)
-        deadline = time.monotonic() + _GROUP_PATIENCE_S
+        deadline = time.monotonic() + _REBALANCE_PATIENCE_S
         answers: dict[int, KafkaError | None] = {}
         while offsets:
-            self._commit_under_way = Call(partial(client.commit, offsets))
+            self._commit_under_way = Call(partial(self._client.commit, offsets))
             if not self._commit_under_way.ended(REQUEST_TIMEOUT_S):
                 return {}
             try:
@@ -234,7 +219,7 @@ class KafkaConsumer:
                 if error is None:
                     raise translated(failure, "acknowledge") from None
                 answers |= dict.fromkeys(offsets, error)
-            offsets = {partition: end for partition, end in offsets.items() if _moving(answers[partition])}
+            offsets = {partition: end for partition, end in offsets.items() if _rebalancing(answers[partition])}
             if time.monotonic() > deadline:
                 break
             if offsets:
@@ -242,8 +227,8 @@ class KafkaConsumer:
         return answers
 
 
-def _moving(error: KafkaError | None) -> bool:
-    return error is not None and error.code() in _GROUP_IS_MOVING
+def _rebalancing(error: KafkaError | None) -> bool:
+    return error is not None and error.code() in _REBALANCING
 
 
 class Kafka:
@@ -252,6 +237,14 @@ class Kafka:
     def __init__(self, connection: KafkaConnection) -> None:
         self._connection = connection
         self._admin = connection.admin
+        # The same for both profiles of Kafka.
+        self.server_version = connection.server_version
+        self.delete_channel = connection.admin.delete_topic
+        self.list_channels = connection.list_channels
+        self.producer = connection.producer
+        self.reader = connection.reader
+        self.bounds = connection.admin.bounds
+        self.close = connection.close
 
     @classmethod
     def connect(cls, endpoint: Endpoint) -> Self:
@@ -260,33 +253,15 @@ class Kafka:
     def declaration(self) -> ProfileDeclaration:
         return KAFKA
 
-    def server_version(self) -> str:
-        return self._connection.server_version()
-
     def create_channel(self, spec: ChannelSpec) -> None:
         """``lease_s`` has no meaning here: a delivery is hidden as long as its consumer is a member."""
         if spec.dead_letter is not None:
             raise Unsupported("dead letters", "a consumer group has no delivery count and no dead-letter topic")
         self._admin.create_topic(spec)
 
-    def delete_channel(self, name: str) -> None:
-        self._admin.delete_topic(name)
-
-    def list_channels(self, prefix: str) -> list[str]:
-        return [name for name in self._admin.topics() if name.startswith(prefix)]
-
-    def producer(self, channel: str, settings: ProducerSettings) -> KafkaProducer:
-        return self._connection.producer(channel, settings)
-
     def consumer(self, channel: str, settings: ConsumerSettings) -> KafkaConsumer:
         self._admin.partitions(channel)
         return self._connection.opened.add(KafkaConsumer(self._connection.endpoint, channel, settings))
-
-    def reader(self, channel: str, start: ReplayStart) -> KafkaReader:
-        return self._connection.reader(channel, start)
-
-    def bounds(self, channel: str) -> tuple[Position, Position]:
-        return self._admin.bounds(channel)
 
     def backlog(self, channel: str, group: str) -> int:
         """Kept messages from the committed offset on, or from the beginning where none is committed."""
@@ -295,6 +270,3 @@ class Kafka:
         return sum(
             end - max(low.places[partition], committed.get(partition, 0)) for partition, end in high.places.items()
         )
-
-    def close(self) -> None:
-        self._connection.close()

@@ -1,4 +1,4 @@
-"""What became of the sends of one producer, as columns, until somebody takes it."""
+"""Outcomes of the sends of one producer, as columns, until the producer returns them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from confluent_kafka import KafkaError
 
 from brokerbench.brokers.kafka.client import outcome_of, reason
-from brokerbench.brokers.kafka.librdkafka.library import MESSAGE, Messages
+from brokerbench.brokers.kafka.client_protocols import MESSAGE, Messages
 from brokerbench.brokers.types import MAX_ERRORS, NO_PARTITION, NO_PLACE, IntColumn, Outcome, Settlements, constant
 
 
@@ -17,29 +17,29 @@ class DeliveryReports:
     """A message's number is its ticket."""
 
     def __init__(self) -> None:
-        # What came together, and when. Columns are made of all of it: reports about short batches are many.
+        # Reports that came together, and when. Columns are made of all at once: short batches have many reports.
         self._reported: list[Messages] = []
         self._reported_ns: list[int] = []
 
     def reported(self, messages: Messages) -> None:
-        """By the client, now."""
+        """Take reports of the client, with the time of now."""
         self._reported.append(messages)
         self._reported_ns.append(time.monotonic_ns())
 
     def refused(self, refusals: Sequence[tuple[int, int]]) -> None:
-        """(ticket, error) of messages that nobody will report, as the client did not take them."""
+        """(ticket, error) of messages that the client did not take, and so will not report."""
         if refusals:
             messages = np.zeros(len(refusals), MESSAGE)
             messages["number"], messages["error"] = zip(*refusals, strict=True)
             self.reported(messages)
 
     def take(self) -> Settlements:
-        """All that came since the last time."""
+        """All reports since the last call."""
         if not self._reported:
             return Settlements.empty()
         messages = np.concatenate(self._reported) if len(self._reported) > 1 else self._reported[0]
         settled_ns = np.repeat(np.array(self._reported_ns, np.int64), list(map(len, self._reported)))
-        # Lists of their own each time: what was taken must not grow.
+        # New lists, as the columns that were returned must not grow.
         self._reported, self._reported_ns = [], []
         return _settlements(messages, settled_ns)
 
@@ -55,6 +55,6 @@ def _settlements(messages: Messages, settled_ns: IntColumn) -> Settlements:
         for code in np.unique(errors[failed]).tolist():
             outcomes[errors == code] = outcome_of(KafkaError(code))
         texts = {int(tickets[row]): reason(KafkaError(int(errors[row]))) for row in failed[:MAX_ERRORS]}
-    # Where the broker has acknowledged a retry of what it had stored already, it tells no place.
+    # The broker names no offset when it acknowledges a retry of a message that it had stored already.
     places[places < 0] = NO_PLACE
     return Settlements(tickets, outcomes, settled_ns, partitions, places, texts)

@@ -1,7 +1,6 @@
-"""Which deliveries of one partition are settled, where acknowledging means "up to a position".
+"""Deliveries of one partition that are not settled yet, where acknowledging means "up to a position".
 
-Pure bookkeeping, without a client: what a consumer group's commit may cover, and what a rewind
-makes void.
+Pure bookkeeping, without a client: the offsets that a commit may cover, and those that a rewind makes void.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ class OffsetTracker:
         self._pending.append(offsets)
 
     def valid(self, offsets: IntColumn, epoch: int) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-        """Which deliveries of ``epoch`` no later rewind has made void."""
+        """True for each delivery of ``epoch`` that no later rewind has made void."""
         later = self._rewinds[epoch:]
         return offsets < min(later) if later else np.ones(len(offsets), bool)
 
@@ -50,7 +49,7 @@ class OffsetTracker:
         return bool(np.array_equal(self._flat()[: len(offsets)], offsets))
 
     def acknowledged(self, offsets: IntColumn) -> None:
-        """The broker has these now: the first of the unsettled deliveries, ascending and not empty."""
+        """The broker took the commit of these: the first of the unsettled deliveries, ascending and not empty."""
         self.acknowledged_to = int(offsets[-1]) + 1
         while self._pending and self._pending[0][-1] < self.acknowledged_to:
             del self._pending[0]

@@ -1,8 +1,7 @@
-"""Sending to one topic by columns (``librdkafka_producer``), with a delivery report for every message.
+"""Sending to one topic, with a delivery report for every message.
 
-The partition is chosen by librdkafka, as Java's default producer does it: murmur2 of the key;
-messages without a key stick to one partition for a while (``sticky.partitioning.linger.ms``) and
-then move on.
+librdkafka chooses the partition as Java's default producer does: by murmur2 of the key; messages
+without a key stick to one partition for a while (``sticky.partitioning.linger.ms``) and then move on.
 """
 
 from __future__ import annotations
@@ -13,12 +12,13 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from confluent_kafka import KafkaError, KafkaException
 
-from brokerbench.brokers.contract import check
-from brokerbench.brokers.errors import Misuse, Unsupported
-from brokerbench.brokers.kafka.client import LOGGER, OneThread, client_config, translated
+from brokerbench.brokers.contract import ThreadGuard, check
+from brokerbench.brokers.errors import Unsupported
+from brokerbench.brokers.kafka.client import LOGGER, client_config, translated
+from brokerbench.brokers.kafka.client_protocols import ProducerClient
+from brokerbench.brokers.kafka.clients import new_producer
 from brokerbench.brokers.kafka.declarations import MAX_PAYLOAD_BYTES
 from brokerbench.brokers.kafka.delivery_reports import DeliveryReports
-from brokerbench.brokers.kafka.librdkafka.producer import ColumnProducer
 from brokerbench.brokers.rows import sizes_of
 from brokerbench.brokers.types import Batch, Durability, Endpoint, ProducerSettings, SendReceipt, Settlements
 
@@ -26,18 +26,21 @@ MAX_MESSAGE_BYTES = 1_048_588
 """Kafka's default ``message.max.bytes``: one record batch, with its header of about 70 bytes."""
 
 _CHUNK = 1_000
+"""Messages handed to the client at a time; reports are taken between two chunks."""
 _ROOM_S = 0.01
+"""The longest wait for room in a full queue, in seconds, before the client is asked again."""
 _REPORTS_S = 30.0
+"""The longest wait at closing for the client's own reports, in seconds."""
 _LINGER_S = 0.02
-"""Longer than most messages linger."""
+"""Seconds; longer than most messages linger."""
 
 
 class KafkaProducer:
-    """Both Kafka profiles send through this. See ``brokerbench.brokers.protocols.Producer``."""
+    """The producer of both Kafka profiles. See ``brokerbench.brokers.protocols.Producer``."""
 
     def __init__(self, endpoint: Endpoint, channel: str, settings: ProducerSettings) -> None:
-        self._client: ColumnProducer | None = _client(endpoint, channel, settings)
-        self._alone = OneThread("the producer")
+        self._client = _client(endpoint, channel, settings)
+        self._guard = ThreadGuard("the producer")
         self._next_ticket = self._in_flight = 0
         self._reports = DeliveryReports()
 
@@ -45,76 +48,66 @@ class KafkaProducer:
         check(batch)
         if batch.dedup_ids is not None:
             raise Unsupported("dedup_ids", "the idempotent producer suppresses its own retries, never a second send")
-        with self._alone:
-            client = self._open()
+        with self._guard:
             first_ticket, count = self._next_ticket, len(batch)
             self._next_ticket += count
             rejected = _too_large(batch)
             self._reports.refused([(first_ticket + index, KafkaError.MSG_SIZE_TOO_LARGE) for index in rejected])
             for start, stop in _chunks(rejected, count):
                 send = self._send_plain if batch.attributes is None else self._send_with_headers
-                refused = send(client, batch, start, stop, first_ticket)
+                refused = send(batch, start, stop, first_ticket)
                 self._reports.refused([(first_ticket + index, code) for index, code in refused])
                 rejected += [index for index, _ in refused]
                 if stop < count:
-                    self._look(client, 0)
+                    self._take_reports(0)
             return SendReceipt(first_ticket, count, tuple(sorted(rejected)))
 
     def poll(self) -> Settlements:
-        with self._alone:
-            self._look(self._open(), 0)
+        with self._guard:
+            self._take_reports(0)
             return self._reports.take()
 
     def flush(self, timeout_s: float) -> Settlements:
-        with self._alone:
-            self._await_reports(self._open(), timeout_s)
+        with self._guard:
+            self._await_reports(timeout_s)
             return self._reports.take()
 
     def close(self) -> Settlements:
-        with self._alone:
-            if self._client is None:
-                return Settlements.empty()
-            client, self._client = self._client, None
-            client.purge()
-            # What was purged is reported by the client alone: this waits for no broker, only for reports.
-            self._await_reports(client, _REPORTS_S)
-            client.close()
-            return self._reports.take()
+        if not self._guard.close():
+            return Settlements.empty()
+        self._client.purge()
+        # The client itself reports the messages that it purged: this waits for reports, and for no broker.
+        self._await_reports(_REPORTS_S)
+        self._client.close()
+        return self._reports.take()
 
-    def _open(self) -> ColumnProducer:
-        if self._client is None:
-            raise Misuse("the producer is closed")
-        return self._client
-
-    def _look(self, client: ColumnProducer, wait_s: float) -> bool:
+    def _take_reports(self, wait_s: float) -> bool:
         """Take the reports that are there, waiting for a first one. Says whether there were any."""
-        came = False
-        while len(reports := client.reports(0 if came else wait_s)):
+        arrived = False
+        while len(reports := self._client.reports(0 if arrived else wait_s)):
             self._in_flight -= len(reports)
             self._reports.reported(reports)
-            came = True
-        return came
+            arrived = True
+        return arrived
 
-    def _await_reports(self, client: ColumnProducer, timeout_s: float) -> None:
+    def _await_reports(self, timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
         while self._in_flight:
             wait_s = deadline - time.monotonic()
-            came = self._look(client, min(max(0.0, wait_s), _LINGER_S))
+            arrived = self._take_reports(min(max(0.0, wait_s), _LINGER_S))
             if wait_s <= 0:
                 break
-            if not came:
-                client.hurry()
+            if not arrived:
+                self._client.hurry()
 
-    def _send_plain(
-        self, client: ColumnProducer, batch: Batch, start: int, stop: int, first_ticket: int
-    ) -> list[tuple[int, int]]:
-        """Send ``batch[start:stop]``; (index, error) of each that the client refused."""
+    def _send_plain(self, batch: Batch, start: int, stop: int, first_ticket: int) -> list[tuple[int, int]]:
+        """Send ``batch[start:stop]``. Returns (index, error) of each message that the client refused."""
         rejected = []
         while start < stop:
             part = slice(start, stop)
             keys = None if batch.keys is None else batch.keys[part]
             tickets = np.arange(first_ticket + start, first_ticket + stop)
-            errors = client.produce(batch.payloads[part], keys, tickets)
+            errors = self._client.produce(batch.payloads[part], keys, tickets)
             taken = stop - start
             if np.count_nonzero(errors):
                 full = np.flatnonzero(errors == KafkaError._QUEUE_FULL)
@@ -125,21 +118,19 @@ class KafkaProducer:
             self._in_flight += taken
             start += taken
             if start < stop:
-                self._look(client, _ROOM_S)
+                self._take_reports(_ROOM_S)
         return rejected
 
-    def _send_with_headers(
-        self, client: ColumnProducer, batch: Batch, start: int, stop: int, first_ticket: int
-    ) -> list[tuple[int, int]]:
+    def _send_with_headers(self, batch: Batch, start: int, stop: int, first_ticket: int) -> list[tuple[int, int]]:
         assert batch.attributes is not None
         rejected = []
         for index in range(start, stop):
             key = None if batch.keys is None else batch.keys[index]
             headers, ticket = batch.attributes[index], first_ticket + index
             while (
-                error := client.produce_with_headers(batch.payloads[index], key, headers, ticket)
+                error := self._client.produce_with_headers(batch.payloads[index], key, headers, ticket)
             ) == KafkaError._QUEUE_FULL:
-                self._look(client, _ROOM_S)
+                self._take_reports(_ROOM_S)
             if error:
                 rejected.append((index, error))
             else:
@@ -147,7 +138,7 @@ class KafkaProducer:
         return rejected
 
 
-def _client(endpoint: Endpoint, channel: str, settings: ProducerSettings) -> ColumnProducer:
+def _client(endpoint: Endpoint, channel: str, settings: ProducerSettings) -> ProducerClient:
     safe = settings.durability is not Durability.RELAXED
     config = client_config(
         endpoint,
@@ -164,19 +155,19 @@ def _client(endpoint: Endpoint, channel: str, settings: ProducerSettings) -> Col
         partitioner="murmur2_random",
     )
     try:
-        return ColumnProducer(config, channel, LOGGER)
+        return new_producer(config, channel, LOGGER)
     except KafkaException as failure:
         raise translated(failure, "create a producer") from None
 
 
 def _too_large(batch: Batch) -> list[int]:
-    """Indices beyond the declared limit: what the client would still take, the broker would refuse a batch later."""
+    """Indices beyond the declared limit. The client would take some of these, and the broker refuse their batch."""
     too_large = sizes_of(batch.payloads) > MAX_PAYLOAD_BYTES
     return np.flatnonzero(too_large).tolist() if np.count_nonzero(too_large) else []
 
 
 def _chunks(without: Sequence[int], count: int) -> Iterator[tuple[int, int]]:
-    """Ranges of ``0..count`` that leave these out."""
+    """Ranges of ``0..count`` without these indices, ``_CHUNK`` long at most."""
     begin = 0
     for end in (*without, count):
         for start in range(begin, end, _CHUNK):

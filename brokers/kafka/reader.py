@@ -1,4 +1,4 @@
-"""Taking messages from a topic, and reading it again outside any group."""
+"""Receiving from a topic, and reading it again outside any group."""
 
 from __future__ import annotations
 
@@ -9,25 +9,24 @@ from typing import Any
 
 from confluent_kafka import KafkaException
 
-from brokerbench.brokers.contract import check_count
-from brokerbench.brokers.errors import Misuse
+from brokerbench.brokers.contract import ThreadGuard, check_count
 from brokerbench.brokers.kafka.client import (
     INTERRUPTIBLE_S,
     LOGGER,
-    OneThread,
     client_config,
     close_quietly,
     require_passing,
     translated,
 )
-from brokerbench.brokers.kafka.librdkafka.consumer import ColumnConsumer, Lost
+from brokerbench.brokers.kafka.client_protocols import ConsumerClient, OnRevoked
+from brokerbench.brokers.kafka.clients import new_consumer
 from brokerbench.brokers.types import Endpoint, Received
 
 FETCH_AGAIN_MS = 10
-"""When the local queue was full. The default waits a second, in which a fast consumer has emptied it."""
+"""Milliseconds until the client fetches again after its queue was full. In the default, a second, it may run empty."""
 
 
-def take(client: ColumnConsumer, max_messages: int, wait_s: float, details: bool = True) -> Received:
+def receive_within(client: ConsumerClient, max_messages: int, wait_s: float, details: bool = True) -> Received:
     """At most ``max_messages``, as soon as there is one; empty after ``wait_s``.
 
     Raises for an error, unless messages came along with it: librdkafka repeats one that lasts, so that the next call
@@ -45,11 +44,14 @@ def take(client: ColumnConsumer, max_messages: int, wait_s: float, details: bool
             return received
 
 
-def consumer(
-    config: Mapping[str, Any], channel: str, begin: Callable[[ColumnConsumer], None], lost: Lost | None = None
-) -> ColumnConsumer:
-    """One that has begun. Raises KafkaException, and leaves none behind."""
-    made = ColumnConsumer(config, channel, LOGGER, lost)
+def started_consumer(
+    config: Mapping[str, Any],
+    channel: str,
+    begin: Callable[[ConsumerClient], None],
+    on_revoked: OnRevoked | None = None,
+) -> ConsumerClient:
+    """A client that has begun. Raises KafkaException, and then leaves no client behind."""
+    made = new_consumer(config, channel, LOGGER, on_revoked)
     try:
         begin(made)
     except KafkaException:
@@ -65,27 +67,23 @@ class KafkaReader:
         """``offsets``: {partition: where to begin}."""
         config = client_config(
             endpoint,
-            # librdkafka wants a name; nothing of it reaches the broker, as no group is joined.
+            # librdkafka asks for a name; it does not reach the broker, as no group is joined.
             group_id=f"{channel}:reader-{uuid.uuid4()}",
             enable_auto_commit=False,
             enable_auto_offset_store=False,
             auto_offset_reset="earliest",
             fetch_queue_backoff_ms=FETCH_AGAIN_MS,
         )
-        self._alone = OneThread("the reader")
+        self._guard = ThreadGuard("the reader")
         try:
-            self._client: ColumnConsumer | None = consumer(config, channel, lambda made: made.assign(offsets))
+            self._client = started_consumer(config, channel, lambda client: client.assign(offsets))
         except KafkaException as failure:
             raise translated(failure, f"read {channel} again") from None
 
     def read(self, max_messages: int, wait_s: float) -> Received:
-        with self._alone:
-            if self._client is None:
-                raise Misuse("the reader is closed")
-            return take(self._client, max_messages, wait_s)
+        with self._guard:
+            return receive_within(self._client, max_messages, wait_s)
 
     def close(self) -> None:
-        with self._alone:
-            if self._client is not None:
-                client, self._client = self._client, None
-                close_quietly(client)
+        if self._guard.close():
+            close_quietly(self._client)

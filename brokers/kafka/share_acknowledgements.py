@@ -1,6 +1,6 @@
-"""Acknowledgements of a share consumer that are on their way: which answer is about which delivery.
+"""Acknowledgements of a share consumer that the broker has not answered yet, matched with the answers.
 
-The client tells offsets, a partition at a time, as the broker answers; a delivery has its answer when all of it has.
+An answer names offsets of one partition; a delivery is answered when all of its offsets are.
 """
 
 from __future__ import annotations
@@ -19,46 +19,46 @@ from brokerbench.brokers.types import IntColumn, Outcome, Settlements
 
 @dataclass(slots=True)
 class _Delivery:
-    """``missing``: {partition: those of its rows whose answer is still to come}; ``heard_ns``: when the last came;
-    ``wanted``: is somebody still to be told?"""
+    """``missing``: {partition: its rows without an answer}; ``heard_ns``: time of the last answer; ``wanted``: whether
+    ``take`` is still to return it."""
 
-    fates: Outcomes
+    outcomes: Outcomes
     missing: dict[int, IntColumn]
     heard_ns: int
     wanted: bool
 
 
 class PendingAcknowledgements:
-    """Fates of deliveries, oldest first."""
+    """Outcomes of deliveries, oldest first."""
 
     def __init__(self) -> None:
-        # Whose answers are to come, and whose are to be told. What comes again has the offsets that it had, and only
-        # the order says which answer is whose: so an answer that nobody wants must be expected, too.
+        # Deliveries without their answers, and deliveries to be returned. A message that is delivered again keeps its
+        # offset, so that only the order tells which delivery an answer is about: unwanted answers count, too.
         self._asked: list[_Delivery] = []
         self._waiting: deque[_Delivery] = deque()
-        # Answers as they came (monotonic_ns): one may come before its delivery is added.
+        # Answers in their order, with monotonic_ns: one may come before its delivery is added.
         self._heard: list[tuple[int, int, IntColumn, KafkaError | None]] = []
 
     @property
     def open(self) -> bool:
-        """Is an answer still to come?"""
+        """Whether an answer is still to come."""
         self._sort()
         return any(delivery.missing for delivery in self._waiting)
 
-    def add(self, fates: Outcomes, known: IntColumn, *, wanted: bool = True) -> None:
-        """Answers will come for all of its rows but the ``known``. If not ``wanted``, ``fates`` learns nothing."""
-        missing = dict(by_partition(fates.partitions))
+    def add(self, outcomes: Outcomes, known: IntColumn, *, wanted: bool = True) -> None:
+        """Expect answers for all rows but the ``known``. If not ``wanted``, ``outcomes`` stays as it is."""
+        missing = dict(by_partition(outcomes.partitions))
         if len(known):
             missing = {partition: np.setdiff1d(rows, known) for partition, rows in missing.items()}
             missing = {partition: rows for partition, rows in missing.items() if len(rows)}
-        delivery = _Delivery(fates, missing, time.monotonic_ns(), wanted)
+        delivery = _Delivery(outcomes, missing, time.monotonic_ns(), wanted)
         self._asked.append(delivery)
         if wanted:
             self._waiting.append(delivery)
-        self._sort()  # nobody may ever ask
+        self._sort()  # as the caller may never ask
 
     def answered(self, partition: int, offsets: IntColumn, refusal: KafkaError | None) -> None:
-        """See ``librdkafka_share.Answered``."""
+        """See ``client_protocols.OnAcknowledged``."""
         self._heard.append((time.monotonic_ns(), partition, offsets, refusal))
 
     def _sort(self) -> None:
@@ -74,12 +74,12 @@ class PendingAcknowledgements:
             if rows is None:
                 continue
             delivery.heard_ns = heard_ns
-            places = delivery.fates.places[rows]
-            # Mostly: a tenth of what looking up each takes.
+            places = delivery.outcomes.places[rows]
+            # The usual case, in a tenth of the time of a lookup.
             whole = np.array_equal(places, told)
             inside = np.full(len(rows), True) if whole else np.isin(places, told)
             if delivery.wanted:
-                delivery.fates.tell(rows[inside], outcome, why)
+                delivery.outcomes.tell(rows[inside], outcome, why)
             if whole:
                 return
             if not inside.all():
@@ -89,14 +89,14 @@ class PendingAcknowledgements:
                 return
 
     def take(self, *, unanswered: bool = False) -> list[Settlements]:
-        """Of the oldest deliveries, as far as all of their answers have come.
+        """The oldest deliveries, up to the first that misses an answer.
 
-        ``unanswered``: of all; what has no answer is UNKNOWN, and stays so whatever comes later.
+        ``unanswered``: all deliveries; rows without an answer are UNKNOWN, and stay so whatever comes later.
         """
         self._sort()
         done = []
         while self._waiting and (unanswered or not self._waiting[0].missing):
             delivery = self._waiting.popleft()
             delivery.wanted = False
-            done.append(delivery.fates.settlements(None if delivery.missing else delivery.heard_ns))
+            done.append(delivery.outcomes.settlements(None if delivery.missing else delivery.heard_ns))
         return done

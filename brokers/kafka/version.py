@@ -1,4 +1,4 @@
-"""Which Kafka answers: read from the broker's own ApiVersions response.
+"""The version of the Kafka that answers, from its own ApiVersions response.
 
 The client library shows no broker version, and the protocol carries no product version either: the
 nearest thing is the highest ``metadata.version`` that the software supports, which each release

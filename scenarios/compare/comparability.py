@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from brokerbench.scenarios.compare.rounds import Facts, Round
+from brokerbench.scenarios.compare.rounds import CLIENT, Facts, Round
 
 
 class Incomparable(ValueError):
@@ -47,6 +47,8 @@ def refuse_unlike(base: Sequence[Round], head: Sequence[Round]) -> None:
 def _unlike(one: Facts, other: Facts) -> Iterable[str]:
     for name in sorted(one.keys() | other.keys()):
         before, after = one.get(name, "not stated"), other.get(name, "not stated")
+        if name == CLIENT and not (name in one and name in other):
+            continue
         if before != after:
             yield f"{name}: {before} against {after}"
 

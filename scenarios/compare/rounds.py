@@ -13,11 +13,13 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from brokerbench.scenarios.results import Cell, Engine, Environment, Metric, RunResult
+from brokerbench.scenarios.results import Cell, Client, Engine, Environment, Metric, RunResult
 from brokerbench.scenarios.verdicts import Verdict
 
 Facts = Mapping[str, str]
 
+CLIENT = "client"
+"""A condition of a cell that runs of earlier versions do not state: then it is a note alone."""
 _GIB = 2**30
 
 
@@ -69,7 +71,10 @@ def of_run(result: RunResult, source: str) -> Round:
         kind="run",
         conditions=_host_class(result.environment),
         notes={**_build(result.environment), "seed": str(result.seed)},
-        cells={cell.id: _cell_conditions(cell, engines.get(cell.engine)) for cell in result.cells},
+        cells={
+            cell.id: _cell_conditions(cell, engines.get(cell.engine), result.environment.clients.get(cell.profile))
+            for cell in result.cells
+        },
         failed={cell.id: cell.error for cell in result.cells if cell.status == "failed"},
         cut_short=not result.complete,
         verdicts=tuple(
@@ -94,12 +99,15 @@ def _host_class(environment: Environment) -> Facts:
 
 def _build(environment: Environment) -> Facts:
     packages = {f"package {name}": version for name, version in environment.packages.items()}
-    return {"code revision": environment.code_revision, "Python": environment.python, **packages}
+    clients = {f"client of {profile}": f"{used.name} ({used.reason})" for profile, used in environment.clients.items()}
+    return {"code revision": environment.code_revision, "Python": environment.python, **packages, **clients}
 
 
-def _cell_conditions(cell: Cell, engine: Engine | None) -> Facts:
+def _cell_conditions(cell: Cell, engine: Engine | None, client: Client | None) -> Facts:
     parameters = {f"parameter {name}": str(value) for name, value in cell.parameters.items()}
     about = {"profile": cell.profile, "scenario": cell.scenario, "grade": cell.grade.value}
+    if client is not None:
+        about[CLIENT] = client.name
     if engine is None:
         return {**about, "engine": cell.engine, **parameters}
     settings = {f"engine setting {name}": value for name, value in engine.settings.items()}

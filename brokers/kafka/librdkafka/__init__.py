@@ -1,1 +1,1 @@
-"""librdkafka by columns, through its C interface. Only ``brokers.kafka`` comes in here."""
+"""librdkafka by columns, through its C interface. Only ``brokers.kafka`` imports it."""

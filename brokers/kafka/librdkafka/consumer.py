@@ -1,4 +1,4 @@
-"""A librdkafka consumer whose messages come as columns. See ``librdkafka``."""
+"""A librdkafka consumer whose messages come as columns."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from ctypes import c_char_p, c_int, c_size_t, c_ssize_t, c_void_p
 from typing import Any
 
 import numpy as np
 from confluent_kafka import KafkaError, KafkaException
 
+from brokerbench.brokers.kafka.client_protocols import OnRevoked
+from brokerbench.brokers.kafka.librdkafka.foreign_memory import Addresses, address
 from brokerbench.brokers.kafka.librdkafka.library import (
     LOG_EVENT,
-    Addresses,
-    Log,
-    address,
-    client,
+    ClientLog,
     destroy,
     event_destroy,
     function,
+    new_client,
     new_consumer,
     queue_destroy,
     queue_new,
@@ -32,7 +32,7 @@ from brokerbench.brokers.kafka.librdkafka.library import (
     require_none,
 )
 from brokerbench.brokers.kafka.librdkafka.messages import columns, without_errors
-from brokerbench.brokers.kafka.librdkafka.partitions import SUBSCRIBED, Offsets, Partitions, answers, entries
+from brokerbench.brokers.kafka.librdkafka.partitions import SUBSCRIBED, PartitionList, Partitions, answers, entries
 from brokerbench.brokers.types import Received
 
 _OnRebalance = ctypes.CFUNCTYPE(None, c_void_p, c_int, Partitions, c_void_p)
@@ -53,53 +53,44 @@ _consumer_close = function("consumer_close", c_int, c_void_p)
 
 _FOR_EVER = -1
 _LINES_NS = 1_000_000_000
-"""How long log lines of a busy consumer may wait."""
-Lost = Callable[[Sequence[int]], None]
+"""How long log lines of a busy consumer may wait, in nanoseconds."""
 
 
 class ColumnConsumer:
-    """Receives from one topic. Only ``commit`` may be called by a thread beside another call, and ``close`` beside it.
+    """A ``ConsumerClient`` that copies whole batches out of the library's memory."""
 
-    Raises KafkaException for a configuration that the library refuses.
-    """
-
-    def __init__(self, config: Mapping[str, Any], topic: str, logger: logging.Logger, lost: Lost | None = None) -> None:
-        """``lost`` hears which partitions the group takes away, from within ``receive`` and ``close``."""
-        self._topic, self._lost = topic.encode(), lost
+    def __init__(
+        self, config: Mapping[str, Any], topic: str, logger: logging.Logger, on_revoked: OnRevoked | None = None
+    ) -> None:
+        self._topic, self._on_revoked = topic.encode(), on_revoked
         self._failure: BaseException | None = None
         self._closed = False
-        # Kept, as the library alone knows it otherwise.
+        # Kept alive here, as the library holds no reference to it.
         self._on_rebalance = _OnRebalance(self._rebalanced)
-        self._client = client(
+        self._client = new_client(
             new_consumer, config, LOG_EVENT, lambda conf: _conf_set_rebalance_cb(conf, self._on_rebalance)
         )
         self._lines: int = queue_new(self._client)
-        self._log = Log(self._client, self._lines, logger)
+        self._log = ClientLog(self._client, self._lines, logger)
         self._next_lines_ns = 0
         _poll_set_consumer(self._client)
         self._queue: int = _queue_get_consumer(self._client)
         self._inside = threading.Lock()
-        self._make_room(1)
+        self._make_buffer(1)
 
     def subscribe(self) -> None:
-        """Join the group."""
-        with Offsets(self._topic, SUBSCRIBED) as partitions:
+        with PartitionList(self._topic, SUBSCRIBED) as partitions:
             require(_subscribe(self._client, partitions))
 
     def assign(self, offsets: Mapping[int, int]) -> None:
-        """Read from {partition: offset}, as a member of no group."""
-        with Offsets(self._topic, offsets) as partitions:
+        with PartitionList(self._topic, offsets) as partitions:
             require(_assign(self._client, partitions))
 
     def receive(self, most: int, wait_s: float, details: bool) -> tuple[Received, list[KafkaError]]:
-        """At most ``most``, as soon as there is a message or an error; none after ``wait_s``.
-
-        Without ``details`` there are no keys, attributes and times.
-        """
         if len(self._addresses) < most:
-            self._make_room(most)
+            self._make_buffer(most)
         # The library waits until it has as many as it was asked for, or for the whole time. So where it holds none, the
-        # first is awaited alone (2 ms), and what it holds then joins it.
+        # first is awaited alone (2 ms), and those that it holds then join it.
         got = self._fill(0, most, 0)
         if not got:
             got = self._fill(0, 1, math.ceil(wait_s * 1000))
@@ -120,29 +111,26 @@ class ColumnConsumer:
             deque(map(_message_destroy, self._addresses[:got].tolist()), maxlen=0)
 
     def _fill(self, at: int, most: int, wait_ms: int) -> int:
-        got: int = _consume(self._queue, wait_ms, self._room + at * self._addresses.itemsize, most)
+        got: int = _consume(self._queue, wait_ms, self._buffer + at * self._addresses.itemsize, most)
         return max(0, got)
 
-    def _make_room(self, most: int) -> None:
+    def _make_buffer(self, most: int) -> None:
         self._addresses: Addresses = np.empty(most, np.uint64)
-        self._room = address(self._addresses)
+        self._buffer = address(self._addresses)
 
     def seek(self, partition: int, offset: int) -> None:
-        """Go on with this one; what was fetched and not received is forgotten. No broker is asked."""
-        with Offsets(self._topic, {partition: offset}) as partitions:
+        with PartitionList(self._topic, {partition: offset}) as partitions:
             require_none(_seek_partitions(self._client, partitions, _FOR_EVER))
             require(partitions.contents.partitions[0].error)
 
     def commit(self, offsets: Mapping[int, int]) -> dict[int, KafkaError | None]:
-        """{partition: the broker's answer}. Waits for it without end."""
-        with self._inside, Offsets(self._topic, offsets) as partitions:
+        with self._inside, PartitionList(self._topic, offsets) as partitions:
             if self._closed:
                 raise KafkaException(KafkaError(KafkaError._DESTROY))
             require(_commit(self._client, partitions, 0))
             return answers(partitions)
 
     def close(self) -> None:
-        """Leave the group. Waits without end for a broker that does not answer. Idempotent."""
         if self._closed:
             return
         error = _consumer_close(self._client)
@@ -161,14 +149,14 @@ class ColumnConsumer:
             event_destroy(event)
 
     def _rebalanced(self, handle: int, error: int, partitions: Any, _opaque: int) -> None:
-        # What is raised here would be printed and forgotten: it is kept for whoever called the library.
+        # ctypes would print an error raised here and forget it: it is kept for the caller of the library.
         try:
             assigned = error == KafkaError._ASSIGN_PARTITIONS
             try:
-                if not assigned and self._lost is not None:
-                    self._lost([each.partition for each in entries(partitions)])
+                if not assigned and self._on_revoked is not None:
+                    self._on_revoked([each.partition for each in entries(partitions)])
             finally:
-                # In any case: the group waits for it.
+                # Also after an error: the group waits for this.
                 _follow(handle, assigned, partitions)
         except BaseException as failure:
             self._failure = failure
@@ -180,7 +168,7 @@ class ColumnConsumer:
 
 
 def _follow(handle: int, assigned: bool, partitions: Any) -> None:
-    """Do as the group has decided."""
+    """Take or give up these partitions, as the group has decided."""
     if _rebalance_protocol(handle) == b"COOPERATIVE":
         change = _incremental_assign if assigned else _incremental_unassign
         require_none(change(handle, partitions))

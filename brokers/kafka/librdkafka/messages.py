@@ -1,4 +1,4 @@
-"""Columns of messages that lie in the library's memory. See ``librdkafka``."""
+"""Columns of messages that lie in the library's memory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from confluent_kafka import KafkaError
 
-from brokerbench.brokers.kafka.librdkafka.library import Addresses, Messages, bytes_at, function, messages_at, text
+from brokerbench.brokers.kafka.client_protocols import Messages
+from brokerbench.brokers.kafka.librdkafka.foreign_memory import Addresses, bytes_at, messages_at
+from brokerbench.brokers.kafka.librdkafka.library import function, text
 from brokerbench.brokers.types import NO_TIME, UNKNOWN_COUNT, IntColumn, Received, SmallIntColumn, constant
 
 _timestamp = function("message_timestamp", c_int64, c_void_p, c_void_p, quick=True)
@@ -20,7 +22,7 @@ _header_get_all = function("header_get_all", c_int, c_void_p, c_size_t, c_void_p
 
 
 def without_errors(addresses: Addresses) -> tuple[Addresses, Messages, list[KafkaError]]:
-    """Where the messages proper are, their structures, and what errors came among them."""
+    """Addresses and structures of the messages proper, and the errors that came among them."""
     messages = messages_at(addresses)
     if not np.count_nonzero(messages["error"]):
         return addresses, messages, []
@@ -40,11 +42,11 @@ def columns(
     counted: bool = False,
     handle: Any = None,
 ) -> Received:
-    """Copies: the messages, which are at ``addresses`` and not errors, can be freed then.
+    """Copies of the messages at ``addresses``, none of them an error. The messages can be freed afterwards.
 
-    Without ``details`` there are no keys, attributes and times; deliveries are ``counted`` in share groups alone.
+    Without ``details`` keys, attributes and times are left out; deliveries are ``counted`` in share groups alone.
     """
-    places = addresses.tolist() if details or counted else []
+    each = addresses.tolist() if details or counted else []
     size = len(messages)
     return Received(
         payloads=bytes_at(messages["payload"], messages["size"]),
@@ -52,9 +54,9 @@ def columns(
         partitions=messages["partition"].copy(),
         places=messages["offset"].copy(),
         received_ns=received_ns,
-        broker_epoch_ns=_times_ns(places) if details else constant(NO_TIME, size, np.int64),
-        delivery_counts=_counts(places) if counted else constant(UNKNOWN_COUNT, size, np.int32),
-        attributes=_attributes(places) if details else None,
+        broker_epoch_ns=_times_ns(each) if details else constant(NO_TIME, size, np.int64),
+        delivery_counts=_counts(each) if counted else constant(UNKNOWN_COUNT, size, np.int32),
+        attributes=_attributes(each) if details else None,
         handle=handle,
     )
 
@@ -66,26 +68,26 @@ def _keys(messages: Messages) -> list[bytes | None]:
     return keys
 
 
-def _times_ns(places: list[int]) -> IntColumn:
-    times_ms = np.fromiter(map(_timestamp, places, repeat(None)), np.int64, len(places))
+def _times_ns(addresses: list[int]) -> IntColumn:
+    times_ms = np.fromiter(map(_timestamp, addresses, repeat(None)), np.int64, len(addresses))
     return np.where(times_ms < 0, NO_TIME, times_ms * 1_000_000)
 
 
-def _counts(places: list[int]) -> SmallIntColumn:
-    return np.fromiter(map(_delivery_count, places), np.int32, len(places))
+def _counts(addresses: list[int]) -> SmallIntColumn:
+    return np.fromiter(map(_delivery_count, addresses), np.int32, len(addresses))
 
 
-def _attributes(places: list[int]) -> list[dict[str, str]] | None:
+def _attributes(addresses: list[int]) -> list[dict[str, str]] | None:
     """None where no message has any."""
     headers = c_void_p()
-    without = list(map(_message_headers, places, repeat(ctypes.byref(headers))))
-    return None if all(without) else list(map(_headers, places))
+    without = list(map(_message_headers, addresses, repeat(ctypes.byref(headers))))
+    return None if all(without) else list(map(_headers, addresses))
 
 
-def _headers(place: int) -> dict[str, str]:
+def _headers(address: int) -> dict[str, str]:
     """Of a name that occurs twice, the last."""
     headers, found = c_void_p(), dict[str, str]()
-    if _message_headers(place, ctypes.byref(headers)) != 0:
+    if _message_headers(address, ctypes.byref(headers)) != 0:
         return found
     name, value, size = c_char_p(), c_void_p(), c_size_t()
     for at in count():

@@ -1,4 +1,4 @@
-"""librdkafka's lists of partitions, each with an offset and an error. See ``librdkafka``."""
+"""librdkafka's lists of partitions, each with an offset and an error."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ list_destroy = function("topic_partition_list_destroy", None, Partitions)
 
 _ALL, _NO_OFFSET = -1, -1001
 SUBSCRIBED = {_ALL: _NO_OFFSET}
-"""Offsets of a topic that a member of a group asks for: which partitions it gets, the group says."""
+"""Offsets of a topic for a member of a group: the group gives it partitions."""
 
 
-class Offsets:
-    """A list of ours, for as long as it is needed."""
+class PartitionList:
+    """{partition: offset} of a topic as a list of the library, freed at the end of ``with``."""
 
     def __init__(self, topic: bytes, offsets: Mapping[int, int]) -> None:
         self._list = _list_new(len(offsets))

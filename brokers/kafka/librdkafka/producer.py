@@ -1,4 +1,4 @@
-"""A librdkafka producer that takes messages as columns and reports so. See ``librdkafka``."""
+"""A librdkafka producer that takes messages as columns, and reports as columns."""
 
 from __future__ import annotations
 
@@ -11,22 +11,18 @@ from typing import Any
 import numpy as np
 from confluent_kafka import KafkaError, KafkaException
 
+from brokerbench.brokers.kafka.client_protocols import MESSAGE, Messages
+from brokerbench.brokers.kafka.librdkafka.foreign_memory import MessageBuffer, address, joined, messages_at
 from brokerbench.brokers.kafka.librdkafka.library import (
     ERROR_EVENT,
     LOG_EVENT,
-    MESSAGE,
     REPORT_EVENT,
-    Log,
-    Messages,
-    Room,
-    address,
-    client,
+    ClientLog,
     destroy,
-    error_of,
+    error_from,
     event_destroy,
     function,
-    joined,
-    messages_at,
+    new_client,
     new_producer,
     queue_destroy,
     queue_poll,
@@ -81,16 +77,13 @@ _purge = function("purge", c_int, c_void_p, c_int)
 
 
 class ColumnProducer:
-    """Sends to one topic. The caller numbers its messages; a report about one brings its number back.
-
-    Not for use by two threads at once. Raises KafkaException for a configuration that the library refuses.
-    """
+    """A ``ProducerClient`` that hands over a batch with one call and takes reports as events of many messages."""
 
     def __init__(self, config: Mapping[str, Any], topic: str, logger: logging.Logger) -> None:
-        self._client = client(new_producer, config, REPORT_EVENT | LOG_EVENT | ERROR_EVENT)
-        self._room = Room()
+        self._client = new_client(new_producer, config, REPORT_EVENT | LOG_EVENT | ERROR_EVENT)
+        self._buffer = MessageBuffer()
         self._queue: int = _queue_get_main(self._client)
-        self._log = Log(self._client, self._queue, logger)
+        self._log = ClientLog(self._client, self._queue, logger)
         self._topic: int | None = _topic_new(self._client, topic.encode(), None)
         if self._topic is None:
             self.close()
@@ -99,21 +92,16 @@ class ColumnProducer:
             )
 
     def produce(self, payloads: Sequence[bytes], keys: Sequence[bytes] | None, numbers: IntColumn) -> SmallIntColumn:
-        """The error of each message, 0 for one that was taken. No report comes for one that was not.
-
-        A full queue refuses all behind the first that it has no room for: sending them again keeps the order.
-        """
-        messages = self._room.of(len(payloads))
-        # The library copies before it returns. Until then these names keep the bytes where they are.
+        messages = self._buffer.of(len(payloads))
+        # These names keep the bytes in their place until the library has copied them, which it does before it returns.
         _bodies, messages["payload"], messages["size"] = joined(payloads)
         _names, messages["key"], messages["key_size"] = (None, 0, 0) if keys is None else joined(keys)
         messages["number"] = numbers
-        _produce_batch(self._topic, _ANY_PARTITION, _COPY, self._room.address, len(messages))
+        _produce_batch(self._topic, _ANY_PARTITION, _COPY, self._buffer.address, len(messages))
         errors: SmallIntColumn = messages["error"].copy()
         return errors
 
     def produce_with_headers(self, payload: bytes, key: bytes | None, headers: Mapping[str, str], number: int) -> int:
-        """The error, as of ``produce``, which cannot carry headers."""
         arguments = [
             _Argument(_TOPIC, _Value(handle=self._topic)),
             _Argument(_PAYLOAD, _Value(memory=_Piece(payload, len(payload)))),
@@ -125,11 +113,10 @@ class ColumnProducer:
         for name, value in headers.items():
             raw = value.encode()
             arguments.append(_Argument(_HEADER, _Value(header=_Header(name.encode(), raw, len(raw)))))
-        error = error_of(_produceva(self._client, (_Argument * len(arguments))(*arguments), len(arguments)))
+        error = error_from(_produceva(self._client, (_Argument * len(arguments))(*arguments), len(arguments)))
         return 0 if error is None else error.code()
 
     def reports(self, wait_s: float) -> Messages:
-        """About messages that became settled together, as soon as there are any; none after ``wait_s``."""
         wait_ms = int(wait_s * 1000)
         while (event := queue_poll(self._queue, wait_ms)) is not None:
             try:
@@ -148,15 +135,12 @@ class ColumnProducer:
         return np.empty(0, MESSAGE)
 
     def hurry(self) -> None:
-        """Send now what waits for more to be sent with it."""
         _flush(self._client, _WAKE_MS)
 
     def purge(self) -> None:
-        """Give up what is not settled: reports say so."""
         _purge(self._client, _QUEUED_AND_IN_FLIGHT)
 
     def close(self) -> None:
-        """What is not settled then is never reported."""
         while len(self.reports(0)):
             """The last log lines come with them."""
         if self._topic is not None:

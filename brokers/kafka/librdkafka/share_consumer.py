@@ -1,32 +1,32 @@
-"""A librdkafka share consumer (KIP-932) whose messages come as columns. See ``librdkafka``."""
+"""A librdkafka share consumer (KIP-932) whose messages come as columns."""
 
 from __future__ import annotations
 
 import ctypes
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from ctypes import c_char_p, c_int, c_size_t, c_void_p
 from itertools import repeat
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from confluent_kafka import KafkaError, KafkaException
 
+from brokerbench.brokers.kafka.client_protocols import MESSAGE, OnAcknowledged, Part
+from brokerbench.brokers.kafka.librdkafka.foreign_memory import Addresses
 from brokerbench.brokers.kafka.librdkafka.library import (
-    MESSAGE,
-    Addresses,
-    client,
     function,
     log_line,
+    new_client,
     require,
     require_none,
 )
 from brokerbench.brokers.kafka.librdkafka.messages import columns, without_errors
 from brokerbench.brokers.kafka.librdkafka.partitions import (
     SUBSCRIBED,
-    Offsets,
     Partition,
+    PartitionList,
     Partitions,
     answers,
     list_destroy,
@@ -43,7 +43,6 @@ _set_commit_cb = function("share_set_acknowledgement_commit_cb", c_void_p, c_voi
 _subscribe = function("share_subscribe", c_int, c_void_p, Partitions)
 _poll = function("share_poll", c_void_p, c_void_p, c_int, c_void_p)
 _messages_count = function("messages_count", c_size_t, c_void_p)
-_messages_get = function("messages_get", c_void_p, c_void_p, c_size_t, quick=True)
 _messages_destroy = function("messages_destroy", None, c_void_p)
 _acknowledge = function("share_acknowledge_type", c_int, c_void_p, c_void_p, c_int, quick=True)
 _commit_async = function("share_commit_async", c_void_p, c_void_p)
@@ -56,23 +55,9 @@ _answer_offsets_count = function("share_partition_offsets_offsets_cnt", c_size_t
 _consumer_close = function("share_consumer_close", c_void_p, c_void_p)
 _destroy = function("share_destroy", c_void_p, c_void_p)
 
-_POINTERS_FOLLOW_THE_COUNT = function("version", c_int)() == 0x021000FF
-"""In ``rd_kafka_messages_t``: seen in this version (a test looks again), as no header promises it.
 
-Of other versions messages are asked for one by one, 0.2 us each: a fifth of what a share consumer takes in all.
-"""
-
-ACCEPT, RELEASE, REJECT = 1, 2, 3
-Answered = Callable[[int, IntColumn, KafkaError | None], None]
-"""(partition, offsets, None where the broker has taken what was said of them)."""
-
-
-class Polled:
-    """What one poll brings. It lies in the library's memory until ``free``, which must come before the client's close.
-
-    ``seen``: was it filled, or freed? ``addresses``: of the messages proper; ``open``: which of these are still to be
-    acknowledged; ``errors``: what came among them.
-    """
+class ColumnPoll:
+    """The messages of one poll, which stay in the library's memory until ``free``. ``addresses``: of each."""
 
     def __init__(self) -> None:
         self.handle = c_void_p()
@@ -88,15 +73,14 @@ class Polled:
         return len(self.addresses)
 
     def look(self) -> None:
-        """Find the messages, once ``handle`` is set."""
+        """Find the messages behind ``handle``."""
         self.addresses, self._messages, self.errors = without_errors(_addresses(self.handle.value))
         self.open, self._copies = np.full(len(self), True), None
         self.seen = True
 
     def columns(self, rows: slice, received_ns: int, details: bool) -> Received:
-        """Copies, whose handle is a ``Part``; ``details`` must be the same each time."""
         if self._copies is None:
-            # Of all at once, though few may be asked for: NumPy takes as long for few.
+            # Of all rows at once, though a call may ask for few: NumPy takes as long for few.
             self._copies = columns(self.addresses, self._messages, 0, details=details, counted=details)
         whole = self._copies
         return Received(
@@ -112,89 +96,69 @@ class Polled:
         )
 
     def free(self) -> None:
-        """Idempotent."""
         self.seen = True
         self._forget()
         handle, self.handle = self.handle, c_void_p()
         _messages_destroy(handle)
 
 
-class Part(NamedTuple):
-    """Of what was polled, the rows from ``first`` on."""
-
-    polled: Polled
-    first: int
-
-
 def _addresses(handle: int | None) -> Addresses:
+    """In ``rd_kafka_messages_t`` the pointers follow the count: see ``probe.SHARE_VERSION``."""
     count = _messages_count(handle)
-    if handle is None or not _POINTERS_FOLLOW_THE_COUNT:
-        return asked_for(handle, count)
+    if handle is None or not count:
+        return np.empty(0, np.uint64)
     return np.frombuffer(ctypes.string_at(handle + ctypes.sizeof(c_size_t), count * ctypes.sizeof(c_void_p)), np.uint64)
 
 
-def asked_for(handle: int | None, count: int) -> Addresses:
-    """Where each of so many messages is."""
-    return np.fromiter(map(_messages_get, repeat(handle), range(count)), np.uint64, count)
-
-
 class ColumnShareConsumer:
-    """A member of a share group, which acknowledges explicitly. Not for use by two threads at once.
-
-    Raises KafkaException for a configuration that the library refuses.
-    """
+    """A ``ShareClient`` whose polls stay in the library's memory and are copied as columns."""
 
     def __init__(self, config: Mapping[str, Any], topic: str, logger: logging.Logger) -> None:
-        """Joins the group."""
         self._logger = logger
-        self._answered: Answered | None = None
+        self._heard: OnAcknowledged | None = None
         self._failure: BaseException | None = None
         self._closed = False
-        # Kept, as the library alone knows them otherwise.
+        # Kept alive here, as the library holds no reference to them.
         self._on_line, self._on_answer = _OnLine(self._line), _OnAnswer(self._answer)
         config = {**config, "share.acknowledgement.mode": "explicit"}
-        self._client = client(_consumer_new, config, 0, lambda conf: _conf_set_log_cb(conf, self._on_line))
+        self._client = new_client(_consumer_new, config, 0, lambda conf: _conf_set_log_cb(conf, self._on_line))
         self._handle = c_void_p(self._client)
         # Lines come from within the calls, too: a queue of their own would need a handle that is not given out.
         require_none(_set_log_queue(self._client, None))
         try:
-            with Offsets(topic.encode(), SUBSCRIBED) as partitions:
+            with PartitionList(topic.encode(), SUBSCRIBED) as partitions:
                 require(_subscribe(self._client, partitions))
         except KafkaException:
             self.close()
             raise
 
-    def listen(self, answered: Answered) -> None:
-        """It hears what the broker says of acknowledgements from now on, from within any call; 15 us each."""
-        self._answered = answered
+    def new_poll(self) -> ColumnPoll:
+        return ColumnPoll()
+
+    def listen(self, heard: OnAcknowledged) -> None:
+        """Each call of ``heard`` costs 15 us."""
+        self._heard = heard
         require_none(_set_commit_cb(self._client, self._on_answer, None))
 
-    def poll(self, polled: Polled, wait_s: float) -> None:
-        """Fill it with what the broker has handed out, as soon as there is anything; not at all after ``wait_s``.
+    def poll(self, poll: ColumnPoll, wait_s: float) -> None:
+        """Messages of a call that was interrupted are found by the next call with the same ``poll``."""
+        if not poll.handle.value:
+            require_none(_poll(self._client, math.ceil(wait_s * 1000), ctypes.byref(poll.handle)))
+        if poll.handle.value:
+            poll.look()
 
-        Refused until all of the poll before is acknowledged. What a call brought that was interrupted, the next one
-        finds in the same place.
-        """
-        if not polled.handle.value:
-            require_none(_poll(self._client, math.ceil(wait_s * 1000), ctypes.byref(polled.handle)))
-        if polled.handle.value:
-            polled.look()
-
-    def acknowledge(self, polled: Polled, rows: slice | IntColumn, how: int) -> SmallIntColumn:
-        """Tell the client, not yet the broker. The error of each message, 0 for one that it took."""
-        addresses = polled.addresses[rows]
+    def acknowledge(self, poll: ColumnPoll, rows: slice | IntColumn, how: int) -> SmallIntColumn:
+        addresses = poll.addresses[rows]
         # Values of C's own types, as numbers would be converted once a message, which takes 0.06 us.
         told = map(_acknowledge, repeat(self._handle), addresses.tolist(), repeat(c_int(how)))
         errors = np.fromiter(told, np.int32, len(addresses))
-        polled.open[rows] = polled.open[rows] & (errors != 0)
+        poll.open[rows] = poll.open[rows] & (errors != 0)
         return errors
 
     def commit_async(self) -> None:
-        """Tell the broker; with nothing to tell it only looks for answers."""
         require_none(_commit_async(self._client))
 
     def commit_sync(self, timeout_s: float) -> dict[int, KafkaError | None]:
-        """Tell the broker. {partition: its answer}."""
         partitions = Partitions()
         require_none(_commit_sync(self._client, math.ceil(timeout_s * 1000), ctypes.byref(partitions)))
         if not partitions:
@@ -205,7 +169,6 @@ class ColumnShareConsumer:
             list_destroy(partitions)
 
     def close(self) -> None:
-        """Leave the group. Idempotent."""
         if self._closed:
             return
         self._closed = True
@@ -222,20 +185,20 @@ class ColumnShareConsumer:
 
     def _answer(self, _handle: int, found: int, code: int, _opaque: int) -> None:
         try:
-            assert self._answered is not None
+            assert self._heard is not None
             error = KafkaError(code) if code else None
             for at in range(_answer_count(found)):
                 entry = _answer_get(found, at)
                 size = _answer_offsets_count(entry) * np.dtype(np.int64).itemsize
                 offsets = np.frombuffer(ctypes.string_at(_answer_offsets(entry), size), np.int64)
-                self._answered(_answer_partition(entry).contents.partition, offsets, error)
+                self._heard(_answer_partition(entry).contents.partition, offsets, error)
         except BaseException as failure:
             self._failure = failure
 
     def raise_failure(self) -> None:
-        """What was raised while the library called back, for instance by Ctrl-C: it would be forgotten otherwise.
+        """An error raised while the library called back, for instance by Ctrl-C, is kept for this call.
 
-        Python may see Ctrl-C one step before that can be kept; then it is printed, and lost.
+        Python may see Ctrl-C one step before the error can be kept; then it is printed, and lost.
         """
         failure, self._failure = self._failure, None
         if failure is not None:

@@ -51,6 +51,25 @@ def test_parts_that_were_not_fetched_are_missing(tmp_path: Path, monkeypatch: py
     assert not check("LocalStack's environment").ok
 
 
+def client() -> doctor.Check:
+    kafka, share = (entry for entry in doctor.examine() if entry.what.startswith("client of kafka"))
+    assert (kafka.what, share.what) == ("client of kafka", "client of kafka-share")
+    assert (kafka.ok, kafka.detail) == (share.ok, share.detail)
+    return kafka
+
+
+def test_the_kafka_client_is_named_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BROKERBENCH_KAFKA_CLIENT", "plain")
+    assert client().detail == "plain (BROKERBENCH_KAFKA_CLIENT is set)"
+    assert check("external kafka").detail == "no variable is set"
+    monkeypatch.delenv("BROKERBENCH_KAFKA_CLIENT")
+    assert client().detail.startswith("columns (librdkafka 2.")
+    monkeypatch.setenv("BROKERBENCH_KAFKA_CLIENT", "fast")
+    found = client()
+    assert (found.ok, found.required) == (False, False)
+    assert "it must be 'columns', 'plain' or unset" in found.detail
+
+
 def test_variables_are_named_and_their_values_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cr3t")
     monkeypatch.setenv("BROKERBENCH_REDIS_URL", "redis://:s3cr3t@host")

@@ -107,8 +107,8 @@ def test_a_failure_and_a_death_bring_the_hosts_name(hosts: Hosts, tmp_path: Path
 
 
 def test_a_host_with_other_code_is_refused(hosts: Hosts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ours = environment.describe()
-    monkeypatch.setattr(environment, "describe", lambda: ours.model_copy(update={"code_revision": "0123abcd"}))
+    ours = environment.describe(environment.PROFILES_WITH_CLIENTS)
+    monkeypatch.setattr(environment, "describe", lambda _: ours.model_copy(update={"code_revision": "0123abcd"}))
     with pytest.raises(LoadFailed, match=r"another code_revision: .*; here: 0123abcd"):
         hosts.start(f"{BODIES}:echo", "redis-streams", BROKER, arguments(tmp_path))
 

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 import pytest
 from confluent_kafka import Producer
 
+from brokerbench.brokers.kafka import clients
+
 
 @pytest.fixture(scope="module")
 def mock() -> Iterator[str]:
@@ -14,3 +16,11 @@ def mock() -> Iterator[str]:
     topics = owner.list_topics(timeout=10)
     yield ",".join(f"{broker.host}:{broker.port}" for broker in topics.brokers.values())
     owner.close()
+
+
+@pytest.fixture(params=["columns", "plain"])
+def client(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The client that all objects of the test use: a test runs with each."""
+    name: str = request.param
+    monkeypatch.setenv(clients.VARIABLE, name)
+    return name

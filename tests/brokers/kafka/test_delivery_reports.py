@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from confluent_kafka import KafkaError
 
+from brokerbench.brokers.kafka.client_protocols import MESSAGE, Messages
 from brokerbench.brokers.kafka.delivery_reports import DeliveryReports
-from brokerbench.brokers.kafka.librdkafka.library import MESSAGE, Messages
 from brokerbench.brokers.types import NO_PARTITION, NO_PLACE, Outcome
 
 

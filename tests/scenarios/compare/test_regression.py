@@ -248,6 +248,23 @@ def test_unlike_runs_are_refused(change: Change_, reason: str) -> None:
         judge([_of(result)], [_of(result, change)])
 
 
+def client(name: str) -> Change_:
+    def change(run: dict[str, Any]) -> None:
+        used = {"name": name, "reason": "a test"}
+        run["environment"]["clients"] = {cell["profile"]: used for cell in run["cells"]}
+
+    return change
+
+
+def test_other_clients_are_refused_and_one_that_is_not_stated_is_said() -> None:
+    found = sample.result()
+    assert judge([_of(found, client("columns"))], [_of(found, client("columns"))]).worse == ()
+    with pytest.raises(Incomparable, match="client: columns against plain"):
+        judge([_of(found, client("columns"))], [_of(found, client("plain"))])
+    since = judge([_of(found)], [_of(found, client("columns"))])
+    assert any("none against columns (a test)" in line for line in since.differences)
+
+
 def test_a_figure_that_says_another_number_than_was_asked_for_is_the_same_figure() -> None:
     def labelled(number: int) -> Round:
         def change(run: dict[str, Any]) -> None:

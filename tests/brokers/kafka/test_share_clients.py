@@ -1,4 +1,7 @@
-"""A share group of the broker that the library plays itself: it begins at what is sent after its first member came."""
+"""Both clients of a share group, columns and plain, do the same.
+
+The library plays the broker itself: its share group begins at the messages sent after its first member came.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from ctypes import c_size_t, c_void_p
 from dataclasses import replace
 
 import numpy as np
@@ -16,16 +20,10 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from brokerbench.brokers.errors import Misuse
-from brokerbench.brokers.kafka.librdkafka import share_consumer
-from brokerbench.brokers.kafka.librdkafka.producer import ColumnProducer
-from brokerbench.brokers.kafka.librdkafka.share_consumer import (
-    ACCEPT,
-    RELEASE,
-    ColumnShareConsumer,
-    Part,
-    Polled,
-    asked_for,
-)
+from brokerbench.brokers.kafka.client_protocols import ACCEPT, RELEASE, Part, Poll
+from brokerbench.brokers.kafka.clients import new_producer, new_share_consumer
+from brokerbench.brokers.kafka.librdkafka.library import function
+from brokerbench.brokers.kafka.librdkafka.share_consumer import ColumnPoll
 from brokerbench.brokers.kafka.share_group import KafkaShareConsumer
 from brokerbench.brokers.types import ConsumerSettings, Endpoint, IntColumn, Outcome, Received
 
@@ -45,18 +43,18 @@ class Group:
         self.listener: Callable[[], None] | None = None
         self.send(1)
         config = {"bootstrap.servers": mock, "group.id": self.topic}
-        self.member = ColumnShareConsumer(config, self.topic, LOGGER)
+        self.member = new_share_consumer(config, self.topic, LOGGER)
         self.member.listen(self._hear)
         # What was sent before is never delivered: so something must be sent until it is.
         deadline = time.monotonic() + PATIENCE_S
-        polled = Polled()
+        polled = self.member.new_poll()
         while not len(polled):
             assert time.monotonic() < deadline
             self.send(1)
             self.member.poll(polled, 0.5)
         while len(polled):
             self.settle(polled)
-            polled = Polled()
+            polled = self.member.new_poll()
             self.member.poll(polled, 0.5)
         self.answers.clear()
 
@@ -67,7 +65,7 @@ class Group:
 
     def send(self, count: int) -> None:
         """``b"0"``, ``b"1"`` and so on, to one partition."""
-        producer = ColumnProducer({"bootstrap.servers": self.mock}, self.topic, LOGGER)
+        producer = new_producer({"bootstrap.servers": self.mock}, self.topic, LOGGER)
         producer.produce([b"%d" % at for at in range(count)], [b"key"] * count, np.arange(count))
         reported, deadline = 0, time.monotonic() + PATIENCE_S
         while reported < count and time.monotonic() < deadline:
@@ -75,22 +73,22 @@ class Group:
         assert reported == count
         producer.close()
 
-    def poll(self) -> Polled:
-        deadline, polled = time.monotonic() + PATIENCE_S, Polled()
+    def poll(self) -> Poll:
+        deadline, polled = time.monotonic() + PATIENCE_S, self.member.new_poll()
         while not len(polled):
             assert time.monotonic() < deadline
             assert len(polled.columns(ALL, 0, details=True)) == 0
             self.member.poll(polled, 0.5)
         return polled
 
-    def settle(self, polled: Polled) -> None:
+    def settle(self, polled: Poll) -> None:
         assert self.member.acknowledge(polled, ALL, ACCEPT).tolist() == [0] * len(polled)
         assert set(self.member.commit_sync(PATIENCE_S).values()) == {None}
         polled.free()
 
 
 @pytest.fixture
-def group(mock: str) -> Iterator[Group]:
+def group(client: str, mock: str) -> Iterator[Group]:
     group = Group(mock)
     yield group
     group.member.close()
@@ -119,24 +117,11 @@ def test_what_is_polled_comes_as_columns_and_its_answer_too(group: Group) -> Non
     assert (len(polled), len(polled.columns(slice(0, 12), 7, details=True))) == (0, 0)
 
 
-def test_messages_are_where_the_library_says_that_they_are(group: Group, monkeypatch: pytest.MonkeyPatch) -> None:
-    group.send(12)
-    polled = group.poll()
-    assert len(polled) == 12
-    assert polled.addresses.tolist() == asked_for(polled.handle.value, 12).tolist()
-    assert share_consumer._POINTERS_FOLLOW_THE_COUNT, "nothing was compared: look at this version, and name it"
-    known = polled.addresses.tolist()
-    monkeypatch.setattr(share_consumer, "_POINTERS_FOLLOW_THE_COUNT", False)
-    polled.look()
-    assert polled.addresses.tolist() == known, "of other versions"
-    group.settle(polled)
-
-
 def test_what_is_released_comes_again_and_what_is_settled_is_not_taken_twice(group: Group) -> None:
     group.send(3)
     polled = group.poll()
     with pytest.raises(KafkaException, match="3 records from previous poll have not been acknowledged"):
-        group.member.poll(Polled(), 0.1)
+        group.member.poll(group.member.new_poll(), 0.1)
     assert group.member.acknowledge(polled, slice(1, 3), ACCEPT).tolist() == [0, 0]
     assert polled.open.tolist() == [True, False, False]
     assert group.member.acknowledge(polled, np.array([0]), RELEASE).tolist() == [0]
@@ -151,11 +136,22 @@ def test_what_is_released_comes_again_and_what_is_settled_is_not_taken_twice(gro
     group.settle(again)
 
 
+@pytest.mark.parametrize("client", ["columns"], indirect=True)
+def test_messages_are_where_the_library_says_that_they_are(group: Group) -> None:
+    group.send(12)
+    polled = group.poll()
+    assert isinstance(polled, ColumnPoll)
+    messages_get = function("messages_get", c_void_p, c_void_p, c_size_t)
+    assert polled.addresses.tolist() == [messages_get(polled.handle, at) for at in range(12)]
+    group.settle(polled)
+
+
+@pytest.mark.parametrize("client", ["columns"], indirect=True)
 def test_what_an_interrupted_poll_brought_is_found_by_the_next(group: Group, monkeypatch: pytest.MonkeyPatch) -> None:
     group.send(3)
-    polled = Polled()
+    polled = group.member.new_poll()
     with monkeypatch.context() as patched:
-        patched.setattr(Polled, "look", raising(KeyboardInterrupt))
+        patched.setattr(ColumnPoll, "look", raising(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             group.member.poll(polled, PATIENCE_S)
     assert not polled.seen
@@ -165,12 +161,12 @@ def test_what_an_interrupted_poll_brought_is_found_by_the_next(group: Group, mon
     group.settle(polled)
 
 
-def test_what_a_listener_raises_is_kept(group: Group) -> None:
+def test_an_error_of_a_listener_is_raised(group: Group) -> None:
     group.send(1)
     polled = group.poll()
     group.listener = raising(KeyboardInterrupt)
-    group.settle(polled)
     with pytest.raises(KeyboardInterrupt):
+        group.settle(polled)
         group.member.raise_failure()
     group.member.raise_failure()
 
@@ -221,7 +217,7 @@ def test_ctrl_c_ends_a_long_receive_and_the_consumer_goes_on(share: Share) -> No
 def test_a_settling_that_was_interrupted_can_be_repeated(share: Share, monkeypatch: pytest.MonkeyPatch) -> None:
     received = share.receive(100)
     with monkeypatch.context() as patched:
-        patched.setattr(ColumnShareConsumer, "commit_sync", raising(KeyboardInterrupt))
+        patched.setattr(type(share.consumer._client), "commit_sync", raising(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             share.consumer.release(received)
     assert (share.consumer.release(received).outcomes == Outcome.ACKNOWLEDGED).all()
@@ -242,17 +238,17 @@ def test_what_others_received_is_not_settled(share: Share) -> None:
     assert (share.consumer.acknowledge(received).outcomes == Outcome.ACKNOWLEDGED).all()
 
 
-def test_it_leaves_when_its_topic_is_refused(mock: str) -> None:
+def test_it_leaves_when_its_topic_is_refused(client: str, mock: str) -> None:
     with pytest.raises(KafkaException):
-        ColumnShareConsumer({"bootstrap.servers": mock, "group.id": "g"}, "", LOGGER)
+        new_share_consumer({"bootstrap.servers": mock, "group.id": "g"}, "", LOGGER)
 
 
-def test_log_lines_name_their_client(mock: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_log_lines_name_their_client(client: str, mock: str, caplog: pytest.LogCaptureFixture) -> None:
     lines = logging.getLogger("test.share.lines")
     config = {"bootstrap.servers": mock, "group.id": "g", "debug": "cgrp", "client.id": "talker"}
     with caplog.at_level(logging.DEBUG, logger=lines.name):
-        member = ColumnShareConsumer(config, "lines", lines)
-        member.poll(Polled(), 0.1)
+        member = new_share_consumer(config, "lines", lines)
+        member.poll(member.new_poll(), 0.1)
         heard = len(caplog.messages)
         member.close()
         member.close()
