@@ -16,9 +16,10 @@ from brokerbench.brokers.declarations import Kind, Provider, Support
 from brokerbench.scenarios.verdicts import Grade, Verdict
 
 SCHEMA_VERSION = 2
-"""2 added ``counts`` of a measurement and ``comparable`` of a metric."""
+"""2 added ``counts`` of a measurement, ``comparable`` of a metric and ``clients`` of an environment."""
 _SINCE_2: Any = {
-    "cells": {"__all__": {"verdicts": {"__all__": {"measured": {"counts"}}}, "metrics": {"__all__": {"comparable"}}}}
+    "cells": {"__all__": {"verdicts": {"__all__": {"measured": {"counts"}}}, "metrics": {"__all__": {"comparable"}}}},
+    "environment": {"clients"},
 }
 _NOT_COMPARABLE_IN_1 = ("closed loop", "not a benchmark figure")
 """Words in the note of a metric of version 1 that may not be compared or ranked."""
