@@ -1,4 +1,4 @@
-"""What an experiment is given, and what it is.
+"""Scenarios, the context in which they run, and the load processes that they may start.
 
 A ``Scenario`` has a ``check`` of its parameters before anything starts, a ``run`` that acts and records, and a pure
 ``examine`` that turns a history into findings and metrics. Nothing is judged during a run: ``examine`` works from the
@@ -27,22 +27,22 @@ _SMALL_REQUEST_S = 0.12
 
 
 class Worker(Protocol):
-    """What a body is given by the load process that runs it: a connection, orders, and a way to answer."""
+    """A load process, as its body sees it: connections, commands, and a way to report."""
 
     def connect(self) -> Broker:
         """A new connection under the profile that the process was started for; the body closes it."""
         ...
 
     def connect_noop(self) -> Broker:
-        """The profile that does nothing, to price the body itself."""
+        """A connection to the profile that does nothing, to measure the body's own ceiling."""
         ...
 
     def next_command(self) -> Any:
-        """Wait for the next order. ``None``: there will be no more, and the body returns."""
+        """Wait for the next command. ``None``: there are no more, and the body returns."""
         ...
 
     def report(self, report: Any) -> None:
-        """Answer; anything that pickles."""
+        """Report to the controller; anything that pickles."""
         ...
 
     def cpu_ns(self) -> int:
@@ -53,8 +53,8 @@ class Worker(Protocol):
 class LoadProcess(Protocol):
     """A running load process. It ends with the process that started it, however that ends."""
 
-    def command(self, order: Any) -> None:
-        """Hand over an order (anything that pickles but None). Raises LoadFailed."""
+    def command(self, command: Any) -> None:
+        """Hand over a command (anything that pickles but None). Raises LoadFailed."""
         ...
 
     def report(self, timeout_s: float) -> Any:
@@ -62,7 +62,7 @@ class LoadProcess(Protocol):
         ...
 
     def wait(self, timeout_s: float) -> None:
-        """No more orders: wait for the end.
+        """No more commands: wait for the end.
 
         Raises LoadFailed with the process's own message when it fails; TimeoutError when it is late.
         """
@@ -88,10 +88,10 @@ class Load(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class BrokerUsage:
-    """What a broker's processes have used since they began, and hold now.
+    """Resources that a broker's processes have used since they began, and the memory that they hold now.
 
-    ``network_bytes``: all that went over this host's loopback, its clients' and strangers' included: nobody counts a
-    process' own. ``disk_bytes``: what the first of them gave to the disk, which the kernel may still hold back.
+    ``network_bytes``: all traffic of this host's loopback, also of other processes, as no system counts it by process.
+    ``disk_bytes``: bytes that the first process handed to the disk; the kernel may still hold some back.
     """
 
     cpu_ns: int
@@ -105,9 +105,9 @@ class Context:
     """Everything that one cell may use.
 
     ``connect`` opens a further connection (one for each thread or load process that needs its own);
-    ``profile`` and ``endpoint`` let a load process open its own. ``channel_prefix`` starts the name of every channel
+    ``profile`` and ``endpoint`` let a load process open its own. ``channel_prefix`` begins the name of every channel
     that the cell creates; the runner deletes all channels with that prefix afterwards, whatever happens.
-    ``run`` is the number in the stamp that tells this cell's messages from all others.
+    ``run`` is the number in the stamps of this cell's messages, which no other cell has.
     """
 
     profile: str
@@ -123,7 +123,7 @@ class Context:
     load: Load
     progress: Progress
     engine_use: Callable[[], BrokerUsage | None] = lambda: None
-    """None where the broker's processes cannot be looked at: in process, or somewhere else."""
+    """None where the broker's processes cannot be inspected: in this process, or on another host."""
 
     def writer(self, name: str) -> Writer:
         """A new part of the history; ``name`` is unique within the cell."""
@@ -132,7 +132,7 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One metric: samples in ``unit``, warm-up samples apart, labels that tell it from its siblings.
+    """One metric: samples in ``unit``, warm-up samples apart, labels that distinguish it from its siblings.
 
     ``better`` is "higher", "lower" or "" (neither, a description). ``limited_by`` names what limited it, where
     that was not the broker (``"generator"``): such a figure ranks nothing. One that is not ``comparable`` ranks

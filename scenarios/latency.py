@@ -90,7 +90,7 @@ def examine(history: History) -> Examination:
 
 
 def expected_s(parameters: Parameters, limits: Limits | None) -> float:
-    """A window takes a fifth longer than it is long: what is left at its end is received outside."""
+    """A window takes a fifth longer than its length: messages left at its end are received outside."""
     window_s, searches = float(parameters["window_s"]), int(parameters["search_steps"])
     windows = len(parameters["rates"] or parameters["shares"]) + int(parameters["confirm"])
     once_s = sum(float(parameters[name]) for name in ("rate_warmup_s", "saturate_s"))

@@ -19,7 +19,7 @@ _QUANTITY = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]+)\s*")
 
 
 def dimension(parameter: str) -> tuple[Mapping[str, float], str] | None:
-    """The units that a parameter accepts and the one that its name says; None for a plain number."""
+    """The units that a parameter accepts, and the unit in its name; None for a plain number."""
     if parameter.endswith("_ms"):
         return _TIME, "ms"
     if parameter.endswith("_s"):
@@ -30,7 +30,7 @@ def dimension(parameter: str) -> tuple[Mapping[str, float], str] | None:
 
 
 def parse(parameter: str, text: str) -> float:
-    """The number in the parameter's own unit. Raises ValueError that says what would be right."""
+    """The number in the parameter's own unit. Raises ValueError that names the valid forms."""
     known = dimension(parameter)
     match = _QUANTITY.fullmatch(text)
     if known is None or match is None:

@@ -38,7 +38,7 @@ class Dense:
 
     bases: Ids
     counts: Ids
-    """By producer number, and one more who sent nothing: where unknown producers are looked for."""
+    """By producer number; a last entry without sends stands for unknown producers."""
     rows: Ids
 
     def ids(self, producer: Column, seq: Column) -> Ids:
@@ -47,7 +47,7 @@ class Dense:
 
 @dataclass(frozen=True, slots=True)
 class Sparse:
-    """With gaps: an id is found in the sorted codes of what was sent."""
+    """With gaps: an id is the index in the sorted codes of the sends."""
 
     codes: Ids
     rows: Ids
@@ -57,7 +57,7 @@ class Sparse:
 
 
 def of(sends: Columns, producers: Sequence[int], *, gaps: bool) -> Numbers:
-    """Numbers of what these producers sent. Raises ValueError where ``seq`` has gaps, unless they are expected."""
+    """Numbers of these producers' sends. Raises ValueError where ``seq`` has gaps, unless they are expected."""
     if gaps:
         rows = np.flatnonzero(among(sends["producer"], producers))
         codes = _codes(sends["producer"][rows], sends["seq"][rows])
@@ -80,7 +80,7 @@ def of(sends: Columns, producers: Sequence[int], *, gaps: bool) -> Numbers:
 def first_ids(producers: Iterable[Column]) -> tuple[Ids, Ids]:
     """(first id, number of sends) by producer number, of all; from the column ``producer`` in stretches.
 
-    One producer more, who sent nothing: where unknown producers are looked for.
+    A last entry without sends stands for unknown producers.
     """
     counts = np.zeros(0, np.int64)
     for part in producers:
@@ -102,10 +102,10 @@ def bases_of(producer: Column, producers: Sequence[int]) -> tuple[Ids, Ids]:
 
 def dense_ids(bases: Ids, counts: Ids, producer: Column, seq: Column) -> Ids:
     """Ids of these messages; -1 for those that were never sent."""
-    nobody = len(counts) - 1
+    unknown = len(counts) - 1
     safe = producer
-    if len(producer) and not (producer.min() >= 0 and producer.max() <= nobody):
-        safe = np.where((producer >= 0) & (producer < nobody), producer, nobody)
+    if len(producer) and not (producer.min() >= 0 and producer.max() <= unknown):
+        safe = np.where((producer >= 0) & (producer < unknown), producer, unknown)
     ids: Ids = bases[safe] + seq
     outside = (seq < 0) | (seq >= counts[safe])
     ids[outside] = -1

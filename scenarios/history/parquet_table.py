@@ -1,4 +1,4 @@
-"""One table on disk: columns that grow by batches, written to Parquet files a row group at a time."""
+"""One table on disk: columns that grow by batches, written to Parquet files one row group at a time."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ DTYPES: Mapping[pa.DataType, npt.DTypeLike] = {
 
 _ROWS_PER_GROUP = 131_072
 _GROUPS_PER_FILE = 64
-"""Until a file is closed its writer keeps 0.8 kB for each column of each row group: 4.5 MB in 50 million rows."""
+"""An open file's writer holds 0.8 kB for each column of each row group: 4.5 MB in 50 million rows."""
 _NICE = 10
 _RANDOM_COLUMNS = frozenset({"checksum"})
-"""Nothing shortens these: trying costs as much as all other columns of a row together."""
+"""Not compressible: trying costs as much as all other columns of a row together."""
 _COUNTING_COLUMNS = frozenset({"seq", "key", "place", "settled_ns"})
-"""Differences shorten these. All others mostly repeat what stands before: LZ4 alone takes a third of the time there."""
+"""Encoded as differences. The others mostly repeat the row before: LZ4 alone takes a third of the time for them."""
 
 
 class Table:
-    """Streams one table to Parquet, a row group at a time. A file appears with its first row.
+    """Streams one table to Parquet, one row group at a time. A file appears with its first row.
 
     Long tables are continued in further files, whose names follow that of the first: ``sends.w.parquet``,
     ``sends.w~0001.parquet``.
 
-    Rows are copied at once, while they are at hand, into columns that are made with the first row and kept: memory that
-    is new for each row group costs as much as all the copying. A full row group is written by ``background``, while the
-    next one fills: whoever is measured would stand still for 10 to 20 ms.
+    ``append`` copies rows into columns that are allocated with the first row and reused: new memory for each row group
+    costs as much as all the copying. ``background`` writes a full row group while the next one fills: in the caller's
+    thread that would stall the measured client for 10 to 20 ms.
     """
 
     def __init__(self, path: Path, schema: pa.Schema, background: Executor) -> None:
@@ -57,14 +57,14 @@ class Table:
         self._writer: pq.ParquetWriter | None = None
 
     def append(self, count: int, columns: Mapping[str, Column | int]) -> None:
-        """A whole number stands for a column of ``count`` times that number. Raises ValueError for any other length."""
+        """An int stands for a column of ``count`` times that number. Raises ValueError for columns of other lengths."""
         for name, given in columns.items():
             if not isinstance(given, int) and len(given) != count:
                 raise ValueError(f"{len(given)} rows of {name}, {count} of the table")
         done = 0
         while done < count:
             if self._writer is None:
-                # Now, and not with the first full row group: it takes some milliseconds, in which a producer is late.
+                # Now, not with the first full row group: opening takes some milliseconds, which delay a producer.
                 self._writer = self._opened()
             if not self._columns:
                 self._columns = {field.name: np.empty(_ROWS_PER_GROUP, DTYPES[field.type]) for field in self._schema}
@@ -82,13 +82,13 @@ class Table:
                 self._rows = 0
 
     def _written(self) -> None:
-        """Wait for the row group before; raises what went wrong with it."""
+        """Wait for the previous row group; raises the error of writing it."""
         if self._writing is not None:
             writing, self._writing = self._writing, None
             writing.result()
 
     def _ready(self, rows: int) -> Callable[[], None]:
-        """What is left to do for so many rows: all of it outside of the interpreter's lock."""
+        """The remaining work for this many rows; all of it releases the interpreter's lock."""
         writer = self._writer
         assert writer is not None, "opened with the first row"
         if self._groups and self._groups % _GROUPS_PER_FILE == 0:
@@ -136,13 +136,13 @@ def _arrow(column: Column, kind: pa.DataType) -> pa.Array[Any]:
 
 
 def background() -> Executor:
-    """One thread for all tables of a writer, which has begun."""
+    """One thread, already started, for all tables of a writer."""
     thread = ThreadPoolExecutor(1, "history", _yield_to_others)
     thread.submit(int).result()
     return thread
 
 
 def _yield_to_others() -> None:
-    """This thread works when nobody who is measured wants the core."""
+    """Lower this thread's priority, so that it leaves the cores to the measured threads."""
     if sys.platform == "linux":  # elsewhere priorities belong to processes
         os.nice(_NICE)

@@ -122,7 +122,7 @@ def _streamed(paths: Sequence[Path], kind: str, names: Sequence[str]) -> Iterato
 
 
 def _files(directory: Path, kind: str) -> list[Path]:
-    """Each writer's files in the order of writing (``parquet_table.Table``); those of others may stand between."""
+    """Each writer's files in the order of writing (``parquet_table.Table``), perhaps with others between."""
     names = (kind, _FORMER_NAMES.get(kind, kind))
     return sorted({path for name in names for path in directory.glob(f"{name}.*.parquet")})
 

@@ -31,7 +31,7 @@ SIZE = 48
 _WORDS = SIZE // 8
 _CHECKSUM_WORD = 5
 _AT_ONCE = 64
-"""Records that are summed together when a pool is made: bounds the memory of that."""
+"""Number of records summed together when a pool is made; bounds the memory for it."""
 _Number = TypeVar("_Number", bound=np.generic)
 
 STAMP = np.dtype(
@@ -47,15 +47,15 @@ STAMP = np.dtype(
     ]
 )
 _PLAIN = f"V{SIZE}"
-"""A stamp as bytes: ``tolist`` makes them all at once."""
+"""A stamp as plain bytes: ``tolist`` makes bytes of all stamps at once."""
 
 INTACT, CORRUPT, FOREIGN = 0, 1, 2
-"""Status of a verified payload: as sent; altered; not stamped by this run (its fields mean nothing)."""
+"""Status of a verified payload: as sent; altered; not stamped by this run (its fields have no meaning)."""
 
 
 @lru_cache(maxsize=64)
 def _multipliers(words: int) -> npt.NDArray[np.uint64]:
-    """The first so many; those of fewer words are the beginning of those of more. None of the checksum's own word."""
+    """The multipliers of the first ``words`` words, the same for all lengths; 0 for the checksum's own word."""
     rng = np.random.default_rng(0x5EED)
     factors = rng.integers(0, 2**63, size=words, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
     factors[_CHECKSUM_WORD : _CHECKSUM_WORD + 1] = 0
@@ -94,7 +94,7 @@ class Stamper:
         self._run_of = (producer, run)
         self._sizes = np.fromiter(map(len, records), np.int64, len(records))
         self._factors = _multipliers(_WORDS)
-        # Of one size, they are cut from a matrix; else they are bytes of their own.
+        # Records of one size are rows of a matrix; others are bytes objects.
         self._matrix = _matrix(records) if _all(self._sizes == self._sizes[0]) else None
         self._bodies = [] if self._matrix is not None else [record[SIZE:] for record in records]
         self._body_sums = np.concatenate(
@@ -120,7 +120,7 @@ class Stamper:
         head["seq"] = seqs
         head["key"] = keys
         head["due_ns"] = due_ns
-        # The body's share of the sum is known from the pool: only the head is summed anew.
+        # The pool knows the body's share of the sum: only the head is summed anew.
         sums: npt.NDArray[np.uint64] = (
             body_sums[first : first + count] + head.view(np.uint64).reshape(count, _WORDS) @ self._factors
         )
@@ -142,7 +142,7 @@ class Stamper:
         return Rows(whole)
 
     def _reach(self, end: int) -> None:
-        """Have the pool repeated as often as it takes, for this batch and those that follow."""
+        """Repeat the pool until it reaches ``end``, for this batch and later ones."""
         if end > len(self._sizes):
             rounds = -(-end // self._pool)
             self._bodies = self._bodies[: self._pool] * rounds
@@ -160,7 +160,7 @@ class Stamps:
     due_ns: npt.NDArray[np.int64]
     size: npt.NDArray[np.int32]
     checksum: npt.NDArray[np.uint64]
-    """Computed from what was received, whatever the stamp says."""
+    """Computed from the received bytes, whatever the stamp says."""
     status: npt.NDArray[np.int8]
 
 
@@ -182,7 +182,7 @@ def read(payloads: Sequence[bytes], run: int) -> Stamps:
 
 
 def _all(mask: npt.NDArray[np.bool_]) -> bool:
-    """A third of what ``mask.all()`` takes for a short one."""
+    """``mask.all()`` in a third of the time for a short mask."""
     return int(np.count_nonzero(mask)) == len(mask)
 
 

@@ -1,1 +1,1 @@
-"""Load processes: what they send, when, and who controls them."""
+"""Load processes: their messages, schedules, commands and controller."""

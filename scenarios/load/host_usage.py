@@ -1,4 +1,4 @@
-"""What a window costs beyond the load processes: this host as a whole, and the broker's own processes."""
+"""Resource usage over a window beyond the load processes: the whole host, and the broker's own processes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from brokerbench.scenarios.base import BrokerUsage
 
 
 class HostUsage:
-    """What is used over a window: by all of this host, strangers included; and by the broker's own processes."""
+    """Usage over a window: of all processes on this host, and of the broker's own."""
 
     def __init__(self, start_ns: int, engine_use: Callable[[], BrokerUsage | None]) -> None:
         time.sleep(max(0.0, (start_ns - time.monotonic_ns()) / 1e9))
@@ -20,7 +20,7 @@ class HostUsage:
         self._begin = time.monotonic(), self._busy_s(), engine_use()
 
     def used(self) -> dict[str, Any]:
-        """Attributes for a mark: ``machine_cores``, and ``engine`` where its processes could be looked at."""
+        """Attributes for a mark: ``machine_cores``, and ``engine`` where its processes can be inspected."""
         began, busy_before_s, before = self._begin
         after = self._engine_use()
         wall_s, busy_s = time.monotonic() - began, self._busy_s() - busy_before_s
@@ -38,7 +38,7 @@ class HostUsage:
     @staticmethod
     def _busy_s() -> float:
         times = psutil.cpu_times()
-        # Guests are counted within user and nice already; what a hypervisor stole was not to be had.
+        # Guests are counted within user and nice already; time stolen by a hypervisor was not available.
         idle_s = times.idle + getattr(times, "iowait", 0.0)
         guests_s = getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)
         return float(sum(times) - idle_s - guests_s)

@@ -20,7 +20,7 @@ class Choice(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class KeySpec:
-    """``keys``: so many different ones. ``keyed`` False: messages have no key at all.
+    """``keys``: number of different keys. ``keyed`` False: messages have no key at all.
 
     ``skew``: exponent of a Zipf law: key number r is drawn in proportion to (r + 1) ** -skew; 0 is uniform. Raises
     ValueError for fewer than one key, and for a skew where keys come in turn.

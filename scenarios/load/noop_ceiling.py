@@ -1,4 +1,4 @@
-"""What a load body does against a broker that does nothing: its own ceiling."""
+"""The ceiling of a load body: its rate against a broker that does nothing."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from brokerbench.scenarios.load import payloads
 from brokerbench.scenarios.load.keys import Keys
 
 _SLICE_BATCHES = 10
-"""Batches that wait on the noop channel while a ceiling is measured: bounds its memory."""
+"""Batches on the noop channel at once while a ceiling is measured; bounds its memory."""
 
 
 class _Ceiling:
-    """A scratch channel on the profile that does nothing, and a scratch history; counts what one side costs.
+    """A scratch channel on the profile that does nothing, and a scratch history; counts the cost of one side.
 
-    CPU time, not wall time: nothing waits here, and what else the machine does must not lower a ceiling.
+    CPU time, not wall time: nothing waits here, and other load on the machine must not lower a ceiling.
     """
 
     def __init__(self, worker: Worker, arguments: Mapping[str, Any]) -> None:
@@ -30,9 +30,9 @@ class _Ceiling:
         self._broker = worker.connect_noop()
         self._broker.create_channel(ChannelSpec("ceiling"))
         self._sent = Writer(self._directory, "sent", arguments["run"])
-        self._taken = Writer(self._directory, "taken", arguments["run"])
+        self._received = Writer(self._directory, "taken", arguments["run"])
         self._keys = Keys(arguments["seed"], arguments["keys"])
-        self._sender = RecordingProducer(
+        self._producer = RecordingProducer(
             self._broker,
             "ceiling",
             self._sent,
@@ -43,21 +43,21 @@ class _Ceiling:
             records=payloads.records(arguments["payloads"], seed=arguments["seed"], producer=0),
             settings=ProducerSettings(max_in_flight=1_000_000),
         )
-        self._taker = RecordingConsumer(self._broker, "ceiling", self._taken, number=0)
+        self._consumer = RecordingConsumer(self._broker, "ceiling", self._received, number=0)
 
     def send(self, batch: int) -> int:
         for _ in range(_SLICE_BATCHES):
-            self._sender.send(self._keys.take(batch))
+            self._producer.send(self._keys.take(batch))
         return _SLICE_BATCHES * batch
 
     def take(self, batch: int) -> int:
         count = 0
-        while len(taken := self._taker.take(batch, 0.0)):
-            self._taker.acknowledge(taken)
-            count += len(taken)
+        while len(received := self._consumer.take(batch, 0.0)):
+            self._consumer.acknowledge(received)
+            count += len(received)
         return count
 
-    def price(self, batch: int, seconds: float, *, sending: bool) -> float:
+    def measure(self, batch: int, seconds: float, *, sending: bool) -> float:
         """Messages a second of one side. The first slice, with its cold paths, is not counted."""
         self.send(batch)
         self.take(batch)
@@ -70,8 +70,8 @@ class _Ceiling:
             self.take(batch)
             count += sent
             timed_ns += between_ns - begin_ns if sending else time.thread_time_ns() - between_ns
-        # What is still in memory has to be written too, by either side.
-        writer = self._sent if sending else self._taken
+        # Writing the rows that are still in memory is part of the cost of either side.
+        writer = self._sent if sending else self._received
         begin_ns = time.thread_time_ns()
         writer.close()
         timed_ns += time.thread_time_ns() - begin_ns + writer.background_cpu_ns
@@ -81,7 +81,7 @@ class _Ceiling:
         self._broker.close()
         self._broker.delete_channel("ceiling")
         self._sent.close()
-        self._taken.close()
+        self._received.close()
         rmtree(self._directory)
 
 
@@ -89,8 +89,8 @@ def measure_ceiling(
     worker: Worker, arguments: Mapping[str, Any], batch: int, seconds: float, *, sending: bool
 ) -> float:
     """Messages per CPU second of one side, in batches of ``batch``, measured for ``seconds``."""
-    priced = _Ceiling(worker, arguments)
+    ceiling = _Ceiling(worker, arguments)
     try:
-        return priced.price(batch, seconds, sending=sending)
+        return ceiling.measure(batch, seconds, sending=sending)
     finally:
-        priced.close()
+        ceiling.close()

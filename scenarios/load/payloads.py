@@ -1,4 +1,4 @@
-"""What the messages of a load consist of: a pool of records, made ahead, which a producer stamps and sends in turn."""
+"""Payloads of a load: a pool of records, made ahead, which a producer stamps and sends in turn."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from brokerbench.scenarios.history.stamp import SIZE, random_records
 from brokerbench.scenarios.load import sizes
 
 _MOST_BYTES = 256 << 20
-"""A log is kept in the memory of each producer."""
+"""Largest log to replay, in bytes: each producer keeps it in memory."""
 _POOL_BYTES = 64 << 20
 _LINES = (".jsonl", ".ndjson")
 
@@ -30,7 +30,7 @@ class Kind(StrEnum):
 class PayloadSpec:
     """``size`` in bytes, or ``sizes`` as ``brokerbench.scenarios.load.sizes`` reads them; a replayed log has its own.
 
-    ``random_share``: of a compressible message so much is random, the rest zeros. ``path``: a log to replay: a file of
+    ``random_share``: random part of a compressible message; the rest is zeros. ``path``: a log to replay: a file of
     lines (.jsonl, .ndjson), of rows (.parquet: ``column``), a directory of files, or any file as one record.
     """
 
@@ -63,14 +63,14 @@ def check_size(parameters: Parameters) -> None:
 
 
 def records(spec: PayloadSpec, *, seed: int, producer: int) -> list[bytes]:
-    """The pool of one producer; of a log, all of it in its order. Raises ValueError for what cannot be sent."""
+    """The pool of one producer; of a log, all of it in its order. Raises ValueError for records that cannot be sent."""
     if spec.kind is Kind.REPLAY:
         return read_log(Path(spec.path), spec.column)
     if not spec.sizes and spec.kind is Kind.RANDOM:
         return random_records(size=spec.size, seed=seed, producer=producer, pool=spec.pool)
     rng = np.random.default_rng([seed, producer])
     wanted = sizes.draw(spec.sizes, spec.pool, rng) if spec.sizes else np.full(spec.pool, spec.size)
-    # The first so many fit into the memory meant for a pool; one does in any case.
+    # As many as fit into the memory meant for a pool, and at least one.
     wanted = wanted[: max(1, int(np.searchsorted(np.cumsum(wanted), _POOL_BYTES, "right")))]
     share = 1.0 if spec.kind is Kind.RANDOM else spec.random_share
     return [rng.bytes(int(size * share)).ljust(size, b"\0") for size in wanted.tolist()]

@@ -1,4 +1,4 @@
-"""What a load process used within a window: CPU time, memory, pauses of the garbage collector; kept as a mark."""
+"""Resource usage of a load process within a window: CPU time, memory, garbage collector pauses; kept as a mark."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from brokerbench.scenarios.history import Writer
 
 
 class _Pauses:
-    """Time that the interpreter spent collecting garbage since the first use. One for each process."""
+    """Time spent in garbage collection since the first use. One for each process."""
 
     def __init__(self) -> None:
         self.total_ns = self._begin_ns = 0

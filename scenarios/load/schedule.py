@@ -2,9 +2,9 @@
 
 A schedule has a *shape* (the rate over time: constant, stepped, bursty) and *arrivals* (regular, or a Poisson
 process). Points of a process with rate one are mapped through the inverse of the shape's integral, so that every
-shape works with every kind of arrivals, and the mean rate is the asked one.
+shape works with every kind of arrivals, and the mean rate is the requested one.
 
-Arrivals are made ahead in stretches: memory does not grow with the length of a run.
+Arrivals are generated in stretches: memory does not grow with the length of a run.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ARRIVALS = ("regular", "poisson")
 
 _STRETCH = 16_384
 _STEPS = 5
-"""A stepped schedule climbs in so many equal steps, from 2/6 to 10/6 of its mean rate."""
+"""Number of equal steps of a stepped schedule, from 2/6 to 10/6 of its mean rate."""
 _BURST_PERIOD_S = 1.0
 _BURST_SHARE = 0.2
 """A bursty schedule sends all messages of a period in this share of it, and nothing in the rest."""

@@ -3,7 +3,7 @@
 ::
 
     lognormal(1 KiB, 1.0)               # median, sigma of the logarithm
-    lognormal(1 KiB, 1.0, 16 KiB)       # and the largest (64 KiB unless told)
+    lognormal(1 KiB, 1.0, 16 KiB)       # and the largest (default 64 KiB)
     uniform(100 B, 2 KiB)
     128 B: 5, 1 KiB: 3, 64 KiB: 1       # sizes and their weights
 """
@@ -25,9 +25,9 @@ _CALL = re.compile(r"\s*(lognormal|uniform)\s*\(([^()]*)\)\s*")
 
 
 def draw(text: str, count: int, rng: np.random.Generator) -> Sizes:
-    """So many sizes in bytes. What a distribution draws below the stamp or above its largest size is set to that.
+    """``count`` sizes in bytes. Draws below the stamp's size or above the largest size are set to that.
 
-    Raises ValueError that says what would be right.
+    Raises ValueError that names the valid forms.
     """
     call = _CALL.fullmatch(text)
     if call is None:

@@ -1,4 +1,4 @@
-"""What a load consists of, as parameters that ``throughput`` and ``latency`` share, and the labels that tell of it."""
+"""Parameters of a load, shared by ``throughput`` and ``latency``, and the labels that state them beside a figure."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ _BESIDE = (
     "linger_ms",
     "batch_bytes",
 )
-"""Said beside a figure where they are not as usual."""
+"""Stated beside a figure where they differ from their defaults."""
 
 
 def check(parameters: Parameters) -> None:
-    """Raises ValueError for a load that nobody can send. A log is not read: load processes do, wherever they are."""
+    """Raises ValueError for a load that cannot be sent. Does not read a log: load processes do, on their hosts."""
     payload_spec(parameters)
     key_spec(parameters)
     if parameters["sizes"]:
@@ -85,7 +85,7 @@ def producer_settings(parameters: Parameters) -> ProducerSettings:
 
 
 def as_honoured(parameters: Parameters, limits: Limits) -> Parameters:
-    """With what the profile makes of them: some hold one unsettled batch, however many are asked for."""
+    """The parameters as the profile honours them: ``acknowledge_every`` is at most its unsettled batches."""
     most, wanted = limits.max_unsettled_batches, int(parameters["acknowledge_every"])
     return parameters if most is None else {**parameters, "acknowledge_every": min(wanted, most)}
 
@@ -96,9 +96,9 @@ def varied(parameters: Mapping[str, Any]) -> bool:
 
 
 def labels(parameters: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    """What stands beside every figure: these parameters, and those that say that the load is not the usual one.
+    """The labels of every figure: these parameters, and those of ``_BESIDE`` that differ from their defaults.
 
-    An older history lacks those that did not exist yet.
+    An older history lacks parameters that did not exist yet.
     """
     found = {name: parameters[name] for name in names if name in parameters}
     found |= {name: parameters[name] for name in _BESIDE if parameters.get(name, PARAMETERS[name]) != PARAMETERS[name]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -25,7 +26,7 @@ from brokerbench.brokers.types import (
     Settlements,
 )
 from brokerbench.scenarios import history
-from brokerbench.scenarios.clients.recording import RecordingConsumer, RecordingProducer
+from brokerbench.scenarios.clients.recording import RecordingConsumer, RecordingProducer, take_until
 from brokerbench.scenarios.history import saved_history, stamp
 
 
@@ -172,3 +173,25 @@ def test_what_was_stamped_ahead_is_written_down_as_far_as_it_was_handed_over(tmp
         assert column.tolist() == found.sends[name][arrived].tolist()
     assert stamps.due_ns[:-1].tolist() == found.sends["intended_ns"][arrived[:-1]].tolist()
     broker.delete_channel("channel")
+
+
+def test_taking_ends_with_the_count_or_with_the_patience() -> None:
+    asked: list[tuple[int, float]] = []
+
+    def take(most: int, wait_s: float) -> range:
+        asked.append((most, wait_s))
+        return range(min(most, 30))
+
+    assert [len(batch) for batch in take_until(take, 70, 60.0)] == [30, 30, 10]
+    assert [most for most, _ in asked] == [70, 40, 10]
+    assert all(wait_s <= 1.0 for _, wait_s in asked)
+    assert list(take_until(take, 0, 60.0)) == []
+    assert list(take_until(lambda most, wait_s: [], 5, 0.02)) == []
+
+
+@pytest.mark.parametrize(("renewed", "most"), [(True, 5), (False, 3)])
+def test_batches_renew_the_patience_if_wanted(monkeypatch: pytest.MonkeyPatch, renewed: bool, most: int) -> None:
+    now = iter(range(0, 1000, 20))
+    monkeypatch.setattr(time, "monotonic", lambda: float(next(now)))
+    batches = iter([[1]] * 5)
+    assert len(list(take_until(lambda most, wait_s: next(batches, []), None, 70.0, renewed=renewed))) == most

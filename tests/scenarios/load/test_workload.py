@@ -26,7 +26,7 @@ from brokerbench.scenarios.plans import plan
 class Process:
     """Obeys everything."""
 
-    def command(self, order: Any) -> None: ...
+    def command(self, command: Any) -> None: ...
     def report(self, timeout_s: float) -> Any:
         return True
 
