@@ -18,7 +18,7 @@ from mutmut.mutation.diff_apply import get_diff_for_mutant
 from mutmut.stats import status_by_exit_code
 
 REQUIRED = 0.95
-MUTANTS = Path("mutants/scenarios/checkers")
+MUTANTS = Path("mutants/scenarios")
 EQUIVALENT = Path("tests/scenarios/checkers/equivalent_mutants.toml")
 PAGE = Path("docs/mutation.md")
 BEGIN, END = "<!-- score -->", "<!-- /score -->"
@@ -26,7 +26,7 @@ BEGIN, END = "<!-- score -->", "<!-- /score -->"
 
 @dataclass(frozen=True, slots=True)
 class Module:
-    """What became of one module's mutants."""
+    """The mutants of one module, by their fate."""
 
     name: str
     statuses: Counter[str]
@@ -45,18 +45,19 @@ class Module:
 
 def in_words(mutant: str) -> str:
     """``module.function: old => new``: holds while the line does, where a number would not."""
-    module, function = mutant.removeprefix("brokerbench.scenarios.checkers.").split("__mutmut_")[0].split(".", 1)
+    module, _, function = mutant.partition("scenarios.")[2].split("__mutmut_")[0].rpartition(".")
     lines = get_diff_for_mutant(mutant).splitlines()
     changed = [line for line in lines if line[:1] in "+-" and line[:3] not in ("+++", "---")]
     old, new = (" ".join(line[1:].strip() for line in changed if line[0] == sign) for sign in "-+")
-    return f"{module}.{function.removeprefix('x_')}: {old} => {new}"
+    return f"{module.removeprefix('checkers.')}.{function.removeprefix('x_')}: {old} => {new}"
 
 
 def module(meta: Path) -> Module:
     exit_codes: dict[str, int | None] = json.loads(meta.read_text())["exit_code_by_key"]
     statuses = {mutant: status_by_exit_code[code] for mutant, code in exit_codes.items()}
     survivors = [in_words(mutant) for mutant, status in statuses.items() if status not in ("killed", "timeout")]
-    return Module(meta.name.removesuffix(".py.meta"), Counter(statuses.values()), tuple(survivors))
+    name = meta.relative_to(MUTANTS).as_posix().removesuffix(".py.meta").removeprefix("checkers/")
+    return Module(name, Counter(statuses.values()), tuple(survivors))
 
 
 def listed() -> dict[str, str]:
@@ -87,7 +88,7 @@ def table(modules: list[Module], equivalent: dict[str, str]) -> tuple[str, float
 
 
 def main() -> int:
-    modules = [found for meta in sorted(MUTANTS.glob("*.meta")) if (found := module(meta)).total]
+    modules = [found for meta in sorted(MUTANTS.rglob("*.meta")) if (found := module(meta)).total]
     statuses = sum((part.statuses for part in modules), Counter())
     if not modules or statuses["not checked"]:
         print("the run did not end: no score", file=sys.stderr)
