@@ -132,15 +132,15 @@ def test_an_error_of_our_own_is_one_line_and_kept(
     def broken(*_: object) -> None:
         raise LookupError("a mistake")
 
-    targets = runner._targets
-    monkeypatch.setattr(runner, "_targets", broken)
+    prove_ready = runner._prove_ready
+    monkeypatch.setattr(runner, "_prove_ready", broken)
     ended = call("run", plan, "--out", tmp_path / "run")
     log = tmp_path / "run" / "logs" / "brokerbench.log"
     assert ended.code == 1
     assert ended.err.splitlines()[-1].startswith("brokerbench: unexpected LookupError: a mistake; nothing was measured")
     assert str(log) in ended.err
     assert "Traceback" in log.read_text()
-    monkeypatch.setattr(runner, "_targets", targets)
+    monkeypatch.setattr(runner, "_prove_ready", prove_ready)
     assert call("run", plan, "--out", tmp_path / "run").code == 0, "logs alone do not block the next try"
 
 
