@@ -66,7 +66,7 @@ def clients(profiles: Collection[str]) -> dict[str, Client]:
 
 def kafka_client(profile: str) -> Client:
     """Raises BadInput as ``clients``, and ImportError without its library."""
-    from brokerbench.brokers.kafka.clients import choice
+    from brokerbench.brokers.kafka.client_choice import choice
 
     try:
         chosen = choice(share=profile == "kafka-share")

@@ -15,8 +15,8 @@ from confluent_kafka import KafkaError, KafkaException
 from brokerbench.brokers.contract import ThreadGuard, check
 from brokerbench.brokers.errors import Unsupported
 from brokerbench.brokers.kafka.client import LOGGER, client_config, translated
+from brokerbench.brokers.kafka.client_choice import new_producer
 from brokerbench.brokers.kafka.client_protocols import ProducerClient
-from brokerbench.brokers.kafka.clients import new_producer
 from brokerbench.brokers.kafka.declarations import MAX_PAYLOAD_BYTES
 from brokerbench.brokers.kafka.delivery_reports import DeliveryReports
 from brokerbench.brokers.rows import sizes_of

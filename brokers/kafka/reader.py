@@ -18,8 +18,8 @@ from brokerbench.brokers.kafka.client import (
     require_passing,
     translated,
 )
+from brokerbench.brokers.kafka.client_choice import new_consumer
 from brokerbench.brokers.kafka.client_protocols import ConsumerClient, OnRevoked
-from brokerbench.brokers.kafka.clients import new_consumer
 from brokerbench.brokers.types import Endpoint, Received
 
 FETCH_AGAIN_MS = 10

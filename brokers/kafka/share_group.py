@@ -39,8 +39,8 @@ from brokerbench.brokers.kafka.client import (
     require_passing,
     translated,
 )
+from brokerbench.brokers.kafka.client_choice import new_share_consumer
 from brokerbench.brokers.kafka.client_protocols import ACCEPT, REJECT, RELEASE, Part, Poll
-from brokerbench.brokers.kafka.clients import new_share_consumer
 from brokerbench.brokers.kafka.connection import KafkaConnection
 from brokerbench.brokers.kafka.declarations import KAFKA_SHARE, MAX_POLL_RECORDS
 from brokerbench.brokers.kafka.share_acknowledgements import PendingAcknowledgements

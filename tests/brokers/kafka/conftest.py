@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from confluent_kafka import Producer
 
-from brokerbench.brokers.kafka import clients
+from brokerbench.brokers.kafka import client_choice
 
 
 @pytest.fixture(scope="module")
@@ -22,5 +22,5 @@ def mock() -> Iterator[str]:
 def client(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """The client that all objects of the test use: a test runs with each."""
     name: str = request.param
-    monkeypatch.setenv(clients.VARIABLE, name)
+    monkeypatch.setenv(client_choice.VARIABLE, name)
     return name

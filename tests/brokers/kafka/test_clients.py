@@ -17,9 +17,9 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from brokerbench.brokers.errors import Misuse
-from brokerbench.brokers.kafka import clients
+from brokerbench.brokers.kafka import client_choice
+from brokerbench.brokers.kafka.client_choice import new_consumer, new_producer
 from brokerbench.brokers.kafka.client_protocols import ConsumerClient
-from brokerbench.brokers.kafka.clients import new_consumer, new_producer
 from brokerbench.brokers.kafka.librdkafka import probe
 from brokerbench.brokers.kafka.producer import KafkaProducer
 from brokerbench.brokers.kafka.reader import KafkaReader
@@ -59,11 +59,11 @@ def test_the_probe_says_why_columns_are_not_possible(
     supported, why = probe.supported()
     assert not supported
     assert reason in why
-    monkeypatch.delenv(clients.VARIABLE, raising=False)
-    assert clients.choice() == clients.Choice("plain", why)
-    monkeypatch.setenv(clients.VARIABLE, "columns")
+    monkeypatch.delenv(client_choice.VARIABLE, raising=False)
+    assert client_choice.choice() == client_choice.Choice("plain", why)
+    monkeypatch.setenv(client_choice.VARIABLE, "columns")
     with pytest.raises(Misuse, match=reason):
-        clients.choice()
+        client_choice.choice()
 
 
 WITHOUT_SHARE_GROUPS = """
@@ -89,23 +89,23 @@ def test_a_function_that_is_missing_is_named() -> None:
 
 @pytest.mark.usefixtures("asked_anew")
 def test_another_version_than_the_known_one_has_plain_share_consumers_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(clients.VARIABLE, raising=False)
-    assert clients.choice(share=True).client == "columns"
+    monkeypatch.delenv(client_choice.VARIABLE, raising=False)
+    assert client_choice.choice(share=True).client == "columns"
     monkeypatch.setattr(probe, "SHARE_VERSION", 0x020F00FF)
-    assert clients.choice().client == "columns"
-    share = clients.choice(share=True)
+    assert client_choice.choice().client == "columns"
+    share = client_choice.choice(share=True)
     assert (share.client, "librdkafka 2.16.0 alone" in share.reason) == ("plain", True)
 
 
 def test_the_variable_forces_a_client(client: str) -> None:
-    assert clients.choice().client == client
-    assert f"{clients.VARIABLE} is set" in clients.choice().reason
+    assert client_choice.choice().client == client
+    assert f"{client_choice.VARIABLE} is set" in client_choice.choice().reason
 
 
 def test_another_value_of_the_variable_is_misuse(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(clients.VARIABLE, "fast")
+    monkeypatch.setenv(client_choice.VARIABLE, "fast")
     with pytest.raises(Misuse, match="BROKERBENCH_KAFKA_CLIENT is 'fast': it must be 'columns', 'plain' or unset"):
-        clients.choice()
+        client_choice.choice()
 
 
 def test_messages_go_through_a_broker_and_back(client: str, mock: str) -> None:

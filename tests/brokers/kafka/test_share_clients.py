@@ -20,8 +20,8 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from brokerbench.brokers.errors import Misuse
+from brokerbench.brokers.kafka.client_choice import new_producer, new_share_consumer
 from brokerbench.brokers.kafka.client_protocols import ACCEPT, RELEASE, Part, Poll
-from brokerbench.brokers.kafka.clients import new_producer, new_share_consumer
 from brokerbench.brokers.kafka.librdkafka.library import function
 from brokerbench.brokers.kafka.librdkafka.share_consumer import ColumnPoll
 from brokerbench.brokers.kafka.share_group import KafkaShareConsumer
