@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 from brokerbench.brokers.declarations import PROPERTIES, Declaration, Kind, Support
@@ -119,7 +119,7 @@ class _Rule:
 
     on_violation: Verdict
     on_clean: Verdict
-    clean_needs: int = field(default=1)
+    clean_needs: int = 1
 
 
 _C, _R, _I = Verdict.CONFIRMED, Verdict.REFUTED, Verdict.INCONCLUSIVE

@@ -6,6 +6,8 @@ may be missing from another, and a message that each group got once was not deli
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from brokerbench.scenarios.checkers import corruption, duplicates, loss, phantom
 from brokerbench.scenarios.checkers.findings import combined, of_group
 from brokerbench.scenarios.checkers.index import channel_index
@@ -24,11 +26,13 @@ def findings(history: History) -> list[Finding]:
     """
     if (directory := saved_history.directory_of(history)) is not None:
         return reduction.judged(directory)
-    parts = [
-        _judged(group)
-        for channel in channel_index.channels(history)
-        for group in channel_index.of_channel(history, channel).by_group()
-    ]
+    indexes = (channel_index.of_channel(history, channel) for channel in channel_index.channels(history))
+    return over(group for index in indexes for group in index.by_group())
+
+
+def over(indexes: Iterable[ChannelIndex]) -> list[Finding]:
+    """One finding for each of PROPERTIES, over all these channels or groups."""
+    parts = [_judged(index) for index in indexes]
     return [combined(name, (part[at] for part in parts)) for at, name in enumerate(PROPERTIES)]
 
 

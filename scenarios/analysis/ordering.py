@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from brokerbench.scenarios.analysis import delivery
 from brokerbench.scenarios.base import Examination, Measured
-from brokerbench.scenarios.checkers import corruption, duplicates, loss, order, phantom, redelivery
+from brokerbench.scenarios.checkers import order, redelivery
 from brokerbench.scenarios.checkers.findings import combined, spread, with_waits
 from brokerbench.scenarios.checkers.index import channel_index
 from brokerbench.scenarios.checkers.index.channel_index import ChannelIndex
@@ -25,7 +26,6 @@ def examine(history: History) -> Examination:
     }
     lease_s = {str(mark["phase"]): float(mark["lease_s"]) for mark in history.events("phase")}
     release = phases.get("release")
-    everywhere = list(phases.values())
     findings = [
         _of("ordering.channel", phases.get("one"), order.whole_channel),
         _of("ordering.per_key.one_consumer", phases.get("one"), order.per_key),
@@ -35,13 +35,7 @@ def examine(history: History) -> Examination:
         Finding("redelivery.after_release")
         if release is None
         else redelivery.comes_back(release, release.delivered, lease_s["release"], drained=release.drained()),
-        combined(
-            "delivery.no_loss",
-            (loss.lost(part, part.delivered, drained=part.drained()) for part in everywhere),
-        ),
-        combined("delivery.no_phantom", (phantom.phantoms(part, part.delivered) for part in everywhere)),
-        combined("delivery.no_duplicate", (duplicates.delivered_again(part, part.delivered) for part in everywhere)),
-        combined("delivery.intact", (corruption.altered(part, part.delivered) for part in everywhere)),
+        *delivery.over(phases.values()),
     ]
     metrics = [] if release is None else _redelivery_delay(release, lease_s["release"])
     return Examination(findings, metrics)

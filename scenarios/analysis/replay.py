@@ -220,20 +220,11 @@ def _capability(whole: ChannelIndex, first: First, mode: str, attempts: Sequence
             unknown += 1
         else:
             failed.append(attempt)
-    reasons = dict.fromkeys(str(attempt["reason"]) for attempt in tried if "reason" in attempt)
-    return Finding(
-        f"replay.{mode}",
-        observations=len(tried) - unknown,
-        violations=len(failed),
-        unknown=unknown,
-        offenders=tuple(_attempt_in_words(attempt) for attempt in failed[:MAX_OFFENDERS]),
-        remarks=tuple(reasons),
-    )
+    return _of_attempts(f"replay.{mode}", tried, failed, unknown)
 
 
 def _independent(whole: ChannelIndex, group: Delivered, first: First, attempts: Sequence[Attempt]) -> Finding:
     """An attempt succeeds when its reader misses nothing, and the group got each message exactly once."""
-    name = "replay.independent_reader"
     tried = [attempt for attempt in attempts if attempt["mode"] == "independent_reader"]
     failed, unknown = [], 0
     lost = loss.lost(whole, group, drained=whole.drained(group="first"))
@@ -254,19 +245,19 @@ def _independent(whole: ChannelIndex, group: Delivered, first: First, attempts: 
             failed.append(attempt)
         elif attempt["outcome"] != "read" or not whole.drained(group="first"):
             unknown += 1
-    reasons = dict.fromkeys(str(attempt["reason"]) for attempt in tried if "reason" in attempt)
+    return _of_attempts("replay.independent_reader", tried, failed, unknown)
+
+
+def _of_attempts(name: str, tried: Sequence[Attempt], failed: Sequence[Attempt], unknown: int) -> Finding:
+    told = ("mode", "reader", "outcome", "reason", "missing")
     return Finding(
         name,
         observations=len(tried) - unknown,
         violations=len(failed),
         unknown=unknown,
-        offenders=tuple(_attempt_in_words(attempt) for attempt in failed[:MAX_OFFENDERS]),
-        remarks=tuple(reasons),
+        offenders=tuple({key: attempt[key] for key in told if key in attempt} for attempt in failed[:MAX_OFFENDERS]),
+        remarks=tuple(dict.fromkeys(str(attempt["reason"]) for attempt in tried if "reason" in attempt)),
     )
-
-
-def _attempt_in_words(attempt: Attempt) -> dict[str, object]:
-    return {name: attempt[name] for name in ("mode", "reader", "outcome", "reason", "missing") if name in attempt}
 
 
 def _time_offset(whole: ChannelIndex, attempts: Sequence[Attempt], none_read: str) -> Finding:

@@ -66,12 +66,14 @@ def as_test_result(history: History, about: About) -> dict[str, Any]:
     found: dict[str, Any] = about.fields()
     found |= _rates(all_messages, periods)
     parts = [all_messages.due_within(*period) for period in periods]
-    sent = [part.as_sent() for part in parts]
     told = not any(mark.get("settle_resolution") == Resolution.FLUSH.value for mark in history.marks)
-    found |= _latencies("publishLatency", [_after(part, part.settled_ns) / 1e6 for part in sent] if told else [])
-    late = [np.maximum(part.sent_ns - part.due_ns, 0) // 1000 for part in sent]
-    found |= _latencies("publishDelayLatency", late)
-    found |= _latencies("endToEndLatency", [_after(part, part.received_ns) / 1e6 for part in parts])
+
+    def after(end: str, *, corrected: bool = False) -> list[Times]:
+        return [latency.latencies_ns(part, end, corrected=corrected) for part in parts]
+
+    found |= _latencies("publishLatency", [part / 1e6 for part in after("settled_ns")] if told else [])
+    found |= _latencies("publishDelayLatency", [part // 1000 for part in after("sent_ns", corrected=True)])
+    found |= _latencies("endToEndLatency", [part / 1e6 for part in after("received_ns")])
     return found
 
 
@@ -107,12 +109,6 @@ def _rates(messages: MessageTimes, periods: Sequence[tuple[int, int]]) -> dict[s
 def _each(times: Times, periods: Sequence[tuple[int, int]]) -> list[float]:
     counts = [np.searchsorted(times, end) - np.searchsorted(times, start) for start, end in periods]
     return [float(count) / (end - start) * 1e9 for count, (start, end) in zip(counts, periods, strict=True)]
-
-
-def _after(part: MessageTimes, ends: Times) -> npt.NDArray[np.int64]:
-    came = ends != NEVER
-    spent: npt.NDArray[np.int64] = np.maximum(ends[came] - part.sent_ns[came], 0)
-    return spent
 
 
 def _latencies(name: str, parts: Sequence[npt.NDArray[Any]]) -> dict[str, Any]:

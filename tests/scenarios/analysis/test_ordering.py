@@ -69,7 +69,7 @@ def test_nothing_ran() -> None:
         Finding("redelivery.after_release"),
         *(
             Finding(f"delivery.{name}", not_testable="nothing was observed")
-            for name in ("no_loss", "no_phantom", "no_duplicate", "intact")
+            for name in ("no_loss", "intact", "no_duplicate", "no_phantom")
         ),
     ]
     assert shown.metrics == []
