@@ -7,7 +7,7 @@ cell. A rate counts settled messages, from the first counted send or receive to 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from brokerbench.bench.errors import CheckFailed
-from brokerbench.bench.load.processes import Handle, Processes
+from brokerbench.bench.load.processes import Processes, ProcessHandle
 from brokerbench.brokers import registry
 from brokerbench.brokers.types import ChannelSpec, Endpoint, Outcome, ProducerSettings
 from brokerbench.scenarios import history
@@ -116,9 +116,8 @@ class OwnClient:
     def publish(self, channel: str, warmup_s: float, seconds: float) -> Sample:
         with self.producing(channel):
             begun = self._publish(warmup_s)
-            with _clock(self._producer) as clock:
-                sent = self._publish(seconds) - begun
-        return clock.sample(sent)
+            sample = _stopwatch(self._producer)
+            return sample(self._publish(seconds) - begun)
 
     def fill(self, channel: str, messages: int) -> None:
         """Publish at least ``messages``."""
@@ -132,18 +131,18 @@ class OwnClient:
         """Consume ``messages`` after the first ``warmup``. Raises CheckFailed when some do not arrive."""
         with self.consuming(channel, group, acknowledge_every):
             self.take(warmup, NO_LIMIT_NS)
-            with _clock(self._consumer) as clock:
-                received = self.take(messages, NO_LIMIT_NS)
+            sample = _stopwatch(self._consumer)
+            received = self.take(messages, NO_LIMIT_NS)
+            found = sample(received)
         if received < messages:
             raise CheckFailed(f"{channel}: {received} of {messages} messages came")
-        return clock.sample(received)
+        return found
 
     def consume_for(self, channel: str, warmup_s: float, seconds: float) -> Sample:
         with self.consuming(channel, "own"):
             self.take(None, int(warmup_s * 1e9))
-            with _clock(self._consumer) as clock:
-                received = self.take(None, int(seconds * 1e9))
-        return clock.sample(received)
+            sample = _stopwatch(self._consumer)
+            return sample(self.take(None, int(seconds * 1e9)))
 
     def both(self, channel: str, warmup_s: float, seconds: float) -> Sample:
         """Messages received a second while the producer sends as fast as it can; CPU of both."""
@@ -153,10 +152,10 @@ class OwnClient:
             end_ns = middle_ns + int(seconds * 1e9)
             self.begin_publishing(start_ns, end_ns)
             self._consume(start_ns, middle_ns, None)
-            with _clock(self._producer, self._consumer) as clock:
-                received = self._consume(middle_ns, end_ns, None)
+            sample = _stopwatch(self._producer, self._consumer)
+            found = sample(self._consume(middle_ns, end_ns, None))
             self.published()
-        return clock.sample(received)
+        return found
 
     def close(self) -> None:
         for process in (self._producer, self._consumer):
@@ -201,29 +200,19 @@ class OwnClient:
         return consumed.received
 
 
-class _Clock:
-    def __init__(self, processes: tuple[Handle, ...]) -> None:
-        self._processes = processes
-        self._begin = self._now()
-        self._spent = (0.0, 0.0)
+def _stopwatch(*processes: ProcessHandle) -> Callable[[int], Sample]:
+    """Starts now. The returned function gives the sample for that many messages, up to its call."""
 
-    def _now(self) -> tuple[float, float]:
-        return time.perf_counter(), sum(process.cpu_s() for process in self._processes)
+    def now() -> tuple[float, float]:
+        return time.perf_counter(), sum(process.cpu_s() for process in processes)
 
-    def stop(self) -> None:
-        now = self._now()
-        self._spent = now[0] - self._begin[0], now[1] - self._begin[1]
+    begin_s, begin_cpu_s = now()
 
-    def sample(self, messages: int) -> Sample:
-        seconds, cpu_s = self._spent
-        return Sample(messages / seconds, cpu_s / max(1, messages) * 1e6)
+    def sample(messages: int) -> Sample:
+        end_s, end_cpu_s = now()
+        return Sample(messages / (end_s - begin_s), (end_cpu_s - begin_cpu_s) / max(1, messages) * 1e6)
 
-
-@contextmanager
-def _clock(*processes: Handle) -> Iterator[_Clock]:
-    clock = _Clock(processes)
-    yield clock
-    clock.stop()
+    return sample
 
 
 def noop(directory: Path, wanted: ClientLoad, warmup_s: float, seconds: float) -> tuple[Sample, Verified]:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from brokerbench.bench import environment
 from brokerbench.bench.load import keeper
-from brokerbench.bench.load.processes import Handle
+from brokerbench.bench.load.processes import ProcessHandle
 from brokerbench.scenarios.base import LoadFailed
 from brokerbench.scenarios.history import Writer
 from brokerbench.scenarios.load.load_commands import on_clock
@@ -115,7 +115,7 @@ class Host:
 
 
 class RemoteProcess:
-    """A process on another host, as far as a ``Handle`` needs one."""
+    """A process on another host, as far as a ``ProcessHandle`` needs one."""
 
     def __init__(self, host: Host, number: int) -> None:
         self._host, self._number = host, number
@@ -140,7 +140,7 @@ class RemoteProcess:
 class Placed:
     """A load process on another host. Its errors name the host."""
 
-    def __init__(self, handle: Handle, host: Host, everywhere: Collection[Host]) -> None:
+    def __init__(self, handle: ProcessHandle, host: Host, everywhere: Collection[Host]) -> None:
         """``everywhere``: all hosts of the cell. When one of them is lost, waiting for reports ends."""
         self._handle, self._host, self._everywhere = handle, host, everywhere
 

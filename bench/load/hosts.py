@@ -24,7 +24,7 @@ from distributed import Client, Future
 from brokerbench.bench.errors import BadInput
 from brokerbench.bench.load import keeper, wires
 from brokerbench.bench.load.host import Host, Placed, RemoteProcess
-from brokerbench.bench.load.processes import Handle
+from brokerbench.bench.load.processes import ProcessHandle
 from brokerbench.brokers.types import Endpoint
 from brokerbench.scenarios.base import LoadFailed
 
@@ -91,7 +91,7 @@ class Hosts:
         number = next(self._purposes)
         host.ask(keeper.StartProcess(number))
         process = RemoteProcess(host, number)
-        handle = Handle(body, self._accept(address, number), process)
+        handle = ProcessHandle(body, self._accept(address, number), process)
         placed = Placed(handle, host, self._hosts.values())
         self._started.append(placed)
         directory = host.directory(Path(arguments["history"]), str(arguments["name"]))

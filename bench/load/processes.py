@@ -54,7 +54,7 @@ class Processes:
     def __init__(self) -> None:
         self._started: list[LoadProcess] = []
 
-    def start(self, body: str, profile: str, endpoint: Endpoint, arguments: Mapping[str, Any]) -> Handle:
+    def start(self, body: str, profile: str, endpoint: Endpoint, arguments: Mapping[str, Any]) -> ProcessHandle:
         begin: Start = (body, profile, endpoint, dict(arguments))
         process = _start_thread(begin) if lives_in_process(profile) else _start_process(begin)
         self._started.append(process)
@@ -90,16 +90,16 @@ def launch(wire: socket.socket) -> LocalProcess:
     )
 
 
-def _start_process(begin: Start) -> Handle:
+def _start_process(begin: Start) -> ProcessHandle:
     ours, theirs = socket.socketpair()
     with theirs:
         process = launch(theirs)
-    handle = Handle(begin[0], Connection(ours.detach()), process)
+    handle = ProcessHandle(begin[0], Connection(ours.detach()), process)
     handle.command(begin)
     return handle
 
 
-def _start_thread(begin: Start) -> Handle:
+def _start_thread(begin: Start) -> ProcessHandle:
     ours, theirs = socket.socketpair()
     wire = Connection(theirs.detach())
 
@@ -107,7 +107,7 @@ def _start_thread(begin: Start) -> Handle:
         wire.recv()
         _execute(begin, wire, time.thread_time_ns, gone=lambda: None)
 
-    handle = Handle(begin[0], Connection(ours.detach()), None)
+    handle = ProcessHandle(begin[0], Connection(ours.detach()), None)
     handle.command(())
     threading.Thread(target=work, name=begin[0], daemon=True).start()
     return handle
@@ -150,7 +150,7 @@ class LocalProcess:
         return times.user + times.system
 
 
-class Handle:
+class ProcessHandle:
     """The starter's side. ``process`` is None for a thread, which ends when it next looks at its socket."""
 
     def __init__(self, body: str, wire: Connection, process: Running | None) -> None:
