@@ -18,7 +18,7 @@ from mutmut.mutation.diff_apply import get_diff_for_mutant
 from mutmut.stats import status_by_exit_code
 
 REQUIRED = 0.95
-MUTANTS = Path("mutants/scenarios")
+MUTANTS = Path("mutants/src/brokerbench/scenarios")
 EQUIVALENT = Path("tests/scenarios/checkers/equivalent_mutants.toml")
 PAGE = Path("docs/mutation.md")
 BEGIN, END = "<!-- score -->", "<!-- /score -->"
