@@ -296,12 +296,12 @@ def _write_omb(result: RunResult, directory: Path, path: Path, quiet: bool) -> N
 def _show(result: RunResult, directory: Path, as_json: bool) -> None:
     from brokerbench.bench import store
     from brokerbench.bench.commands import measure
-    from brokerbench.reports import summary
+    from brokerbench.reports import tables
 
     if as_json:
         typer.echo(json.dumps({"directory": str(directory), **result.model_dump(mode="json")}, indent=1))
     else:
-        typer.echo(summary.text(result))
+        typer.echo(tables.text(result))
         typer.echo(f"\nresult: {directory / store.RESULT}")
         if (directory / measure.REPORT).exists():
             typer.echo(f"report: {directory / measure.REPORT}")

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 from xml.etree import ElementTree
 
-from brokerbench.reports import summary, words
+from brokerbench.reports import tables, words
 from brokerbench.scenarios.compare.regression import Change, Regression, SpeedChange, VerdictChange
 
 Entry = VerdictChange | SpeedChange
@@ -22,7 +22,7 @@ _NOT_IN_TURNS = (
 
 def text(found: Regression) -> str:
     """Tables in plain text, changes first; unchanged verdicts are only counted."""
-    tables = [summary.table(head, rows) for head, rows in _tables(found)]
+    tables = [tables.table(head, rows) for head, rows in _tables(found)]
     return "\n\n".join([*tables, *_remarks(found), _conclusion(found)])
 
 

@@ -12,8 +12,8 @@ import vl_convert
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from brokerbench.reports import decision, facts, requirements, sensitivity, speeds, tables, words
-from brokerbench.reports.charts import palette, run_charts
+from brokerbench.reports import decision, facts, requirements, speeds, tables, words
+from brokerbench.reports.charts import panels, run_charts
 from brokerbench.reports.facts import Seen
 from brokerbench.reports.requirements import subject
 from brokerbench.scenarios.results import Cell, RunResult
@@ -52,11 +52,11 @@ def _view(result: RunResult) -> dict[str, Any]:
         "totals": facts.counts([row for cell in result.cells for row in cell.verdicts]),
         "Verdict": Verdict,
         "decisions": decisions,
-        "flips": {d.need.name: sensitivity.flips(sensitivity.changes(result, d)) for d in decisions},
+        "flips": {d.need.name: decision.flips(decision.changes(result, d)) for d in decisions},
         "subject": subject,
         "matrix": _matrix(result, profiles),
         "looks": [(facts.MEANINGS[outcome], _css_class(outcome)) for outcome in facts.PropertyOutcome],
-        "palette": {_css_class(outcome): look for outcome, look in palette.LOOKS.items()},
+        "palette": {_css_class(outcome): look for outcome, look in panels.LOOKS.items()},
         "verdicts": _verdicts(result),
         "bound": upper_bound_95,
         "speeds": speeds.of_run(result, profiles),

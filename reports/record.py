@@ -5,21 +5,119 @@ The same result gives the same bytes: this module reads no clock, no locale and 
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from brokerbench.reports import decision, facts, prose, requirements, sensitivity, speeds, tables, words
-from brokerbench.reports.charts import run_charts, svg
-from brokerbench.reports.decision import Assessment, Decision, Option, State
-from brokerbench.reports.evidence import CommittedEvidence, path_in
+from brokerbench.reports import decision, facts, requirements, speeds, tables, words
+from brokerbench.reports.charts import panels, run_charts
+from brokerbench.reports.decision import Assessment, Decision, Option, State, Suitability
 from brokerbench.reports.facts import Seen
+from brokerbench.reports.requirements import subject
 from brokerbench.scenarios import results
 from brokerbench.scenarios.results import ResultError, RunResult
 from brokerbench.scenarios.verdicts import Grade
+
+DIRECTORY = "evidence"
+_CELL = re.compile(r'^   "id": "(?P<id>[^"]+)"')
+_PROPERTY = re.compile(r'^     "property": "(?P<name>[^"]+)"')
+
+
+@dataclass(frozen=True, slots=True)
+class CommittedEvidence:
+    """A result as text, and the line of each part. ``path`` is relative to the docs directory."""
+
+    path: str
+    sha256: str
+    text: str
+    lines: dict[tuple[str, str], int]
+
+    @classmethod
+    def of(cls, result: RunResult) -> Self:
+        text = results.dump(result)
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        return cls(f"{DIRECTORY}/{result.run_id}/result.json", digest, text, _lines(text))
+
+    def link(self, cell: str, property_name: str = "") -> str:
+        """A relative address with the line of a cell, or of one verdict in it."""
+        line = self.lines.get((cell, property_name)) or self.lines.get((cell, ""))
+        return f"{self.path}#L{line}" if line else self.path
+
+
+def _lines(text: str) -> dict[tuple[str, str], int]:
+    """Line numbers from 1. Relies on the canonical form: sorted keys put a cell's id before its verdicts."""
+    found: dict[tuple[str, str], int] = {}
+    cell = ""
+    for number, line in enumerate(text.splitlines(), 1):
+        if match := _CELL.match(line):
+            cell = match["id"]
+            found[cell, ""] = number
+        elif cell and (match := _PROPERTY.match(line)):
+            found[cell, match["name"]] = number
+    return found
+
+
+def path_in(docs: Path, run_id: str) -> Path:
+    return docs / DIRECTORY / run_id / "result.json"
+
+
+_NAMED = 2
+"""Number of criteria named in a sentence; the tables of the record name all."""
+
+
+def in_short(decided: Decision) -> str:
+    """Why the winners are first and what they lack, the profiles behind them, and why others are disqualified."""
+    first = [option for option in decided.options if option.rank == 1]
+    parts = [_first(first, decided.possible_points)] if first else ["every profile misses a must"]
+    behind = [option for option in decided.options if option.rank is not None and option.rank > 1]
+    fitting = [option for option in behind if option.fit is Suitability.FITS]
+    reserved = [option for option in behind if option.fit is Suitability.RESERVED]
+    if fitting:
+        behind_them = [f"{option.profile} ({words.number(option.points)})" for option in fitting]
+        parts.append(f"next {words.listed(behind_them)}")
+    if reserved:
+        parts.append(f"with reservations {_grouped(reserved, State.OPEN)}")
+    out = [option for option in decided.options if option.fit is Suitability.DISQUALIFIED]
+    if out:
+        parts.append(f"disqualified {_grouped(out, State.NOT_MET)}")
+    return "; ".join(parts) + "."
+
+
+def _first(first: Sequence[Option], possible: float) -> str:
+    option = first[0]
+    points = f"{words.number(option.points)} of {words.number(possible)} points"
+    if option.fit is Suitability.FITS:
+        basis = "every must is promised and was confirmed on the real broker"
+    else:
+        basis = f"fits with reservations, {_because(option.of('must', State.OPEN))}"
+    lacks = option.of("should", State.NOT_MET)
+    missing = f", without {_because(lacks)}" if lacks and len(first) == 1 else ""
+    return f"{'equal: ' if len(first) > 1 else ''}{basis}, {points}{missing}"
+
+
+def _grouped(options: Sequence[Option], state: State) -> str:
+    """Profiles with the same reasons are named together."""
+    reasons: dict[str, list[str]] = {}
+    for option in options:
+        reasons.setdefault(_because(option.of("must", state)), []).append(option.profile)
+    return ", ".join(f"{words.listed(names)} ({reason})" for reason, names in reasons.items())
+
+
+def _because(entries: Sequence[Assessment]) -> str:
+    """The first kind of reason with the criteria that share it, and the number of others."""
+    if not entries:
+        return ""
+    basis = entries[0].basis
+    same = [f"`{subject(entry.criterion)}`" for entry in entries if entry.basis == basis]
+    named, others = same[:_NAMED], len(entries) - len(same[:_NAMED])
+    more = f" and {others} more" if others else ""
+    return f"{', '.join(named)}{more}: {basis}"
+
 
 NAME = "decision-record.md"
 CHARTS = "charts"
@@ -30,7 +128,7 @@ def write_record(result: RunResult, docs: Path, options: Sequence[str]) -> list[
     """Write the record, its charts and its evidence below ``docs``; returns the written paths. See ``render``."""
     drawn = _drawn(result)
     files = {path_in(docs, result.run_id): results.dump(result), docs / NAME: render(result, options)}
-    files |= {_picture(docs, name): svg.draw(spec) for name, spec in drawn.items()}
+    files |= {_picture(docs, name): panels.draw(spec) for name, spec in drawn.items()}
     for path, text in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
@@ -39,7 +137,7 @@ def write_record(result: RunResult, docs: Path, options: Sequence[str]) -> list[
     return list(files)
 
 
-def _drawn(result: RunResult) -> Mapping[str, svg.Spec]:
+def _drawn(result: RunResult) -> Mapping[str, panels.Spec]:
     return run_charts.of_run(result, facts.options(result))
 
 
@@ -70,7 +168,7 @@ def check_record(docs: Path, options: Sequence[str]) -> list[str]:
     drawn = _drawn(result)
     for name in run_charts.NAMES:
         if name in drawn:
-            problems += svg.check(_picture(docs, name), drawn[name])
+            problems += panels.check(_picture(docs, name), drawn[name])
         elif _picture(docs, name).exists():
             problems.append(f"{_picture(docs, name)} is of another run: this one has no data for it")
     return problems
@@ -117,20 +215,20 @@ def _view(result: RunResult, options: Sequence[str]) -> Mapping[str, Any]:
     profiles = list(dict.fromkeys((*options, *measured)))
     evidence = CommittedEvidence.of(result)
     decisions = decision.decide(result, requirements.shipped(), measured) if measured else []
-    tried = {decided.need.name: sensitivity.changes(result, decided) for decided in decisions}
+    tried = {decided.need.name: decision.changes(result, decided) for decided in decisions}
     return {
         "result": result,
         "evidence": evidence,
         "profiles": profiles,
         "measured": measured,
         "unmeasured": [name for name in profiles if name not in measured],
-        "in_short": prose.in_short,
+        "in_short": in_short,
         "grades": {name: facts.grade_of(result, name) for name in profiles},
         "grade_words": words.GRADE_WORDS,
         "engine_of": {cell.profile: cell.engine for cell in result.cells},
         "decisions": decisions,
         "tried": tried,
-        "flips": {name: sensitivity.flips(found) for name, found in tried.items()},
+        "flips": {name: decision.flips(found) for name, found in tried.items()},
         "chosen": _chosen(decisions),
         "why": _why,
         "living_with": lambda profile: tables.living_with(result, profile),

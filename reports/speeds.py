@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from brokerbench.reports import words
-from brokerbench.scenarios.metrics import per_group
+from brokerbench.scenarios.metrics import window_rates
 from brokerbench.scenarios.results import Cell, Metric, RunResult
 from brokerbench.scenarios.verdicts import Grade
 
@@ -66,7 +66,7 @@ def is_speed(metric: Metric) -> bool:
 
 def of_one_group(metric: Metric) -> bool:
     """True for a figure of one group among several: pictures show all groups together."""
-    return metric.labels.get("group", per_group.ALL) != per_group.ALL
+    return metric.labels.get("group", window_rates.ALL) != window_rates.ALL
 
 
 def of_cell(cell: Cell) -> list[Speed]:

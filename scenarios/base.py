@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from brokerbench.brokers.declarations import Limits, ProfileDeclaration
 from brokerbench.brokers.protocols import Broker
@@ -184,3 +185,17 @@ def small_requests_s(messages: float, limits: Limits | None) -> float:
     """Seconds that a profile needs for this many messages beyond the usual, where its requests hold few each."""
     most = limits.max_request_messages if limits else None
     return _SMALL_REQUEST_S * messages / most if most else 0.0
+
+
+if TYPE_CHECKING:
+    from brokerbench.scenarios.base import Scenario
+
+SCENARIO_NAMES: tuple[str, ...] = ("replay", "ordering", "retention", "throughput", "latency")
+
+
+def scenario(name: str) -> Scenario:
+    """Raises KeyError for an unknown name."""
+    if name not in SCENARIO_NAMES:
+        raise KeyError(name)
+    found: Scenario = import_module(f"brokerbench.scenarios.{name}").SCENARIO
+    return found

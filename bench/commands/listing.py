@@ -11,12 +11,11 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from brokerbench.bench.engines import catalogue as engines
-from brokerbench.bench.engines import registry as engine_registry
+from brokerbench.bench.engines import catalogue
 from brokerbench.brokers import registry
 from brokerbench.brokers.declarations import PROPERTIES
 from brokerbench.brokers.types import Durability
-from brokerbench.scenarios import catalogue
+from brokerbench.scenarios import base
 
 _WIDTH = 100
 _BUILT_IN = "built in"
@@ -25,7 +24,7 @@ _BUILT_IN = "built in"
 def everything(plans: Path) -> dict[str, Any]:
     """Fit for JSON. Imports no client library."""
     found = registry.catalogue()
-    elsewhere = engine_registry.elsewhere()
+    elsewhere = catalogue.elsewhere()
     return {
         "profiles": [
             {
@@ -38,15 +37,15 @@ def everything(plans: Path) -> dict[str, Any]:
         ],
         "broken_plugins": {
             **{f"{registry.ENTRY_POINTS}: {name}": reason for name, reason in found.broken.items()},
-            **{f"{engine_registry.ENTRY_POINTS}: {name}": reason for name, reason in elsewhere.broken.items()},
+            **{f"{catalogue.ENTRY_POINTS}: {name}": reason for name, reason in elsewhere.broken.items()},
         },
         "scenarios": [
             {
                 "name": name,
-                "summary": catalogue.scenario(name).summary,
-                "parameters": dict(catalogue.scenario(name).defaults),
+                "summary": base.scenario(name).summary,
+                "parameters": dict(base.scenario(name).defaults),
             }
-            for name in catalogue.NAMES
+            for name in base.SCENARIO_NAMES
         ],
         "durability": [
             {"profile": name, "durability": durability.value, "means": means}
@@ -54,9 +53,9 @@ def everything(plans: Path) -> dict[str, Any]:
             for durability, means in _durability(name).items()
         ],
         "engines": [
-            engines.describe(spec)
+            catalogue.describe(spec)
             | {"origin": elsewhere.found[spec.name].origin if spec.name in elsewhere.found else _BUILT_IN}
-            for spec in engine_registry.specs()
+            for spec in catalogue.specs()
         ],
         "plans": sorted(path.stem for path in plans.glob("*.yaml")),
         "properties": [

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import base64
+import uuid
+from collections.abc import Iterable, Mapping
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
 from typing import Any
 
-from brokerbench.bench.engines.base import EngineSpec
+from brokerbench.bench.engines.base import LOOPBACK, Engine, EngineSpec
+from brokerbench.bench.errors import EngineUnavailable
+from brokerbench.brokers import plugins
+from brokerbench.brokers.plugins import Plugins
+from brokerbench.brokers.types import Endpoint
 from brokerbench.scenarios.verdicts import Grade
 
 _KAFKA_SETTINGS = {
@@ -109,3 +117,88 @@ def describe(spec: EngineSpec) -> dict[str, Any]:
         "docker": spec.image,
         "settings": dict(spec.settings),
     }
+
+
+KAFKA_HEAP = ("-Xms256m", "-Xmx1g")
+LOCALSTACK_MODULE = ("-m", "localstack.runtime.main")
+
+
+def redis_options(spec: EngineSpec, port: int, bind: str, directory: str) -> list[str]:
+    """Arguments of ``redis-server``."""
+    settings = {**spec.settings, "bind": bind, "port": str(port), "dir": directory}
+    return [word for name, value in settings.items() for word in (f"--{name}", value)]
+
+
+def redis_endpoint(port: int) -> Endpoint:
+    return Endpoint("redis", f"redis://{LOOPBACK}:{port}/0")
+
+
+def kafka_properties(spec: EngineSpec, port: int, controller_port: int, bind: str, directory: str) -> str:
+    """The text of ``server.properties``. Clients are told the loopback address, wherever the broker binds."""
+    controller = f"{LOOPBACK}:{controller_port}"
+    settings = {
+        **spec.settings,
+        "listeners": f"PLAINTEXT://{bind}:{port},CONTROLLER://{controller}",
+        "advertised.listeners": f"PLAINTEXT://{LOOPBACK}:{port}",
+        "controller.quorum.voters": f"1@{controller}",
+        "log.dirs": directory,
+    }
+    return "".join(f"{name}={value}\n" for name, value in settings.items())
+
+
+def kafka_format_options(properties: str) -> tuple[str, ...]:
+    """Arguments of Kafka's storage tool that format a log directory for a new cluster."""
+    return "format", "--cluster-id", cluster_id(), "--config", properties
+
+
+def kafka_endpoint(port: int) -> Endpoint:
+    return Endpoint("kafka", f"{LOOPBACK}:{port}")
+
+
+def cluster_id() -> str:
+    """16 random bytes as Kafka writes them. The first bit is 0: an id that begins with "-" is taken for an option."""
+    return base64.urlsafe_b64encode((uuid.uuid4().int >> 1).to_bytes(16, "big")).rstrip(b"=").decode()
+
+
+def sqs_endpoint(port: int) -> Endpoint:
+    """Emulators accept any credentials; these are the ones of their own documentation."""
+    return Endpoint(
+        "sqs",
+        f"http://{LOOPBACK}:{port}",
+        {"region": "us-east-1"},
+        {"access_key_id": "test", "secret_access_key": "test"},
+    )
+
+
+ENTRY_POINTS = "brokerbench.engines"
+
+
+def assemble(announced: Iterable[EntryPoint]) -> Plugins[Engine]:
+    """The announced engines. A name of a built-in one is refused."""
+    return plugins.load(announced, Engine, "name", [*ENGINES, *(spec.name for spec in SECOND_OPINIONS.values())])
+
+
+@cache
+def elsewhere() -> Plugins[Engine]:
+    """Installed engines of other distributions, read once per process."""
+    return assemble(entry_points(group=ENTRY_POINTS))
+
+
+def specs() -> list[EngineSpec]:
+    """Every engine: the default ones, the second opinions, those from elsewhere."""
+    others = (found.value.spec for found in elsewhere().found.values())
+    return [*ENGINES.values(), *SECOND_OPINIONS.values(), *others]
+
+
+def spec(name: str) -> EngineSpec:
+    """The engine of an ``Endpoint.broker``. Raises EngineUnavailable."""
+    return ENGINES[name] if name in ENGINES else engine(name).spec
+
+
+def engine(name: str) -> Engine:
+    """One from elsewhere. Raises EngineUnavailable, which names the plug-ins that do not load."""
+    found = elsewhere()
+    if name in found.found:
+        return found.found[name].value
+    broken = "".join(f"; {label} is broken: {reason}" for label, reason in found.broken.items())
+    raise EngineUnavailable(f"no engine {name!r} is installed (entry point group {ENTRY_POINTS}){broken}")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from brokerbench.bench.engines import broker_settings, local_images, prepare
+from brokerbench.bench.engines import catalogue, local_images, prepare
 from brokerbench.bench.engines.base import EngineSpec
 from brokerbench.bench.engines.local_images import LocalImage
 from brokerbench.brokers.types import Endpoint
@@ -43,26 +43,26 @@ class Cook:
 
 def _redis(spec: EngineSpec, port: int, program: str = "redis-server") -> Recipe:
     # Protected mode refuses clients from outside the container's own loopback.
-    options = (*broker_settings.redis_options(spec, port, _EVERYWHERE, "/tmp"), "--protected-mode", "no")
-    return Recipe(broker_settings.redis_endpoint(port), (program, *options))
+    options = (*catalogue.redis_options(spec, port, _EVERYWHERE, "/tmp"), "--protected-mode", "no")
+    return Recipe(catalogue.redis_endpoint(port), (program, *options))
 
 
 def _kafka(spec: EngineSpec, port: int, form: Sequence[str], serve: Sequence[str]) -> Recipe:
     """The log directory is formatted at the first start only."""
-    properties = broker_settings.kafka_properties(spec, port, port - 1, _EVERYWHERE, _DATA)
-    formatting = shlex.join([*form, *broker_settings.kafka_format_options(_PROPERTIES)])
+    properties = catalogue.kafka_properties(spec, port, port - 1, _EVERYWHERE, _DATA)
+    formatting = shlex.join([*form, *catalogue.kafka_format_options(_PROPERTIES)])
     script = f"[ -e {_DATA}/meta.properties ] || {formatting} || exit; exec {shlex.join([*serve, _PROPERTIES])}"
     return Recipe(
-        broker_settings.kafka_endpoint(port),
+        catalogue.kafka_endpoint(port),
         ("/bin/sh", "-c", script),
-        {"KAFKA_HEAP_OPTS": " ".join(broker_settings.KAFKA_HEAP)},
+        {"KAFKA_HEAP_OPTS": " ".join(catalogue.KAFKA_HEAP)},
         {_PROPERTIES: properties.encode()},
     )
 
 
 def _localstack(spec: EngineSpec, port: int, command: tuple[str, ...] = ()) -> Recipe:
     environment = {**spec.settings, "GATEWAY_LISTEN": f"{_EVERYWHERE}:{port}"}
-    return Recipe(broker_settings.sqs_endpoint(port), command, environment)
+    return Recipe(catalogue.sqs_endpoint(port), command, environment)
 
 
 def _published_kafka(spec: EngineSpec, port: int) -> Recipe:
@@ -71,7 +71,7 @@ def _published_kafka(spec: EngineSpec, port: int) -> Recipe:
 
 
 def _local_kafka(spec: EngineSpec, port: int) -> Recipe:
-    java = [str(prepare.java()), *broker_settings.KAFKA_HEAP, "-cp", f"{prepare.kafka()}/*"]
+    java = [str(prepare.java()), *catalogue.KAFKA_HEAP, "-cp", f"{prepare.kafka()}/*"]
     return _kafka(spec, port, [*java, "kafka.tools.StorageTool"], [*java, "kafka.Kafka"])
 
 
@@ -92,7 +92,7 @@ COOKS: Mapping[str, Cook] = {
     ),
     "sqs": Cook(
         _localstack,
-        lambda spec, port: _localstack(spec, port, (str(prepare.localstack()), *broker_settings.LOCALSTACK_MODULE)),
+        lambda spec, port: _localstack(spec, port, (str(prepare.localstack()), *catalogue.LOCALSTACK_MODULE)),
         lambda spec: LocalImage("sqs", spec.version, local_images.python_roots(prepare.localstack().parents[1])),
     ),
 }

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import psutil
 
-from brokerbench.bench.engines import broker_settings, catalogue, prepare, registry
+from brokerbench.bench.engines import catalogue, prepare
 from brokerbench.bench.engines.base import (
     LOOPBACK,
     Command,
@@ -160,20 +160,20 @@ def _listening(leader: int) -> set[int]:
 
 def redis(spec: EngineSpec, directory: Path, log: Path, guard: Guard) -> Command:
     port = port_of(spec)
-    options = broker_settings.redis_options(spec, port, LOOPBACK, str(directory))
-    return Command((str(prepare.redis()), *options), (port,), broker_settings.redis_endpoint(port))
+    options = catalogue.redis_options(spec, port, LOOPBACK, str(directory))
+    return Command((str(prepare.redis()), *options), (port,), catalogue.redis_endpoint(port))
 
 
 def kafka(spec: EngineSpec, directory: Path, log: Path, guard: Guard) -> Command:
     jars, java, port, controller = prepare.kafka(), prepare.java(), port_of(spec), free_port()
     properties, logging = directory / "server.properties", directory / "log4j2.yaml"
-    properties.write_text(broker_settings.kafka_properties(spec, port, controller, LOOPBACK, str(directory / "data")))
+    properties.write_text(catalogue.kafka_properties(spec, port, controller, LOOPBACK, str(directory / "data")))
     logging.write_text(_LOG4J)
-    run = (str(java), *broker_settings.KAFKA_HEAP, f"-Dlog4j2.configurationFile={logging}", "-cp", f"{jars}/*")
-    form = (*run, "kafka.tools.StorageTool", *broker_settings.kafka_format_options(str(properties)))
+    run = (str(java), *catalogue.KAFKA_HEAP, f"-Dlog4j2.configurationFile={logging}", "-cp", f"{jars}/*")
+    form = (*run, "kafka.tools.StorageTool", *catalogue.kafka_format_options(str(properties)))
     if guard.spawn(form, log_path=log, cwd=directory).wait() != 0:
         raise EngineUnavailable(f"{spec.product} could not format its directory: {tail(log)}")
-    return Command((*run, "kafka.Kafka", str(properties)), (port, controller), broker_settings.kafka_endpoint(port))
+    return Command((*run, "kafka.Kafka", str(properties)), (port, controller), catalogue.kafka_endpoint(port))
 
 
 _LOG4J = """\
@@ -197,8 +197,8 @@ def localstack(spec: EngineSpec, directory: Path, log: Path, guard: Guard) -> Co
         "LOCALSTACK_VOLUME_DIR": str(directory / "volume"),
         "PYTHONPATH": "",
     }
-    program = (str(prepare.localstack()), *broker_settings.LOCALSTACK_MODULE)
-    return Command(program, (port,), broker_settings.sqs_endpoint(port), environment)
+    program = (str(prepare.localstack()), *catalogue.LOCALSTACK_MODULE)
+    return Command(program, (port,), catalogue.sqs_endpoint(port), environment)
 
 
 def elasticmq(spec: EngineSpec, directory: Path, log: Path, guard: Guard) -> Command:
@@ -211,7 +211,7 @@ def elasticmq(spec: EngineSpec, directory: Path, log: Path, guard: Guard) -> Com
     }
     options = [f"-D{name}={value}" for name, value in {**spec.settings, **own}.items()]
     program = ("-Xmx512m", *options, "-cp", f"{prepare.elasticmq()}/*", "org.elasticmq.server.Main")
-    return Command((str(prepare.java()), *program), (port,), broker_settings.sqs_endpoint(port))
+    return Command((str(prepare.java()), *program), (port,), catalogue.sqs_endpoint(port))
 
 
 _RECIPES: Mapping[str, Recipe] = {
@@ -224,7 +224,7 @@ _RECIPES: Mapping[str, Recipe] = {
 
 def start(spec: EngineSpec, logs: Path, guard: Guard) -> NativeEngine:
     """Start one engine. Raises EngineUnavailable."""
-    recipe = _RECIPES.get(spec.name) or registry.engine(spec.name).recipe
+    recipe = _RECIPES.get(spec.name) or catalogue.engine(spec.name).recipe
     log = logs / f"{spec.name}.log"
 
     def attempt() -> NativeEngine:
@@ -237,7 +237,7 @@ def start(spec: EngineSpec, logs: Path, guard: Guard) -> NativeEngine:
 
 
 def main(names: Sequence[str]) -> int:
-    known = {spec.name: spec for spec in registry.specs()}
+    known = {spec.name: spec for spec in catalogue.specs()}
     stopped = threading.Event()
     for sig in (signal.SIGINT, signal.SIGTERM):
         signal.signal(sig, lambda *_: stopped.set())

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from brokerbench.bench import children
-from brokerbench.bench.engines import catalogue, external, native, registry
+from brokerbench.bench.engines import catalogue, external, native
 from brokerbench.bench.engines.base import EngineChoice, EngineSpec, RunningEngine
 from brokerbench.bench.errors import BadInput
 from brokerbench.bench.guard import Guard
@@ -47,7 +47,7 @@ def start_engines(names: Sequence[str], choice: EngineChoice, logs: Path, guard:
 
 def _spec(name: str, choice: EngineChoice) -> EngineSpec:
     """The catalogue's engine for a broker, or the second opinion that a person asked for."""
-    first, second = registry.spec(name), catalogue.SECOND_OPINIONS.get(name)
+    first, second = catalogue.spec(name), catalogue.SECOND_OPINIONS.get(name)
     wanted = os.environ.get(OPINION, "")
     if second is None or choice is EngineChoice.EXTERNAL or wanted in ("", "localstack"):
         return first

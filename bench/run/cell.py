@@ -18,22 +18,58 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+import psutil
 from pydantic import TypeAdapter
 
 from brokerbench.bench import children, store
 from brokerbench.bench.load.processes import Processes, lives_in_process
 from brokerbench.bench.run import hlog
-from brokerbench.bench.run.broker_usage import BrokerMeter
 from brokerbench.brokers import registry
 from brokerbench.brokers.errors import BrokerError
 from brokerbench.brokers.protocols import Broker
 from brokerbench.brokers.types import Endpoint
-from brokerbench.scenarios import catalogue
-from brokerbench.scenarios.base import Context, LoadFailed
+from brokerbench.scenarios import base
+from brokerbench.scenarios.base import BrokerUsage, Context, LoadFailed
 from brokerbench.scenarios.history import saved_history
-from brokerbench.scenarios.result_rows import metric_rows, verdict_rows
-from brokerbench.scenarios.results import Cell
+from brokerbench.scenarios.results import Cell, metric_rows, verdict_rows
 from brokerbench.scenarios.verdicts import Grade
+
+_LOOPBACK = ("lo", "lo0")
+
+
+class BrokerMeter:
+    """Reads the process ``pid`` and its descendants. None once it is gone, and where reading is not permitted."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+
+    def __call__(self) -> BrokerUsage | None:
+        try:
+            first = psutil.Process(self._pid)
+            everyone = [first, *first.children(recursive=True)]
+            cpu_s = sum(_cpu_s(process) for process in everyone)
+            resident_bytes = sum(int(process.memory_info().rss) for process in everyone)
+            disk_bytes = _disk_bytes(first)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            return None
+        return BrokerUsage(int(cpu_s * 1e9), resident_bytes, disk_bytes, _network_bytes())
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    """Includes the usage of ended children: Redis saves in short-lived ones."""
+    times = process.cpu_times()
+    return float(times.user + times.system + times.children_user + times.children_system)
+
+
+def _disk_bytes(process: psutil.Process) -> int:
+    """Of this process alone: writes of ended children are not known. 0 on macOS, which counts no bytes by process."""
+    return int(process.io_counters().write_bytes) if hasattr(process, "io_counters") else 0
+
+
+def _network_bytes() -> int:
+    counters = psutil.net_io_counters(pernic=True)
+    return sum(counters[name].bytes_sent for name in _LOOPBACK if name in counters)
+
 
 if TYPE_CHECKING:
     from brokerbench.bench.load.hosts import Hosts
@@ -100,7 +136,7 @@ def execute(job: CellJob, events: TextIO) -> Cell:
 
 
 def _run(job: CellJob, events: TextIO) -> None:
-    scenario = catalogue.scenario(job.scenario)
+    scenario = base.scenario(job.scenario)
     scenario.check(job.parameters)  # not every job is from a plan
     with closing(registry.connect(job.profile, job.endpoint)) as broker, _load(job) as load:
         declaration = broker.declaration()
@@ -145,7 +181,7 @@ def remove_channels(broker: Broker, prefix: str) -> None:
 
 def examine(cell: Cell, directory: Path) -> Cell:
     """The cell judged from its files: for a fresh run and for ``analyse``."""
-    scenario = catalogue.scenario(cell.scenario)
+    scenario = base.scenario(cell.scenario)
     loaded = saved_history.load(directory / "history")
     examination = scenario.examine(loaded)
     hlog.write(directory, loaded)

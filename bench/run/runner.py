@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import zlib
 from collections.abc import Collection, Mapping, Sequence
@@ -16,12 +17,57 @@ from brokerbench.bench.run.cell import CellJob, failed
 from brokerbench.bench.run.cell_process import CellProcess
 from brokerbench.bench.run.progress import Expected, Watcher
 from brokerbench.bench.run.session import Session, Site, open_session
-from brokerbench.bench.run.turns import Turn, Turns
 from brokerbench.brokers import registry
-from brokerbench.scenarios import catalogue, results
+from brokerbench.scenarios import base, results
 from brokerbench.scenarios.plans.plan import CellPlan
 from brokerbench.scenarios.results import Cell, RunResult
 from brokerbench.scenarios.verdicts import Grade
+
+
+class Turns:
+    """One cell runs at a time; when all have run, they are examined, one a core at once."""
+
+    def __init__(self, cells: int) -> None:
+        self._left = cells
+        self._running = threading.Lock()
+        self._counting = threading.Lock()
+        self._all_ran = threading.Event()
+        self._examining = threading.Semaphore(os.cpu_count() or 1)
+
+    def next(self) -> Turn:
+        """Wait for the turn to measure."""
+        self._running.acquire()
+        return Turn(self)
+
+    def _ran(self) -> None:
+        with self._counting:
+            self._left -= 1
+            if self._left == 0:
+                self._all_ran.set()
+        self._running.release()
+
+
+class Turn:
+    """One cell's turn. Always ``end`` it: a cell that fails before ``ran`` must not hold up the others."""
+
+    def __init__(self, turns: Turns) -> None:
+        self._turns = turns
+        self._has_run = self._examines = False
+
+    def ran(self) -> None:
+        """The experiment is over: let the next one measure, and wait until this one may be examined."""
+        self._has_run = True
+        self._turns._ran()
+        self._turns._all_ran.wait()
+        self._turns._examining.acquire()
+        self._examines = True
+
+    def end(self) -> None:
+        if not self._has_run:
+            self._turns._ran()
+        if self._examines:
+            self._turns._examining.release()
+
 
 _STAGGER_S = 0.7
 SIDE_BY_SIDE = 8
@@ -261,11 +307,11 @@ def _unjudged(job: CellJob, started: datetime, why: str) -> Cell:
 
 def runs_alone(cell: CellPlan, grade: Grade) -> bool:
     """Speed is measured alone; an emulator's, which ranks nothing, fills the time in which others wait."""
-    return grade is not Grade.EMULATOR and catalogue.scenario(cell.scenario).alone
+    return grade is not Grade.EMULATOR and base.scenario(cell.scenario).alone
 
 
 def expected_s(cell: CellPlan) -> float:
     """A rough length, for the bar and for starting the longest first. Judges nothing."""
     declaration = registry.declared(cell.profile)
     limits = declaration.limits if declaration else None
-    return catalogue.scenario(cell.scenario).expected_s(cell.parameters, limits)
+    return base.scenario(cell.scenario).expected_s(cell.parameters, limits)

@@ -5,6 +5,7 @@ This is the one place where engines and adapters meet.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -17,12 +18,69 @@ from brokerbench.bench.engines.base import EngineChoice, RunningEngine
 from brokerbench.bench.engines.start import channel_prefix, start_engines
 from brokerbench.bench.errors import BadInput, EngineUnavailable
 from brokerbench.bench.guard import Guard
-from brokerbench.bench.run import readiness
 from brokerbench.brokers import registry
-from brokerbench.brokers.errors import AdapterUnavailable, UnknownProfile
-from brokerbench.brokers.types import Endpoint
+from brokerbench.brokers.errors import AdapterUnavailable, BrokerError, UnknownProfile, Unreachable
+from brokerbench.brokers.protocols import Broker
+from brokerbench.brokers.types import Batch, ChannelSpec, ConsumerSettings, Endpoint, Outcome, ProducerSettings
 from brokerbench.scenarios.results import Engine
 from brokerbench.scenarios.verdicts import Grade
+
+_PAYLOAD = b"brokerbench: are you ready?"
+
+
+class NotReady(RuntimeError):
+    """The engine runs, but a message does not pass through. The error names the step that failed."""
+
+
+def prove(profile: str, endpoint: Endpoint, channel: str, timeout_s: float = 60.0) -> str:
+    """Pass one message through the broker; returns the version that the broker answers. Raises NotReady."""
+    deadline = time.monotonic() + timeout_s
+    broker = _connect(profile, endpoint, deadline)
+    try:
+        broker.create_channel(ChannelSpec(channel))
+        try:
+            _pass_one(broker, channel, deadline)
+        finally:
+            broker.delete_channel(channel)
+        return broker.server_version()
+    except BrokerError as error:
+        raise NotReady(f"{profile} on {endpoint.broker}: {error}") from error
+    finally:
+        broker.close()
+
+
+def _connect(profile: str, endpoint: Endpoint, deadline: float) -> Broker:
+    """Try until the deadline: a port may be open before the broker answers."""
+    while True:
+        try:
+            return registry.connect(profile, endpoint)
+        except Unreachable as error:
+            if time.monotonic() > deadline:
+                raise NotReady(f"{profile}: {error}") from error
+            time.sleep(0.2)
+        except BrokerError as error:
+            raise NotReady(f"{profile}: {error}") from error
+
+
+def _pass_one(broker: Broker, channel: str, deadline: float) -> None:
+    producer = broker.producer(channel, ProducerSettings(timeout_s=10.0))
+    producer.send(Batch([_PAYLOAD], [b"ready"]))
+    settled = producer.flush(10.0)
+    producer.close()
+    if list(settled.outcomes) != [Outcome.ACKNOWLEDGED]:
+        raise NotReady(f"a message was sent and not acknowledged: {dict(settled.errors)}")
+    consumer = broker.consumer(channel, ConsumerSettings(group="ready"))
+    try:
+        while time.monotonic() < deadline:
+            received = consumer.receive(1, 1.0)
+            if len(received):
+                if received.payloads[0] != _PAYLOAD:
+                    raise NotReady("the message came back altered")
+                consumer.acknowledge(received)
+                return
+        raise NotReady("a message was acknowledged and did not arrive")
+    finally:
+        consumer.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +123,8 @@ class Session:
         running = self.engine(broker) if broker is not None else None
         endpoint = running.endpoint if running else Endpoint(profile, f"{profile}://{self.guard.run_id}")
         try:
-            version = readiness.prove(profile, endpoint, f"{self.prefix}ready{next(self._probes)}-{profile}")
-        except readiness.NotReady as problem:
+            version = prove(profile, endpoint, f"{self.prefix}ready{next(self._probes)}-{profile}")
+        except NotReady as problem:
             raise EngineUnavailable(f"an engine started and does not work: {problem}") from problem
         engine = Engine(
             name=broker or profile,

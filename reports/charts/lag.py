@@ -7,8 +7,7 @@ from typing import Any
 
 import altair as alt
 
-from brokerbench.reports.charts.panels import SI, Data, Panel, Rows, colour, panel_title, present, stack
-from brokerbench.reports.charts.svg import Spec
+from brokerbench.reports.charts.panels import SI, Data, Panel, Rows, Spec, colour, panel_title, present, stack
 from brokerbench.scenarios.results import Cell, Metric, RunResult
 
 _METRICS = {"consumer_lag_over_time": "waiting messages", "backlog_age_over_time": "age of the oldest, in ms"}

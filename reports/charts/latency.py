@@ -8,8 +8,7 @@ from typing import Any
 import altair as alt
 
 from brokerbench.reports import words
-from brokerbench.reports.charts.panels import Data, Panel, Rows, colour, dots, panel_title, present, stack
-from brokerbench.reports.charts.svg import Spec
+from brokerbench.reports.charts.panels import Data, Panel, Rows, Spec, colour, dots, panel_title, present, stack
 from brokerbench.scenarios.results import Cell, Metric, RunResult
 
 _QUANTILES = {"p50": "Median", "p99": "99th percentile", "p99.9": "99.9th percentile"}

@@ -9,9 +9,8 @@ import altair as alt
 from altair.utils.schemapi import debug_mode
 
 from brokerbench.reports import facts, tables, words
-from brokerbench.reports.charts import lag, latency, palette, scaling, speeds
-from brokerbench.reports.charts.panels import Data, Panel, Rows, panel_title, stack
-from brokerbench.reports.charts.svg import Spec
+from brokerbench.reports.charts import lag, latency, panels, scaling, speeds
+from brokerbench.reports.charts.panels import Data, Panel, Rows, Spec, panel_title, stack
 from brokerbench.reports.facts import PropertyOutcome, Seen
 from brokerbench.scenarios.results import RunResult
 from brokerbench.scenarios.verdicts import Grade
@@ -76,7 +75,7 @@ def _group_rows(result: RunResult, profiles: Sequence[str], group: str) -> list[
 
 
 def _verdict_row(seen: Seen, group: str) -> dict[str, Any]:
-    look = palette.LOOKS[seen.outcome]
+    look = panels.LOOKS[seen.outcome]
     quantity = tables.middle(seen)
     return {
         "group": group,
@@ -87,7 +86,7 @@ def _verdict_row(seen: Seen, group: str) -> dict[str, Any]:
         "meaning": facts.MEANINGS[seen.outcome],
         "text": quantity or look.sign,
         "sign": seen.outcome.value if look.path and not quantity else "",
-        "ink": palette.INK if seen.grade is Grade.EMULATOR else look.ink,
+        "ink": panels.INK if seen.grade is Grade.EMULATOR else look.ink,
         "emulated": seen.grade is Grade.EMULATOR,
         "declared": tables.declared(seen.weightiest.declared, seen.about) if seen.rows else words.NOTHING,
         "measured": tables.measured(seen),
@@ -133,7 +132,7 @@ def _group_chart(
     base = alt.Chart(data.add(rows)).encode(x=x, y=y, tooltip=tooltip)
     colour = alt.Color(
         "meaning:N",
-        scale=alt.Scale(domain=[facts.MEANINGS[o] for o in present], range=[palette.LOOKS[o].fill for o in present]),
+        scale=alt.Scale(domain=[facts.MEANINGS[o] for o in present], range=[panels.LOOKS[o].fill for o in present]),
         legend=alt.Legend(orient="bottom", title=None, symbolType="square", symbolSize=180, columns=3),
     )
     field = base.mark_rect(cornerRadius=3).encode(
@@ -141,17 +140,17 @@ def _group_chart(
     )
     edge = (
         base.transform_filter("datum.emulated")
-        .mark_rect(cornerRadius=3, filled=False, stroke=palette.MUTED, strokeDash=[3, 3], strokeWidth=1)
+        .mark_rect(cornerRadius=3, filled=False, stroke=panels.MUTED, strokeDash=[3, 3], strokeWidth=1)
         .encode()
     )
-    signs = [outcome for outcome in present if palette.LOOKS[outcome].path]
+    signs = [outcome for outcome in present if panels.LOOKS[outcome].path]
     sign = (
         base.transform_filter("datum.sign != ''")
         .mark_point(filled=True, size=230, opacity=1)
         .encode(
             shape=alt.Shape(
                 "sign:N",
-                scale=alt.Scale(domain=[o.value for o in signs], range=[palette.LOOKS[o].path for o in signs]),
+                scale=alt.Scale(domain=[o.value for o in signs], range=[panels.LOOKS[o].path for o in signs]),
                 legend=None,
             ),
             color=alt.Color("ink:N", scale=None),

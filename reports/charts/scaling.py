@@ -11,8 +11,7 @@ import altair as alt
 import numpy as np
 
 from brokerbench.reports import speeds, words
-from brokerbench.reports.charts.panels import SI, Data, Panel, colour, dots, panel_title, stack, whole_numbers
-from brokerbench.reports.charts.svg import Spec
+from brokerbench.reports.charts.panels import SI, Data, Panel, Spec, colour, dots, panel_title, stack, whole_numbers
 from brokerbench.scenarios.compare import scaling_law
 from brokerbench.scenarios.compare.scaling_law import Estimate, Fit
 from brokerbench.scenarios.results import Metric, RunResult

@@ -10,12 +10,13 @@ import altair as alt
 
 from brokerbench.reports import facts, words
 from brokerbench.reports import speeds as speed_rows
-from brokerbench.reports.charts import palette
+from brokerbench.reports.charts import panels
 from brokerbench.reports.charts.panels import (
     SI,
     Data,
     Panel,
     Rows,
+    Spec,
     colour,
     dots,
     panel_title,
@@ -23,7 +24,6 @@ from brokerbench.reports.charts.panels import (
     stack,
     whole_numbers,
 )
-from brokerbench.reports.charts.svg import Spec
 from brokerbench.reports.speeds import Speed
 from brokerbench.scenarios.results import RunResult
 from brokerbench.scenarios.verdicts import Grade
@@ -123,7 +123,7 @@ def _panel(
     tick = (
         base.transform_filter("datum.ceiling != null")
         .mark_tick(thickness=2, size=11)
-        .encode(x=alt.X("ceiling:Q", scale=scale), color=alt.value(palette.INK))
+        .encode(x=alt.X("ceiling:Q", scale=scale), color=alt.value(panels.INK))
     )
     medians = dots(base, "hollow", 50, x=alt.X("median:Q", scale=scale))
     return alt.layer(line, tick, *medians).properties(width=_WIDTH, height=alt.Step(14), title=panel_title(title))
@@ -157,7 +157,7 @@ def replay(result: RunResult, profiles: Sequence[str]) -> Spec | None:
     base = alt.Chart(data.add(rows)).encode(
         y=_profile_axis(rows, profiles),
         yOffset="how:N",
-        color=alt.Color("how:N", scale=alt.Scale(range=list(palette.SERIES)), legend=legend),
+        color=alt.Color("how:N", scale=alt.Scale(range=list(panels.SERIES)), legend=legend),
         tooltip=["profile:N", "how:N", alt.Tooltip("median:Q", format=",.0f"), "ranks:N"],
     )
     axis = alt.Axis(labelExpr=SI, title=str(rows[0]["unit"]), tickCount=6)
@@ -194,12 +194,12 @@ def _overshoot_panel(data: Data, result: RunResult, profiles: Sequence[str], nam
     y = _profile_axis(samples, profiles)
     axis = alt.Axis(title="seconds after the limit", tickCount=8)
     base = alt.Chart(data.add(samples)).encode(y=y)
-    strip = base.mark_tick(thickness=1.5, size=16, opacity=0.5, color=palette.SERIES[0])
-    middle = base.mark_point(filled=True, size=80, opacity=1, color=palette.SERIES[1]).encode(
+    strip = base.mark_tick(thickness=1.5, size=16, opacity=0.5, color=panels.SERIES[0])
+    middle = base.mark_point(filled=True, size=80, opacity=1, color=panels.SERIES[1]).encode(
         x=alt.X("median(seconds):Q"), tooltip=["profile:N", alt.Tooltip("median(seconds):Q", format=".3~s")]
     )
     layers: list[Any] = [strip.encode(x=alt.X("seconds:Q", axis=axis, scale=alt.Scale(zero=True))), middle]
     if bounds:
-        band = alt.Chart(data.add(bounds)).mark_bar(color=palette.GRID, height=22, cornerRadius=3)
+        band = alt.Chart(data.add(bounds)).mark_bar(color=panels.GRID, height=22, cornerRadius=3)
         layers.insert(0, band.encode(y=y, x=alt.X("low:Q", axis=axis), x2="high:Q"))
     return alt.layer(*layers).properties(width=_WIDTH, height=alt.Step(28), title=panel_title(title))

@@ -17,7 +17,7 @@ from brokerbench.brokers.types import Resolution
 from brokerbench.scenarios.base import Measured
 from brokerbench.scenarios.history import History
 from brokerbench.scenarios.load import workload
-from brokerbench.scenarios.metrics import broker_usage, clock_sync, lag, message_times, per_group, window_rates
+from brokerbench.scenarios.metrics import clock_sync, lag, message_times, window_rates
 from brokerbench.scenarios.metrics.message_times import NEVER, MessageTimes, Times
 
 QUANTILES: Mapping[str, float] = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p99.9": 99.9, "p99.99": 99.99, "max": 100.0}
@@ -126,7 +126,7 @@ def metrics(history: History) -> list[Measured]:
         if window.purpose == "backlog":
             found += _backlog(window, common, limit_ns)
     found += over_time
-    found += per_group.out_of_order(history)
+    found += window_rates.out_of_order(history)
     return [metric for metric in found if metric.samples]
 
 
@@ -138,8 +138,8 @@ def _at_rate(
     lasted = [window.lasts(limit_ns) for window in windows]
     note = f"lasted in {sum(lasted)} of {len(windows)} windows{_of_all(windows)}"
     received = tuple(window.received_rate() for window in windows)
-    groups = per_group.several(history)
-    in_total = {**labels, "group": per_group.ALL} if groups else labels
+    groups = window_rates.several(history)
+    in_total = {**labels, "group": window_rates.ALL} if groups else labels
     yield Measured("goodput", "msg/s", received, in_total, limited_by=limited, note=note)
     for at, group in enumerate(groups):
         alone = tuple(replace(window, of=window.of.of_group(at)).received_rate() for window in windows)
@@ -179,7 +179,7 @@ def _at_rate(
     )
     marks = {mark["window"]: mark for mark in history.events("paced", warmup=False)}
     passed = [(marks[window.number], int(np.count_nonzero(window.of.received_ns != NEVER))) for window in windows]
-    yield from broker_usage.metrics(passed, labels)
+    yield from window_rates.metrics(passed, labels)
     pauses = [sum(mark["gc_ns"] for mark in history.events("usage", window=window.number)) / 1e6 for window in windows]
     yield Measured(
         "gc_pauses",

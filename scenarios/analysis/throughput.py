@@ -13,7 +13,7 @@ from brokerbench.brokers.types import Resolution
 from brokerbench.scenarios.base import Measured
 from brokerbench.scenarios.history import History, saved_history
 from brokerbench.scenarios.load import workload
-from brokerbench.scenarios.metrics import broker_usage, clock_sync, lag, per_group, window_rates
+from brokerbench.scenarios.metrics import clock_sync, lag, window_rates
 from brokerbench.scenarios.metrics.lag import Looks
 from brokerbench.scenarios.metrics.window_rates import Timeline, Times, Window
 
@@ -43,7 +43,7 @@ def metrics(history: History) -> list[Measured]:
         return []
     timeline, windows, looks = window_rates.timeline(history), window_rates.windows(history), lag.looks(history)
     by_group = {
-        group: window_rates.consumed_ns(history, readers) for group, readers in per_group.several(history).items()
+        group: window_rates.consumed_ns(history, readers) for group, readers in window_rates.several(history).items()
     }
     found: list[Measured] = list(lag.over_time(looks))
     parameters = workload.labels(about["parameters"], _LABELS)
@@ -59,7 +59,7 @@ def metrics(history: History) -> list[Measured]:
             found += _by_group(by_group, ours, labels)
         busy = tuple(mark["machine_cores"] for mark in _marks(history, ours))
         found.append(Measured("machine_cpu", "cores", busy, labels, note=_SEVERAL if "hosts" in labels else _MACHINE))
-        found += broker_usage.metrics(_passed(history, timeline, ours), labels)
+        found += window_rates.metrics(_passed(history, timeline, ours), labels)
         if mode != "consume" and about["settle_resolution"] != Resolution.FLUSH.value:
             found += _latency(
                 "publish_latency", ours, labels, timeline.published_ns, timeline.publish_latency_ns, _CLOSED_LOOP
@@ -69,7 +69,7 @@ def metrics(history: History) -> list[Measured]:
             latencies = _latency("end_to_end_latency", ours, labels, timeline.received_ns, timeline.end_to_end_ns, note)
             found += clock_sync.stated(latencies, clock_sync.error_ns(history))
             found += _waiting(looks, ours, labels)
-    found += per_group.out_of_order(history)
+    found += window_rates.out_of_order(history)
     return [metric for metric in found if metric.samples]
 
 
@@ -108,7 +108,7 @@ def _speed(
     drained = [window for window in measured if window.drained]
     note = f"{len(drained)} of {len(measured)} windows ended early: nothing was left" if drained else ""
     if side.name == "consume" and "groups" in labels:
-        labels = {**labels, "group": per_group.ALL}
+        labels = {**labels, "group": window_rates.ALL}
         note = "; ".join(filter(None, [f"of all {labels['groups']} groups together", note]))
     yield _measured(f"{side.name}_rate", "msg/s", speeds, labels, "higher", limited, note)
     in_bytes = _each(windows, lambda window: size * window_rates.rate(times, window))

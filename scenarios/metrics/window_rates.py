@@ -6,7 +6,7 @@ one host's monotonic clock.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from brokerbench.brokers.types import Outcome
+from brokerbench.scenarios.base import Measured
+from brokerbench.scenarios.checkers import order
+from brokerbench.scenarios.checkers.index import channel_index
 from brokerbench.scenarios.history import Action, History, saved_history
 from brokerbench.scenarios.history.stamp import INTACT
-from brokerbench.scenarios.metrics.send_index import SendIndex
+from brokerbench.scenarios.metrics.message_times import SendIndex
 
 Times = npt.NDArray[np.int64]
 
@@ -163,3 +166,58 @@ def limited_by(rates: Sequence[float], usages: Sequence[WindowUsage], ceiling_ra
     saturated = any(entry.busiest >= SATURATED for entry in usages)
     near = ceiling_rate > 0 and max(rates, default=0.0) >= NEAR_CEILING * ceiling_rate
     return "generator" if saturated or near else ""
+
+
+ALL = "all"
+"""The label ``group`` of a figure of all groups together, where there are several."""
+
+
+def several(history: History) -> dict[str, list[int]]:
+    """Readers of each group; none where there is only one."""
+    groups = history.groups()
+    return groups if len(groups) > 1 else {}
+
+
+def out_of_order(history: History) -> Iterable[Measured]:
+    """How often order per producer and key was broken in each group; nothing where messages have no key.
+
+    A figure, not a verdict: the promise of a profile depends on its consumers, which ``ordering`` varies.
+    """
+    broken = dict.fromkeys(several(history), 0)
+    if not broken or any((part["key"] < 0).any() for part in saved_history.stretches(history.sends, ("key",))):
+        return
+    compared = dict(broken)
+    for channel in channel_index.channels(history):
+        producers = history.producers(channel=channel)
+        for part in channel_index.of_channel(history, channel).by_group():
+            found = order.per_key("ordering.per_key", part, part.delivered, producers)
+            broken[part.group] += found.violations
+            compared[part.group] += found.observations
+    for group, count in broken.items():
+        note = f"of {compared[group]:,} neighbours of one producer and key"
+        yield Measured("out_of_order", "pairs", (float(count),), {"group": group}, better="lower", note=note)
+
+
+_LOOPBACK = "all of this host's loopback, clients included"
+_LATER = "what the broker's first process gave to the disk, not its children; the kernel may write it later"
+_MEMORY = "resident at the end of the window"
+
+
+def metrics(windows: Sequence[tuple[Mapping[str, Any], int]], labels: Mapping[str, Any]) -> Iterable[Measured]:
+    """``windows``: each with its mark and its number of messages. None where no mark has the engine's usage."""
+    seen = [(mark["engine"], count) for mark, count in windows if "engine" in mark]
+    if not seen:
+        return
+    cores = tuple(used["cpu_ns"] / 1e9 / used["seconds"] for used, _ in seen)
+    yield Measured("broker_cpu", "cores", cores, labels)
+    yield Measured(
+        "broker_resident", "B", tuple(float(used["resident_bytes"]) for used, _ in seen), labels, note=_MEMORY
+    )
+    counted = [(used, count) for used, count in seen if count]
+    for name, unit, key, scale, note in (
+        ("broker_cpu_per_message", "us", "cpu_ns", 1e-3, ""),
+        ("broker_disk_per_message", "B", "disk_bytes", 1.0, _LATER),
+        ("network_per_message", "B", "network_bytes", 1.0, _LOOPBACK),
+    ):
+        values = tuple(used[key] * scale / count for used, count in counted)
+        yield Measured(name, unit, values, labels, better="lower", note=note)

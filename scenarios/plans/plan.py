@@ -23,7 +23,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from brokerbench.scenarios import catalogue, units
+from brokerbench.scenarios import base, units
 from brokerbench.scenarios.plans import yaml_document
 from brokerbench.scenarios.plans.yaml_document import Document, Place
 
@@ -69,7 +69,7 @@ def read(path: Path, profiles: Sequence[str]) -> Document[Plan]:
     _check_names(document, ("profiles",), plan.profiles or (), profiles, "profile")
     for number, entry in enumerate(plan.cells):
         here: Place = ("cells", number)
-        _check_names(document, (*here, "scenario"), (entry.scenario,), catalogue.NAMES, "scenario")
+        _check_names(document, (*here, "scenario"), (entry.scenario,), base.SCENARIO_NAMES, "scenario")
         _check_names(document, (*here, "profiles"), entry.profiles or (), profiles, "profile")
         _check_names(document, (*here, "without"), entry.without, profiles, "profile")
         if entry.profiles and entry.without:
@@ -88,7 +88,7 @@ def _check_parameters(document: Document[Plan], here: Place, entry: Entry) -> No
                 parameter(entry.scenario, name, value)
         except ValueError as error:
             raise document.error((*here, where, name), str(error)) from None
-    known = catalogue.scenario(entry.scenario)
+    known = base.scenario(entry.scenario)
     for chosen in _combinations(entry):
         try:
             known.check({**known.defaults, **chosen})
@@ -119,7 +119,7 @@ def _check_names(document: Document[Plan], place: Place, names: Sequence[str], k
 
 def parameter(scenario: str, name: str, value: object) -> Any:
     """A parameter's value in its own unit and type. Raises ValueError that says what would be right."""
-    known = catalogue.scenario(scenario)
+    known = base.scenario(scenario)
     defaults = known.defaults
     if name not in defaults:
         raise ValueError(f"unknown parameter {name!r} of {scenario}; {yaml_document.suggest(name, defaults)}")
@@ -177,16 +177,16 @@ def expand(
     for entry in plan.cells:
         if only_scenarios and entry.scenario not in only_scenarios:
             continue
-        defaults = catalogue.scenario(entry.scenario).defaults
+        defaults = base.scenario(entry.scenario).defaults
         names = [
             profile
             for profile in entry.profiles or plan.profiles or every_profile
             if profile not in entry.without and (not only_profiles or profile in only_profiles)
         ]
         for profile, chosen in product(names, _combinations(entry)):
-            base = f"{profile}.{entry.scenario}"
-            taken[base] = taken.get(base, 0) + 1
-            cell_id = base if taken[base] == 1 else f"{base}.{taken[base]}"
+            name = f"{profile}.{entry.scenario}"
+            taken[name] = taken.get(name, 0) + 1
+            cell_id = name if taken[name] == 1 else f"{name}.{taken[name]}"
             cells.append(CellPlan(cell_id, profile, entry.scenario, {**defaults, **chosen}, cell_seed(seed, cell_id)))
     return cells
 

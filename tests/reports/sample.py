@@ -11,7 +11,7 @@ from brokerbench.brokers.declarations import (
     Support,
 )
 from brokerbench.brokers.memory.declaration import DECLARATION as REFERENCE
-from brokerbench.scenarios import result_rows
+from brokerbench.scenarios import results
 from brokerbench.scenarios.base import Examination, Measured
 from brokerbench.scenarios.results import Cell, Engine, Environment, RunResult
 from brokerbench.scenarios.verdicts import Finding, Grade
@@ -191,8 +191,8 @@ def cell(profile: str, scenario: str) -> Cell:
         started="2026-01-02T03:04:05+00:00",
         duration_s=12.5,
         history=f"cells/{name}/history",
-        verdicts=result_rows.verdict_rows(declaration(profile), examination, names, grade, f"cells/{name}/history"),
-        metrics=result_rows.metric_rows(examination.metrics, grade),
+        verdicts=results.verdict_rows(declaration(profile), examination, names, grade, f"cells/{name}/history"),
+        metrics=results.metric_rows(examination.metrics, grade),
     )
 
 

@@ -9,7 +9,7 @@ import vl_convert
 from brokerbench.brokers import registry
 from brokerbench.brokers.declarations import PROPERTIES
 from brokerbench.reports import facts
-from brokerbench.reports.charts import palette, run_charts, svg
+from brokerbench.reports.charts import panels, run_charts
 from brokerbench.scenarios.results import Cell, Metric
 from tests.reports import sample
 
@@ -19,8 +19,8 @@ def test_pictures_are_valid_vega_lite_and_deterministic() -> None:
     assert tuple(drawn) == tuple(name for name in run_charts.NAMES if name not in ("latency", "scaling", "lag"))
     for spec in drawn.values():
         alt.Chart.from_dict(dict(spec), validate=True)
-    assert {name: svg.data_hash(spec) for name, spec in drawn.items()} == {
-        name: svg.data_hash(spec) for name, spec in run_charts.of_run(sample.result()).items()
+    assert {name: panels.data_hash(spec) for name, spec in drawn.items()} == {
+        name: panels.data_hash(spec) for name, spec in run_charts.of_run(sample.result()).items()
     }
 
 
@@ -168,13 +168,13 @@ def test_what_several_cells_measured_alike_is_one_point() -> None:
 
 
 def test_every_outcome_has_a_sign_of_its_own() -> None:
-    signs = [look.path or look.sign for look in palette.LOOKS.values()]
-    assert set(palette.LOOKS) == set(facts.PropertyOutcome)
+    signs = [look.path or look.sign for look in panels.LOOKS.values()]
+    assert set(panels.LOOKS) == set(facts.PropertyOutcome)
     assert len(set(signs)) == len(signs) and all(signs)
 
 
 def test_the_drawing_says_which_data_it_shows() -> None:
     spec = run_charts.of_run(sample.with_cells("r", [sample.cell("kafka", "replay")]))["verdicts"]
-    drawing = svg.draw(spec)
-    assert svg.data_hash(spec) in drawing.splitlines()[0]
+    drawing = panels.draw(spec)
+    assert panels.data_hash(spec) in drawing.splitlines()[0]
     assert vl_convert.vegalite_to_png(dict(spec), scale=0.5).startswith(b"\x89PNG")

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from brokerbench.brokers.declarations import Support
-from brokerbench.reports import decision, requirements, sensitivity
+from brokerbench.reports import decision, requirements
 from brokerbench.reports.decision import Decision, State, Suitability
 from brokerbench.reports.requirements import Criterion, Need
 from brokerbench.scenarios.results import Metric, RunResult
@@ -168,7 +168,7 @@ def test_references_are_no_options() -> None:
 def test_each_single_change_is_tried_and_flips_are_found() -> None:
     found = decided(sample.result())
     assert found.winners == ("redis-streams", "kafka-share")
-    tried = sensitivity.changes(sample.result(), found)
+    tried = decision.changes(sample.result(), found)
     whats = [entry.what for entry in tried]
     assert len(whats) == len(set(whats))
     by_what = {entry.what: entry for entry in tried}
@@ -184,7 +184,7 @@ def test_doubt_about_the_winner_is_a_change() -> None:
         result = change.judged(result, profile, "delivery.no_loss", Verdict.INCONCLUSIVE)
     found = decided(result)
     assert found.winners == ("redis-streams", "kafka-share")
-    doubts = [entry for entry in sensitivity.changes(result, found) if "did not hold for kafka-share" in entry.what]
+    doubts = [entry for entry in decision.changes(result, found) if "did not hold for kafka-share" in entry.what]
     assert len(doubts) == 1
     assert doubts[0].flips and doubts[0].winners == ("redis-streams",)
 

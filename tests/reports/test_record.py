@@ -10,8 +10,8 @@ import pytest
 
 from brokerbench.brokers import registry
 from brokerbench.reports import facts, record
-from brokerbench.reports.charts import run_charts, svg
-from brokerbench.reports.evidence import CommittedEvidence, path_in
+from brokerbench.reports.charts import panels, run_charts
+from brokerbench.reports.record import CommittedEvidence, path_in
 from brokerbench.scenarios import results
 from brokerbench.scenarios.results import RunResult
 from tests.reports import change, sample
@@ -113,7 +113,7 @@ def test_pictures_are_checked_by_data_and_by_drawing(docs: Path) -> None:
         sample.result(), "kafka", lambda m: m.model_copy(update={"samples": [2 * value for value in m.samples]})
     )
     speeds = docs / "charts" / "speeds.svg"
-    speeds.write_text(svg.draw(run_charts.of_run(faster)["speeds"]), encoding="utf-8")
+    speeds.write_text(panels.draw(run_charts.of_run(faster)["speeds"]), encoding="utf-8")
     picture.unlink()
     assert record.check_record(docs, OPTIONS) == [
         f"{picture} is missing",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from brokerbench.reports import summary, words
+from brokerbench.reports import tables, words
 from tests.reports import sample
 
 
@@ -41,7 +41,7 @@ def test_lists_read_as_sentences() -> None:
 
 def test_the_summary_has_a_line_for_each_cell_and_says_what_failed() -> None:
     result = sample.with_cells("r", [sample.broken("kafka", "replay"), sample.cell("kafka", "throughput")])
-    text = summary.text(result.model_copy(update={"complete": False}))
+    text = tables.text(result.model_copy(update={"complete": False}))
     assert "kafka.replay      FAILED" in text
     assert "Failed:\n  kafka.replay: the engine is gone" in text
     assert "publish while consuming, batch 1000" in text
@@ -53,15 +53,15 @@ def test_speeds_name_the_settings_in_which_they_differ() -> None:
     one = sample.cell("kafka", "throughput")
     more = [metric.model_copy(update={"labels": {**metric.labels, "producers": 2}}) for metric in one.metrics]
     two = one.model_copy(update={"id": "kafka.throughput.2", "metrics": more})
-    assert "producers" not in summary.text(sample.with_cells("r", [one]))
-    text = summary.text(sample.with_cells("r", [one, two]))
+    assert "producers" not in tables.text(sample.with_cells("r", [one]))
+    text = tables.text(sample.with_cells("r", [one, two]))
     assert "publish while consuming, batch 1000, producers 1 " in text
     assert "publish while consuming, batch 1000, producers 2 " in text
 
 
 def test_what_is_not_as_declared_is_named() -> None:
-    assert "Not as declared:\n  sqs-standard.replay: replay.intact" in summary.text(sample.result())
+    assert "Not as declared:\n  sqs-standard.replay: replay.intact" in tables.text(sample.result())
 
 
 def test_a_run_without_cells_has_a_summary() -> None:
-    assert summary.text(sample.with_cells("r", [])) == "no cell was run"
+    assert tables.text(sample.with_cells("r", [])) == "no cell was run"

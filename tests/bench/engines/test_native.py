@@ -13,12 +13,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from brokerbench.bench.engines import broker_settings, catalogue, container_recipes, native
+from brokerbench.bench.engines import catalogue, container_recipes, native
 from brokerbench.bench.engines.base import EngineChoice
 from brokerbench.bench.engines.start import start_engines
 from brokerbench.bench.errors import BadInput, EngineUnavailable
 from brokerbench.bench.guard import Guard
-from brokerbench.bench.run import readiness
+from brokerbench.bench.run import session
 from brokerbench.brokers import registry
 from brokerbench.brokers.types import ChannelSpec
 
@@ -44,7 +44,7 @@ def engines(guard: Guard) -> dict[str, native.NativeEngine]:
 def test_a_message_comes_through_and_the_version_is_what_the_engine_answers(
     engines: dict[str, native.NativeEngine], name: str
 ) -> None:
-    version = readiness.prove(PROFILE[name], engines[name].endpoint, f"ready-{name}")
+    version = session.prove(PROFILE[name], engines[name].endpoint, f"ready-{name}")
     assert ".".join(catalogue.ENGINES[name].version.split(".")[:2]) in version
 
 
@@ -116,7 +116,7 @@ def test_what_may_be_done_to_an_engine(engines: dict[str, native.NativeEngine], 
     assert not engine.alive()
     engine.restart()
     assert engine.alive()
-    readiness.prove(PROFILE[name], engine.endpoint, f"again-{name}")
+    session.prove(PROFILE[name], engine.endpoint, f"again-{name}")
 
 
 def test_when_one_does_not_start_the_others_are_stopped(
@@ -134,7 +134,7 @@ def test_a_second_opinion_on_sqs(guard: Guard, tmp_path: Path, monkeypatch: pyte
     engine = start_engines(["sqs"], EngineChoice.NATIVE, tmp_path, guard)["sqs"]
     assert engine.spec is catalogue.ELASTICMQ
     for profile in ("sqs-standard", "sqs-fifo"):
-        readiness.prove(profile, engine.endpoint, f"second-{profile}")
+        session.prove(profile, engine.endpoint, f"second-{profile}")
     engine.stop()
 
 
@@ -150,7 +150,7 @@ def test_a_cluster_id_is_never_taken_for_an_option(monkeypatch: pytest.MonkeyPat
     assert base64.urlsafe_b64encode(begins_with_a_dash.bytes).startswith(b"-")
     monkeypatch.setattr("uuid.uuid4", lambda: begins_with_a_dash)
     command = container_recipes.COOKS["kafka"].published(catalogue.KAFKA, 9092).command
-    for options in (broker_settings.kafka_format_options("a.properties"), shlex.split(command[-1])):
+    for options in (catalogue.kafka_format_options("a.properties"), shlex.split(command[-1])):
         cluster_id = options[options.index("--cluster-id") + 1]
         assert len(cluster_id) == 22
         assert not cluster_id.startswith("-")

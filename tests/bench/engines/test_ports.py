@@ -11,7 +11,7 @@ import pytest
 from brokerbench.bench.engines import base, catalogue, native
 from brokerbench.bench.engines.base import LOOPBACK, free_port
 from brokerbench.bench.guard import Guard
-from brokerbench.bench.run import readiness
+from brokerbench.bench.run import session
 
 pytestmark = pytest.mark.engine
 
@@ -37,5 +37,5 @@ def test_another_port_is_tried(
     with Guard.start(f"ports-{name}-{which}") as guard:
         engine = native.start(SPECS[name], tmp_path, guard)
         assert str(taken) not in engine.endpoint.address
-        readiness.prove(PROFILE[name], engine.endpoint, f"ready-{name}")
+        session.prove(PROFILE[name], engine.endpoint, f"ready-{name}")
         engine.stop()

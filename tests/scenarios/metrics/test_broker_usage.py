@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from brokerbench.bench.run.broker_usage import BrokerMeter
-from brokerbench.scenarios.metrics import broker_usage
+from brokerbench.bench.run.cell import BrokerMeter
+from brokerbench.scenarios.metrics import window_rates
 
 _BUSY = """
 import subprocess, sys
@@ -46,7 +46,7 @@ def test_costs_are_shared_out_over_messages() -> None:
     used = {"seconds": 2.0, "cpu_ns": 1_000_000_000, "resident_bytes": 5, "disk_bytes": 4000, "network_bytes": 8000}
     found = {
         metric.name: metric.samples
-        for metric in broker_usage.metrics([({"engine": used}, 1000), ({}, 7), ({"engine": used}, 0)], {"batch": 1})
+        for metric in window_rates.metrics([({"engine": used}, 1000), ({}, 7), ({"engine": used}, 0)], {"batch": 1})
     }
     assert found["broker_cpu"] == (0.5, 0.5)
     assert found["broker_resident"] == (5.0, 5.0)
@@ -56,4 +56,4 @@ def test_costs_are_shared_out_over_messages() -> None:
 
 
 def test_a_broker_that_cannot_be_looked_at_has_no_costs() -> None:
-    assert list(broker_usage.metrics([({}, 10)], {})) == []
+    assert list(window_rates.metrics([({}, 10)], {})) == []

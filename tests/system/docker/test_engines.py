@@ -13,7 +13,7 @@ from brokerbench.bench.engines import docker as engines
 from brokerbench.bench.engines.catalogue import ENGINES
 from brokerbench.bench.engines.docker import DockerEngine
 from brokerbench.bench.guard import Guard
-from brokerbench.bench.run import readiness
+from brokerbench.bench.run import session
 from brokerbench.brokers import registry
 from brokerbench.brokers.types import ChannelSpec
 
@@ -46,7 +46,7 @@ def left(daemon: docker.DockerClient, run_id: str) -> list[str]:
 
 def test_a_message_passes_through_every_profile_and_the_broker_names_its_version(engine: DockerEngine) -> None:
     for profile in PROFILES[engine.spec.name]:
-        version = readiness.prove(profile, engine.endpoint, f"bb-docker-{profile}")
+        version = session.prove(profile, engine.endpoint, f"bb-docker-{profile}")
         # A published image may be newer than the native engine; a local one is made of it.
         if engine.image.startswith("brokerbench.local/"):
             assert engine.spec.version.rsplit(".", 1)[0] in version
@@ -64,7 +64,7 @@ def test_a_paused_broker_answers_again_when_it_is_resumed(engine: DockerEngine) 
     engine.pause()
     assert engine.alive()
     engine.resume()
-    readiness.prove(PROFILES[engine.spec.name][0], engine.endpoint, "bb-docker-resumed")
+    session.prove(PROFILES[engine.spec.name][0], engine.endpoint, "bb-docker-resumed")
 
 
 def test_a_killed_broker_starts_again_on_its_port_and_keeps_what_it_keeps(engine: DockerEngine) -> None:
@@ -78,7 +78,7 @@ def test_a_killed_broker_starts_again_on_its_port_and_keeps_what_it_keeps(engine
     assert not engine.alive()
     engine.restart()
 
-    readiness.prove(profile, engine.endpoint, "bb-docker-restarted")
+    session.prove(profile, engine.endpoint, "bb-docker-restarted")
     again = registry.connect(profile, engine.endpoint)
     kept = again.list_channels("bb-docker-kept")
     again.close()

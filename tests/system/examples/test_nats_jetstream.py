@@ -18,14 +18,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from brokerbench.bench.engines import native, registry
+from brokerbench.bench.engines import catalogue, native
 from brokerbench.bench.engines.base import free_port
 from brokerbench.bench.guard import Guard
-from brokerbench.bench.run import readiness
+from brokerbench.bench.run import session
 from brokerbench.brokers import registry as profiles
 from brokerbench.brokers.errors import Unreachable
 from brokerbench.brokers.types import Endpoint
-from brokerbench.scenarios import catalogue, results
+from brokerbench.scenarios import base, results
 from brokerbench.scenarios.verdicts import Grade, Verdict
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "nats-jetstream" / "brokerbench_nats"
@@ -96,7 +96,7 @@ def test_it_runs_the_four_scenarios(run: Path) -> None:
     assert [(cell.profile, cell.scenario) for cell in result.cells] == [
         (PROFILE, scenario) for scenario in ("retention", "ordering", "replay", "throughput")
     ]
-    assert {cell.scenario for cell in result.cells} == set(catalogue.NAMES) - {"latency"}
+    assert {cell.scenario for cell in result.cells} == set(base.SCENARIO_NAMES) - {"latency"}
     for cell in result.cells:
         assert cell.status == "completed", (cell.id, cell.error)
         assert cell.grade is Grade.SOFTWARE
@@ -113,13 +113,13 @@ def test_it_runs_the_four_scenarios(run: Path) -> None:
 @pytest.mark.engine
 def test_its_engine_listens_on_loopback_only_and_leaves_nothing(tmp_path: Path) -> None:
     with Guard.start("nats-test") as guard:
-        engine = native.start(registry.spec("nats"), tmp_path, guard)
+        engine = native.start(catalogue.spec("nats"), tmp_path, guard)
         server = psutil.Process(engine.pid())
         listening = {one.laddr.ip for one in server.net_connections("inet") if one.status == psutil.CONN_LISTEN}
         assert listening == {"127.0.0.1"}
         directory = Path(server.cwd())
         assert list(directory.rglob("jetstream")), "its files are in the guard's directory"
-        readiness.prove(PROFILE, engine.endpoint, "bb-nats-test-ready")
+        session.prove(PROFILE, engine.endpoint, "bb-nats-test-ready")
     assert not engine.alive()
     assert not directory.exists()
 
