@@ -26,7 +26,7 @@ from brokerbench.brokers.types import AckGranularity, ChannelSpec, Settlements
 from brokerbench.scenarios.analysis import ordering as checker
 from brokerbench.scenarios.base import Context, Examination, Parameters, Scenario, small_requests_s
 from brokerbench.scenarios.clients.consumer_group import ConsumerGroup
-from brokerbench.scenarios.clients.recording import RecordedBatch, RecordingConsumer, RecordingProducer
+from brokerbench.scenarios.clients.recording import RecordedBatch, RecordingConsumer, RecordingProducer, open_producer
 from brokerbench.scenarios.history import Column, History, Writer
 from brokerbench.scenarios.history.stamp import INTACT
 from brokerbench.scenarios.load.payloads import check_size
@@ -177,18 +177,7 @@ class _Phase:
             broker.close()
 
     def _producer(self, number: int, stage: str, writer: Writer, broker: Broker | None = None) -> RecordingProducer:
-        context = self._context
-        return RecordingProducer(
-            broker or context.broker,
-            self._channel,
-            writer,
-            number=number,
-            run=context.run,
-            seed=context.seed,
-            size=int(context.parameters["size"]),
-            phase=self._phase,
-            stage=stage,
-        )
+        return open_producer(self._context, self._channel, writer, number, broker, phase=self._phase, stage=stage)
 
     def _send(self, producer: RecordingProducer, messages: int) -> int:
         """Keys are drawn at random, the same for the same seed."""

@@ -35,7 +35,13 @@ from brokerbench.brokers.types import (
 from brokerbench.scenarios.analysis import replay as checker
 from brokerbench.scenarios.base import Context, Parameters, Scenario, small_requests_s
 from brokerbench.scenarios.clients.consumer_group import ConsumerGroup
-from brokerbench.scenarios.clients.recording import RecordingConsumer, RecordingProducer, RecordingReader, take_until
+from brokerbench.scenarios.clients.recording import (
+    RecordingConsumer,
+    RecordingProducer,
+    RecordingReader,
+    open_producer,
+    take_until,
+)
 from brokerbench.scenarios.history import Column, Writer
 from brokerbench.scenarios.load.payloads import check_size
 
@@ -138,16 +144,7 @@ class _Run:
         return ConsumerGroup(self._context, self._channel, group, first_reader=first_reader, batch=self._batch)
 
     def _producer(self, number: int) -> RecordingProducer:
-        context = self._context
-        return RecordingProducer(
-            context.broker,
-            self._channel,
-            self._writer,
-            number=number,
-            run=context.run,
-            seed=context.seed,
-            size=int(context.parameters["size"]),
-        )
+        return open_producer(self._context, self._channel, self._writer, number)
 
     def _send_first(self) -> None:
         """In two halves with a gap, so that a time between them is sharper than the broker's clock."""

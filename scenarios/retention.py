@@ -27,7 +27,13 @@ from brokerbench.brokers.protocols import Broker, Releasable, Replayable, Retain
 from brokerbench.brokers.types import ChannelSpec, ConsumerSettings, FromBeginning, Retention
 from brokerbench.scenarios.analysis import retention as checker
 from brokerbench.scenarios.base import Context, Parameters, Scenario
-from brokerbench.scenarios.clients.recording import RecordingConsumer, RecordingProducer, RecordingReader, take_until
+from brokerbench.scenarios.clients.recording import (
+    RecordingConsumer,
+    RecordingProducer,
+    RecordingReader,
+    open_producer,
+    take_until,
+)
 from brokerbench.scenarios.clients.retention_watch import RetentionWatch
 from brokerbench.scenarios.history import Writer
 from brokerbench.scenarios.load.payloads import check_size
@@ -171,18 +177,9 @@ class _Run:
         )
         return spec.name, segmented
 
-    def _producer(self, role: str, channel: str, number: int | None = None, as_role: str = "") -> RecordingProducer:
-        context = self._context
-        return RecordingProducer(
-            self._broker,
-            channel,
-            self._writer,
-            number=_NUMBERS[role] if number is None else number,
-            run=context.run,
-            seed=context.seed,
-            size=int(context.parameters["size"]),
-            role=as_role or role,
-        )
+    def _producer(self, role: str, channel: str, offset: int = 0, as_role: str = "") -> RecordingProducer:
+        number = _NUMBERS[role] + offset
+        return open_producer(self._context, channel, self._writer, number, self._broker, role=as_role or role)
 
     def _consumer(self, role: str, channel: str, group: str, number: int, stage: str) -> RecordingConsumer:
         settings = ConsumerSettings(group=group, name=f"{role}-{stage}")
@@ -290,7 +287,7 @@ class _Run:
         Without that proof a consumer that is slow to join would make messages look gone.
         """
         again = self._consumer(role, channel, group, _NUMBERS[role] + 10, "after")
-        probe = self._producer(role, channel, number=_NUMBERS[role] + 20, as_role=f"{role}-probe")
+        probe = self._producer(role, channel, offset=20, as_role=f"{role}-probe")
         probe.send([0])
         probe.flush()
         probe.close()
