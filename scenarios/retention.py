@@ -19,7 +19,6 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from types import MappingProxyType
 
 from brokerbench.brokers.declarations import Limits
 from brokerbench.brokers.errors import Unsupported
@@ -38,21 +37,19 @@ from brokerbench.scenarios.clients.retention_watch import RetentionWatch
 from brokerbench.scenarios.history import Writer
 from brokerbench.scenarios.load.payloads import check_size
 
-DEFAULTS: Parameters = MappingProxyType(
-    {
-        "age_s": 6.0,
-        "sending_s": 6.0,
-        "pace_s": 0.1,
-        "burst": 10,
-        "size": 1024,
-        "held": 200,
-        "limit_messages": 2000,
-        "limit_bytes": 2 * 1024 * 1024,
-        "look_every_s": 0.05,
-        "give_back_after_s": 6.0,
-        "grace_s": 30.0,
-    }
-)
+DEFAULTS: Parameters = {
+    "age_s": 6.0,
+    "sending_s": 6.0,
+    "pace_s": 0.1,
+    "burst": 10,
+    "size": 1024,
+    "held": 200,
+    "limit_messages": 2000,
+    "limit_bytes": 2 * 1024 * 1024,
+    "look_every_s": 0.05,
+    "give_back_after_s": 6.0,
+    "grace_s": 30.0,
+}
 PROPERTIES = (
     "retention.by_age",
     "retention.by_size",
@@ -118,12 +115,8 @@ SCENARIO = Scenario(
 
 
 def _apart(context: Context, part: Callable[[_Run], None]) -> None:
-    broker = context.connect()
-    try:
-        with context.writer(part.__name__) as writer:
-            part(_Run(context, broker, writer))
-    finally:
-        broker.close()
+    with context.thread(part.__name__) as (broker, writer):
+        part(_Run(context, broker, writer))
 
 
 class _Run:
