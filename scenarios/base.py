@@ -7,7 +7,8 @@ saved history alone, so a better checker can examine a saved run again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -129,6 +130,16 @@ class Context:
     def writer(self, name: str) -> Writer:
         """A new part of the history; ``name`` is unique within the cell."""
         return Writer(self.history_directory, name, self.run)
+
+    @contextmanager
+    def thread(self, name: str) -> Iterator[tuple[Broker, Writer]]:
+        """A connection and a new part of the history, for one thread."""
+        broker = self.connect()
+        try:
+            with self.writer(name) as writer:
+                yield broker, writer
+        finally:
+            broker.close()
 
 
 @dataclass(frozen=True, slots=True)

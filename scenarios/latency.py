@@ -16,7 +16,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import count
-from types import MappingProxyType
 
 from brokerbench.brokers.declarations import Limits
 from brokerbench.scenarios.analysis import delivery, latency
@@ -27,33 +26,31 @@ from brokerbench.scenarios.load.controller import LoadController, load_controlle
 from brokerbench.scenarios.load.replies import OnProgress
 from brokerbench.scenarios.load.schedule import Schedule
 
-DEFAULTS: Parameters = MappingProxyType(
-    {
-        **workload.PARAMETERS,
-        "batch": 100,
-        "producers": 1,
-        "consumers": 1,
-        "partitions": 3,
-        "acknowledge_every": 1,
-        "batches_in_flight": 10,
-        "open_in_flight": 50_000,
-        "shape": "constant",
-        "arrivals": "poisson",
-        "shares": [0.1, 0.25, 0.5, 0.75, 0.9],
-        "rates": [],
-        "latency_limit_ms": 100.0,
-        "search_steps": 4,
-        "confirm": 3,
-        "away_s": 2.0,
-        "backlog_share": 0.5,
-        "saturate_s": 2.0,
-        "window_s": 4.0,
-        "rate_warmup_s": 5.0,
-        "warmup_s": 0.5,
-        "ceiling_s": 0.3,
-        "drain_s": 30.0,
-    }
-)
+DEFAULTS: Parameters = {
+    **workload.PARAMETERS,
+    "batch": 100,
+    "producers": 1,
+    "consumers": 1,
+    "partitions": 3,
+    "acknowledge_every": 1,
+    "batches_in_flight": 10,
+    "open_in_flight": 50_000,
+    "shape": "constant",
+    "arrivals": "poisson",
+    "shares": [0.1, 0.25, 0.5, 0.75, 0.9],
+    "rates": [],
+    "latency_limit_ms": 100.0,
+    "search_steps": 4,
+    "confirm": 3,
+    "away_s": 2.0,
+    "backlog_share": 0.5,
+    "saturate_s": 2.0,
+    "window_s": 4.0,
+    "rate_warmup_s": 5.0,
+    "warmup_s": 0.5,
+    "ceiling_s": 0.3,
+    "drain_s": 30.0,
+}
 PROPERTIES = delivery.PROPERTIES
 
 _JOIN_S = 20.0

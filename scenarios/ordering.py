@@ -16,7 +16,6 @@ import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from types import MappingProxyType
 
 import numpy as np
 
@@ -26,29 +25,27 @@ from brokerbench.brokers.types import AckGranularity, ChannelSpec, Settlements
 from brokerbench.scenarios.analysis import ordering as checker
 from brokerbench.scenarios.base import Context, Examination, Parameters, Scenario, small_requests_s
 from brokerbench.scenarios.clients.consumer_group import ConsumerGroup
-from brokerbench.scenarios.clients.recording import RecordedBatch, RecordingConsumer, RecordingProducer
+from brokerbench.scenarios.clients.recording import RecordedBatch, RecordingConsumer, RecordingProducer, open_producer
 from brokerbench.scenarios.history import Column, History, Writer
 from brokerbench.scenarios.history.stamp import INTACT
 from brokerbench.scenarios.load.payloads import check_size
 from brokerbench.scenarios.metrics import lag
 
-DEFAULTS: Parameters = MappingProxyType(
-    {
-        "messages": 1200,
-        "keys": 20,
-        "partitions": 3,
-        "size": 256,
-        "batch": 50,
-        "small_batch": 10,
-        "consumers": 3,
-        "producers": 4,
-        "fail_every": 5,
-        "fail_every_by_position": 50,
-        "releasing_consumers": 2,
-        "lease_s": 20.0,
-        "patience_s": 30.0,
-    }
-)
+DEFAULTS: Parameters = {
+    "messages": 1200,
+    "keys": 20,
+    "partitions": 3,
+    "size": 256,
+    "batch": 50,
+    "small_batch": 10,
+    "consumers": 3,
+    "producers": 4,
+    "fail_every": 5,
+    "fail_every_by_position": 50,
+    "releasing_consumers": 2,
+    "lease_s": 20.0,
+    "patience_s": 30.0,
+}
 PROPERTIES = (
     "ordering.channel",
     "ordering.per_key.one_consumer",
@@ -169,26 +166,11 @@ class _Phase:
             return sum(pool.map(self._send_beside, range(count), [share] * count))
 
     def _send_beside(self, number: int, messages: int) -> int:
-        broker = self._context.connect()
-        try:
-            with self._context.writer(f"producer-{number}") as writer:
-                return self._send(self._producer(self._first + number, "main", writer, broker), messages)
-        finally:
-            broker.close()
+        with self._context.thread(f"producer-{number}") as (broker, writer):
+            return self._send(self._producer(self._first + number, "main", writer, broker), messages)
 
     def _producer(self, number: int, stage: str, writer: Writer, broker: Broker | None = None) -> RecordingProducer:
-        context = self._context
-        return RecordingProducer(
-            broker or context.broker,
-            self._channel,
-            writer,
-            number=number,
-            run=context.run,
-            seed=context.seed,
-            size=int(context.parameters["size"]),
-            phase=self._phase,
-            stage=stage,
-        )
+        return open_producer(self._context, self._channel, writer, number, broker, phase=self._phase, stage=stage)
 
     def _send(self, producer: RecordingProducer, messages: int) -> int:
         """Keys are drawn at random, the same for the same seed."""

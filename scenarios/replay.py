@@ -15,7 +15,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -35,25 +34,29 @@ from brokerbench.brokers.types import (
 from brokerbench.scenarios.analysis import replay as checker
 from brokerbench.scenarios.base import Context, Parameters, Scenario, small_requests_s
 from brokerbench.scenarios.clients.consumer_group import ConsumerGroup
-from brokerbench.scenarios.clients.recording import RecordingConsumer, RecordingProducer, RecordingReader, take_until
+from brokerbench.scenarios.clients.recording import (
+    RecordingConsumer,
+    RecordingProducer,
+    RecordingReader,
+    open_producer,
+    take_until,
+)
 from brokerbench.scenarios.history import Column, Writer
 from brokerbench.scenarios.load.payloads import check_size
 
-DEFAULTS: Parameters = MappingProxyType(
-    {
-        "messages": 3000,
-        "beside": 1000,
-        "keys": 50,
-        "partitions": 3,
-        "size": 256,
-        "batch": 100,
-        "attempts": 3,
-        "gap_s": 0.06,
-        "look_s": 2.0,
-        "lease_s": 30.0,
-        "patience_s": 30.0,
-    }
-)
+DEFAULTS: Parameters = {
+    "messages": 3000,
+    "beside": 1000,
+    "keys": 50,
+    "partitions": 3,
+    "size": 256,
+    "batch": 100,
+    "attempts": 3,
+    "gap_s": 0.06,
+    "look_s": 2.0,
+    "lease_s": 30.0,
+    "patience_s": 30.0,
+}
 PROPERTIES = (
     "replay.from_beginning",
     "replay.from_position",
@@ -138,16 +141,7 @@ class _Run:
         return ConsumerGroup(self._context, self._channel, group, first_reader=first_reader, batch=self._batch)
 
     def _producer(self, number: int) -> RecordingProducer:
-        context = self._context
-        return RecordingProducer(
-            context.broker,
-            self._channel,
-            self._writer,
-            number=number,
-            run=context.run,
-            seed=context.seed,
-            size=int(context.parameters["size"]),
-        )
+        return open_producer(self._context, self._channel, self._writer, number)
 
     def _send_first(self) -> None:
         """In two halves with a gap, so that a time between them is sharper than the broker's clock."""
@@ -214,15 +208,12 @@ class _Run:
                 reader.result()
 
     def _read_beside(self, reader: int, ends: list[Places]) -> None:
-        broker = self._context.connect()
-        try:
+        def last() -> Places | None:
+            return ends[0] if ends else None
+
+        with self._context.thread(f"reader-{reader}") as (broker, writer):
             assert isinstance(broker, Replayable)
-            with self._context.writer(f"reader-{reader}") as writer:
-                self._attempt(
-                    broker, writer, "independent_reader", FromBeginning(), reader, lambda: ends[0] if ends else None
-                )
-        finally:
-            broker.close()
+            self._attempt(broker, writer, "independent_reader", FromBeginning(), reader, last)
 
     # -- profiles that cannot ----------------------------------------------------------------------
 

@@ -19,7 +19,6 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from types import MappingProxyType
 
 from brokerbench.brokers.declarations import Limits
 from brokerbench.brokers.errors import Unsupported
@@ -27,26 +26,30 @@ from brokerbench.brokers.protocols import Broker, Releasable, Replayable, Retain
 from brokerbench.brokers.types import ChannelSpec, ConsumerSettings, FromBeginning, Retention
 from brokerbench.scenarios.analysis import retention as checker
 from brokerbench.scenarios.base import Context, Parameters, Scenario
-from brokerbench.scenarios.clients.recording import RecordingConsumer, RecordingProducer, RecordingReader, take_until
+from brokerbench.scenarios.clients.recording import (
+    RecordingConsumer,
+    RecordingProducer,
+    RecordingReader,
+    open_producer,
+    take_until,
+)
 from brokerbench.scenarios.clients.retention_watch import RetentionWatch
 from brokerbench.scenarios.history import Writer
 from brokerbench.scenarios.load.payloads import check_size
 
-DEFAULTS: Parameters = MappingProxyType(
-    {
-        "age_s": 6.0,
-        "sending_s": 6.0,
-        "pace_s": 0.1,
-        "burst": 10,
-        "size": 1024,
-        "held": 200,
-        "limit_messages": 2000,
-        "limit_bytes": 2 * 1024 * 1024,
-        "look_every_s": 0.05,
-        "give_back_after_s": 6.0,
-        "grace_s": 30.0,
-    }
-)
+DEFAULTS: Parameters = {
+    "age_s": 6.0,
+    "sending_s": 6.0,
+    "pace_s": 0.1,
+    "burst": 10,
+    "size": 1024,
+    "held": 200,
+    "limit_messages": 2000,
+    "limit_bytes": 2 * 1024 * 1024,
+    "look_every_s": 0.05,
+    "give_back_after_s": 6.0,
+    "grace_s": 30.0,
+}
 PROPERTIES = (
     "retention.by_age",
     "retention.by_size",
@@ -112,12 +115,8 @@ SCENARIO = Scenario(
 
 
 def _apart(context: Context, part: Callable[[_Run], None]) -> None:
-    broker = context.connect()
-    try:
-        with context.writer(part.__name__) as writer:
-            part(_Run(context, broker, writer))
-    finally:
-        broker.close()
+    with context.thread(part.__name__) as (broker, writer):
+        part(_Run(context, broker, writer))
 
 
 class _Run:
@@ -171,18 +170,9 @@ class _Run:
         )
         return spec.name, segmented
 
-    def _producer(self, role: str, channel: str, number: int | None = None, as_role: str = "") -> RecordingProducer:
-        context = self._context
-        return RecordingProducer(
-            self._broker,
-            channel,
-            self._writer,
-            number=_NUMBERS[role] if number is None else number,
-            run=context.run,
-            seed=context.seed,
-            size=int(context.parameters["size"]),
-            role=as_role or role,
-        )
+    def _producer(self, role: str, channel: str, offset: int = 0, as_role: str = "") -> RecordingProducer:
+        number = _NUMBERS[role] + offset
+        return open_producer(self._context, channel, self._writer, number, self._broker, role=as_role or role)
 
     def _consumer(self, role: str, channel: str, group: str, number: int, stage: str) -> RecordingConsumer:
         settings = ConsumerSettings(group=group, name=f"{role}-{stage}")
@@ -290,7 +280,7 @@ class _Run:
         Without that proof a consumer that is slow to join would make messages look gone.
         """
         again = self._consumer(role, channel, group, _NUMBERS[role] + 10, "after")
-        probe = self._producer(role, channel, number=_NUMBERS[role] + 20, as_role=f"{role}-probe")
+        probe = self._producer(role, channel, offset=20, as_role=f"{role}-probe")
         probe.send([0])
         probe.flush()
         probe.close()

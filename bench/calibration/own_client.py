@@ -20,14 +20,21 @@ import numpy as np
 from brokerbench.bench.errors import CheckFailed
 from brokerbench.bench.load.processes import Processes, ProcessHandle
 from brokerbench.brokers import registry
-from brokerbench.brokers.types import ChannelSpec, Endpoint, Outcome, ProducerSettings
+from brokerbench.brokers.types import ChannelSpec, Endpoint, Outcome
 from brokerbench.scenarios import history
 from brokerbench.scenarios.clients.recording import RecordingConsumer, RecordingProducer
 from brokerbench.scenarios.history import saved_history, stamp
-from brokerbench.scenarios.load import load_commands
-from brokerbench.scenarios.load.keys import KeySpec
-from brokerbench.scenarios.load.load_commands import Close, Consume, Consumed, OpenConsumer, OpenProducer, Publish
-from brokerbench.scenarios.load.payloads import PayloadSpec
+from brokerbench.scenarios.load import workload
+from brokerbench.scenarios.load.load_commands import (
+    CONSUMER,
+    PRODUCER,
+    Close,
+    Consume,
+    Consumed,
+    OpenConsumer,
+    OpenProducer,
+    Publish,
+)
 from brokerbench.scenarios.load.replies import ask
 
 RUN = 1
@@ -86,22 +93,10 @@ class OwnClient:
     ) -> None:
         self._wanted, self._patience_s = wanted, patience_s
         self._windows, self._numbers = count(), count()
+        parameters = {**workload.PARAMETERS, "size": wanted.size, "keys": KEYS}
         self._producer, self._consumer = (
-            load.start(
-                body,
-                profile,
-                endpoint,
-                load_commands.arguments(
-                    directory,
-                    name,
-                    run=RUN,
-                    seed=SEED,
-                    payloads=PayloadSpec(wanted.size),
-                    keys=KeySpec(KEYS),
-                    settings=ProducerSettings(),
-                ),
-            )
-            for body, name in ((load_commands.PRODUCER, "produce"), (load_commands.CONSUMER, "consume"))
+            load.start(body, profile, endpoint, workload.arguments(parameters, directory, name, run=RUN, seed=SEED))
+            for body, name in ((PRODUCER, "produce"), (CONSUMER, "consume"))
         )
 
     def describe(self, work: str, acknowledge_every: int | None = None) -> str:

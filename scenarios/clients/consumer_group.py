@@ -185,22 +185,17 @@ class ConsumerGroup:
         return f"nothing came for {_QUIET_S:g} s, and nothing was unsettled" if quiet_s >= _QUIET_S else ""
 
     def _work(self, reader: int) -> None:
-        name = f"{self._group}-{reader}"
-        broker = self._context.connect()
-        try:
-            with self._context.writer(f"consumer-{reader}") as writer:
-                settings = ConsumerSettings(group=self._group, name=name)
-                consumer = RecordingConsumer(
-                    broker, self._channel, writer, number=reader, settings=settings, **self._attributes
-                )
-                while not self._stop.is_set():
-                    batch = consumer.take(self._batch, _WAIT_S)
-                    if len(batch):
-                        self.progress.received(reader, batch)
-                        self.progress.settled(batch, self._settle(consumer, batch))
-                consumer.close()
-        finally:
-            broker.close()
+        settings = ConsumerSettings(group=self._group, name=f"{self._group}-{reader}")
+        with self._context.thread(f"consumer-{reader}") as (broker, writer):
+            consumer = RecordingConsumer(
+                broker, self._channel, writer, number=reader, settings=settings, **self._attributes
+            )
+            while not self._stop.is_set():
+                batch = consumer.take(self._batch, _WAIT_S)
+                if len(batch):
+                    self.progress.received(reader, batch)
+                    self.progress.settled(batch, self._settle(consumer, batch))
+            consumer.close()
 
     def _raise_failures(self) -> None:
         for thread in self._threads:

@@ -29,6 +29,7 @@ from brokerbench.brokers.types import (
     SendReceipt,
     Settlements,
 )
+from brokerbench.scenarios.base import Context
 from brokerbench.scenarios.history import Action, Column, Writer
 from brokerbench.scenarios.history.stamp import Stamper, Stamps
 
@@ -309,6 +310,22 @@ class RecordingReader:
 
     def close(self) -> None:
         self._reader.close()
+
+
+def open_producer(
+    context: Context, channel: str, writer: Writer, number: int, broker: Broker | None = None, **attributes: Any
+) -> RecordingProducer:
+    """A producer of random payloads as the cell's parameters have them, on the cell's connection unless given one."""
+    return RecordingProducer(
+        broker or context.broker,
+        channel,
+        writer,
+        number=number,
+        run=context.run,
+        seed=context.seed,
+        size=int(context.parameters["size"]),
+        **attributes,
+    )
 
 
 _Batch = TypeVar("_Batch", bound=Sized)

@@ -44,27 +44,22 @@ _WAIT_S = 0.2
 
 
 def produce(worker: Worker, arguments: Mapping[str, Any]) -> None:
-    """Body of a producer. ``arguments``: see ``load_commands.arguments``."""
-    broker = worker.connect()
-    with _writer(arguments) as writer:
-        publisher = _Publisher(worker, broker, writer, arguments)
-        while (command := worker.next_command()) is not None:
-            worker.report(publisher.execute(command))
-    broker.close()
+    """Body of a producer. ``arguments``: see ``workload.arguments``."""
+    _execute_all(worker, arguments, _Publisher)
 
 
 def consume(worker: Worker, arguments: Mapping[str, Any]) -> None:
-    """Body of a consumer. ``arguments``: see ``load_commands.arguments``."""
+    """Body of a consumer. ``arguments``: see ``workload.arguments``."""
+    _execute_all(worker, arguments, _Subscriber)
+
+
+def _execute_all(worker: Worker, arguments: Mapping[str, Any], client: type[_Publisher] | type[_Subscriber]) -> None:
     broker = worker.connect()
-    with _writer(arguments) as writer:
-        subscriber = _Subscriber(worker, broker, writer, arguments)
+    with Writer(Path(arguments["history"]), arguments["name"], arguments["run"]) as writer:
+        execute = client(worker, broker, writer, arguments).execute
         while (command := worker.next_command()) is not None:
-            worker.report(subscriber.execute(command))
+            worker.report(execute(command))
     broker.close()
-
-
-def _writer(arguments: Mapping[str, Any]) -> Writer:
-    return Writer(Path(arguments["history"]), arguments["name"], arguments["run"])
 
 
 class _Publisher:

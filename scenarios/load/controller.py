@@ -31,7 +31,6 @@ from brokerbench.scenarios.load.load_commands import (
     OpenProducer,
     Pace,
     Publish,
-    arguments,
 )
 from brokerbench.scenarios.load.replies import OnProgress, ask, ask_all, no_progress, reports, share_passed
 from brokerbench.scenarios.load.schedule import Schedule
@@ -114,24 +113,12 @@ class LoadController:
         return self._consumers[group * self._members : (group + 1) * self._members]
 
     def _start(self, body: str, role: str, number: int) -> list[LoadProcess]:
-        context, parameters = self.context, self._parameters
-        return [
-            context.load.start(
-                body,
-                context.profile,
-                context.endpoint,
-                arguments(
-                    context.history_directory,
-                    f"{role}-{at}",
-                    run=context.run,
-                    seed=context.seed + at,
-                    payloads=workload.payload_spec(parameters),
-                    keys=workload.key_spec(parameters),
-                    settings=workload.producer_settings(parameters),
-                ),
-            )
+        context, directory = self.context, self.context.history_directory
+        own = [
+            workload.arguments(self._parameters, directory, f"{role}-{at}", run=context.run, seed=context.seed + at)
             for at in range(number)
         ]
+        return [context.load.start(body, context.profile, context.endpoint, arguments) for arguments in own]
 
     def measure_ceilings(self, batches: Sequence[int], seconds: float) -> None:
         """One process after the other: a ceiling is a body's rate on a core of its own."""

@@ -1,41 +1,15 @@
-"""Input of load processes: the arguments of their bodies, and commands, which ``bodies`` executes one by one."""
+"""Commands to load processes, which ``bodies`` executes one by one, and their reports."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-from brokerbench.brokers.types import ProducerSettings
-from brokerbench.scenarios.load.keys import KeySpec
-from brokerbench.scenarios.load.payloads import PayloadSpec
 from brokerbench.scenarios.load.schedule import Schedule
 
 PRODUCER = "brokerbench.scenarios.load.bodies:produce"
 CONSUMER = "brokerbench.scenarios.load.bodies:consume"
 """Paths of the bodies, for ``Load.start``."""
-
-
-def arguments(
-    history: Path,
-    name: str,
-    *,
-    run: int,
-    seed: int,
-    payloads: PayloadSpec,
-    keys: KeySpec,
-    settings: ProducerSettings,
-) -> dict[str, Any]:
-    """Arguments of either body. It writes the part ``name`` of the history in the directory ``history``."""
-    return {
-        "history": str(history),
-        "name": name,
-        "run": run,
-        "seed": seed,
-        "payloads": payloads,
-        "keys": keys,
-        "settings": settings,
-    }
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -82,6 +83,19 @@ def producer_settings(parameters: Parameters) -> ProducerSettings:
         batch_bytes=int(parameters["batch_bytes"]),
         durability=Durability(parameters["durability"]),
     )
+
+
+def arguments(parameters: Parameters, history: Path, name: str, *, run: int, seed: int) -> dict[str, Any]:
+    """Arguments of a body of ``bodies``, which writes the part ``name`` of the history in the directory ``history``."""
+    return {
+        "history": str(history),
+        "name": name,
+        "run": run,
+        "seed": seed,
+        "payloads": payload_spec(parameters),
+        "keys": key_spec(parameters),
+        "settings": producer_settings(parameters),
+    }
 
 
 def as_honoured(parameters: Parameters, limits: Limits) -> Parameters:
