@@ -35,7 +35,7 @@ class Verdict(StrEnum):
 
 
 class Count(StrEnum):
-    """What a finding counts beside observations and violations, by its name in a result."""
+    """A count beside observations and violations, by its name in a result."""
 
     NEVER_SENT = "never_sent"
     REJECTED = "rejected"
@@ -106,7 +106,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A verdict, the sentence that gives its reason, and the bound on what was not seen."""
+    """A verdict, the sentence that gives its reason, and the bound on the rate of unseen violations."""
 
     verdict: Verdict
     reason: str

@@ -11,15 +11,15 @@ from brokerbench.bench.selftest.simulation import CHANNEL
 from brokerbench.scenarios.checkers import dead_letters
 from brokerbench.scenarios.checkers.index import channel_index
 from brokerbench.scenarios.checkers.index.channel_index import ChannelIndex
-from brokerbench.scenarios.checkers.sharding.deduplication import sorting_out
+from brokerbench.scenarios.checkers.sharding.deduplication import deduplicating
 from brokerbench.scenarios.checkers.sharding.excerpts import excerpt
 from brokerbench.scenarios.checkers.sharding.reduction import (
     Reduction,
     adding,
     adding_each,
+    extracting,
     in_order,
     searching,
-    taking_out,
 )
 from brokerbench.scenarios.history import History, Mark
 
@@ -38,11 +38,11 @@ def reductions(marks: Sequence[Mark]) -> Mapping[str | tuple[str, ...], Reductio
         **{name: adding_each(name, check) for name, check in ONE_BY_ONE.items()},
     }
     if phase.get("letters"):
-        apart[_LETTERS] = taking_out(_letters, [CHECKS[name] for name in _LETTERS])
+        apart[_LETTERS] = extracting(_letters, [CHECKS[name] for name in _LETTERS])
     if phase.get("alone"):
         apart[(_PER_KEY, *_WITHIN)] = in_order(_PER_KEY, _WITHIN, consumed, producers)
     if consumers and phase.get("window_s") is not None:
-        apart[_REPEATS] = sorting_out(consumed, float(phase["window_s"]))
+        apart[_REPEATS] = deduplicating(consumed, float(phase["window_s"]))
     elif consumers:
         apart["delivery.no_loss"] = searching(consumed)
     done = {name for key in apart for name in ([key] if isinstance(key, str) else key)}

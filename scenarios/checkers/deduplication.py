@@ -1,4 +1,4 @@
-"""Does a broker that deduplicates keep exactly one of the messages with one identity, and everything else?
+"""Does a broker that deduplicates keep exactly one of the messages with one identity, and all other messages?
 
 Identities stand in the ``identities`` marks. A message arrived after it was sent, and before its settlement or its
 first delivery came: it repeats another one *surely* when both must have arrived within the window, *possibly*
@@ -170,7 +170,7 @@ def _identities(index: ChannelIndex) -> Ids:
 
 
 def told(index: ChannelIndex) -> Columns:
-    """Which messages were told which places: columns producer, seq, sent_ns, partition, place."""
+    """Messages acknowledged with a place: columns producer, seq, sent_ns, partition, place."""
     sent = index.sent
     placed = np.flatnonzero(sent.place != NO_PLACE)
     columns = {name: getattr(sent, name)[placed] for name in ("producer", "seq", "partition", "place")}

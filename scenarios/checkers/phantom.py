@@ -1,4 +1,4 @@
-"""Was anything delivered that should not exist?
+"""Was a message delivered that should not exist?
 
 Two sorts, counted apart: a delivery of a message that this run never sent to this channel, and a delivery of a send
 that the broker had rejected. Sends of unknown fate may be delivered.

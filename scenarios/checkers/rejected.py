@@ -1,4 +1,4 @@
-"""Was anything delivered whose send the broker had rejected?
+"""Was a message delivered whose send the broker had rejected?
 
 ``phantom`` counts these among all deliveries that should not exist; here they stand alone. Deliveries of sends of
 unknown fate are left out, and counted as unknown.

@@ -1,1 +1,1 @@
-"""Two builds against each other: what may be compared, and what differs."""
+"""Comparison of two builds: whether they are comparable, and where they differ."""

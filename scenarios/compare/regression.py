@@ -47,7 +47,7 @@ class VerdictChange:
 
 @dataclass(frozen=True, slots=True)
 class SpeedChange:
-    """``comparison`` is None where there was nothing to compare. ``threshold``: what a difference must exceed."""
+    """``comparison`` is None where there was nothing to compare. ``threshold``: a difference must exceed it."""
 
     cell: str
     what: str

@@ -175,7 +175,7 @@ class _Benchmark(_Lenient):
 
 
 class BenchmarkFile(_Lenient):
-    """What pytest-benchmark writes with ``--benchmark-json``, or ``--benchmark-save`` and ``--benchmark-save-data``."""
+    """A JSON file of pytest-benchmark (``--benchmark-json``, or ``--benchmark-save`` and ``--benchmark-save-data``)."""
 
     machine_info: _Machine
     commit_info: _Commit = _Commit()

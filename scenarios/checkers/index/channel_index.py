@@ -38,7 +38,7 @@ MAX_OFFENDERS = 10
 
 @dataclass(eq=False)
 class ChannelIndex:
-    """Everything that happened on one channel. Keeps what several checkers derive from it."""
+    """All that happened on one channel. Keeps the results that several checkers derive from it."""
 
     history: History
     channel: str

@@ -109,7 +109,7 @@ class Settlements:
 class Delivered:
     """Deliveries in order of delivery. ``message`` is an id of ``Sent``, of which there are ``messages``, or -1.
 
-    Keeps what several checkers derive from it: parts by reader, settlements by action, first deliveries, pairs.
+    Keeps results that several checkers need: parts by reader, settlements by action, first deliveries, pairs.
     """
 
     source: Columns

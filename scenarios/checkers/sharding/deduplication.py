@@ -23,7 +23,7 @@ from brokerbench.scenarios.verdicts import Finding
 
 
 @dataclass(frozen=True, slots=True)
-class Sorted:
+class Separated:
     """One shard: messages whose judgement needs other shards, and the results of the rest."""
 
     channel: str
@@ -33,22 +33,22 @@ class Sorted:
     """How many of the rest were acknowledged: they are new, and all of them were delivered."""
 
 
-def sorting_out(group: Callable[[ChannelIndex], Delivered], window_s: float) -> Reduction[Sorted]:
+def deduplicating(group: Callable[[ChannelIndex], Delivered], window_s: float) -> Reduction[Separated]:
     """``delivery.no_loss``, ``deduplication.applied`` and ``deduplication.only_repeats`` for one group."""
 
-    def of_part(part: ChannelIndex, _shards: Shards) -> Sorted:
+    def of_part(part: ChannelIndex, _shards: Shards) -> Separated:
         entangled = deduplication.entangled(part, group(part))
         outcome = part.sent.outcome.copy()
         outcome[entangled] = Outcome.REJECTED  # neither required nor unknown
         rest = replace(part, sent=replace(part.sent, outcome=outcome))
-        return Sorted(
+        return Separated(
             part.channel,
             excerpt(part, entangled),
             loss.search(rest, group(part), drained=part.drained()),
             int((outcome == Outcome.ACKNOWLEDGED).sum()),
         )
 
-    def of_all(parts: Sequence[Sorted], shards: Shards) -> list[Finding]:
+    def of_all(parts: Sequence[Separated], shards: Shards) -> list[Finding]:
         whole = channel_index.of_channel(together([part.apart for part in parts]), parts[0].channel, shards.whole)
         got, drained = group(whole), whole.drained()
         required = deduplication.apart(whole, got, window_s)

@@ -64,7 +64,7 @@ def searching(group: Callable[[ChannelIndex], Delivered]) -> Reduction[tuple[boo
     return Reduction(of_part, of_all)
 
 
-def taking_out(excerpt: Callable[[ChannelIndex], History], checks: Sequence[Check]) -> Reduction[tuple[str, History]]:
+def extracting(excerpt: Callable[[ChannelIndex], History], checks: Sequence[Check]) -> Reduction[tuple[str, History]]:
     """Checks that need few messages of the history, but those together: a small excerpt of each shard."""
 
     def of_all(parts: Sequence[tuple[str, History]], shards: Shards) -> list[Finding]:

@@ -12,7 +12,7 @@ from brokerbench.scenarios.checkers.findings import combined
 from brokerbench.scenarios.checkers.index import channel_index
 from brokerbench.scenarios.checkers.index.channel_index import ChannelIndex
 from brokerbench.scenarios.checkers.sharding import reduction
-from brokerbench.scenarios.checkers.sharding.deduplication import sorting_out
+from brokerbench.scenarios.checkers.sharding.deduplication import deduplicating
 from brokerbench.scenarios.history import Writer, saved_history
 from brokerbench.scenarios.verdicts import Finding
 from tests.scenarios.checkers.histories import CHANNEL, got, sends, table
@@ -38,7 +38,7 @@ def _write(directory: Path, rows: dict[str, list[Row]], identities: dict[int, in
 def _both(directory: Path, per_shard: int) -> tuple[list[Finding], list[Finding]]:
     """Judged shard by shard, and at once: all channels together."""
     parts = reduction.reduced(
-        directory, {NAMES: sorting_out(lambda part: part.delivered.to(part.consumers()), WINDOW_S)}, per_shard
+        directory, {NAMES: deduplicating(lambda part: part.delivered.to(part.consumers()), WINDOW_S)}, per_shard
     )
     history = saved_history.load(directory)
     of_channels = [_at_once(channel_index.of_channel(history, channel)) for channel in channel_index.channels(history)]
