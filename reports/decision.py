@@ -7,6 +7,9 @@ not testable, a failed cell) is a reservation: neither passed in silence nor hel
 A **should** earns its weight if it is met. If it is open, its weight is counted apart, as points that could still
 be earned. A preferred speed earns the share of comparable profiles that it surely beats: its slowest repeat is faster
 than their fastest. Profiles rank by suitability, then by points; equals share a rank.
+
+``changes`` tells what would flip a decision: one requirement changed, or one doubt about the evidence settled. Only
+single changes are tried: a decision that one change flips is worth a discussion, one that needs three is robust.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The decision record: written from a result, and checked against its committed evidence.
 
-The same result gives the same bytes: this module reads no clock, no locale and nothing of the machine.
+The committed copy of a result is the evidence; each cell and each verdict links to its line there. The same result
+gives the same bytes: this module reads no clock, no locale and nothing of the machine.
 """
 
 from __future__ import annotations

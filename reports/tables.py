@@ -1,4 +1,4 @@
-"""Texts of the tables of the record and of the HTML report: declared beside measured, bounds, untested properties."""
+"""Texts of the tables of the record, of the HTML report, and of the end of a run on a terminal."""
 
 from __future__ import annotations
 

@@ -2,7 +2,8 @@
 
 A ``Scenario`` has a ``check`` of its parameters before anything starts, a ``run`` that acts and records, and a pure
 ``examine`` that turns a history into findings and metrics. Nothing is judged during a run: ``examine`` works from the
-saved history alone, so a better checker can examine a saved run again.
+saved history alone, so a better checker can examine a saved run again. Scenarios are imported by name when they are
+asked for: a load process needs none of them.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from brokerbench.scenarios.base import Context, Examination, Parameters, Scenari
 from brokerbench.scenarios.history import History
 from brokerbench.scenarios.load import workload
 from brokerbench.scenarios.load.controller import LoadController, load_controller
-from brokerbench.scenarios.load.replies import OnProgress
+from brokerbench.scenarios.load.load_commands import OnProgress
 from brokerbench.scenarios.load.schedule import Schedule
 
 DEFAULTS: Parameters = {

@@ -1,4 +1,4 @@
-"""The model of ``result.json``, and its published schema.
+"""The model of ``result.json``, its published schema, and its rows: findings and metrics beside the declaration.
 
 Strict: unknown keys, missing units and unknown versions are errors. ``schema_version`` grows with every
 change that an old reader would misread; results of older versions can be read.

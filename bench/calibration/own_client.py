@@ -34,8 +34,8 @@ from brokerbench.scenarios.load.load_commands import (
     OpenConsumer,
     OpenProducer,
     Publish,
+    ask,
 )
-from brokerbench.scenarios.load.replies import ask
 
 RUN = 1
 SEED = 1

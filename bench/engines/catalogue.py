@@ -1,4 +1,10 @@
-"""All engines: versions and settings in one place. ``brokerbench list`` shows them; results carry the settings."""
+"""All engines by name: versions, settings, identity and address of the built-in ones, and those of other distributions.
+
+``brokerbench list`` shows them; results carry the settings, which are the same for a process and for a container. An
+engine from elsewhere is announced by an entry point of the group ``brokerbench.engines`` whose value names a
+``brokerbench.bench.engines.base.Engine`` (``"their_package.engine:ENGINE"``). Its spec's name is what their adapter
+gives as ``Adapter.broker``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Runs a plan: engines up, readiness proven, cells side by side or alone, each result saved at once."""
+"""Runs a plan: engines up, readiness proven, cells side by side or alone, each result saved at once.
+
+Cells that measure speed take turns; they are examined when all have measured.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,7 @@ from pathlib import Path
 
 from brokerbench.bench import environment, store
 from brokerbench.bench.engines.base import EngineChoice, OnThisHost, RunningEngine
-from brokerbench.bench.run.cell import CellJob, failed
-from brokerbench.bench.run.cell_process import CellProcess
+from brokerbench.bench.run.cell import CellJob, CellProcess, failed
 from brokerbench.bench.run.progress import Expected, Watcher
 from brokerbench.bench.run.session import Session, Site, open_session
 from brokerbench.brokers import registry

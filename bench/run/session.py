@@ -1,6 +1,7 @@
 """A session with brokers: a guard, engines started on demand, profiles proven ready; at the end nothing is left.
 
-This is the one place where engines and adapters meet.
+A real message proves a profile ready: created, sent, received, equal, acknowledged, removed. This is the one place
+where engines and adapters meet.
 """
 
 from __future__ import annotations

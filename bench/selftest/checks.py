@@ -12,20 +12,15 @@ from brokerbench.bench.selftest.scripts import LETTERS, MAX_DELIVERIES
 from brokerbench.brokers.faulty import Offender
 from brokerbench.scenarios.analysis import replay
 from brokerbench.scenarios.checkers import (
-    corruption,
+    arrivals,
     dead_letters,
     deduplication,
     delivery_counts,
-    duplicates,
     expiry,
     leases,
-    loss,
     order,
     order_while_waiting,
-    phantom,
     redelivery,
-    rejected,
-    unknown_sends,
 )
 from brokerbench.scenarios.checkers.findings import combined
 from brokerbench.scenarios.checkers.index import channel_index
@@ -165,7 +160,7 @@ def _lost(whole: ChannelIndex, group: Delivered) -> Finding:
     """Swallowed repeats are no losses."""
     within_s = window_s(whole)
     required = whole if within_s is None else deduplication.apart(whole, group, within_s)
-    return loss.lost(required, group, drained=whole.drained())
+    return arrivals.lost(required, group, drained=whole.drained())
 
 
 def _of_repeats(check: Callable[..., Finding]) -> Check:
@@ -217,7 +212,7 @@ FACTS = ("send.settled", "redelivery.none")
 ONE_BY_ONE: Mapping[str, Several] = {
     "replay.complete": _of_replays(replay.complete),
     "replay.intact": _of_attempts(
-        lambda whole, attempt: corruption.altered(whole, _replayed(whole, attempt), "replay.intact")
+        lambda whole, attempt: arrivals.altered(whole, _replayed(whole, attempt), "replay.intact")
     ),
     "replay.order": _of_replays(replay.in_first_order),
     "retention.not_early": _kept(expiry.early),
@@ -232,12 +227,12 @@ def _all_of(check: Several) -> Check:
 
 CHECKS: Mapping[str, Check] = {
     "delivery.no_loss": _of_group(_lost),
-    "delivery.no_phantom": _of_group(phantom.phantoms),
-    "delivery.no_duplicate": _of_group(duplicates.delivered_again),
-    "delivery.intact": _of_group(corruption.altered),
-    "delivery.no_rejected": _of_group(rejected.delivered_all_the_same),
+    "delivery.no_phantom": _of_group(arrivals.phantoms),
+    "delivery.no_duplicate": _of_group(arrivals.delivered_again),
+    "delivery.intact": _of_group(arrivals.altered),
+    "delivery.no_rejected": _of_group(arrivals.delivered_all_the_same),
     "delivery.count": _of_group(lambda whole, group: delivery_counts.counted(whole, group, all_seen=True)),
-    "send.settled": unknown_sends.unknown,
+    "send.settled": arrivals.unknown,
     "deduplication.applied": _of_repeats(deduplication.repeats_swallowed),
     "deduplication.only_repeats": _of_repeats(deduplication.new_kept),
     "dead_letter.complete": _of_letters(

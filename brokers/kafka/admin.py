@@ -25,8 +25,12 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package
     ResourceType,
 )
 
+from brokerbench.brokers.contract import Opened
 from brokerbench.brokers.errors import ChannelMissing, Misuse, Refused, Unreachable, Unsupported
 from brokerbench.brokers.kafka.client import LOGGER, REQUEST_TIMEOUT_S, client_config, kafka_error, translated
+from brokerbench.brokers.kafka.producer import KafkaProducer
+from brokerbench.brokers.kafka.reader import KafkaReader
+from brokerbench.brokers.kafka.version import kafka_version
 from brokerbench.brokers.types import (
     ChannelSpec,
     Durability,
@@ -35,6 +39,7 @@ from brokerbench.brokers.types import (
     FromPosition,
     FromTime,
     Position,
+    ProducerSettings,
     ReplayStart,
     Retention,
 )
@@ -245,3 +250,29 @@ def _wait_until(done: Callable[[], bool], what: str) -> None:
         if time.monotonic() > deadline:
             raise Unreachable(f"{what}: not settled within {_WAIT_S:g} s")
         time.sleep(_POLL_S)
+
+
+class KafkaConnection:
+    """Raises Unreachable when nothing answers at the endpoint."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.endpoint = endpoint
+        self.admin = KafkaAdmin(endpoint)
+        self.opened = Opened()
+        self.admin.probe()
+
+    def list_channels(self, prefix: str) -> list[str]:
+        return [name for name in self.admin.topics() if name.startswith(prefix)]
+
+    def server_version(self) -> str:
+        return kafka_version(self.endpoint)
+
+    def producer(self, channel: str, settings: ProducerSettings) -> KafkaProducer:
+        self.admin.partitions(channel)  # raises ChannelMissing now, not as time-outs later
+        return self.opened.add(KafkaProducer(self.endpoint, channel, settings))
+
+    def reader(self, channel: str, start: ReplayStart) -> KafkaReader:
+        return self.opened.add(KafkaReader(self.endpoint, channel, self.admin.offsets_at(channel, start)))
+
+    def close(self) -> None:
+        self.opened.close()

@@ -20,7 +20,7 @@ from confluent_kafka import KafkaError, KafkaException
 from brokerbench.brokers.contract import ThreadGuard
 from brokerbench.brokers.declarations import ProfileDeclaration
 from brokerbench.brokers.errors import Misuse, Unsupported
-from brokerbench.brokers.kafka.admin import group_id
+from brokerbench.brokers.kafka.admin import KafkaConnection, group_id
 from brokerbench.brokers.kafka.client import (
     REQUEST_TIMEOUT_S,
     Call,
@@ -31,7 +31,6 @@ from brokerbench.brokers.kafka.client import (
     reason,
     translated,
 )
-from brokerbench.brokers.kafka.connection import KafkaConnection
 from brokerbench.brokers.kafka.declarations import KAFKA
 from brokerbench.brokers.kafka.offsets import OffsetTracker
 from brokerbench.brokers.kafka.reader import FETCH_AGAIN_MS, receive_within, started_consumer

@@ -27,7 +27,7 @@ from confluent_kafka.admin import ResourceType  # type: ignore[attr-defined]
 from brokerbench.brokers.contract import ThreadGuard, check_count
 from brokerbench.brokers.declarations import ProfileDeclaration
 from brokerbench.brokers.errors import BrokerError, Misuse, Unsupported
-from brokerbench.brokers.kafka.admin import group_id
+from brokerbench.brokers.kafka.admin import KafkaConnection, group_id
 from brokerbench.brokers.kafka.client import (
     INTERRUPTIBLE_S,
     LOGGER,
@@ -41,7 +41,6 @@ from brokerbench.brokers.kafka.client import (
 )
 from brokerbench.brokers.kafka.client_choice import new_share_consumer
 from brokerbench.brokers.kafka.client_protocols import ACCEPT, REJECT, RELEASE, Part, Poll
-from brokerbench.brokers.kafka.connection import KafkaConnection
 from brokerbench.brokers.kafka.declarations import KAFKA_SHARE, MAX_POLL_RECORDS
 from brokerbench.brokers.kafka.share_acknowledgements import PendingAcknowledgements
 from brokerbench.brokers.settling import Outcomes, by_partition

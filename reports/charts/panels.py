@@ -1,7 +1,11 @@
-"""Parts of every picture: fonts, colours, titles, marks, and the way from panels to one specification.
+"""Parts of every picture: colours, signs, titles, marks, the way from panels to one specification, and to SVG.
 
 Panels are made with altair one by one and stacked as plain data: altair copies the whole content of charts that it
-joins, which takes seconds for a dozen panels.
+joins, which takes seconds for a dozen panels. Every verdict has a sign of its own, so that colour is not needed.
+
+The width of a text depends on the machine's fonts, so the bytes of an SVG are not comparable across machines. Its first
+line therefore carries two hashes: one of the specification with its data, which must follow from the evidence, and one
+of the drawing itself, which shows that it was not edited.
 """
 
 from __future__ import annotations

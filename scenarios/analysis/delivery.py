@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from brokerbench.scenarios.checkers import corruption, duplicates, loss, phantom
+from brokerbench.scenarios.checkers import arrivals
 from brokerbench.scenarios.checkers.findings import combined, of_group
 from brokerbench.scenarios.checkers.index import channel_index
 from brokerbench.scenarios.checkers.index.channel_index import ChannelIndex
@@ -40,9 +40,9 @@ def _judged(index: ChannelIndex) -> tuple[Finding, ...]:
     """In the order of PROPERTIES."""
     delivered = index.delivered
     found = (
-        loss.lost(index, delivered, drained=index.drained()),
-        corruption.altered(index, delivered),
-        duplicates.delivered_again(index, delivered),
-        phantom.phantoms(index, delivered),
+        arrivals.lost(index, delivered, drained=index.drained()),
+        arrivals.altered(index, delivered),
+        arrivals.delivered_again(index, delivered),
+        arrivals.phantoms(index, delivered),
     )
     return tuple(of_group(finding, index.group) for finding in found)

@@ -15,7 +15,7 @@ import numpy as np
 
 from brokerbench.brokers.types import Outcome
 from brokerbench.scenarios.base import Examination, Measured
-from brokerbench.scenarios.checkers import corruption, duplicates, loss, phantom
+from brokerbench.scenarios.checkers import arrivals
 from brokerbench.scenarios.checkers.findings import combined, spread, with_waits
 from brokerbench.scenarios.checkers.index import channel_index
 from brokerbench.scenarios.checkers.index.channel_index import MAX_OFFENDERS, ChannelIndex, Delivered, Ids, Mask
@@ -62,16 +62,16 @@ def examine(history: History) -> Examination:
         *(_capability(whole, first, mode, attempts) for mode in _MODES[:3]),
         _independent(whole, group, first, attempts),
         _or_untestable("replay.complete", none_read, [complete(whole, first, attempt) for attempt in reads]),
-        _or_untestable("replay.intact", none_read, [corruption.altered(whole, replayed)]),
+        _or_untestable("replay.intact", none_read, [arrivals.altered(whole, replayed)]),
         _or_untestable("replay.order", none_read, [in_first_order(whole, first, attempt) for attempt in reads]),
         _time_offset(whole, attempts, none_read),
-        with_waits(loss.lost(whole, consumed, drained=whole.drained()), whole),
-        phantom.phantoms(whole, consumed),
+        with_waits(arrivals.lost(whole, consumed, drained=whole.drained()), whole),
+        arrivals.phantoms(whole, consumed),
         combined(
             "delivery.no_duplicate",
-            [duplicates.delivered_again(whole, consumed.to(whole.consumers(group=name))) for name in groups],
+            [arrivals.delivered_again(whole, consumed.to(whole.consumers(group=name))) for name in groups],
         ),
-        corruption.altered(whole, consumed),
+        arrivals.altered(whole, consumed),
     ]
     return Examination(findings, _rates(whole, reads))
 
@@ -227,8 +227,8 @@ def _independent(whole: ChannelIndex, group: Delivered, first: First, attempts: 
     """An attempt succeeds when its reader misses nothing, and the group got each message exactly once."""
     tried = [attempt for attempt in attempts if attempt["mode"] == "independent_reader"]
     failed, unknown = [], 0
-    lost = loss.lost(whole, group, drained=whole.drained(group="first"))
-    again = duplicates.delivered_again(whole, group)
+    lost = arrivals.lost(whole, group, drained=whole.drained(group="first"))
+    again = arrivals.delivered_again(whole, group)
     disturbed = bool(lost.violations or again.violations)
     for attempt in tried:
         if attempt["outcome"] == "refused":

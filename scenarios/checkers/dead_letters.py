@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from brokerbench.brokers.types import NO_PLACE
-from brokerbench.scenarios.checkers import corruption
+from brokerbench.scenarios.checkers import arrivals
 from brokerbench.scenarios.checkers.index.channel_index import (
     MAX_OFFENDERS,
     NEVER,
@@ -131,7 +131,7 @@ def only_failed(letters: Letters) -> Finding:
 
 def intact(letters: Letters) -> Finding:
     """``dead_letter.intact``: letters are byte for byte as sent. Observations are letters of some message."""
-    return corruption.altered(letters.index, letters.delivered, "dead_letter.intact")
+    return arrivals.altered(letters.index, letters.delivered, "dead_letter.intact")
 
 
 def _named(index: ChannelIndex, delivered: Delivered, due: Mask) -> Delivered:

@@ -21,7 +21,6 @@ from brokerbench.scenarios.base import Worker
 from brokerbench.scenarios.clients.recording import RecordedBatch, RecordingConsumer, RecordingProducer
 from brokerbench.scenarios.history import Writer
 from brokerbench.scenarios.load import payloads, schedule
-from brokerbench.scenarios.load.keys import Keys
 from brokerbench.scenarios.load.load_commands import (
     Backlog,
     Close,
@@ -36,7 +35,8 @@ from brokerbench.scenarios.load.load_commands import (
 )
 from brokerbench.scenarios.load.noop_ceiling import measure_ceiling
 from brokerbench.scenarios.load.pacing import batches, precise_sleep, send_when_due, sleep_until
-from brokerbench.scenarios.load.process_usage import ProcessUsage
+from brokerbench.scenarios.load.payloads import Keys
+from brokerbench.scenarios.load.usage import ProcessUsage
 
 _FLUSH_S = 30.0
 _WAIT_S = 0.2

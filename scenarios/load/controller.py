@@ -18,7 +18,6 @@ from brokerbench.brokers.types import ChannelSpec, ConsumerSettings, Durability
 from brokerbench.scenarios.base import Context, LoadProcess
 from brokerbench.scenarios.history import Writer
 from brokerbench.scenarios.load import workload
-from brokerbench.scenarios.load.host_usage import HostUsage
 from brokerbench.scenarios.load.load_commands import (
     CONSUMER,
     PRODUCER,
@@ -27,13 +26,19 @@ from brokerbench.scenarios.load.load_commands import (
     Consume,
     Consumed,
     MeasureCeiling,
+    OnProgress,
     OpenConsumer,
     OpenProducer,
     Pace,
     Publish,
+    ask,
+    ask_all,
+    no_progress,
+    reports,
+    share_passed,
 )
-from brokerbench.scenarios.load.replies import OnProgress, ask, ask_all, no_progress, reports, share_passed
 from brokerbench.scenarios.load.schedule import Schedule
+from brokerbench.scenarios.load.usage import HostUsage
 
 START_S = 30.0
 _LEAD_NS = 20_000_000

@@ -13,7 +13,7 @@ from brokerbench.scenarios.base import Worker
 from brokerbench.scenarios.clients.recording import RecordingConsumer, RecordingProducer
 from brokerbench.scenarios.history import Writer
 from brokerbench.scenarios.load import payloads
-from brokerbench.scenarios.load.keys import Keys
+from brokerbench.scenarios.load.payloads import Keys
 
 _SLICE_BATCHES = 10
 """Batches on the noop channel at once while a ceiling is measured; bounds its memory."""

@@ -12,8 +12,7 @@ from brokerbench.brokers.declarations import Limits
 from brokerbench.brokers.types import Durability, ProducerSettings
 from brokerbench.scenarios.base import Parameters
 from brokerbench.scenarios.load import sizes
-from brokerbench.scenarios.load.keys import Choice, KeySpec
-from brokerbench.scenarios.load.payloads import Kind, PayloadSpec
+from brokerbench.scenarios.load.payloads import Choice, KeySpec, Kind, PayloadSpec
 
 PARAMETERS: Parameters = {
     "size": 1024,

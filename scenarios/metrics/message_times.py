@@ -1,6 +1,7 @@
 """When each message was due, sent, settled and received: columns over all messages of a history.
 
-Where several groups each get every message, there is a row for every message and group.
+``SendIndex`` numbers the sends over all producers, so that other tables join to them by a sum. Where several groups
+each get every message, there is a row for every message and group.
 
 Pure. All times are one host's monotonic clock. A saved history is read in stretches: 32 bytes a message stay.
 """

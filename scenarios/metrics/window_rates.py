@@ -1,7 +1,7 @@
-"""From a history to speeds: settlements within windows, their latencies, and the CPU time they cost.
+"""From a history to speeds: settlements within windows, their latencies, and the resources they cost.
 
-Pure. Windows are marks; a message belongs to the window in which the broker's answer arrived. All times are
-one host's monotonic clock.
+Pure. Windows are marks; a message belongs to the window in which the broker's answer arrived. Of several groups each
+has figures of its own, beside those of all together. All times are one host's monotonic clock.
 """
 
 from __future__ import annotations

@@ -14,8 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from brokerbench.scenarios import base
-from brokerbench.scenarios.load.keys import Choice
-from brokerbench.scenarios.load.payloads import Kind
+from brokerbench.scenarios.load.payloads import Choice, Kind
 from brokerbench.scenarios.omb.driver_file import Driver
 
 AS_FAST_AS_POSSIBLE = 10_000_000

@@ -20,7 +20,7 @@ from brokerbench.scenarios.base import Context
 from brokerbench.scenarios.history import History, saved_history
 from brokerbench.scenarios.history.stamp import INTACT
 from brokerbench.scenarios.load.controller import LoadController
-from brokerbench.scenarios.load.replies import OnProgress, no_progress
+from brokerbench.scenarios.load.load_commands import OnProgress, no_progress
 from brokerbench.scenarios.load.schedule import Schedule
 from brokerbench.scenarios.metrics import message_times
 from brokerbench.scenarios.metrics.message_times import NEVER, MessageTimes

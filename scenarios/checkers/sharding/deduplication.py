@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from brokerbench.brokers.types import NO_PLACE, Outcome
-from brokerbench.scenarios.checkers import deduplication, loss
+from brokerbench.scenarios.checkers import arrivals, deduplication
 from brokerbench.scenarios.checkers.index import channel_index
 from brokerbench.scenarios.checkers.index.channel_index import ChannelIndex, Delivered, Ids
 from brokerbench.scenarios.checkers.sharding.excerpts import excerpt, together
@@ -28,7 +28,7 @@ class Separated:
 
     channel: str
     apart: History
-    rest: loss.Search
+    rest: arrivals.Search
     kept: int
     """How many of the rest were acknowledged: they are new, and all of them were delivered."""
 
@@ -44,7 +44,7 @@ def deduplicating(group: Callable[[ChannelIndex], Delivered], window_s: float) -
         return Separated(
             part.channel,
             excerpt(part, entangled),
-            loss.search(rest, group(part), drained=part.drained()),
+            arrivals.search(rest, group(part), drained=part.drained()),
             int((outcome == Outcome.ACKNOWLEDGED).sum()),
         )
 
@@ -54,9 +54,9 @@ def deduplicating(group: Callable[[ChannelIndex], Delivered], window_s: float) -
         required = deduplication.apart(whole, got, window_s)
         others = _told_elsewhere(whole, _open_places(whole, got), shards)
         only = deduplication.new_kept(whole, got, window_s, drained=drained, others=others)
-        searches = [*(part.rest for part in parts), loss.search(required, got, drained=drained)]
+        searches = [*(part.rest for part in parts), arrivals.search(required, got, drained=drained)]
         return [
-            loss.claimed(searches, drained=drained),
+            arrivals.claimed(searches, drained=drained),
             deduplication.repeats_swallowed(whole, got, window_s, drained=drained),
             replace(only, observations=only.observations + sum(part.kept for part in parts)),
         ]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from brokerbench.scenarios.checkers import corruption, duplicates, loss, order, phantom
+from brokerbench.scenarios.checkers import arrivals, order
 from brokerbench.scenarios.checkers.findings import added, combined, of_group
 from brokerbench.scenarios.checkers.index import channel_index
 from brokerbench.scenarios.checkers.index.channel_index import ChannelIndex, Delivered
@@ -51,15 +51,15 @@ def adding_each(name: str, check: Callable[[ChannelIndex], Sequence[Finding]]) -
     )
 
 
-def searching(group: Callable[[ChannelIndex], Delivered]) -> Reduction[tuple[bool, loss.Search]]:
+def searching(group: Callable[[ChannelIndex], Delivered]) -> Reduction[tuple[bool, arrivals.Search]]:
     """``delivery.no_loss``. Losses are claimed over the whole channel."""
 
-    def of_part(part: ChannelIndex, _shards: Shards) -> tuple[bool, loss.Search]:
+    def of_part(part: ChannelIndex, _shards: Shards) -> tuple[bool, arrivals.Search]:
         drained = part.drained()
-        return drained, loss.search(part, group(part), drained=drained)
+        return drained, arrivals.search(part, group(part), drained=drained)
 
-    def of_all(parts: Sequence[tuple[bool, loss.Search]], _shards: Shards) -> list[Finding]:
-        return [loss.claimed([search for _, search in parts], drained=parts[0][0])]
+    def of_all(parts: Sequence[tuple[bool, arrivals.Search]], _shards: Shards) -> list[Finding]:
+        return [arrivals.claimed([search for _, search in parts], drained=parts[0][0])]
 
     return Reduction(of_part, of_all)
 
@@ -119,9 +119,9 @@ def in_order(
 
 
 DELIVERY: Mapping[str, Check] = {
-    "delivery.intact": lambda part: corruption.altered(part, part.delivered),
-    "delivery.no_duplicate": lambda part: duplicates.delivered_again(part, part.delivered),
-    "delivery.no_phantom": lambda part: phantom.phantoms(part, part.delivered),
+    "delivery.intact": lambda part: arrivals.altered(part, part.delivered),
+    "delivery.no_duplicate": lambda part: arrivals.delivered_again(part, part.delivered),
+    "delivery.no_phantom": lambda part: arrivals.phantoms(part, part.delivered),
 }
 """Checks that add up over messages. Losses do not: they are claimed over the whole channel."""
 

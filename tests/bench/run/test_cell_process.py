@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import pytest
 
-from brokerbench.bench.run.cell_process import CellProcess
+from brokerbench.bench.run.cell import CellProcess
 
 RAN, ENDED = {"ran": True}, {"status": "completed", "error": ""}
 

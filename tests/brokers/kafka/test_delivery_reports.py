@@ -6,7 +6,7 @@ import numpy as np
 from confluent_kafka import KafkaError
 
 from brokerbench.brokers.kafka.client_protocols import MESSAGE, Messages
-from brokerbench.brokers.kafka.delivery_reports import DeliveryReports
+from brokerbench.brokers.kafka.producer import DeliveryReports
 from brokerbench.brokers.types import NO_PARTITION, NO_PLACE, Outcome
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from brokerbench.scenarios.analysis import delivery
-from brokerbench.scenarios.checkers import duplicates
+from brokerbench.scenarios.checkers import arrivals
 from brokerbench.scenarios.checkers.sharding import reduction
 from brokerbench.scenarios.history import Action, History, Writer, saved_history
 from brokerbench.scenarios.history.stamp import CORRUPT
@@ -78,7 +78,7 @@ def test_a_group_whose_drain_was_not_proven_lost_nothing_for_certain(tmp_path: P
 
 def test_groups_together_where_they_are_not_judged_by_themselves(tmp_path: Path) -> None:
     judged(tmp_path, EACH)
-    again = reduction.adding(lambda part: duplicates.delivered_again(part, part.delivered))
+    again = reduction.adding(lambda part: arrivals.delivered_again(part, part.delivered))
     together = reduction.reduced(tmp_path, {"again": again})["again"]
     assert (together.observations, together.violations, together.unknown) == (2, 1, 1)
     apart = reduction.reduced(tmp_path, {"again": again}, each_group=True)["again"]

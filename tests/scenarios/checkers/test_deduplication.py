@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from brokerbench.brokers.types import Outcome
-from brokerbench.scenarios.checkers import deduplication, loss
+from brokerbench.scenarios.checkers import arrivals, deduplication
 from brokerbench.scenarios.checkers.index import channel_index
 from brokerbench.scenarios.checkers.index.channel_index import ChannelIndex
 from brokerbench.scenarios.history import History
@@ -56,7 +56,7 @@ def only_repeats(of: ChannelIndex, *, drained: bool = True) -> Finding:
 
 
 def lost(of: ChannelIndex) -> list[object]:
-    finding = loss.lost(deduplication.apart(of, of.delivered, WINDOW_S), of.delivered, drained=True)
+    finding = arrivals.lost(deduplication.apart(of, of.delivered, WINDOW_S), of.delivered, drained=True)
     return [offender["seq"] for offender in finding.offenders]
 
 
@@ -68,7 +68,7 @@ def test_a_swallowed_repeat_is_as_it_should_be() -> None:
     assert (applied(clean).observations, applied(clean).violations) == (1, 0)
     assert (only_repeats(clean).observations, only_repeats(clean).violations) == (2, 0)
     assert lost(clean) == []
-    assert loss.lost(clean, clean.delivered, drained=True).violations == 1
+    assert arrivals.lost(clean, clean.delivered, drained=True).violations == 1
     undrained = applied(clean, drained=False)
     assert (undrained.observations, undrained.unknown) == (0, 1)
 

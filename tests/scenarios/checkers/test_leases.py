@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from brokerbench.brokers.types import Outcome
-from brokerbench.scenarios.checkers import delivery_counts, leases, rejected
+from brokerbench.scenarios.checkers import arrivals, delivery_counts, leases
 from brokerbench.scenarios.checkers.index.channel_index import ChannelIndex
 from brokerbench.scenarios.history import Action
 from tests.scenarios.checkers.histories import got, settle, typed
@@ -132,7 +132,7 @@ def test_a_clean_history_is_silent() -> None:
         leases.in_time(index, index.delivered, LEASE_S),
         leases.not_late(index, index.delivered, LEASE_S, 1e-8, drained=True),
         delivery_counts.counted(index, index.delivered, all_seen=True),
-        rejected.delivered_all_the_same(index, index.delivered),
+        arrivals.delivered_all_the_same(index, index.delivered),
     ):
         assert (finding.violations, finding.unknown, finding.offenders) == (0, 0, ()), finding.property
 
@@ -169,11 +169,11 @@ def test_a_broker_that_does_not_count_is_not_judged() -> None:
 
 def test_rejected_and_delivered_all_the_same() -> None:
     index = typed(KEYS, [got(0, 10), got(1, 11), got(2, 12)], s1=Outcome.REJECTED, s2=Outcome.UNKNOWN)
-    finding = rejected.delivered_all_the_same(index, index.delivered)
+    finding = arrivals.delivered_all_the_same(index, index.delivered)
     assert (finding.observations, finding.violations, finding.unknown) == (2, 1, 1)
     assert (finding.offenders[0]["seq"], finding.offenders[0]["received_ns"]) == (1, 11)
     index = typed(KEYS, [got(0, 10), got(7, 11)], s1=Outcome.REJECTED)
-    assert rejected.delivered_all_the_same(index, index.delivered).violations == 0
+    assert arrivals.delivered_all_the_same(index, index.delivered).violations == 0
 
 
 def test_findings_say_what_they_were_held_against() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from brokerbench.brokers.types import Outcome
-from brokerbench.scenarios.checkers import delivery_counts, leases, order_while_waiting, rejected, unknown_sends
+from brokerbench.scenarios.checkers import arrivals, delivery_counts, leases, order_while_waiting
 from brokerbench.scenarios.checkers.index import time_bounds
 from brokerbench.scenarios.checkers.index.channel_index import NEVER, Whole, of_channel
 from brokerbench.scenarios.history import Action
@@ -73,10 +73,10 @@ def test_ten_are_named(count: int) -> None:
         leases.not_early(index, index.delivered, 1.0),
         leases.in_time(index, index.delivered, 0.0),
         delivery_counts.counted(index, index.delivered, all_seen=True),
-        unknown_sends.unknown(index),
+        arrivals.unknown(index),
     ]
     answered = typed([1] * count, firsts, **{f"s{seq}": Outcome.REJECTED for seq in range(count)})
-    found.append(rejected.delivered_all_the_same(answered, answered.delivered))
+    found.append(arrivals.delivered_all_the_same(answered, answered.delivered))
     gone = typed([1] * count, firsts)
     found.append(leases.not_late(gone, gone.delivered, 0.0, 0.0, drained=True))
     for finding in found:
@@ -166,14 +166,14 @@ def test_counts_of_several_messages_do_not_mix() -> None:
 def test_rejected_and_unsettled_in_full() -> None:
     rows = [got(0, 10), got(1, 11, reader=1, batch=4, slot=3, partition=2, place=9), got(2, 12), got(7, 13)]
     index = typed([5, 6, 7, 8], rows, s1=Outcome.REJECTED, s2=Outcome.UNKNOWN, s3=Outcome.UNKNOWN)
-    assert rejected.delivered_all_the_same(index, index.delivered) == Finding(
+    assert arrivals.delivered_all_the_same(index, index.delivered) == Finding(
         "delivery.no_rejected",
         observations=2,
         violations=1,
         unknown=1,
         offenders=({**of(1, 6), **place_of(rows[1])},),
     )
-    assert unknown_sends.unknown(index) == Finding(
+    assert arrivals.unknown(index) == Finding(
         "send.settled", observations=4, violations=2, offenders=(of(2, 7), of(3, 8))
     )
 

@@ -12,8 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from brokerbench.scenarios.load import payloads, sizes, workload
-from brokerbench.scenarios.load.keys import Choice, Keys, KeySpec
-from brokerbench.scenarios.load.payloads import Kind, PayloadSpec
+from brokerbench.scenarios.load.payloads import Choice, Keys, KeySpec, Kind, PayloadSpec
 
 
 def drawn(text: str, count: int = 20_000) -> np.ndarray[Any, np.dtype[np.int64]]:

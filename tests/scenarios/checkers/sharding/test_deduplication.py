@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from brokerbench.brokers.types import Outcome
-from brokerbench.scenarios.checkers import deduplication, loss
+from brokerbench.scenarios.checkers import arrivals, deduplication
 from brokerbench.scenarios.checkers.findings import combined
 from brokerbench.scenarios.checkers.index import channel_index
 from brokerbench.scenarios.checkers.index.channel_index import ChannelIndex
@@ -50,7 +50,7 @@ def _both(directory: Path, per_shard: int) -> tuple[list[Finding], list[Finding]
 def _at_once(whole: ChannelIndex) -> list[Finding]:
     group, drained = whole.delivered.to(whole.consumers()), whole.drained()
     return [
-        loss.lost(deduplication.apart(whole, group, WINDOW_S), group, drained=drained),
+        arrivals.lost(deduplication.apart(whole, group, WINDOW_S), group, drained=drained),
         deduplication.repeats_swallowed(whole, group, WINDOW_S, drained=drained),
         deduplication.new_kept(whole, group, WINDOW_S, drained=drained),
     ]

@@ -14,15 +14,7 @@ from hypothesis import strategies as st
 
 from brokerbench.brokers.types import Outcome
 from brokerbench.scenarios.analysis import delivery
-from brokerbench.scenarios.checkers import (
-    delivery_counts,
-    leases,
-    loss,
-    order,
-    order_while_waiting,
-    redelivery,
-    rejected,
-)
+from brokerbench.scenarios.checkers import arrivals, delivery_counts, leases, order, order_while_waiting, redelivery
 from brokerbench.scenarios.checkers.index import channel_index
 from brokerbench.scenarios.checkers.index.channel_index import ChannelIndex
 from brokerbench.scenarios.checkers.sharding import reduction
@@ -41,7 +33,7 @@ _CHECKS: dict[str, reduction.Check] = {
     "ordering.while_waiting": lambda part: order_while_waiting.in_order(
         "ordering.while_waiting", part, part.delivered, [0, 1]
     ),
-    "delivery.no_rejected": lambda part: rejected.delivered_all_the_same(part, part.delivered),
+    "delivery.no_rejected": lambda part: arrivals.delivered_all_the_same(part, part.delivered),
     "delivery.count": lambda part: delivery_counts.counted(part, part.delivered, all_seen=True),
     "redelivery.not_early": lambda part: leases.not_early(part, part.delivered, 5e-9),
     "redelivery.none": lambda part: leases.in_time(part, part.delivered, 5e-9),
@@ -116,7 +108,7 @@ def _in_memory(directory: Path) -> list[Finding]:
 
 
 def _findings(whole: ChannelIndex) -> list[Finding]:
-    lost = loss.lost(whole, whole.delivered, drained=whole.drained())
+    lost = arrivals.lost(whole, whole.delivered, drained=whole.drained())
     return [lost, *(check(whole) for check in _CHECKS.values())]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from brokerbench.brokers.types import Outcome
-from brokerbench.scenarios.checkers import loss
+from brokerbench.scenarios.checkers import arrivals
 from brokerbench.scenarios.checkers.index.channel_index import ChannelIndex
 from brokerbench.scenarios.checkers.sharding import reduction
 from brokerbench.scenarios.checkers.sharding.shards import FIELDS, _Sharder, split
@@ -438,4 +438,4 @@ def test_a_shard_is_searched_after_its_channel_s_drain_alone(tmp_path: Path) -> 
         for kind, its_rows in rows.items():
             writer.rows(kind, table(kind, its_rows))
     lost = reduction.judged(tmp_path)[0]
-    assert lost == loss.claimed([loss.Search(1, 0, 1, 0, ())], drained=False)
+    assert lost == arrivals.claimed([arrivals.Search(1, 0, 1, 0, ())], drained=False)

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from brokerbench.scenarios.load import replies
-from brokerbench.scenarios.load.replies import reports, share_passed
+from brokerbench.scenarios.load import load_commands
+from brokerbench.scenarios.load.load_commands import reports, share_passed
 
 
 class Process:
@@ -32,7 +32,7 @@ class Process:
 
 
 def test_waiting_calls_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replies, "_PROGRESS_EVERY_S", 0.01)
+    monkeypatch.setattr(load_commands, "_PROGRESS_EVERY_S", 0.01)
     told: list[int] = []
     assert reports([Process(0), Process(3)], 10.0, lambda: told.append(1)) == [7, 7]
     assert len(told) == 3

@@ -6,7 +6,7 @@ import pytest
 
 from brokerbench.brokers.types import Outcome
 from brokerbench.scenarios.analysis import delivery
-from brokerbench.scenarios.checkers import corruption, duplicates, loss, phantom
+from brokerbench.scenarios.checkers import arrivals
 from brokerbench.scenarios.history import Action, History
 from brokerbench.scenarios.history.stamp import CORRUPT, FOREIGN
 from brokerbench.scenarios.verdicts import Finding
@@ -32,7 +32,7 @@ def test_loss_in_full() -> None:
     settled[1].update(partition=3, place=40)
     settled[2].update(partition=4, place=50)
     index = indexed(sent, settled, [got(0, 10)])
-    assert loss.lost(index, index.delivered, drained=True) == Finding(
+    assert arrivals.lost(index, index.delivered, drained=True) == Finding(
         "delivery.no_loss",
         observations=3,
         violations=2,
@@ -48,14 +48,14 @@ def test_loss_in_full() -> None:
 def test_nothing_delivered_and_nothing_sent() -> None:
     index = typed([1, 1], [])
     not_drained = "not drained: looked for only as far as was read"
-    assert loss.lost(index, index.delivered, drained=True).violations == 2
-    assert loss.lost(index, index.delivered, drained=False, in_order=True) == Finding(
+    assert arrivals.lost(index, index.delivered, drained=True).violations == 2
+    assert arrivals.lost(index, index.delivered, drained=False, in_order=True) == Finding(
         "delivery.no_loss", unknown=2, remarks=(not_drained,)
     )
     empty = typed([], [])
-    assert loss.lost(empty, empty.delivered, drained=False) == Finding("delivery.no_loss", remarks=(not_drained,))
-    assert phantom.phantoms(empty, empty.delivered).observations == 0
-    assert corruption.altered(empty, empty.delivered) == Finding("delivery.intact")
+    assert arrivals.lost(empty, empty.delivered, drained=False) == Finding("delivery.no_loss", remarks=(not_drained,))
+    assert arrivals.phantoms(empty, empty.delivered).observations == 0
+    assert arrivals.altered(empty, empty.delivered) == Finding("delivery.intact")
 
 
 def test_each_partition_is_searched_up_to_its_own_highest_place() -> None:
@@ -70,7 +70,7 @@ def test_each_partition_is_searched_up_to_its_own_highest_place() -> None:
         got(4, 13, partition=2, place=-1),
     ]
     index = indexed(sent, settled, deliveries)
-    assert loss.lost(index, index.delivered, drained=False, in_order=True) == Finding(
+    assert arrivals.lost(index, index.delivered, drained=False, in_order=True) == Finding(
         "delivery.no_loss",
         observations=4,
         violations=1,
@@ -78,13 +78,13 @@ def test_each_partition_is_searched_up_to_its_own_highest_place() -> None:
         offenders=({"producer": 0, "seq": 1, "key": 0, "partition": 0, "place": 1},),
         remarks=("not drained: looked for only as far as was read",),
     )
-    assert loss.search(index, index.delivered, drained=False).observable == 3
+    assert arrivals.search(index, index.delivered, drained=False).observable == 3
 
 
 def test_the_highest_place_that_was_read_is_searched_too() -> None:
     """What was read from the place of message 1 was another run's."""
     index = typed([1, 1], [got(0, 10), got(7, 11, place=1)])
-    found = loss.search(index, index.delivered, drained=False, in_order=True)
+    found = arrivals.search(index, index.delivered, drained=False, in_order=True)
     assert (found.observable, found.missing, found.unattributed) == (2, 1, 1)
 
 
@@ -93,7 +93,7 @@ def test_as_many_missing_as_were_unidentified_are_not_claimed(unidentified: int,
     deliveries = [got(-1, 10 + at, place=-1, status=FOREIGN) for at in range(unidentified)]
     index = typed([1, 1, 1], deliveries)
     doubtful = 3 - claimed
-    finding = loss.lost(index, index.delivered, drained=True)
+    finding = arrivals.lost(index, index.delivered, drained=True)
     assert (finding.observations, finding.violations, finding.unknown) == (claimed, claimed, doubtful)
     assert len(finding.offenders) == (3 if claimed else 0)
     doubt = f"; {doubtful} missing messages are not claimed: as many deliveries could not be identified"
@@ -103,10 +103,10 @@ def test_as_many_missing_as_were_unidentified_are_not_claimed(unidentified: int,
 def test_searches_add_up() -> None:
     offenders = [{"producer": 0, "seq": seq, "key": 0} for seq in range(3)]
     parts = [
-        loss.Search(10, 2, 3, 1, (offenders[0], offenders[2])),
-        loss.Search(20, 1, 4, 1, (offenders[1],)),
+        arrivals.Search(10, 2, 3, 1, (offenders[0], offenders[2])),
+        arrivals.Search(20, 1, 4, 1, (offenders[1],)),
     ]
-    assert loss.claimed(parts, drained=True) == Finding(
+    assert arrivals.claimed(parts, drained=True) == Finding(
         "delivery.no_loss",
         observations=28,
         violations=1,
@@ -119,7 +119,7 @@ def test_searches_add_up() -> None:
 @pytest.mark.parametrize("count", [9, 10, 11])
 def test_ten_offenders_are_named_and_all_are_counted(count: int) -> None:
     lost = typed([1] * count, [])
-    finding = loss.lost(lost, lost.delivered, drained=True)
+    finding = arrivals.lost(lost, lost.delivered, drained=True)
     assert (finding.violations, [row["seq"] for row in finding.offenders]) == (count, list(range(min(count, 10))))
     damaged = typed([1] * count, [got(seq, 10 + seq, checksum=0) for seq in range(count)])
     rejected = typed(
@@ -134,9 +134,9 @@ def test_ten_offenders_are_named_and_all_are_counted(count: int) -> None:
         [settle(row, ACK, 50) for row in firsts],
     )
     for finding in (
-        corruption.altered(damaged, damaged.delivered),
-        phantom.phantoms(rejected, rejected.delivered),
-        duplicates.delivered_again(again, again.delivered),
+        arrivals.altered(damaged, damaged.delivered),
+        arrivals.phantoms(rejected, rejected.delivered),
+        arrivals.delivered_again(again, again.delivered),
     ):
         assert (finding.violations, [row["seq"] for row in finding.offenders]) == (count, list(range(min(count, 10))))
 
@@ -151,7 +151,7 @@ def test_phantoms_in_full() -> None:
         got(-1, 15, place=-1, status=FOREIGN),
     ]
     index = typed([5, 6, 7], deliveries, s1=Outcome.REJECTED, s2=Outcome.UNKNOWN)
-    assert phantom.phantoms(index, index.delivered) == Finding(
+    assert arrivals.phantoms(index, index.delivered) == Finding(
         "delivery.no_phantom",
         observations=6,
         violations=3,
@@ -175,7 +175,7 @@ def test_damage_in_full() -> None:
         got(0, 16, checksum=1000),
     ]
     index = typed([5, 6, 7], deliveries)
-    assert corruption.altered(index, index.delivered) == Finding(
+    assert arrivals.altered(index, index.delivered) == Finding(
         "delivery.intact",
         observations=5,
         violations=3,
@@ -185,7 +185,7 @@ def test_damage_in_full() -> None:
             {**place_of(deliveries[3]), "size": 3},
         ),
     )
-    assert corruption.altered(index, index.delivered, "dead_letter.intact").property == "dead_letter.intact"
+    assert arrivals.altered(index, index.delivered, "dead_letter.intact").property == "dead_letter.intact"
 
 
 def test_duplicates_in_full() -> None:
@@ -200,7 +200,7 @@ def test_duplicates_in_full() -> None:
     settles = [settle(firsts[0], ACK, 20), settle(firsts[1], ACK, 21), settle(firsts[2], ACK, 22)]
     settles += [settle(again[0], ACK, 32)]
     index = typed([5, 6, 7, 8], [*firsts, *again], settles)
-    assert duplicates.delivered_again(index, index.delivered) == Finding(
+    assert arrivals.delivered_again(index, index.delivered) == Finding(
         "delivery.no_duplicate",
         observations=3,
         violations=3,
@@ -230,7 +230,7 @@ def test_a_call_begins_after_what_its_reader_did_before(
     first = got(0, 10)
     other = [] if before_ns is None else [got(1, before_ns, reader=1)]
     index = typed([1, 1], [first, *other, got(0, received_ns, reader=1)], [settle(first, ACK, 15)])
-    finding = duplicates.delivered_again(index, index.delivered)
+    finding = arrivals.delivered_again(index, index.delivered)
     assert (finding.violations, finding.unknown) == expected
 
 
@@ -238,7 +238,7 @@ def test_an_answer_to_a_settlement_is_something_that_its_reader_did() -> None:
     first, other = got(0, 10), got(1, 11, reader=1)
     settles = [settle(first, ACK, 15), settle(other, ACK, 16)]
     index = typed([1, 1], [first, other, got(0, 30, reader=1)], settles)
-    assert duplicates.delivered_again(index, index.delivered).violations == 1
+    assert arrivals.delivered_again(index, index.delivered).violations == 1
 
 
 def test_times_are_compared_to_the_nanosecond() -> None:
@@ -247,16 +247,16 @@ def test_times_are_compared_to_the_nanosecond() -> None:
     first, other = got(0, base, batch=0), got(1, base + 1, reader=1, batch=1)
     late = got(0, base + 9, reader=1, batch=2)
     index = typed([1, 1], [first, other, late], [settle(first, ACK, base + 1)])
-    assert duplicates.delivered_again(index, index.delivered).unknown == 1
+    assert arrivals.delivered_again(index, index.delivered).unknown == 1
     other["received_ns"] = base + 2
     index = typed([1, 1], [first, other, late], [settle(first, ACK, base + 1)])
-    assert duplicates.delivered_again(index, index.delivered).violations == 1
+    assert arrivals.delivered_again(index, index.delivered).violations == 1
 
 
 def test_a_reader_that_did_nothing_yet_may_have_asked_at_any_time() -> None:
     first = got(0, 0)
     index = typed([1], [first, got(0, 2, reader=1)], [settle(first, ACK, 0)])
-    finding = duplicates.delivered_again(index, index.delivered)
+    finding = arrivals.delivered_again(index, index.delivered)
     assert (finding.violations, finding.unknown) == (0, 1)
 
 
@@ -264,7 +264,7 @@ def test_what_belongs_to_no_message_is_no_duplicate() -> None:
     first = got(0, 10)
     strays = [got(-1, at, place=-1, status=FOREIGN) for at in (20, 21)]
     index = typed([1], [first, *strays], [settle(first, ACK, 11)])
-    finding = duplicates.delivered_again(index, index.delivered)
+    finding = arrivals.delivered_again(index, index.delivered)
     assert (finding.violations, finding.unknown, finding.note[:1]) == (0, 0, "0")
 
 
