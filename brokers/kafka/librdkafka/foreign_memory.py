@@ -17,6 +17,7 @@ Addresses = npt.NDArray[np.uint64]
 
 _LOWEST, _HIGHEST = 1 << 16, 1 << 48
 """Addresses between which the memory of a process lies: below, Linux maps nothing; above is the kernel's."""
+_BASE, _SPAN = np.uint64(_LOWEST), np.uint64(_HIGHEST - _LOWEST)
 _LONGEST_BYTES = 1 << 14
 """The longest piece, in bytes, that NumPy copies together: it counts an array's bytes in 63 bits."""
 _FEW = 20
@@ -64,8 +65,8 @@ def _steps(count: int, size: int) -> Addresses:
 
 
 def messages_at(addresses: Addresses) -> Messages:
-    """A copy of the messages at these addresses, as columns. Raises ValueError as ``bytes_at``."""
-    return _copies(addresses, MESSAGE.itemsize).view(MESSAGE)
+    """A copy of the messages at these addresses, as columns. The addresses are those that a function returned."""
+    return _copies(addresses - _BASE, MESSAGE.itemsize).view(MESSAGE)
 
 
 def bytes_at(addresses: Addresses, sizes: Addresses) -> Sequence[bytes]:
@@ -74,31 +75,31 @@ def bytes_at(addresses: Addresses, sizes: Addresses) -> Sequence[bytes]:
         return []
     size = int(sizes[0])
     if 0 < size <= _LONGEST_BYTES and np.count_nonzero(sizes == size) == len(sizes):
-        return Rows(_copies(addresses, size).view(np.uint8).reshape(-1, size))
+        return Rows(_copies(offsets_of(addresses), size).view(np.uint8).reshape(-1, size))
     found = np.unique(sizes)
     if len(found) * _FEW > len(sizes) or int(found[-1]) > _LONGEST_BYTES:
-        _possible(addresses[sizes > 0])
+        offsets_of(addresses[sizes > 0])
         return list(map(ctypes.string_at, addresses.tolist(), sizes.tolist()))
     pieces = np.full(len(sizes), b"", object)
     for size in found[found > 0].tolist():
         rows = np.flatnonzero(sizes == size)
-        pieces[rows] = _copies(addresses[rows], size).tolist()
+        pieces[rows] = _copies(offsets_of(addresses[rows]), size).tolist()
     copies: list[bytes] = pieces.tolist()
     return copies
 
 
-def _copies(addresses: Addresses, size: int) -> npt.NDArray[np.void]:
-    """``size`` bytes from each of these addresses: one call of NumPy for all."""
-    copies: npt.NDArray[np.void] = _memory(size)[_possible(addresses).view(np.int64)]
-    return copies
-
-
-def _possible(addresses: Addresses) -> Addresses:
-    """How far above ``_LOWEST`` each lies. Raises ValueError where reading would end the process."""
-    offsets = addresses - np.uint64(_LOWEST)  # a lower address wraps around, to more than the span
-    if len(offsets) and offsets.max() >= _HIGHEST - _LOWEST:
+def offsets_of(addresses: Addresses) -> Addresses:
+    """How far above ``_LOWEST`` each lies. Raises ValueError for an address that no process has; 2 us a call."""
+    offsets = addresses - _BASE  # a lower address wraps around, to more than the span
+    if np.count_nonzero(offsets >= _SPAN):
         raise ValueError("librdkafka gave an address outside of this process: its structures are not those expected")
     return offsets
+
+
+def _copies(offsets: Addresses, size: int) -> npt.NDArray[np.void]:
+    """``size`` bytes from each of these places above ``_LOWEST``: one call of NumPy for all."""
+    copies: npt.NDArray[np.void] = _memory(size)[offsets.view(np.int64)]
+    return copies
 
 
 class _ProcessMemory:

@@ -14,7 +14,7 @@ import numpy as np
 from confluent_kafka import KafkaError, KafkaException
 
 from brokerbench.brokers.kafka.client_protocols import MESSAGE, OnAcknowledged, Part
-from brokerbench.brokers.kafka.librdkafka.foreign_memory import Addresses
+from brokerbench.brokers.kafka.librdkafka.foreign_memory import Addresses, offsets_of
 from brokerbench.brokers.kafka.librdkafka.library import (
     function,
     log_line,
@@ -107,7 +107,10 @@ def _addresses(handle: int | None) -> Addresses:
     count = _messages_count(handle)
     if handle is None or not count:
         return np.empty(0, np.uint64)
-    return np.frombuffer(ctypes.string_at(handle + ctypes.sizeof(c_size_t), count * ctypes.sizeof(c_void_p)), np.uint64)
+    raw = ctypes.string_at(handle + ctypes.sizeof(c_size_t), count * ctypes.sizeof(c_void_p))
+    addresses: Addresses = np.frombuffer(raw, np.uint64)
+    offsets_of(addresses)
+    return addresses
 
 
 class ColumnShareConsumer:

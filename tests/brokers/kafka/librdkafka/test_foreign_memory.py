@@ -17,7 +17,7 @@ from brokerbench.brokers.kafka.client_protocols import MESSAGE
 from brokerbench.brokers.kafka.librdkafka import partitions as librdkafka_partitions
 from brokerbench.brokers.kafka.librdkafka import producer as librdkafka_producer
 from brokerbench.brokers.kafka.librdkafka.consumer import ColumnConsumer
-from brokerbench.brokers.kafka.librdkafka.foreign_memory import Addresses, bytes_at, joined, messages_at
+from brokerbench.brokers.kafka.librdkafka.foreign_memory import Addresses, bytes_at, joined, messages_at, offsets_of
 from brokerbench.brokers.kafka.librdkafka.producer import ColumnProducer
 from brokerbench.brokers.kafka.librdkafka.share_consumer import ColumnShareConsumer
 from brokerbench.brokers.rows import Rows
@@ -111,4 +111,4 @@ def test_an_address_that_no_process_has_is_an_error(wrong: int, sizes: tuple[int
     with pytest.raises(ValueError, match="outside of this process"):
         bytes_at(addresses, lengths)
     with pytest.raises(ValueError, match="outside of this process"):
-        messages_at(addresses[1:])
+        offsets_of(addresses)
