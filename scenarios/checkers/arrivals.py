@@ -31,7 +31,7 @@ import numpy as np
 
 from brokerbench.brokers.types import NO_PLACE, Outcome
 from brokerbench.scenarios.checkers.findings import first_of
-from brokerbench.scenarios.checkers.index import time_bounds
+from brokerbench.scenarios.checkers.index import channel_index
 from brokerbench.scenarios.checkers.index.channel_index import MAX_OFFENDERS, NEVER, ChannelIndex, Delivered, Mask
 from brokerbench.scenarios.history.stamp import CORRUPT, INTACT
 from brokerbench.scenarios.verdicts import Count, Counts, Finding
@@ -109,7 +109,7 @@ def delivered_again(index: ChannelIndex, delivered: Delivered) -> Finding:
     done_ns = delivered.done_ns
     limit_ns = done_ns[delivered.message]
     suspects = np.flatnonzero(delivered.column("received_ns") > limit_ns)
-    surely = time_bounds.last_event_ns(index, delivered, suspects) >= limit_ns[suspects]
+    surely = channel_index.last_event_ns(index, delivered, suspects) >= limit_ns[suspects]
     bad = suspects[surely]
     seen = np.zeros(len(index.sent), bool)
     seen[delivered.message] = True

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from brokerbench.brokers.types import NO_PLACE, Outcome
-from brokerbench.scenarios.checkers.index import time_bounds
+from brokerbench.scenarios.checkers.index import channel_index
 from brokerbench.scenarios.checkers.index.channel_index import MAX_OFFENDERS, NEVER, ChannelIndex, Delivered, Ids, Mask
 from brokerbench.scenarios.history import Columns
 from brokerbench.scenarios.verdicts import Finding
@@ -124,8 +124,8 @@ def _repeats(index: ChannelIndex, delivered: Delivered, window_s: float) -> _Rep
     first = delivered.first
     seen = first >= 0
     acknowledged = sent.outcome == Outcome.ACKNOWLEDGED
-    earliest = time_bounds.sent_ns(index)
-    latest = np.where(acknowledged, time_bounds.settled_ns(index), NEVER)
+    earliest = channel_index.sent_ns(index)
+    latest = np.where(acknowledged, channel_index.settled_ns(index), NEVER)
     latest[seen] = np.minimum(latest[seen], delivered.column("received_ns")[first[seen]])
     identity = _identities(index)
     chosen = np.flatnonzero((acknowledged | seen) & (identity != _NONE))
@@ -174,7 +174,7 @@ def told(index: ChannelIndex) -> Columns:
     sent = index.sent
     placed = np.flatnonzero(sent.place != NO_PLACE)
     columns = {name: getattr(sent, name)[placed] for name in ("producer", "seq", "partition", "place")}
-    return {**columns, "sent_ns": time_bounds.sent_ns(index)[placed]}
+    return {**columns, "sent_ns": channel_index.sent_ns(index)[placed]}
 
 
 def _place_was_taken(index: ChannelIndex, others: Columns | None) -> Mask:

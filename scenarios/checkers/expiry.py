@@ -15,7 +15,7 @@ import numpy as np
 
 from brokerbench.brokers.types import NO_PLACE, Outcome
 from brokerbench.scenarios.checkers.findings import combined
-from brokerbench.scenarios.checkers.index import time_bounds
+from brokerbench.scenarios.checkers.index import channel_index
 from brokerbench.scenarios.checkers.index.channel_index import MAX_OFFENDERS, ChannelIndex, Ids
 from brokerbench.scenarios.verdicts import Finding
 
@@ -32,7 +32,7 @@ def early(index: ChannelIndex, attempts: Sequence[Attempt], limit_s: float) -> F
     name = "retention.not_early"
     if not attempts:
         return Finding(name, not_testable=_NO_READ)
-    limit_ns = time_bounds.sent_ns(index) + int(limit_s * 1e9) - TOLERANCE_NS
+    limit_ns = channel_index.sent_ns(index) + int(limit_s * 1e9) - TOLERANCE_NS
     return combined(name, [_early(name, index, int(attempt["reader"]), limit_ns) for attempt in attempts])
 
 
@@ -73,7 +73,7 @@ def _late(name: str, index: ChannelIndex, attempt: Attempt, spare_ns: int) -> Fi
     sent = index.sent
     read = index.delivered.to([int(attempt["reader"])])
     over = (sent.outcome == Outcome.ACKNOWLEDGED) & (
-        time_bounds.settled_ns(index) <= int(attempt["began_ns"]) - spare_ns
+        channel_index.settled_ns(index) <= int(attempt["began_ns"]) - spare_ns
     )
     first = read.first
     bad = np.flatnonzero(over & (first >= 0))

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from brokerbench.scenarios.checkers.findings import first_of
-from brokerbench.scenarios.checkers.index import time_bounds
+from brokerbench.scenarios.checkers.index import channel_index
 from brokerbench.scenarios.checkers.index.channel_index import MAX_OFFENDERS, NEVER, ChannelIndex, Delivered, Ids, Mask
 from brokerbench.scenarios.history import Action
 from brokerbench.scenarios.verdicts import Finding
@@ -115,9 +115,9 @@ def _returns(index: ChannelIndex, delivered: Delivered, buffered: bool) -> _Retu
     done = delivered.done_ns[delivered.message[pairs.earlier]]
     ours = (done >= again) & ~_decided(index, delivered)[pairs.earlier]
     earlier, later = pairs.earlier[ours], pairs.later[ours]
-    starts = time_bounds.sent_ns(index)[delivered.message[earlier]]
+    starts = channel_index.sent_ns(index)[delivered.message[earlier]]
     if not buffered:
-        starts = np.maximum(starts, time_bounds.call_began_ns(index, delivered, earlier))
+        starts = np.maximum(starts, channel_index.call_began_ns(index, delivered, earlier))
     return _Returns(earlier, later, starts, received[earlier], received[later])
 
 

@@ -22,13 +22,12 @@ from brokerbench.brokers.types import NO_PLACE, Outcome
 from brokerbench.scenarios.checkers.index import order_groups
 from brokerbench.scenarios.checkers.index.columns import NEVER as NEVER
 from brokerbench.scenarios.checkers.index.columns import Delivered as Delivered
+from brokerbench.scenarios.checkers.index.columns import Identities, Reach, Settlements, reach_of
 from brokerbench.scenarios.checkers.index.columns import Mask as Mask
 from brokerbench.scenarios.checkers.index.columns import Sent as Sent
-from brokerbench.scenarios.checkers.index.columns import Settlements
+from brokerbench.scenarios.checkers.index.columns import Whole as Whole
+from brokerbench.scenarios.checkers.index.columns import identities as identities_of
 from brokerbench.scenarios.checkers.index.order_groups import OrderGroups
-from brokerbench.scenarios.checkers.index.whole import Identities, Reach, reach_of
-from brokerbench.scenarios.checkers.index.whole import Whole as Whole
-from brokerbench.scenarios.checkers.index.whole import identities as identities_of
 from brokerbench.scenarios.history import Column, Columns, History, message_ids
 from brokerbench.scenarios.history.message_ids import Ids as Ids
 from brokerbench.scenarios.history.stamp import INTACT
@@ -215,3 +214,47 @@ def _by_place(sent: Sent, source: Columns, rows: Ids, message: Ids, damaged: Ids
         known[int(sent.partition[number]), int(sent.place[number])] = number
     spots = zip(source["partition"][rows[damaged]].tolist(), wanted.tolist(), strict=True)
     return np.array([-1 if spot[1] == NO_PLACE else known.get(spot, -1) for spot in spots], np.int64)
+
+
+def last_event_ns(index: ChannelIndex, delivered: Delivered, which: Ids) -> Ids:
+    """When the reader of each of these deliveries last ended a call before it, or 0.
+
+    A reader's calls are sequential: the receive call of the delivery began after everything that its reader did before.
+    """
+    last = np.zeros(len(which), np.int64)
+    reader = delivered.column("reader")[which]
+    received = delivered.column("received_ns")[which]
+    for number in np.unique(reader).tolist():
+        events = index.events_ns(number)
+        ours = np.flatnonzero(reader == number)
+        at = np.searchsorted(events, received[ours], side="left") - 1
+        last[ours] = np.where(at >= 0, events[np.maximum(at, 0)], 0) if len(events) else 0
+    return last
+
+
+def call_began_ns(index: ChannelIndex, delivered: Delivered, which: Ids) -> Ids:
+    """The earliest moment at which the receive call of each of these deliveries can have begun.
+
+    That is after its reader's last event, and after the mark that names the reader.
+    """
+    began = last_event_ns(index, delivered, which)
+    reader = delivered.column("reader")[which]
+    for number in np.unique(reader).tolist():
+        opened = max(int(mark.get("at_ns", 0)) for mark in index.history.events("reader", reader=number))
+        ours = reader == number
+        began[ours] = np.maximum(began[ours], opened)
+    return began
+
+
+def sent_ns(index: ChannelIndex) -> Column:
+    """By message: when it was handed to ``send``."""
+    sent: Column = index.history.sends["sent_ns"][index.numbers.rows]
+    return sent
+
+
+def settled_ns(index: ChannelIndex) -> Ids:
+    """By message: when its outcome was learned; NEVER where it was not."""
+    history, ids = index.history, index.outcome_ids
+    settled = np.full(len(index.sent), NEVER, np.int64)
+    settled[ids[ids >= 0]] = history.send_outcomes["settled_ns"][ids >= 0]
+    return settled

@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from brokerbench.brokers.types import NO_PLACE
-from brokerbench.scenarios.checkers.index.whole import Reach, Whole, identities, reach, reach_of
+from brokerbench.scenarios.checkers.index.columns import Reach, Whole, identities, reach, reach_of
 from brokerbench.scenarios.checkers.sharding.spool import NO_SHARD, ShardNumbers, Spool
 from brokerbench.scenarios.history import SCHEMAS, Column, Columns, History, Mark, message_ids, saved_history, select
 from brokerbench.scenarios.history.message_ids import GAPS, Ids

@@ -16,8 +16,7 @@ import pytest
 
 from brokerbench.bench import conformance, pytest_plugin
 from brokerbench.bench.conformance import CHECKS, Check, Context, Skipped, Status, run
-from brokerbench.bench.engines.start import channel_prefix
-from brokerbench.bench.run.session import Session
+from brokerbench.bench.run.session import Session, channel_prefix
 from brokerbench.brokers.declarations import Declaration, Provider, Support
 from brokerbench.brokers.errors import Refused, Unreachable
 from brokerbench.brokers.faulty import Fault, FaultName, Faulty

@@ -128,7 +128,7 @@ RUN = """
 import sys, time
 from pathlib import Path
 from brokerbench.bench.engines.base import EngineChoice
-from brokerbench.bench.engines.start import channel_prefix, start_engines
+from brokerbench.bench.run.session import channel_prefix, start_engines
 from brokerbench.bench.guard import Guard
 from brokerbench.brokers import registry
 from brokerbench.brokers.types import ChannelSpec

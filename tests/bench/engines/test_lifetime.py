@@ -25,7 +25,7 @@ RUN = """
 import json, os, sys, time
 from pathlib import Path
 from brokerbench.bench.engines.base import EngineChoice
-from brokerbench.bench.engines.start import start_engines
+from brokerbench.bench.run.session import start_engines
 from brokerbench.bench.guard import Guard
 
 guard = Guard.start(sys.argv[1])

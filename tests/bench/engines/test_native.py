@@ -15,10 +15,10 @@ import pytest
 
 from brokerbench.bench.engines import catalogue, container_recipes, native
 from brokerbench.bench.engines.base import EngineChoice
-from brokerbench.bench.engines.start import start_engines
 from brokerbench.bench.errors import BadInput, EngineUnavailable
 from brokerbench.bench.guard import Guard
 from brokerbench.bench.run import session
+from brokerbench.bench.run.session import start_engines
 from brokerbench.brokers import registry
 from brokerbench.brokers.types import ChannelSpec
 

@@ -8,7 +8,7 @@ import pytest
 from brokerbench.brokers.types import Outcome
 from brokerbench.scenarios.checkers import dead_letters, deduplication
 from brokerbench.scenarios.checkers.index.channel_index import ChannelIndex, Whole, elsewhere, of_channel
-from brokerbench.scenarios.checkers.index.whole import identities
+from brokerbench.scenarios.checkers.index.columns import identities
 from brokerbench.scenarios.history import Action, History
 from brokerbench.scenarios.history.stamp import CORRUPT, FOREIGN
 from brokerbench.scenarios.verdicts import Finding

@@ -7,7 +7,7 @@ import pytest
 
 from brokerbench.brokers.types import Outcome
 from brokerbench.scenarios.checkers import arrivals, delivery_counts, leases, order_while_waiting
-from brokerbench.scenarios.checkers.index import time_bounds
+from brokerbench.scenarios.checkers.index import channel_index
 from brokerbench.scenarios.checkers.index.channel_index import NEVER, Whole, of_channel
 from brokerbench.scenarios.history import Action
 from brokerbench.scenarios.history.stamp import FOREIGN
@@ -298,14 +298,14 @@ def test_when_a_call_can_have_begun() -> None:
     rows = [got(0, base + 10), got(1, base + 20, reader=1), got(2, base + 30), got(3, base + 40, reader=1)]
     index = typed([1] * 4, rows, [settle(rows[1], ACK, base + 32)])
     which = np.array([3, 0, 2, 1])
-    assert time_bounds.call_began_ns(index, index.delivered, which).tolist() == [base + 33, 0, base + 10, 0]
+    assert channel_index.call_began_ns(index, index.delivered, which).tolist() == [base + 33, 0, base + 10, 0]
     index.history.marks.append(  # type: ignore[attr-defined]
         {"event": "reader", "reader": 0, "channel": CHANNEL, "at_ns": base + 15}
     )
-    assert time_bounds.call_began_ns(index, index.delivered, which).tolist() == [base + 33, base + 15, base + 15, 0]
-    assert time_bounds.call_began_ns(index, index.delivered, which[:0]).tolist() == []
+    assert channel_index.call_began_ns(index, index.delivered, which).tolist() == [base + 33, base + 15, base + 15, 0]
+    assert channel_index.call_began_ns(index, index.delivered, which[:0]).tolist() == []
     shard = of_channel(index.history, CHANNEL, Whole({}, {}))
-    assert time_bounds.call_began_ns(shard, shard.delivered, which).tolist() == [0, base + 15, base + 15, 0]
+    assert channel_index.call_began_ns(shard, shard.delivered, which).tolist() == [0, base + 15, base + 15, 0]
 
 
 def test_when_messages_were_sent_and_settled() -> None:
@@ -314,11 +314,11 @@ def test_when_messages_were_sent_and_settled() -> None:
         row["sent_ns"] = 2**60 + at
     settled[1]["settled_ns"] = 2**60 + 9
     index = indexed(list(reversed(sent)), [{"producer": 0, "seq": 9, "settled_ns": 3}, *reversed(settled[:2])])
-    assert time_bounds.sent_ns(index).tolist() == [2**60, 2**60 + 1, 2**60 + 2]
-    assert time_bounds.settled_ns(index).tolist() == [0, 2**60 + 9, NEVER]
+    assert channel_index.sent_ns(index).tolist() == [2**60, 2**60 + 1, 2**60 + 2]
+    assert channel_index.settled_ns(index).tolist() == [0, 2**60 + 9, NEVER]
     part = indexed(sent, settled).history
     for name in ("producer", "seq", "key", "size", "checksum", "intended_ns", "sent_ns"):
         part.sends[name] = part.sends[name][1:]  # type: ignore[index]
     shard = of_channel(part, CHANNEL, Whole({0: 5}, {}))
-    assert time_bounds.sent_ns(shard).tolist() == [2**60 + 1, 2**60 + 2]
-    assert time_bounds.settled_ns(shard).tolist() == [2**60 + 9, 0]
+    assert channel_index.sent_ns(shard).tolist() == [2**60 + 1, 2**60 + 2]
+    assert channel_index.settled_ns(shard).tolist() == [2**60 + 9, 0]

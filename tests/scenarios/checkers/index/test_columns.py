@@ -8,8 +8,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from brokerbench.scenarios.checkers.index import channel_index, whole
-from brokerbench.scenarios.checkers.index.whole import Reach, Whole
+from brokerbench.scenarios.checkers.index import channel_index, columns
+from brokerbench.scenarios.checkers.index.columns import Reach, Whole
 from brokerbench.scenarios.checkers.sharding.shards import split
 from brokerbench.scenarios.history import History, Writer
 from tests.scenarios.checkers.histories import CHANNEL, got, reader, table, typed
@@ -35,8 +35,8 @@ def _as_pairs(reach: Reach) -> Looks:
 def test_how_far_a_reader_came(looks: Looks, cut_at: int) -> None:
     parts = [part for part in (looks[:cut_at], looks[cut_at:]) if part]
     of_parts = [Reach(*(np.array(column, np.int64) for column in zip(*part, strict=True))) for part in parts]
-    assert _as_pairs(whole.reach(of_parts)) == _plain(looks)
-    assert _as_pairs(whole.reach([whole.reach([part]) for part in of_parts])) == _plain(looks)
+    assert _as_pairs(columns.reach(of_parts)) == _plain(looks)
+    assert _as_pairs(columns.reach([columns.reach([part]) for part in of_parts])) == _plain(looks)
 
 
 def test_reach_is_by_partition() -> None:
@@ -61,12 +61,12 @@ def test_identities_of_consecutive_sends() -> None:
         {"producer": 1, "first_seq": 0, "identities": []},
         {"producer": 0, "first_seq": 2, "identities": [7, 9, 6]},
     ]
-    found = whole.identities(marks)
+    found = columns.identities(marks)
     assert found.producer.tolist() == [3, 3, 0, 0, 0]
     assert found.seq.tolist() == [5, 6, 2, 3, 4]
     assert found.identity.tolist() == [9, 8, 7, 9, 6]
     assert found.shared.tolist() == [True, False, False, True, False]
-    none = whole.identities([])
+    none = columns.identities([])
     assert [len(column) for column in (none.producer, none.seq, none.identity, none.shared)] == [0] * 4
     assert Whole({}, {}).reach == {}
     assert len(Whole({}, {}).identities.seq) == 0
