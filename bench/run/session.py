@@ -1,7 +1,7 @@
 """A session with brokers: a guard, engines started on demand, profiles proven ready; at the end nothing is left.
 
-A real message proves a profile ready: created, sent, received, equal, acknowledged, removed. This is the one place
-where engines and adapters meet.
+Engines start side by side, each by the way that was asked for. A real message proves a profile ready: created, sent,
+received, equal, acknowledged, removed. This is the one place where engines and adapters meet.
 """
 
 from __future__ import annotations

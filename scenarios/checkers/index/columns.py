@@ -1,4 +1,4 @@
-"""Rows of one channel in columns: sends, deliveries, and the settlements of these."""
+"""Rows of one channel in columns: sends, deliveries, and the settlements of these; and the facts that shards need."""
 
 from __future__ import annotations
 
