@@ -22,8 +22,8 @@ _NOT_IN_TURNS = (
 
 def text(found: Regression) -> str:
     """Tables in plain text, changes first; unchanged verdicts are only counted."""
-    tables = [tables.table(head, rows) for head, rows in _tables(found)]
-    return "\n\n".join([*tables, *_remarks(found), _conclusion(found)])
+    drawn = [tables.table(head, rows) for head, rows in _tables(found)]
+    return "\n\n".join([*drawn, *_remarks(found), _conclusion(found)])
 
 
 def markdown(found: Regression) -> str:

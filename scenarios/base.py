@@ -2,8 +2,7 @@
 
 A ``Scenario`` has a ``check`` of its parameters before anything starts, a ``run`` that acts and records, and a pure
 ``examine`` that turns a history into findings and metrics. Nothing is judged during a run: ``examine`` works from the
-saved history alone, so a better checker can examine a saved run again. Scenarios are imported by name when they are
-asked for: a load process needs none of them.
+saved history alone, so a better checker can examine a saved run again.
 """
 
 from __future__ import annotations
@@ -11,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from brokerbench.brokers.declarations import Limits, ProfileDeclaration
 from brokerbench.brokers.protocols import Broker
@@ -197,17 +195,3 @@ def small_requests_s(messages: float, limits: Limits | None) -> float:
     """Seconds that a profile needs for this many messages beyond the usual, where its requests hold few each."""
     most = limits.max_request_messages if limits else None
     return _SMALL_REQUEST_S * messages / most if most else 0.0
-
-
-if TYPE_CHECKING:
-    from brokerbench.scenarios.base import Scenario
-
-SCENARIO_NAMES: tuple[str, ...] = ("replay", "ordering", "retention", "throughput", "latency")
-
-
-def scenario(name: str) -> Scenario:
-    """Raises KeyError for an unknown name."""
-    if name not in SCENARIO_NAMES:
-        raise KeyError(name)
-    found: Scenario = import_module(f"brokerbench.scenarios.{name}").SCENARIO
-    return found

@@ -15,7 +15,7 @@ from brokerbench.bench.engines import catalogue
 from brokerbench.brokers import registry
 from brokerbench.brokers.declarations import PROPERTIES
 from brokerbench.brokers.types import Durability
-from brokerbench.scenarios import base
+from brokerbench.scenarios import experiments
 
 _WIDTH = 100
 _BUILT_IN = "built in"
@@ -42,10 +42,10 @@ def everything(plans: Path) -> dict[str, Any]:
         "scenarios": [
             {
                 "name": name,
-                "summary": base.scenario(name).summary,
-                "parameters": dict(base.scenario(name).defaults),
+                "summary": experiments.scenario(name).summary,
+                "parameters": dict(experiments.scenario(name).defaults),
             }
-            for name in base.SCENARIO_NAMES
+            for name in experiments.NAMES
         ],
         "durability": [
             {"profile": name, "durability": durability.value, "means": means}

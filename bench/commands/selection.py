@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brokerbench.bench.errors import BadInput
-from brokerbench.scenarios import base
+from brokerbench.scenarios import experiments
 
 if TYPE_CHECKING:
     from brokerbench.scenarios.plans.plan import CellPlan
@@ -69,7 +69,7 @@ def _workload(chosen: Chosen, path: Path, seed: int) -> Selection:
 def cells(plan_name: str, profiles: Sequence[str], scenarios: Sequence[str], seed: int) -> list[CellPlan]:
     """The plan's cells, narrowed to the profiles and scenarios that are named. Raises BadInput."""
     path = _find(plan_name)
-    _check_names("--scenario", scenarios, base.SCENARIO_NAMES)
+    _check_names("--scenario", scenarios, experiments.NAMES)
 
     from brokerbench.brokers import (
         registry,

@@ -33,7 +33,7 @@ from brokerbench.brokers import registry
 from brokerbench.brokers.errors import BrokerError
 from brokerbench.brokers.protocols import Broker
 from brokerbench.brokers.types import Endpoint
-from brokerbench.scenarios import base
+from brokerbench.scenarios import experiments
 from brokerbench.scenarios.base import BrokerUsage, Context, LoadFailed
 from brokerbench.scenarios.history import saved_history
 from brokerbench.scenarios.results import Cell, metric_rows, verdict_rows
@@ -141,7 +141,7 @@ def execute(job: CellJob, events: TextIO) -> Cell:
 
 
 def _run(job: CellJob, events: TextIO) -> None:
-    scenario = base.scenario(job.scenario)
+    scenario = experiments.scenario(job.scenario)
     scenario.check(job.parameters)  # not every job is from a plan
     with closing(registry.connect(job.profile, job.endpoint)) as broker, _load(job) as load:
         declaration = broker.declaration()
@@ -186,7 +186,7 @@ def remove_channels(broker: Broker, prefix: str) -> None:
 
 def examine(cell: Cell, directory: Path) -> Cell:
     """The cell judged from its files: for a fresh run and for ``analyse``."""
-    scenario = base.scenario(cell.scenario)
+    scenario = experiments.scenario(cell.scenario)
     loaded = saved_history.load(directory / "history")
     examination = scenario.examine(loaded)
     if any(loaded.events("paced")):  # an open loop

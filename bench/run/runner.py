@@ -20,7 +20,7 @@ from brokerbench.bench.run.cell import CellJob, CellProcess, failed
 from brokerbench.bench.run.progress import Expected, Watcher
 from brokerbench.bench.run.session import Session, Site, open_session
 from brokerbench.brokers import registry
-from brokerbench.scenarios import base, results
+from brokerbench.scenarios import experiments, results
 from brokerbench.scenarios.plans.plan import CellPlan
 from brokerbench.scenarios.results import Cell, RunResult
 from brokerbench.scenarios.verdicts import Grade
@@ -309,11 +309,11 @@ def _unjudged(job: CellJob, started: datetime, why: str) -> Cell:
 
 def runs_alone(cell: CellPlan, grade: Grade) -> bool:
     """Speed is measured alone; an emulator's, which ranks nothing, fills the time in which others wait."""
-    return grade is not Grade.EMULATOR and base.scenario(cell.scenario).alone
+    return grade is not Grade.EMULATOR and experiments.scenario(cell.scenario).alone
 
 
 def expected_s(cell: CellPlan) -> float:
     """A rough length, for the bar and for starting the longest first. Judges nothing."""
     declaration = registry.declared(cell.profile)
     limits = declaration.limits if declaration else None
-    return base.scenario(cell.scenario).expected_s(cell.parameters, limits)
+    return experiments.scenario(cell.scenario).expected_s(cell.parameters, limits)

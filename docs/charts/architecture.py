@@ -81,7 +81,7 @@ BOXES = (
         96,
         122,
         "verdicts.py",
-        ("declared", "against", "measured;", "result_rows.py"),
+        ("declared", "against", "measured;", "results.py"),
         "scenarios/verdicts.py",
     ),
     Box(

@@ -75,13 +75,12 @@ def of_run(result: RunResult, profiles: Sequence[str] | None = None) -> dict[str
     names = list(profiles if profiles is not None else facts.profiles(result))
     if not names:
         return {}
-    scenarios = {cell.scenario for cell in result.cells}
     with debug_mode(False):  # altair validates every part as it is made; a test validates the whole instead
         drawn = {
             "verdicts": verdicts(result, names),
             "speeds": speeds.speeds(result, names),
             "scaling": scaling.scaling(result, names),
-            "latency": latency.latency(result, names) if "latency" in scenarios else None,
+            "latency": latency.latency(result, names),
             "lag": lag(result, names),
             "replay": speeds.replay(result, names),
             "overshoot": speeds.overshoot(result, names),

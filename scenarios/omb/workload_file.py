@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from brokerbench.scenarios import base
+from brokerbench.scenarios import experiments
 from brokerbench.scenarios.load.payloads import Choice, Kind
 from brokerbench.scenarios.omb.driver_file import Driver
 
@@ -98,7 +98,7 @@ def mapped(workload: Workload, source: Path, driver: Driver | None = None, durat
     else:
         scenario, own = "throughput", _fast(workload, timed, warmup_s, missing)
         notes.append(f"producerRate {workload.producerRate} is read as: as fast as they can, in a closed loop")
-    parameters = {**base.scenario(scenario).defaults, **common, **own}
+    parameters = {**experiments.scenario(scenario).defaults, **common, **own}
     if driver is not None:
         parameters |= driver.settings
         missing |= driver.not_honoured

@@ -23,7 +23,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from brokerbench.scenarios import base, units
+from brokerbench.scenarios import experiments
 from brokerbench.scenarios.plans import yaml_document
 from brokerbench.scenarios.plans.yaml_document import Document, Place
 
@@ -69,7 +69,7 @@ def read(path: Path, profiles: Sequence[str]) -> Document[Plan]:
     _check_names(document, ("profiles",), plan.profiles or (), profiles, "profile")
     for number, entry in enumerate(plan.cells):
         here: Place = ("cells", number)
-        _check_names(document, (*here, "scenario"), (entry.scenario,), base.SCENARIO_NAMES, "scenario")
+        _check_names(document, (*here, "scenario"), (entry.scenario,), experiments.NAMES, "scenario")
         _check_names(document, (*here, "profiles"), entry.profiles or (), profiles, "profile")
         _check_names(document, (*here, "without"), entry.without, profiles, "profile")
         if entry.profiles and entry.without:
@@ -88,7 +88,7 @@ def _check_parameters(document: Document[Plan], here: Place, entry: Entry) -> No
                 parameter(entry.scenario, name, value)
         except ValueError as error:
             raise document.error((*here, where, name), str(error)) from None
-    known = base.scenario(entry.scenario)
+    known = experiments.scenario(entry.scenario)
     for chosen in _combinations(entry):
         try:
             known.check({**known.defaults, **chosen})
@@ -119,7 +119,7 @@ def _check_names(document: Document[Plan], place: Place, names: Sequence[str], k
 
 def parameter(scenario: str, name: str, value: object) -> Any:
     """A parameter's value in its own unit and type. Raises ValueError that says what would be right."""
-    known = base.scenario(scenario)
+    known = experiments.scenario(scenario)
     defaults = known.defaults
     if name not in defaults:
         raise ValueError(f"unknown parameter {name!r} of {scenario}; {yaml_document.suggest(name, defaults)}")
@@ -151,7 +151,7 @@ def _like(name: str, default: object, value: object) -> Any:
 
 def _number(name: str, default: int | float, value: object) -> int | float:
     if isinstance(value, str):
-        value = units.parse(name, value)
+        value = yaml_document.parse(name, value)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ValueError(f"{name} must be a number, not {value!r}")
     if value < 0 or (value == 0 and default > 0):
@@ -177,7 +177,7 @@ def expand(
     for entry in plan.cells:
         if only_scenarios and entry.scenario not in only_scenarios:
             continue
-        defaults = base.scenario(entry.scenario).defaults
+        defaults = experiments.scenario(entry.scenario).defaults
         names = [
             profile
             for profile in entry.profiles or plan.profiles or every_profile

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from brokerbench.bench.run.runner import expected_s, runs_alone
-from brokerbench.scenarios import base
+from brokerbench.scenarios import experiments
 from brokerbench.scenarios.plans.plan import CellPlan
 from brokerbench.scenarios.verdicts import Grade
 
@@ -25,7 +25,7 @@ def test_speed_that_ranks_is_measured_alone(scenario: str, grade: Grade, expecte
 
 
 def cell(profile: str, scenario: str, **parameters: Any) -> CellPlan:
-    values = {**base.scenario(scenario).defaults, **parameters}
+    values = {**experiments.scenario(scenario).defaults, **parameters}
     return CellPlan(f"{profile}.{scenario}", profile, scenario, values, seed=1)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from brokerbench.brokers import registry
-from brokerbench.scenarios import base
+from brokerbench.scenarios import experiments
 from brokerbench.scenarios.plans import plan
 from brokerbench.scenarios.plans.yaml_document import DocumentError
 
@@ -94,7 +94,7 @@ def test_an_entry_may_be_for_all_but_some(tmp_path: Path) -> None:
 def test_shipped_plans_run_a_profile_that_they_do_not_know(path: Path) -> None:
     read = plan.read(path, registry.profiles()).value
     cells = plan.expand(read, ["from-elsewhere"], seed=1)
-    assert {cell.scenario for cell in cells} == {entry.scenario for entry in read.cells} <= set(base.SCENARIO_NAMES)
+    assert {cell.scenario for cell in cells} == {entry.scenario for entry in read.cells} <= set(experiments.NAMES)
 
 
 def test_expansion(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def make(target):
     time.sleep(1.0)
     (target / "file").write_text("whole")
 
-print((prepare.Part("part", lock, make).fetched() / "file").read_text())
+print((prepare.EnginePart("part", lock, make).fetched() / "file").read_text())
 """
 
 

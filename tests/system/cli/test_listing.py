@@ -6,7 +6,7 @@ import json
 
 from brokerbench.bench import cli
 from brokerbench.brokers import registry
-from brokerbench.scenarios import base
+from brokerbench.scenarios import experiments
 from tests.system.cli.conftest import Call
 
 
@@ -14,7 +14,7 @@ def test_the_list_fits_a_hundred_columns_and_names_everything(call: Call) -> Non
     ended = call("list")
     assert ended.code == 0
     assert max(map(len, ended.out.splitlines())) <= 100
-    for name in (*registry.profiles(), *base.SCENARIO_NAMES, "quick", "log.retention.check.interval.ms"):
+    for name in (*registry.profiles(), *experiments.NAMES, "quick", "log.retention.check.interval.ms"):
         assert name in ended.out
 
 

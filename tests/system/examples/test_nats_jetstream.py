@@ -25,7 +25,7 @@ from brokerbench.bench.run import session
 from brokerbench.brokers import registry as profiles
 from brokerbench.brokers.errors import Unreachable
 from brokerbench.brokers.types import Endpoint
-from brokerbench.scenarios import base, results
+from brokerbench.scenarios import experiments, results
 from brokerbench.scenarios.verdicts import Grade, Verdict
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "nats-jetstream" / "brokerbench_nats"
@@ -96,7 +96,7 @@ def test_it_runs_the_four_scenarios(run: Path) -> None:
     assert [(cell.profile, cell.scenario) for cell in result.cells] == [
         (PROFILE, scenario) for scenario in ("retention", "ordering", "replay", "throughput")
     ]
-    assert {cell.scenario for cell in result.cells} == set(base.SCENARIO_NAMES) - {"latency"}
+    assert {cell.scenario for cell in result.cells} == set(experiments.NAMES) - {"latency"}
     for cell in result.cells:
         assert cell.status == "completed", (cell.id, cell.error)
         assert cell.grade is Grade.SOFTWARE

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from brokerbench.brokers.types import Outcome
-from brokerbench.scenarios import base, results
+from brokerbench.scenarios import experiments, results
 from brokerbench.scenarios.history import saved_history
 from brokerbench.scenarios.verdicts import Grade
 
@@ -50,11 +50,11 @@ def test_no_cell_and_no_property_is_missing(run: Path) -> None:
     result = results.read(run / "result.json")
     assert result.complete
     assert {(cell.profile, cell.scenario) for cell in result.cells} == {
-        (profile, scenario) for profile in PROFILES for scenario in base.SCENARIO_NAMES if scenario != "latency"
+        (profile, scenario) for profile in PROFILES for scenario in experiments.NAMES if scenario != "latency"
     }
     for cell in result.cells:
         assert cell.status == "completed", (cell.id, cell.error)
-        assert [row.property for row in cell.verdicts] == list(base.scenario(cell.scenario).properties)
+        assert [row.property for row in cell.verdicts] == list(experiments.scenario(cell.scenario).properties)
         assert cell.grade is (Grade.EMULATOR if cell.profile.startswith("sqs") else Grade.SOFTWARE)
         assert list((run / cell.history).glob("sends.*.parquet")), "what was judged is on disk"
     assert {engine.kind for engine in result.engines} == {"native"}
