@@ -99,9 +99,7 @@ BOXES = (
     Box(719, 470, 82, 84, "memory/", ("reference", "in process"), "brokers/memory"),
     Box(809, 470, 78, 84, "faulty/", ("faults for", "the self-test"), "brokers/faulty"),
     Box(930, 265, 245, 76, "facts.py, speeds.py, tables.py", ("a result arranged for reading",), "reports/facts.py"),
-    Box(
-        930, 365, 245, 76, "decision.py, sensitivity.py", ("needs, ranks, what would flip them",), "reports/decision.py"
-    ),
+    Box(930, 365, 245, 76, "decision.py", ("needs, ranks, what would flip them",), "reports/decision.py"),
     Box(
         930,
         465,

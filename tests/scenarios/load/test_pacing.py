@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from brokerbench.scenarios.load.pacing import batches, precise_sleep, send_when_due
+from brokerbench.scenarios.load.bodies import batches, precise_sleep, send_when_due
 
 MS = 1_000_000
 
