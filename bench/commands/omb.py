@@ -11,6 +11,7 @@ from brokerbench.bench import store
 from brokerbench.bench.errors import BadInput
 from brokerbench.brokers import registry
 from brokerbench.brokers.types import AckGranularity
+from brokerbench.scenarios import units
 from brokerbench.scenarios.history import saved_history
 from brokerbench.scenarios.history.stamp import SIZE
 from brokerbench.scenarios.omb import driver_file, test_result, workload_file
@@ -50,7 +51,7 @@ def omb_plan(files: Files, profiles: Sequence[str], default: Sequence[str], seed
         driver = driver_file.read(files.driver) if files.driver else None
         if document.value.messageSize < SIZE:
             raise document.error(("messageSize",), f"messageSize must be at least {SIZE}: that is the measuring stamp")
-        duration_s = None if files.duration is None else yaml_document.parse("--omb-duration_s", files.duration)
+        duration_s = None if files.duration is None else units.parse("--omb-duration_s", files.duration)
         if duration_s == 0:
             raise ValueError("--omb-duration must be greater than 0")
         try:

@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from uv import find_uv_bin
+
 from brokerbench.bench.engines.base import EngineSpec, tail
 from brokerbench.bench.engines.catalogue import ELASTICMQ, KAFKA, LOCALSTACK
 from brokerbench.bench.errors import EngineUnavailable
@@ -214,10 +216,10 @@ def locked_jars(lock: Path) -> dict[str, str]:
 
 def _environment(lock: Path, target: Path) -> None:
     """A virtual environment with exactly the locked packages, made by uv from this environment."""
-    uv = Path(sys.executable).parent / "uv"
-    program = str(uv) if uv.exists() else (shutil.which("uv") or "")
-    if not program:
-        raise EngineUnavailable("uv is missing from the environment: run `make setup` again")
+    try:
+        program = find_uv_bin()
+    except FileNotFoundError:
+        raise EngineUnavailable("uv is missing from the environment: run `make setup` again") from None
     python = str(target / "bin" / "python")
     # Compiled here, or at every start where PYTHONDONTWRITEBYTECODE is set.
     install = [program, "pip", "install", "--quiet", "--compile-bytecode"]

@@ -16,8 +16,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from brokerbench.scenarios import units
 from brokerbench.scenarios.history.stamp import SIZE
-from brokerbench.scenarios.plans import yaml_document
 
 Sizes = npt.NDArray[np.int64]
 _LARGEST = 64 << 10
@@ -61,7 +61,7 @@ def _weighted(text: str, count: int, rng: np.random.Generator) -> Sizes:
 
 def _size(text: str) -> int:
     text = text.strip()
-    size = float(text) if text.isdecimal() else yaml_document.parse("size", text)
+    size = float(text) if text.isdecimal() else units.parse("size", text)
     if size < SIZE:
         raise ValueError(f"sizes: {text} is below {SIZE} bytes, which the measuring stamp needs")
     return round(size)

@@ -23,7 +23,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from brokerbench.scenarios import experiments
+from brokerbench.scenarios import experiments, units
 from brokerbench.scenarios.plans import yaml_document
 from brokerbench.scenarios.plans.yaml_document import Document, Place
 
@@ -151,7 +151,7 @@ def _like(name: str, default: object, value: object) -> Any:
 
 def _number(name: str, default: int | float, value: object) -> int | float:
     if isinstance(value, str):
-        value = yaml_document.parse(name, value)
+        value = units.parse(name, value)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ValueError(f"{name} must be a number, not {value!r}")
     if value < 0 or (value == 0 and default > 0):

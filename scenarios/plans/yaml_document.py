@@ -1,10 +1,9 @@
-"""Reads what a person wrote: YAML, with errors that name file, line and remedy, and quantities such as ``"3 s"``."""
+"""Reads what a person wrote: YAML into a strict pydantic model, with errors that name file, line and remedy."""
 
 from __future__ import annotations
 
 import difflib
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -135,44 +134,3 @@ def _refuse_duplicate_keys(path: Path, node: yaml.Node) -> None:
     elif isinstance(node, yaml.SequenceNode):
         for value in node.value:
             _refuse_duplicate_keys(path, value)
-
-
-_TIME: Mapping[str, float] = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
-_SIZE: Mapping[str, float] = {
-    "B": 1,
-    "kB": 1e3,
-    "MB": 1e6,
-    "GB": 1e9,
-    "KiB": 2**10,
-    "MiB": 2**20,
-    "GiB": 2**30,
-}
-_QUANTITY = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]+)\s*")
-
-
-def dimension(parameter: str) -> tuple[Mapping[str, float], str] | None:
-    """The units that a parameter accepts, and the unit in its name; None for a plain number."""
-    if parameter.endswith("_ms"):
-        return _TIME, "ms"
-    if parameter.endswith("_s"):
-        return _TIME, "s"
-    if parameter == "size" or parameter.endswith(("_bytes", "_size")):
-        return _SIZE, "B"
-    return None
-
-
-def parse(parameter: str, text: str) -> float:
-    """The number in the parameter's own unit. Raises ValueError that names the valid forms."""
-    known = dimension(parameter)
-    match = _QUANTITY.fullmatch(text)
-    if known is None or match is None:
-        raise ValueError(f"{parameter} must be a number{_example(known)}, not {text!r}")
-    units, own = known
-    number, unit = match.groups()
-    if unit not in units:
-        raise ValueError(f"unknown unit {unit!r} for {parameter}; known: {', '.join(units)}")
-    return float(number) * units[unit] / units[own]
-
-
-def _example(known: tuple[Mapping[str, float], str] | None) -> str:
-    return f" or a quantity such as '3 {known[1]}'" if known else ""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from brokerbench.bench.engines import prepare
 from tests.system.install.conftest import ROOT, done
 
 pytestmark = pytest.mark.slow
@@ -62,5 +63,5 @@ def test_engines_are_kept_in_the_user_s_cache(installed: Path, tmp_path: Path) -
 def test_its_engines_start(installed: Path, tmp_path: Path, profile: str) -> None:
     (tmp_path / "plan.yaml").write_text(REPLAY, encoding="utf-8")
     words = ["run", "plan.yaml", "--profile", profile, "--engine", "native", "--quiet", "--out", "out"]
-    ran = done([installed / "brokerbench", *words], tmp_path)
+    ran = done([installed / "brokerbench", *words], tmp_path, {"BROKERBENCH_CACHE": str(prepare.cache_directory())})
     assert ran.returncode == 0, ran.stdout + ran.stderr
