@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
-from typing import Any
+from typing import Any, Self
 
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package re-exports without __all__
@@ -253,26 +253,36 @@ def _wait_until(done: Callable[[], bool], what: str) -> None:
 
 
 class KafkaConnection:
-    """Raises Unreachable when nothing answers at the endpoint."""
+    """What both profiles share: all but their groups. A reader is outside of these."""
 
     def __init__(self, endpoint: Endpoint) -> None:
-        self.endpoint = endpoint
-        self.admin = KafkaAdmin(endpoint)
-        self.opened = Opened()
-        self.admin.probe()
+        self._endpoint = endpoint
+        self._admin = KafkaAdmin(endpoint)
+        self._opened = Opened()
+        self._admin.probe()
 
-    def list_channels(self, prefix: str) -> list[str]:
-        return [name for name in self.admin.topics() if name.startswith(prefix)]
+    @classmethod
+    def connect(cls, endpoint: Endpoint) -> Self:
+        return cls(endpoint)
 
     def server_version(self) -> str:
-        return kafka_version(self.endpoint)
+        return kafka_version(self._endpoint)
+
+    def delete_channel(self, name: str) -> None:
+        self._admin.delete_topic(name)
+
+    def list_channels(self, prefix: str) -> list[str]:
+        return [name for name in self._admin.topics() if name.startswith(prefix)]
 
     def producer(self, channel: str, settings: ProducerSettings) -> KafkaProducer:
-        self.admin.partitions(channel)  # raises ChannelMissing now, not as time-outs later
-        return self.opened.add(KafkaProducer(self.endpoint, channel, settings))
+        self._admin.partitions(channel)  # raises ChannelMissing now, not as time-outs later
+        return self._opened.add(KafkaProducer(self._endpoint, channel, settings))
 
     def reader(self, channel: str, start: ReplayStart) -> KafkaReader:
-        return self.opened.add(KafkaReader(self.endpoint, channel, self.admin.offsets_at(channel, start)))
+        return self._opened.add(KafkaReader(self._endpoint, channel, self._admin.offsets_at(channel, start)))
+
+    def bounds(self, channel: str) -> tuple[Position, Position]:
+        return self._admin.bounds(channel)
 
     def close(self) -> None:
-        self.opened.close()
+        self._opened.close()
