@@ -23,11 +23,10 @@ from brokerbench.brokers.kafka.admin import KafkaConnection, group_id
 from brokerbench.brokers.kafka.client import (
     REQUEST_TIMEOUT_S,
     Call,
+    answer_of,
     client_config,
     close_quietly,
     kafka_error,
-    outcome_of,
-    reason,
     translated,
 )
 from brokerbench.brokers.kafka.declarations import KAFKA
@@ -140,10 +139,7 @@ class KafkaConsumer:
             if error is None:
                 self._trackers[partition].acknowledged(commits[partition])
             for outcomes, which in parts[partition]:
-                if error is None:
-                    outcomes.tell(which, Outcome.ACKNOWLEDGED)
-                else:
-                    outcomes.tell(which, outcome_of(error), reason(error))
+                outcomes.tell(which, *answer_of(error))
 
     def release(self, received: Received, indices: Indices = None) -> Settlements:
         with self._guard:

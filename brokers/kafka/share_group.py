@@ -30,6 +30,7 @@ from brokerbench.brokers.kafka.admin import KafkaConnection, group_id
 from brokerbench.brokers.kafka.client import (
     INTERRUPTIBLE_S,
     LOGGER,
+    answer_of,
     client_config,
     close_quietly,
     kafka_error,
@@ -249,10 +250,7 @@ class KafkaShareConsumer:
             if error is not None and outcome_of(error) is Outcome.UNKNOWN:
                 return {}
             raise translated(failure, "acknowledge") from None
-        return {
-            partition: (Outcome.ACKNOWLEDGED, "") if refusal is None else (outcome_of(refusal), reason(refusal))
-            for partition, refusal in answers.items()
-        }
+        return {partition: answer_of(refusal) for partition, refusal in answers.items()}
 
 
 class KafkaShare(KafkaConnection):
