@@ -193,12 +193,7 @@ PROPERTIES: Mapping[str, Property] = _vocabulary(
     Property("retention.by_size", Kind.CAN, "the oldest messages are removed beyond a size"),
     Property("retention.not_early", Kind.ALWAYS, "no message is removed before its limit"),
     Property("retention.overshoot", Kind.QUANTITY, "time from the age limit until the message is really gone", "s"),
-    Property(
-        "retention.overshoot_large_segment",
-        Kind.QUANTITY,
-        "the same with default-like large segments",
-        "s",
-    ),
+    Property("retention.overshoot_large_segment", Kind.QUANTITY, "the same with default-like large segments", "s"),
     Property("retention.size_excess", Kind.QUANTITY, "kept beyond the size limit, relative to the limit", "ratio"),
     Property("retention.unread_survives", Kind.CAN, "an unread message survives its limit"),
     Property("retention.unacknowledged_survives", Kind.CAN, "a delivered, unacknowledged message survives its limit"),

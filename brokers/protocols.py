@@ -36,22 +36,18 @@ class Producer(Protocol):
         Raises Misuse for a malformed batch. A message beyond a size limit is rejected by index, and
         the others are sent.
         """
-        ...
 
     def poll(self) -> Settlements:
         """Settlements that arrived since the last call; never blocks."""
-        ...
 
     def flush(self, timeout_s: float) -> Settlements:
         """Wait until all sends are settled, or ``timeout_s``; open sends stay open.
 
         Returns all settlements that ``poll`` has not returned. Unsettled tickets may still settle later.
         """
-        ...
 
     def close(self) -> Settlements:
         """Give up the sends still in flight: returns them as UNKNOWN. Idempotent (then empty)."""
-        ...
 
 
 @runtime_checkable
@@ -63,7 +59,6 @@ class Consumer(Protocol):
 
         Returns all that is at hand together: a full batch where the backlog allows it.
         """
-        ...
 
     def acknowledge(self, received: Received, indices: Indices = None) -> Settlements:
         """Done with these: never deliver them to this group again.
@@ -72,11 +67,9 @@ class Consumer(Protocol):
         Where granularity is "up to a position", raises Unsupported for an acknowledgement that would
         silently cover an unsettled earlier message. Returns when the broker has answered.
         """
-        ...
 
     def close(self) -> None:
         """Leave the group. Unsettled deliveries return to the channel when their lease ends."""
-        ...
 
 
 @runtime_checkable
@@ -85,7 +78,6 @@ class Bundling(Protocol):
 
     def acknowledge_all(self, batches: Sequence[Received]) -> list[Settlements]:
         """``acknowledge`` each of these whole, oldest first. Returns when the broker has answered."""
-        ...
 
 
 @runtime_checkable
@@ -97,7 +89,6 @@ class Pipelining(Protocol):
 
         The broker may hold the requested messages for this consumer from now on, like received ones.
         """
-        ...
 
     def answers(self, timeout_s: float | None = None) -> list[Settlements]:
         """Outcomes of those acknowledgements, one ``Settlements`` per batch in order, as ``acknowledge`` returns them.
@@ -105,7 +96,6 @@ class Pipelining(Protocol):
         Without a time-out, returns those that have arrived. With one, waits for all; an acknowledgement still open
         then is UNKNOWN, and no later answer changes that.
         """
-        ...
 
 
 @runtime_checkable
@@ -135,7 +125,6 @@ class Reader(Protocol):
 
     def read(self, max_messages: int, wait_s: float) -> Received:
         """Same contract as ``Consumer.receive``; ``delivery_counts`` are UNKNOWN_COUNT."""
-        ...
 
     def close(self) -> None: ...
 
@@ -147,25 +136,20 @@ class Broker(Protocol):
     @classmethod
     def connect(cls, endpoint: Endpoint) -> Self:
         """Raises Unreachable when nothing answers there."""
-        ...
 
     def declaration(self) -> ProfileDeclaration: ...
 
     def server_version(self) -> str:
         """Product and version as the running broker answers, e.g. ``"Redis 8.2.3"``."""
-        ...
 
     def create_channel(self, spec: ChannelSpec) -> None:
         """Returns when the channel can be used (metadata settled). Raises Refused if it exists."""
-        ...
 
     def delete_channel(self, name: str) -> None:
         """Idempotent."""
-        ...
 
     def list_channels(self, prefix: str) -> list[str]:
         """Names of channels that start with ``prefix`` (for cleaning up after a run)."""
-        ...
 
     def producer(self, channel: str, settings: ProducerSettings) -> Producer: ...
 
@@ -177,7 +161,6 @@ class Broker(Protocol):
         Raises Misuse while another thread is inside one of them; then all others are closed, and closing again takes
         the rest.
         """
-        ...
 
 
 @runtime_checkable
@@ -186,7 +169,6 @@ class Replayable(Protocol):
 
     def reader(self, channel: str, start: ReplayStart) -> Reader:
         """Reads all partitions from ``start`` on, and continues with later arrivals."""
-        ...
 
 
 @runtime_checkable
@@ -198,7 +180,6 @@ class Bounded(Protocol):
 
         An empty partition has equal places. A drain is proven by these.
         """
-        ...
 
 
 @runtime_checkable
@@ -207,7 +188,6 @@ class Retaining(Protocol):
 
     def enforce_retention(self, channel: str) -> int:
         """Apply the channel's ``Retention`` now; returns the number of removed messages."""
-        ...
 
 
 @runtime_checkable
@@ -216,4 +196,3 @@ class Counting(Protocol):
 
     def backlog(self, channel: str, group: str) -> int:
         """Messages not yet acknowledged by ``group``: waiting, delayed and in flight together."""
-        ...

@@ -50,50 +50,24 @@ class Catalogue:
 
 
 _HERE = "pip install --force-reinstall brokerbench"
+_KAFKA = "kafka", "pip install confluent-kafka"
+_REDIS = "redis", "pip install 'redis[hiredis]'"
+_SQS = "sqs", "pip install boto3 aiobotocore"
+
+
+def _own(profile: str, path: str, declaration: str, broker: str | None = None, install: str = _HERE) -> Adapter:
+    """An adapter of this package, within which both paths lie."""
+    return Adapter(profile, f"brokerbench.brokers.{path}", broker, install, f"brokerbench.brokers.{declaration}")
+
+
 BUILT_IN = (
-    Adapter(
-        "sqs-standard",
-        "brokerbench.brokers.sqs.broker:SqsStandard",
-        "sqs",
-        "pip install boto3 aiobotocore",
-        "brokerbench.brokers.sqs.declarations:STANDARD",
-    ),
-    Adapter(
-        "sqs-fifo",
-        "brokerbench.brokers.sqs.broker:SqsFifo",
-        "sqs",
-        "pip install boto3 aiobotocore",
-        "brokerbench.brokers.sqs.declarations:FIFO",
-    ),
-    Adapter(
-        "redis-streams",
-        "brokerbench.brokers.redis_streams.broker:RedisStreams",
-        "redis",
-        "pip install 'redis[hiredis]'",
-        "brokerbench.brokers.redis_streams.declaration:DECLARATION",
-    ),
-    Adapter(
-        "kafka",
-        "brokerbench.brokers.kafka.consumer_group:Kafka",
-        "kafka",
-        "pip install confluent-kafka",
-        "brokerbench.brokers.kafka.declarations:KAFKA",
-    ),
-    Adapter(
-        "kafka-share",
-        "brokerbench.brokers.kafka.share_group:KafkaShare",
-        "kafka",
-        "pip install confluent-kafka",
-        "brokerbench.brokers.kafka.declarations:KAFKA_SHARE",
-    ),
-    Adapter(
-        "memory",
-        "brokerbench.brokers.memory.broker:Memory",
-        None,
-        _HERE,
-        "brokerbench.brokers.memory.declaration:DECLARATION",
-    ),
-    Adapter("noop", "brokerbench.brokers.noop:Noop", None, _HERE, "brokerbench.brokers.noop:DECLARATION"),
+    _own("sqs-standard", "sqs.broker:SqsStandard", "sqs.declarations:STANDARD", *_SQS),
+    _own("sqs-fifo", "sqs.broker:SqsFifo", "sqs.declarations:FIFO", *_SQS),
+    _own("redis-streams", "redis_streams.broker:RedisStreams", "redis_streams.declaration:DECLARATION", *_REDIS),
+    _own("kafka", "kafka.consumer_group:Kafka", "kafka.declarations:KAFKA", *_KAFKA),
+    _own("kafka-share", "kafka.share_group:KafkaShare", "kafka.declarations:KAFKA_SHARE", *_KAFKA),
+    _own("memory", "memory.broker:Memory", "memory.declaration:DECLARATION"),
+    _own("noop", "noop:Noop", "noop:DECLARATION"),
 )
 
 

@@ -157,18 +157,14 @@ class Settlements:
             return Settlements.empty()
         if len(parts) == 1:
             return parts[0]
-        errors: dict[int, str] = {}
-        for part in parts:
-            errors.update(part.errors)
-        if len(errors) > MAX_ERRORS:
-            errors = dict(islice(errors.items(), MAX_ERRORS))
+        errors = {ticket: why for part in parts for ticket, why in part.errors.items()}
         return Settlements(
             np.concatenate([part.tickets for part in parts]),
             np.concatenate([part.outcomes for part in parts]),
             np.concatenate([part.settled_ns for part in parts]),
             np.concatenate([part.partitions for part in parts]),
             np.concatenate([part.places for part in parts]),
-            errors,
+            dict(islice(errors.items(), MAX_ERRORS)),
         )
 
 

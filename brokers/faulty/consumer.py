@@ -57,9 +57,7 @@ class FaultyConsumer:
             self._add(rows, held, room)
         for row in present if injector.has(FaultName.EARLY_REDELIVERY, FaultName.PHANTOM) else ():
             # In the same batch or not at all: after a settlement it would be a duplicate instead.
-            early = row.count == 1 and injector.strikes(FaultName.EARLY_REDELIVERY, row.partition, row.place)
-            if early and len(rows) < room:
-                injector.hit(FaultName.EARLY_REDELIVERY, row.partition, row.place, row.payload)
+            if row.count == 1 and len(rows) < room and injector.happens(FaultName.EARLY_REDELIVERY, row):
                 rows.append(row.again())
             if row.count == 1 and (payload := injector.phantom_beside(row)) is not None:
                 injector.hit(FaultName.PHANTOM, row.partition, NO_PLACE, payload)
@@ -154,8 +152,7 @@ class FaultyConsumer:
     def _acknowledged(self, row: Row) -> None:
         injector = self._injector
         injector.add_dead_letter(self._channel, row)
-        if injector.strikes(FaultName.DUPLICATE, row.partition, row.place):
-            injector.hit(FaultName.DUPLICATE, row.partition, row.place, row.payload)
+        if injector.happens(FaultName.DUPLICATE, row):
             self._withheld.put(row.again())
         elif injector.has(FaultName.LOSE_AND_DUPLICATE):
             self._withheld.offer_duplicate(row)
@@ -185,10 +182,8 @@ class FaultyConsumer:
         return self._settle(received, chosen(indices, len(received)), self._inner.reject)
 
     def extend(self, received: Received, lease_s: float, indices: Indices = None) -> Settlements:
-        def extend(inner: Received, at: Indices) -> Settlements:
-            return self._inner.extend(inner, lease_s, at)
-
-        return self._settle(received, chosen(indices, len(received)), extend)
+        tickets = chosen(indices, len(received))
+        return self._settle(received, tickets, lambda inner, at: self._inner.extend(inner, lease_s, at))
 
     def close(self) -> None:
         self._inner.close()
@@ -271,9 +266,8 @@ class FaultyReader:
 
     def _is_present(self, row: Row) -> bool:
         injector = self._injector
-        if injector.is_lost(self._channel, row) or not injector.is_kept(self._channel, row):
-            return False
-        return not injector.is_skipped_in_replay(row)
+        gone = injector.is_lost(self._channel, row) or not injector.is_kept(self._channel, row)
+        return not (gone or injector.is_skipped_in_replay(row))
 
     def close(self) -> None:
         self._inner.close()

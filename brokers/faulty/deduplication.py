@@ -19,9 +19,7 @@ def disturbed(injector: Injector, log: Log, batch: Batch) -> tuple[Batch, Hits]:
 
     A message has no place yet: the dice use ``place_of`` its identity instead.
     """
-    if batch.dedup_ids is None or not (
-        injector.has(FaultName.DEDUPLICATION_MISSED) or injector.has(FaultName.DEDUPLICATION_WRONG)
-    ):
+    if batch.dedup_ids is None or not injector.has(FaultName.DEDUPLICATION_MISSED, FaultName.DEDUPLICATION_WRONG):
         return batch, {}
     now_ns = injector.now_ns()
     known: set[str] = set()

@@ -107,7 +107,7 @@ class Injector:
         """Copy an acknowledged message to the dead letters, if the fault strikes and the channel has some."""
         spec = self._specs.get(channel)
         policy = None if spec is None else spec.dead_letter
-        if policy is not None and self._happens(FaultName.DEAD_LETTER_EXTRA, row):
+        if policy is not None and self.happens(FaultName.DEAD_LETTER_EXTRA, row):
             with self._space.changed:
                 self._space.log(policy.channel).append(row.payload, row.key, row.attributes, self.now_ns())
                 self._space.changed.notify_all()
@@ -135,59 +135,49 @@ class Injector:
         limit_ns = int(limit.max_age_s * 1e9)
         age_ns = self.now_ns() - row.epoch_ns
         if age_ns > limit_ns:
-            late = self.strikes(FaultName.EXPIRE_LATE, row.partition, row.place)
-            if late:
-                self.hit(FaultName.EXPIRE_LATE, row.partition, row.place, row.payload)
-            return late
-        if age_ns > limit_ns * EARLY and self.strikes(FaultName.EXPIRE_EARLY, row.partition, row.place):
-            self.hit(FaultName.EXPIRE_EARLY, row.partition, row.place, row.payload)
-            return False
-        return True
+            return self.happens(FaultName.EXPIRE_LATE, row)
+        return age_ns <= limit_ns * EARLY or not self.happens(FaultName.EXPIRE_EARLY, row)
 
     def is_lost(self, channel: str, row: Row) -> bool:
         """Whether no consumer gets this message. A crash does not lose messages that were delivered before."""
         if not self._withholds:
             return False
-        lost = [self._happens(name, row) for name in _LOSSES]
+        lost = [self.happens(name, row) for name in _LOSSES]
         if row.count <= 1 and (channel, *row.spot) in self._crashed:
             self.hit(FaultName.LOSE_LAST_BEFORE_CRASH, *row.spot, row.payload)
             return True
-        return any(lost) or (self.is_dead(channel) and self._happens(FaultName.DEAD_LETTER_MISSING, row))
+        return any(lost) or (self.is_dead(channel) and self.happens(FaultName.DEAD_LETTER_MISSING, row))
 
     def shown(self, channel: str, row: Row) -> Row:
         """The row as a consumer sees it."""
         if not self._shows_otherwise or row.place == NO_PLACE:
             return row
-        payload, number = row.payload, row.count
-        if payload and self._happens(FaultName.CORRUPT, row):
-            payload = self._with_a_byte_changed(FaultName.CORRUPT, row, payload)
-        if payload and self.is_dead(channel) and self._happens(FaultName.DEAD_LETTER_ALTERED, row):
-            payload = self._with_a_byte_changed(FaultName.DEAD_LETTER_ALTERED, row, payload)
-        if payload and self._happens(FaultName.CORRUPT_LAST_BYTE, row):
+        payload, number = self._perhaps_altered(FaultName.CORRUPT, channel, row), row.count
+        if payload and self.happens(FaultName.CORRUPT_LAST_BYTE, row):
             payload = payload[:-1] + bytes([payload[-1] ^ 1])
-        if payload and self._happens(FaultName.TRUNCATE, row):
+        if payload and self.happens(FaultName.TRUNCATE, row):
             payload = payload[:-1]
-        if self._happens(FaultName.WRONG_COUNT, row):
+        if self.happens(FaultName.WRONG_COUNT, row):
             number += 1
         return row if payload is row.payload and number == row.count else replace(row, payload=payload, count=number)
 
     def read_again(self, channel: str, row: Row) -> Row:
         """The row as a reader sees it."""
-        payload = row.payload
-        if payload and self._happens(FaultName.REPLAY_ALTERED, row):
-            payload = self._with_a_byte_changed(FaultName.REPLAY_ALTERED, row, payload)
-        if payload and self.is_dead(channel) and self._happens(FaultName.DEAD_LETTER_ALTERED, row):
-            payload = self._with_a_byte_changed(FaultName.DEAD_LETTER_ALTERED, row, payload)
+        payload = self._perhaps_altered(FaultName.REPLAY_ALTERED, channel, row)
         return row if payload is row.payload else replace(row, payload=payload)
 
-    def _with_a_byte_changed(self, name: FaultName, row: Row, payload: bytes) -> bytes:
-        """Change a random byte, always the same one of a message."""
-        rng = self._rng(name, row)
-        at = rng.randrange(len(payload))
-        return payload[:at] + bytes([payload[at] ^ rng.randrange(1, 256)]) + payload[at + 1 :]
+    def _perhaps_altered(self, name: FaultName, channel: str, row: Row) -> bytes:
+        """The payload: ``name``, and among dead letters their own fault, change a byte, the same one each time."""
+        payload = row.payload
+        for fault in (name, FaultName.DEAD_LETTER_ALTERED) if self.is_dead(channel) else (name,):
+            if payload and self.happens(fault, row):
+                rng = self._rng(fault, row)
+                at = rng.randrange(len(payload))
+                payload = payload[:at] + bytes([payload[at] ^ rng.randrange(1, 256)]) + payload[at + 1 :]
+        return payload
 
     def is_skipped_in_replay(self, row: Row) -> bool:
-        return self._happens(FaultName.REPLAY_GAP, row)
+        return self.happens(FaultName.REPLAY_GAP, row)
 
     def phantom_beside(self, row: Row) -> bytes | None:
         """A payload that was never sent, as long as this row's."""
@@ -214,7 +204,8 @@ class Injector:
                 moved |= {at, after}
         return rows
 
-    def _happens(self, name: FaultName, row: Row) -> bool:
+    def happens(self, name: FaultName, row: Row) -> bool:
+        """Whether the fault strikes this row, which is recorded as a hit then."""
         if not self.strikes(name, row.partition, row.place):
             return False
         self.hit(name, row.partition, row.place, row.payload)

@@ -161,10 +161,7 @@ class Withheld:
 
     def was_asked_for(self, row: Row) -> bool:
         """Ask once per redelivery."""
-        with self._lock:
-            known = row.spot in self._asked_for
-            self._asked_for.discard(row.spot)
-            return known
+        return self._was_among(self._asked_for, row)
 
     def leave_unanswered(self, row: Row) -> None:
         with self._lock:
@@ -172,9 +169,12 @@ class Withheld:
 
     def was_unanswered(self, row: Row) -> bool:
         """Ask once per redelivery."""
+        return self._was_among(self._unanswered, row)
+
+    def _was_among(self, spots: set[Spot], row: Row) -> bool:
         with self._lock:
-            known = row.spot in self._unanswered
-            self._unanswered.discard(row.spot)
+            known = row.spot in spots
+            spots.discard(row.spot)
             return known
 
 

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
-from typing import Any
+from typing import Any, Self
 
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package re-exports without __all__
@@ -23,6 +23,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package
     NewTopic,
     OffsetSpec,
     ResourceType,
+    TopicMetadata,
 )
 
 from brokerbench.brokers.contract import Opened
@@ -46,7 +47,8 @@ from brokerbench.brokers.types import (
 
 _EARLIEST = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
 _LATEST = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-_OWN = (ConfigSource.DYNAMIC_TOPIC_CONFIG.value, ConfigSource.GROUP_CONFIG.value)
+# As numbers: an entry's source is annotated as ConfigSource, and really an int.
+_OWN: tuple[object, ...] = (ConfigSource.DYNAMIC_TOPIC_CONFIG.value, ConfigSource.GROUP_CONFIG.value)
 _WAIT_S = 30.0
 _POLL_S = 0.02
 
@@ -64,10 +66,7 @@ class KafkaAdmin:
 
     def probe(self) -> None:
         """Raises Unreachable unless a broker answers."""
-        try:
-            self._client.list_topics(timeout=REQUEST_TIMEOUT_S)
-        except KafkaException as failure:
-            raise translated(failure, f"connect to {self._endpoint.address}") from None
+        self._described(f"connect to {self._endpoint.address}")
 
     def create_topic(self, spec: ChannelSpec) -> None:
         if spec.partitions < 1:
@@ -120,16 +119,16 @@ class KafkaAdmin:
         return [name for name in map(str, listed) if name.startswith(prefix)]
 
     def topics(self) -> list[str]:
+        return sorted(self._described("list channels"))
+
+    def _described(self, what: str, channel: str | None = None) -> Mapping[str, TopicMetadata]:
         try:
-            return sorted(self._client.list_topics(timeout=REQUEST_TIMEOUT_S).topics)
+            return self._client.list_topics(channel, timeout=REQUEST_TIMEOUT_S).topics
         except KafkaException as failure:
-            raise translated(failure, "list channels") from None
+            raise translated(failure, what) from None
 
     def partitions(self, channel: str) -> list[int]:
-        try:
-            topic = self._client.list_topics(channel, timeout=REQUEST_TIMEOUT_S).topics.get(channel)
-        except KafkaException as failure:
-            raise translated(failure, f"look at {channel}") from None
+        topic = self._described(f"look at {channel}", channel).get(channel)
         if topic is None or topic.error is not None:
             raise ChannelMissing(f"{channel} does not exist")
         return sorted(topic.partitions)
@@ -191,7 +190,7 @@ class KafkaAdmin:
         return {
             key: entry.value
             for key, entry in entries.items()
-            if entry.value is not None and (not only_own or _source(entry) in _OWN)
+            if entry.value is not None and (not only_own or entry.source in _OWN)
         }
 
 
@@ -210,21 +209,14 @@ def _topic_config(spec: ChannelSpec, replicas: int) -> dict[str, str]:
 def _retention_config(retention: Retention, partitions: int) -> dict[str, str]:
     if retention.max_messages is not None:
         raise Unsupported("retention by count", "Kafka retains by age and by size only")
-    config = {"cleanup.policy": "delete"}
-    if retention.max_age_s is not None:
-        config["retention.ms"] = str(int(retention.max_age_s * 1000))
-    if retention.max_bytes is not None:
+    limits = {
+        "retention.ms": None if retention.max_age_s is None else int(retention.max_age_s * 1000),
         # Kafka's limit holds for each partition by itself.
-        config["retention.bytes"] = str(-(-retention.max_bytes // partitions))
-    if retention.segment_bytes is not None:
-        config["segment.bytes"] = str(retention.segment_bytes)
-    if retention.segment_ms is not None:
-        config["segment.ms"] = str(retention.segment_ms)
-    return config
-
-
-def _source(entry: ConfigEntry) -> object:
-    return entry.source  # annotated as ConfigSource, really an int
+        "retention.bytes": None if retention.max_bytes is None else -(-retention.max_bytes // partitions),
+        "segment.bytes": retention.segment_bytes,
+        "segment.ms": retention.segment_ms,
+    }
+    return {"cleanup.policy": "delete"} | {name: str(limit) for name, limit in limits.items() if limit is not None}
 
 
 def _only(futures: Mapping[Any, Future[Any]]) -> Future[Any]:
@@ -253,26 +245,36 @@ def _wait_until(done: Callable[[], bool], what: str) -> None:
 
 
 class KafkaConnection:
-    """Raises Unreachable when nothing answers at the endpoint."""
+    """What both profiles share: all but their groups. A reader is outside of these."""
 
     def __init__(self, endpoint: Endpoint) -> None:
-        self.endpoint = endpoint
-        self.admin = KafkaAdmin(endpoint)
-        self.opened = Opened()
-        self.admin.probe()
+        self._endpoint = endpoint
+        self._admin = KafkaAdmin(endpoint)
+        self._opened = Opened()
+        self._admin.probe()
 
-    def list_channels(self, prefix: str) -> list[str]:
-        return [name for name in self.admin.topics() if name.startswith(prefix)]
+    @classmethod
+    def connect(cls, endpoint: Endpoint) -> Self:
+        return cls(endpoint)
 
     def server_version(self) -> str:
-        return kafka_version(self.endpoint)
+        return kafka_version(self._endpoint)
+
+    def delete_channel(self, name: str) -> None:
+        self._admin.delete_topic(name)
+
+    def list_channels(self, prefix: str) -> list[str]:
+        return [name for name in self._admin.topics() if name.startswith(prefix)]
 
     def producer(self, channel: str, settings: ProducerSettings) -> KafkaProducer:
-        self.admin.partitions(channel)  # raises ChannelMissing now, not as time-outs later
-        return self.opened.add(KafkaProducer(self.endpoint, channel, settings))
+        self._admin.partitions(channel)  # raises ChannelMissing now, not as time-outs later
+        return self._opened.add(KafkaProducer(self._endpoint, channel, settings))
 
     def reader(self, channel: str, start: ReplayStart) -> KafkaReader:
-        return self.opened.add(KafkaReader(self.endpoint, channel, self.admin.offsets_at(channel, start)))
+        return self._opened.add(KafkaReader(self._endpoint, channel, self._admin.offsets_at(channel, start)))
+
+    def bounds(self, channel: str) -> tuple[Position, Position]:
+        return self._admin.bounds(channel)
 
     def close(self) -> None:
-        self.opened.close()
+        self._opened.close()

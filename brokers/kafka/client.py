@@ -111,17 +111,16 @@ def client_config(endpoint: Endpoint, **settings: Any) -> dict[str, Any]:
     Understood in ``Endpoint.options``: the keys of ``_OPTIONS``, ``replication_factor`` (see
     ``admin``) and ``group_protocol``; in ``Endpoint.secrets``: the keys of ``_SECRETS``.
     """
-    config: dict[str, Any] = {
+    return {
         "bootstrap.servers": endpoint.address,
         "client.id": "brokerbench",
         "socket.timeout.ms": int(REQUEST_TIMEOUT_S * 1000),
         "reconnect.backoff.max.ms": 1000,
         "socket.nagle.disable": True,
+        **_translate(endpoint.options, _OPTIONS),
+        **_translate(endpoint.secrets, _SECRETS),
+        **{name.replace("_", "."): value for name, value in settings.items()},
     }
-    config.update(_translate(endpoint.options, _OPTIONS))
-    config.update(_translate(endpoint.secrets, _SECRETS))
-    config.update({name.replace("_", "."): value for name, value in settings.items()})
-    return config
 
 
 def _translate(given: Mapping[str, str], names: Mapping[str, str]) -> dict[str, str]:
@@ -137,9 +136,7 @@ def kafka_error(failure: BaseException) -> KafkaError | None:
 def translated(failure: BaseException, what: str) -> BrokerError:
     """The exception of this package for one of the client, which failed to do ``what``."""
     error = kafka_error(failure)
-    if error is None:
-        return Refused(f"{what}: {failure}")
-    return error_of(error, what)
+    return Refused(f"{what}: {failure}") if error is None else error_of(error, what)
 
 
 def error_of(error: KafkaError, what: str) -> BrokerError:
@@ -172,6 +169,11 @@ def outcome_of(error: KafkaError) -> Outcome:
     if code > 0:
         return Outcome.UNKNOWN if code in _ANSWERED_BUT_UNSURE else Outcome.REJECTED
     return Outcome.REJECTED if code in _NEVER_SENT else Outcome.UNKNOWN
+
+
+def answer_of(error: KafkaError | None) -> tuple[Outcome, str]:
+    """The outcome, and the reason of one that is no success: no error is one."""
+    return (Outcome.ACKNOWLEDGED, "") if error is None else (outcome_of(error), reason(error))
 
 
 Result = TypeVar("Result")

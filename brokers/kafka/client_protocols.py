@@ -57,27 +57,21 @@ class ProducerClient(Protocol):
 
         A full queue refuses all messages behind the first that it has no room for: sending them again keeps the order.
         """
-        ...
 
     def produce_with_headers(self, payload: bytes, key: bytes | None, headers: Mapping[str, str], number: int) -> int:
         """The error code, as of ``produce``, which cannot carry headers."""
-        ...
 
     def reports(self, wait_s: float) -> Messages:
         """Reports that are there, as soon as there is one; none after ``wait_s``."""
-        ...
 
     def hurry(self) -> None:
         """Send now the messages that wait for more to be sent with them."""
-        ...
 
     def purge(self) -> None:
         """Give up the messages that are not settled: reports say so."""
-        ...
 
     def close(self) -> None:
         """A message that is not settled then is never reported."""
-        ...
 
 
 class ConsumerClient(Protocol):
@@ -85,30 +79,24 @@ class ConsumerClient(Protocol):
 
     def subscribe(self) -> None:
         """Join the group."""
-        ...
 
     def assign(self, offsets: Mapping[int, int]) -> None:
         """Read from {partition: offset}, as a member of no group."""
-        ...
 
     def receive(self, most: int, wait_s: float, details: bool) -> tuple[Received, list[KafkaError]]:
         """At most ``most`` messages, as soon as there is a message or an error; none after ``wait_s``.
 
         The handle of ``Received`` is an empty dictionary. Without ``details`` keys, attributes and times are left out.
         """
-        ...
 
     def seek(self, partition: int, offset: int) -> None:
         """Go on with this offset; messages that were fetched and not received are forgotten. Asks no broker."""
-        ...
 
     def commit(self, offsets: Mapping[int, int]) -> dict[int, KafkaError | None]:
         """{partition: the broker's answer}. Waits for it without end."""
-        ...
 
     def close(self) -> None:
         """Leave the group. Waits without end for a broker that does not answer. Idempotent."""
-        ...
 
 
 class Poll(Protocol):
@@ -125,11 +113,9 @@ class Poll(Protocol):
 
     def columns(self, rows: slice, received_ns: int, details: bool) -> Received:
         """Copies, whose handle is a ``Part``. ``details`` must be the same each time."""
-        ...
 
     def free(self) -> None:
         """Idempotent."""
-        ...
 
 
 class Part(NamedTuple):
@@ -144,35 +130,27 @@ class ShareClient(Protocol):
 
     def new_poll(self) -> Any:
         """An empty ``Poll`` of the kind that this client fills."""
-        ...
 
     def listen(self, heard: OnAcknowledged) -> None:
         """From now on ``heard`` is called from within any call, with the broker's answers to acknowledgements."""
-        ...
 
     def poll(self, poll: Any, wait_s: float) -> None:
         """Fill ``poll`` with the messages that the broker has handed out, as soon as there is one.
 
         Left as it is after ``wait_s``. Refused until all messages of the poll before are acknowledged.
         """
-        ...
 
     def acknowledge(self, poll: Any, rows: slice | IntColumn, how: int) -> SmallIntColumn:
         """Tell the client, not yet the broker. The error code of each message, 0 for one that it took."""
-        ...
 
     def commit_async(self) -> None:
         """Tell the broker; with nothing to tell it only looks for answers."""
-        ...
 
     def commit_sync(self, timeout_s: float) -> dict[int, KafkaError | None]:
         """Tell the broker. {partition: its answer}."""
-        ...
 
     def raise_failure(self) -> None:
         """Raise an error of a callback that no call has raised yet."""
-        ...
 
     def close(self) -> None:
         """Leave the group. Idempotent."""
-        ...

@@ -12,7 +12,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Self
 
 import numpy as np
 from confluent_kafka import KafkaError, KafkaException
@@ -24,11 +23,10 @@ from brokerbench.brokers.kafka.admin import KafkaConnection, group_id
 from brokerbench.brokers.kafka.client import (
     REQUEST_TIMEOUT_S,
     Call,
+    answer_of,
     client_config,
     close_quietly,
     kafka_error,
-    outcome_of,
-    reason,
     translated,
 )
 from brokerbench.brokers.kafka.declarations import KAFKA
@@ -141,10 +139,7 @@ class KafkaConsumer:
             if error is None:
                 self._trackers[partition].acknowledged(commits[partition])
             for outcomes, which in parts[partition]:
-                if error is None:
-                    outcomes.tell(which, Outcome.ACKNOWLEDGED)
-                else:
-                    outcomes.tell(which, outcome_of(error), reason(error))
+                outcomes.tell(which, *answer_of(error))
 
     def release(self, received: Received, indices: Indices = None) -> Settlements:
         with self._guard:
@@ -230,24 +225,8 @@ def _rebalancing(error: KafkaError | None) -> bool:
     return error is not None and error.code() in _REBALANCING
 
 
-class Kafka:
+class Kafka(KafkaConnection):
     """Profile ``kafka``. Also ``Replayable``, ``Bounded`` and ``Counting``."""
-
-    def __init__(self, connection: KafkaConnection) -> None:
-        self._connection = connection
-        self._admin = connection.admin
-        # The same for both profiles of Kafka.
-        self.server_version = connection.server_version
-        self.delete_channel = connection.admin.delete_topic
-        self.list_channels = connection.list_channels
-        self.producer = connection.producer
-        self.reader = connection.reader
-        self.bounds = connection.admin.bounds
-        self.close = connection.close
-
-    @classmethod
-    def connect(cls, endpoint: Endpoint) -> Self:
-        return cls(KafkaConnection(endpoint))
 
     def declaration(self) -> ProfileDeclaration:
         return KAFKA
@@ -260,7 +239,7 @@ class Kafka:
 
     def consumer(self, channel: str, settings: ConsumerSettings) -> KafkaConsumer:
         self._admin.partitions(channel)
-        return self._connection.opened.add(KafkaConsumer(self._connection.endpoint, channel, settings))
+        return self._opened.add(KafkaConsumer(self._endpoint, channel, settings))
 
     def backlog(self, channel: str, group: str) -> int:
         """Kept messages from the committed offset on, or from the beginning where none is committed."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from confluent_kafka import KafkaError
 
-from brokerbench.brokers.kafka.client import outcome_of, reason
+from brokerbench.brokers.kafka.client import answer_of
 from brokerbench.brokers.settling import Outcomes, by_partition
 from brokerbench.brokers.types import IntColumn, Outcome, Settlements
 
@@ -64,8 +64,7 @@ class PendingAcknowledgements:
     def _sort(self) -> None:
         heard, self._heard = self._heard, []
         for heard_ns, partition, offsets, refusal in heard:
-            outcome, why = (Outcome.ACKNOWLEDGED, "") if refusal is None else (outcome_of(refusal), reason(refusal))
-            self._tell(partition, offsets, outcome, why, heard_ns)
+            self._tell(partition, offsets, *answer_of(refusal), heard_ns)
         self._asked = [delivery for delivery in self._asked if delivery.missing]
 
     def _tell(self, partition: int, told: IntColumn, outcome: Outcome, why: str, heard_ns: int) -> None:

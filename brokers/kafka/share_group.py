@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from typing import Self
 
 import numpy as np
 from confluent_kafka import KafkaError, KafkaException
@@ -31,6 +30,7 @@ from brokerbench.brokers.kafka.admin import KafkaConnection, group_id
 from brokerbench.brokers.kafka.client import (
     INTERRUPTIBLE_S,
     LOGGER,
+    answer_of,
     client_config,
     close_quietly,
     kafka_error,
@@ -250,30 +250,11 @@ class KafkaShareConsumer:
             if error is not None and outcome_of(error) is Outcome.UNKNOWN:
                 return {}
             raise translated(failure, "acknowledge") from None
-        return {
-            partition: (Outcome.ACKNOWLEDGED, "") if refusal is None else (outcome_of(refusal), reason(refusal))
-            for partition, refusal in answers.items()
-        }
+        return {partition: answer_of(refusal) for partition, refusal in answers.items()}
 
 
-class KafkaShare:
+class KafkaShare(KafkaConnection):
     """Profile ``kafka-share``. Also ``Replayable`` and ``Bounded``: the topic is an ordinary log."""
-
-    def __init__(self, connection: KafkaConnection) -> None:
-        self._connection = connection
-        self._admin = connection.admin
-        # The same for both profiles of Kafka. A reader is outside the share group, which itself has no seek.
-        self.server_version = connection.server_version
-        self.delete_channel = connection.admin.delete_topic
-        self.list_channels = connection.list_channels
-        self.producer = connection.producer
-        self.reader = connection.reader
-        self.bounds = connection.admin.bounds
-        self.close = connection.close
-
-    @classmethod
-    def connect(cls, endpoint: Endpoint) -> Self:
-        return cls(KafkaConnection(endpoint))
 
     def declaration(self) -> ProfileDeclaration:
         return KAFKA_SHARE
@@ -303,7 +284,7 @@ class KafkaShare:
         # With Kafka's default, latest, a new group would miss the messages that are there already.
         self._admin.configure(ResourceType.GROUP, group, kept | {"share.auto.offset.reset": "earliest"})
         lease_s = int(self._admin.configuration(ResourceType.GROUP, group)[_LOCK_MS]) / 1000
-        return self._connection.opened.add(KafkaShareConsumer(self._connection.endpoint, channel, settings, lease_s))
+        return self._opened.add(KafkaShareConsumer(self._endpoint, channel, settings, lease_s))
 
 
 def _group_settings(spec: ChannelSpec) -> dict[str, str | None]:

@@ -14,20 +14,8 @@ from redis import Redis, exceptions
 from brokerbench.brokers.contract import Opened
 from brokerbench.brokers.declarations import ProfileDeclaration
 from brokerbench.brokers.errors import ChannelMissing, Misuse, Refused, Unsupported
-from brokerbench.brokers.redis_streams.codec import (
-    id_before,
-    place_of,
-    spec_from_json,
-    spec_key,
-    spec_to_json,
-    stream_names,
-)
-from brokerbench.brokers.redis_streams.connection import (
-    RedisConnection,
-    connection_settings,
-    control_client,
-    translated,
-)
+from brokerbench.brokers.redis_streams import codec
+from brokerbench.brokers.redis_streams.connection import RedisConnection, connection_settings, translated
 from brokerbench.brokers.redis_streams.consumer import RedisConsumer
 from brokerbench.brokers.redis_streams.declaration import DECLARATION
 from brokerbench.brokers.redis_streams.producer import RedisProducer
@@ -56,7 +44,7 @@ class RedisStreams:
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         self._settings = settings
-        self._redis: Redis = control_client(settings)
+        self._redis: Redis = Redis(**settings)
         self._opened = Opened(self._redis.close)
 
     @classmethod
@@ -87,9 +75,9 @@ class RedisStreams:
         if spec.dead_letter is not None:
             self._spec(spec.dead_letter.channel)
         with translated("creating a channel"):
-            if not self._redis.set(spec_key(spec.name), spec_to_json(spec), nx=True):
+            if not self._redis.set(codec.spec_key(spec.name), codec.spec_to_json(spec), nx=True):
                 raise Refused(f"channel {spec.name!r} exists")
-            for stream in stream_names(spec):
+            for stream in codec.stream_names(spec):
                 # Creating a group makes an empty stream, which stays when the group is gone.
                 self._redis.xgroup_create(stream, "created", mkstream=True)
                 self._redis.xgroup_destroy(stream, "created")
@@ -100,11 +88,11 @@ class RedisStreams:
         except ChannelMissing:
             return
         with translated("deleting a channel"):
-            self._redis.unlink(*stream_names(spec), spec_key(name))
+            self._redis.unlink(*codec.stream_names(spec), codec.spec_key(name))
 
     def list_channels(self, prefix: str) -> list[str]:
         pattern = "".join(f"\\{char}" if char in "*?[]\\" else char for char in prefix)
-        ending = spec_key("")
+        ending = codec.spec_key("")
         with translated("listing channels"):
             keys = self._redis.scan_iter(match=f"{pattern}*{ending}", count=1000, _type="string")
             return sorted({key.decode().removesuffix(ending) for key in keys})
@@ -114,44 +102,44 @@ class RedisStreams:
         fsync = Durability.STRICT in (spec.durability, settings.durability)
         # A write may block as long as an answer: a stopped server reads nothing.
         connect = partial(RedisConnection, {**self._settings, "socket_timeout": settings.timeout_s})
-        return self._opened.add(RedisProducer(connect, stream_names(spec), settings, fsync=fsync))
+        return self._opened.add(RedisProducer(connect, codec.stream_names(spec), settings, fsync=fsync))
 
     def consumer(self, channel: str, settings: ConsumerSettings) -> RedisConsumer:
         spec = self._spec(channel)
-        dead = stream_names(self._spec(spec.dead_letter.channel)) if spec.dead_letter else []
+        dead = codec.stream_names(self._spec(spec.dead_letter.channel)) if spec.dead_letter else []
         with translated("creating a group"):
-            for stream in stream_names(spec):
+            for stream in codec.stream_names(spec):
                 try:
                     self._redis.xgroup_create(stream, settings.group, id="0", mkstream=True)
                 except exceptions.ResponseError as error:
                     if not str(error).startswith("BUSYGROUP"):
                         raise
-        return self._opened.add(RedisConsumer(self._connect, spec, stream_names(spec), dead, settings))
+        return self._opened.add(RedisConsumer(self._connect, spec, codec.stream_names(spec), dead, settings))
 
     def reader(self, channel: str, start: ReplayStart) -> RedisReader:
-        streams = stream_names(self._spec(channel))
+        streams = codec.stream_names(self._spec(channel))
         match start:
             case FromBeginning():
                 after = dict.fromkeys(range(len(streams)), b"0-0")
             case FromTime(epoch_ns):
                 # Rounded up: an id of the millisecond before the time asked for is too early.
                 first = b"%d-0" % -(-epoch_ns // _NS_PER_MS)
-                after = dict.fromkeys(range(len(streams)), id_before(place_of(first)))
+                after = dict.fromkeys(range(len(streams)), codec.id_before(codec.place_of(first)))
             case FromPosition(position):
                 if not position.places.keys() <= set(range(len(streams))):
                     raise Misuse(f"the channel has {len(streams)} partitions, the position names others")
-                after = {partition: id_before(place) for partition, place in position.places.items()}
+                after = {partition: codec.id_before(place) for partition, place in position.places.items()}
         return self._opened.add(RedisReader(self._connect, streams, after))
 
     def bounds(self, channel: str) -> tuple[Position, Position]:
         """Places are ids: they do not count entries."""
         begins, ends = {}, {}
         with translated("XINFO STREAM"):
-            for partition, stream in enumerate(stream_names(self._spec(channel))):
+            for partition, stream in enumerate(codec.stream_names(self._spec(channel))):
                 info: Mapping[str, Any] = self._redis.xinfo_stream(stream)
-                end = place_of(info["last-generated-id"]) + 1
+                end = codec.place_of(info["last-generated-id"]) + 1
                 first = info["first-entry"]
-                begins[partition] = end if first is None else place_of(first[0])
+                begins[partition] = end if first is None else codec.place_of(first[0])
                 ends[partition] = end
         return Position(begins), Position(ends)
 
@@ -163,7 +151,7 @@ class RedisStreams:
             return 0
         removed = 0
         with translated("XTRIM"):
-            for stream in stream_names(spec):
+            for stream in codec.stream_names(spec):
                 if limit.max_age_s is not None:
                     seconds, micros = self._redis.time()
                     oldest_ms = seconds * 1000 + micros // 1000 - round(limit.max_age_s * 1000)
@@ -177,7 +165,7 @@ class RedisStreams:
         """Lag and pending entries together. Counts entries where Redis does not know the lag (after deletions)."""
         total = 0
         with translated("XINFO GROUPS"):
-            for stream in stream_names(self._spec(channel)):
+            for stream in codec.stream_names(self._spec(channel)):
                 groups = [entry for entry in self._redis.xinfo_groups(stream) if entry["name"] == group.encode()]
                 if not groups:
                     total += self._redis.xlen(stream)
@@ -209,10 +197,10 @@ class RedisStreams:
 
     def _spec(self, channel: str) -> ChannelSpec:
         with translated("reading a channel"):
-            text = self._redis.get(spec_key(channel))
+            text = self._redis.get(codec.spec_key(channel))
         if text is None:
             raise ChannelMissing(channel)
-        return spec_from_json(text)
+        return codec.spec_from_json(text)
 
 
 def _require_supported(spec: ChannelSpec) -> None:

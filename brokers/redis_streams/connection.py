@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import hiredis
-from redis import Redis, exceptions
+from redis import exceptions
 from redis.backoff import NoBackoff
 from redis.connection import Connection, SSLConnection, parse_url
 from redis.retry import Retry
@@ -54,11 +54,6 @@ def connection_settings(endpoint: Endpoint) -> dict[str, Any]:
         if "tls_ca" in endpoint.options:
             settings["ssl_ca_certs"] = endpoint.options["tls_ca"]
     return settings
-
-
-def control_client(settings: Mapping[str, Any]) -> Redis:
-    """A redis-py client for everything that is not a hot path."""
-    return Redis(**settings)
 
 
 @contextmanager

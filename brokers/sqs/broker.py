@@ -11,6 +11,7 @@ import math
 import re
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from brokerbench.brokers.contract import Opened
@@ -104,11 +105,8 @@ class _Queues:
         """On AWS a queue of that name can be created again after 60 s."""
         url = self._find(name)
         if url is not None:
-            try:
-                with translated(f"deleting channel {name!r}"):
-                    self._control.delete_queue(QueueUrl=url)
-            except ChannelMissing:
-                pass
+            with suppress(ChannelMissing), translated(f"deleting channel {name!r}"):
+                self._control.delete_queue(QueueUrl=url)
 
     def list_channels(self, prefix: str) -> list[str]:
         found: list[str] = []
@@ -163,10 +161,8 @@ class _Queues:
             raise Misuse(f"max_deliveries is 1 to {_MAX_DELIVERIES}, not {policy.max_deliveries}")
         url = self._url(policy.channel)
         with translated(f"channel {policy.channel!r}"):
-            arn = self._control.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"][
-                "QueueArn"
-            ]
-        return json.dumps({"deadLetterTargetArn": arn, "maxReceiveCount": policy.max_deliveries})
+            found = self._control.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]
+        return json.dumps({"deadLetterTargetArn": found["QueueArn"], "maxReceiveCount": policy.max_deliveries})
 
 
 class SqsStandard(_Queues):

@@ -16,40 +16,27 @@ import numpy as np
 from confluent_kafka import KafkaError, KafkaException
 
 from brokerbench.brokers.kafka.client_protocols import OnRevoked
+from brokerbench.brokers.kafka.librdkafka import library
 from brokerbench.brokers.kafka.librdkafka.foreign_memory import Addresses, address
-from brokerbench.brokers.kafka.librdkafka.library import (
-    LOG_EVENT,
-    ClientLog,
-    destroy,
-    event_destroy,
-    function,
-    new_client,
-    new_consumer,
-    queue_destroy,
-    queue_new,
-    queue_poll,
-    require,
-    require_none,
-)
 from brokerbench.brokers.kafka.librdkafka.messages import columns, without_errors
 from brokerbench.brokers.kafka.librdkafka.partitions import SUBSCRIBED, PartitionList, Partitions, answers, entries
 from brokerbench.brokers.types import Received
 
 _OnRebalance = ctypes.CFUNCTYPE(None, c_void_p, c_int, Partitions, c_void_p)
 
-_conf_set_rebalance_cb = function("conf_set_rebalance_cb", None, c_void_p, _OnRebalance)
-_poll_set_consumer = function("poll_set_consumer", c_int, c_void_p)
-_queue_get_consumer = function("queue_get_consumer", c_void_p, c_void_p)
-_subscribe = function("subscribe", c_int, c_void_p, Partitions)
-_assign = function("assign", c_int, c_void_p, Partitions)
-_incremental_assign = function("incremental_assign", c_void_p, c_void_p, Partitions)
-_incremental_unassign = function("incremental_unassign", c_void_p, c_void_p, Partitions)
-_rebalance_protocol = function("rebalance_protocol", c_char_p, c_void_p)
-_consume = function("consume_batch_queue", c_ssize_t, c_void_p, c_int, c_void_p, c_size_t)
-_message_destroy = function("message_destroy", None, c_void_p, quick=True)
-_seek_partitions = function("seek_partitions", c_void_p, c_void_p, Partitions, c_int)
-_commit = function("commit", c_int, c_void_p, Partitions, c_int)
-_consumer_close = function("consumer_close", c_int, c_void_p)
+_conf_set_rebalance_cb = library.function("conf_set_rebalance_cb", None, c_void_p, _OnRebalance)
+_poll_set_consumer = library.function("poll_set_consumer", c_int, c_void_p)
+_queue_get_consumer = library.function("queue_get_consumer", c_void_p, c_void_p)
+_subscribe = library.function("subscribe", c_int, c_void_p, Partitions)
+_assign = library.function("assign", c_int, c_void_p, Partitions)
+_incremental_assign = library.function("incremental_assign", c_void_p, c_void_p, Partitions)
+_incremental_unassign = library.function("incremental_unassign", c_void_p, c_void_p, Partitions)
+_rebalance_protocol = library.function("rebalance_protocol", c_char_p, c_void_p)
+_consume = library.function("consume_batch_queue", c_ssize_t, c_void_p, c_int, c_void_p, c_size_t)
+_message_destroy = library.function("message_destroy", None, c_void_p, quick=True)
+_seek_partitions = library.function("seek_partitions", c_void_p, c_void_p, Partitions, c_int)
+_commit = library.function("commit", c_int, c_void_p, Partitions, c_int)
+_consumer_close = library.function("consumer_close", c_int, c_void_p)
 
 _FOR_EVER = -1
 _LINES_NS = 1_000_000_000
@@ -67,11 +54,14 @@ class ColumnConsumer:
         self._closed = False
         # Kept alive here, as the library holds no reference to it.
         self._on_rebalance = _OnRebalance(self._rebalanced)
-        self._client = new_client(
-            new_consumer, config, LOG_EVENT, lambda conf: _conf_set_rebalance_cb(conf, self._on_rebalance)
+        self._client = library.new_client(
+            library.new_consumer,
+            config,
+            library.LOG_EVENT,
+            lambda conf: _conf_set_rebalance_cb(conf, self._on_rebalance),
         )
-        self._lines: int = queue_new(self._client)
-        self._log = ClientLog(self._client, self._lines, logger)
+        self._lines: int = library.queue_new(self._client)
+        self._log = library.ClientLog(self._client, self._lines, logger)
         self._next_lines_ns = 0
         _poll_set_consumer(self._client)
         self._queue: int = _queue_get_consumer(self._client)
@@ -80,11 +70,11 @@ class ColumnConsumer:
 
     def subscribe(self) -> None:
         with PartitionList(self._topic, SUBSCRIBED) as partitions:
-            require(_subscribe(self._client, partitions))
+            library.require(_subscribe(self._client, partitions))
 
     def assign(self, offsets: Mapping[int, int]) -> None:
         with PartitionList(self._topic, offsets) as partitions:
-            require(_assign(self._client, partitions))
+            library.require(_assign(self._client, partitions))
 
     def receive(self, most: int, wait_s: float, details: bool) -> tuple[Received, list[KafkaError]]:
         if len(self._addresses) < most:
@@ -120,14 +110,14 @@ class ColumnConsumer:
 
     def seek(self, partition: int, offset: int) -> None:
         with PartitionList(self._topic, {partition: offset}) as partitions:
-            require_none(_seek_partitions(self._client, partitions, _FOR_EVER))
-            require(partitions.contents.partitions[0].error)
+            library.require_none(_seek_partitions(self._client, partitions, _FOR_EVER))
+            library.require(partitions.contents.partitions[0].error)
 
     def commit(self, offsets: Mapping[int, int]) -> dict[int, KafkaError | None]:
         with self._inside, PartitionList(self._topic, offsets) as partitions:
             if self._closed:
                 raise KafkaException(KafkaError(KafkaError._DESTROY))
-            require(_commit(self._client, partitions, 0))
+            library.require(_commit(self._client, partitions, 0))
             return answers(partitions)
 
     def close(self) -> None:
@@ -137,16 +127,16 @@ class ColumnConsumer:
         with self._inside:
             self._closed = True
             self._hand_over_lines()
-            queue_destroy(self._queue)
-            queue_destroy(self._lines)
-            destroy(self._client)
+            library.queue_destroy(self._queue)
+            library.queue_destroy(self._lines)
+            library.destroy(self._client)
         self._raise_failure()
-        require(error)
+        library.require(error)
 
     def _hand_over_lines(self) -> None:
-        while (event := queue_poll(self._lines, 0)) is not None:
+        while (event := library.queue_poll(self._lines, 0)) is not None:
             self._log.hand_over(event)
-            event_destroy(event)
+            library.event_destroy(event)
 
     def _rebalanced(self, handle: int, error: int, partitions: Any, _opaque: int) -> None:
         # ctypes would print an error raised here and forget it: it is kept for the caller of the library.
@@ -171,6 +161,6 @@ def _follow(handle: int, assigned: bool, partitions: Any) -> None:
     """Take or give up these partitions, as the group has decided."""
     if _rebalance_protocol(handle) == b"COOPERATIVE":
         change = _incremental_assign if assigned else _incremental_unassign
-        require_none(change(handle, partitions))
+        library.require_none(change(handle, partitions))
     else:
-        require(_assign(handle, partitions if assigned else None))
+        library.require(_assign(handle, partitions if assigned else None))

@@ -12,22 +12,8 @@ import numpy as np
 from confluent_kafka import KafkaError, KafkaException
 
 from brokerbench.brokers.kafka.client_protocols import MESSAGE, Messages
+from brokerbench.brokers.kafka.librdkafka import library
 from brokerbench.brokers.kafka.librdkafka.foreign_memory import MessageBuffer, address, joined, messages_at
-from brokerbench.brokers.kafka.librdkafka.library import (
-    ERROR_EVENT,
-    LOG_EVENT,
-    REPORT_EVENT,
-    ClientLog,
-    destroy,
-    error_from,
-    event_destroy,
-    function,
-    new_client,
-    new_producer,
-    queue_destroy,
-    queue_poll,
-    text,
-)
 from brokerbench.brokers.types import IntColumn, SmallIntColumn
 
 _ANY_PARTITION = -1
@@ -63,27 +49,29 @@ class _Argument(ctypes.Structure):
 _TOPIC, _PAYLOAD, _KEY, _NUMBER, _FLAGS, _HEADER = 2, 4, 5, 6, 7, 9
 """Kinds of arguments."""
 
-_topic_new = function("topic_new", c_void_p, c_void_p, c_char_p, c_void_p)
-_topic_destroy = function("topic_destroy", None, c_void_p)
-_queue_get_main = function("queue_get_main", c_void_p, c_void_p)
-_event_type = function("event_type", c_int, c_void_p, quick=True)
-_event_message_count = function("event_message_count", c_size_t, c_void_p, quick=True)
-_event_message_array = function("event_message_array", c_size_t, c_void_p, c_void_p, c_size_t)
-_event_error_string = function("event_error_string", c_char_p, c_void_p, quick=True)
-_produce_batch = function("produce_batch", c_int, c_void_p, c_int32, c_int, c_void_p, c_int)
-_produceva = function("produceva", c_void_p, c_void_p, c_void_p, c_size_t)
-_flush = function("flush", c_int, c_void_p, c_int)
-_purge = function("purge", c_int, c_void_p, c_int)
+_topic_new = library.function("topic_new", c_void_p, c_void_p, c_char_p, c_void_p)
+_topic_destroy = library.function("topic_destroy", None, c_void_p)
+_queue_get_main = library.function("queue_get_main", c_void_p, c_void_p)
+_event_type = library.function("event_type", c_int, c_void_p, quick=True)
+_event_message_count = library.function("event_message_count", c_size_t, c_void_p, quick=True)
+_event_message_array = library.function("event_message_array", c_size_t, c_void_p, c_void_p, c_size_t)
+_event_error_string = library.function("event_error_string", c_char_p, c_void_p, quick=True)
+_produce_batch = library.function("produce_batch", c_int, c_void_p, c_int32, c_int, c_void_p, c_int)
+_produceva = library.function("produceva", c_void_p, c_void_p, c_void_p, c_size_t)
+_flush = library.function("flush", c_int, c_void_p, c_int)
+_purge = library.function("purge", c_int, c_void_p, c_int)
 
 
 class ColumnProducer:
     """A ``ProducerClient`` that hands over a batch with one call and takes reports as events of many messages."""
 
     def __init__(self, config: Mapping[str, Any], topic: str, logger: logging.Logger) -> None:
-        self._client = new_client(new_producer, config, REPORT_EVENT | LOG_EVENT | ERROR_EVENT)
+        self._client = library.new_client(
+            library.new_producer, config, library.REPORT_EVENT | library.LOG_EVENT | library.ERROR_EVENT
+        )
         self._buffer = MessageBuffer()
         self._queue: int = _queue_get_main(self._client)
-        self._log = ClientLog(self._client, self._queue, logger)
+        self._log = library.ClientLog(self._client, self._queue, logger)
         self._topic: int | None = _topic_new(self._client, topic.encode(), None)
         if self._topic is None:
             self.close()
@@ -113,24 +101,24 @@ class ColumnProducer:
         for name, value in headers.items():
             raw = value.encode()
             arguments.append(_Argument(_HEADER, _Value(header=_Header(name.encode(), raw, len(raw)))))
-        error = error_from(_produceva(self._client, (_Argument * len(arguments))(*arguments), len(arguments)))
+        error = library.error_from(_produceva(self._client, (_Argument * len(arguments))(*arguments), len(arguments)))
         return 0 if error is None else error.code()
 
     def reports(self, wait_s: float) -> Messages:
         wait_ms = int(wait_s * 1000)
-        while (event := queue_poll(self._queue, wait_ms)) is not None:
+        while (event := library.queue_poll(self._queue, wait_ms)) is not None:
             try:
                 kind = _event_type(event)
-                if kind == REPORT_EVENT:
+                if kind == library.REPORT_EVENT:
                     addresses = np.empty(_event_message_count(event), np.uint64)
                     count = _event_message_array(event, address(addresses), len(addresses))
                     return messages_at(addresses[:count])
-                if kind == LOG_EVENT:
+                if kind == library.LOG_EVENT:
                     self._log.hand_over(event)
-                elif kind == ERROR_EVENT:
-                    self._log.error(text(_event_error_string(event)))
+                elif kind == library.ERROR_EVENT:
+                    self._log.error(library.text(_event_error_string(event)))
             finally:
-                event_destroy(event)
+                library.event_destroy(event)
             wait_ms = 0
         return np.empty(0, MESSAGE)
 
@@ -145,5 +133,5 @@ class ColumnProducer:
             """The last log lines come with them."""
         if self._topic is not None:
             _topic_destroy(self._topic)
-        queue_destroy(self._queue)
-        destroy(self._client)
+        library.queue_destroy(self._queue)
+        library.destroy(self._client)

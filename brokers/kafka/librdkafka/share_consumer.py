@@ -15,13 +15,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from brokerbench.brokers.kafka.client_protocols import MESSAGE, OnAcknowledged, Part
 from brokerbench.brokers.kafka.librdkafka.foreign_memory import Addresses, offsets_of
-from brokerbench.brokers.kafka.librdkafka.library import (
-    function,
-    log_line,
-    new_client,
-    require,
-    require_none,
-)
+from brokerbench.brokers.kafka.librdkafka.library import function, log_line, new_client, require, require_none
 from brokerbench.brokers.kafka.librdkafka.messages import columns, without_errors
 from brokerbench.brokers.kafka.librdkafka.partitions import (
     SUBSCRIBED,

@@ -47,11 +47,7 @@ class PlainProducer:
         # ``produce_batch`` drops headers in silence.
         try:
             self._client.produce(
-                self._topic,
-                value=payload,
-                key=key,
-                headers=dict(headers),
-                on_delivery=partial(self._report, number),
+                self._topic, value=payload, key=key, headers=dict(headers), on_delivery=partial(self._report, number)
             )
         except BufferError:
             return int(KafkaError._QUEUE_FULL)
