@@ -59,7 +59,13 @@ PROPERTIES = (
     "delivery.intact",
 )
 
-_PHASES = ("one", "three", "shared", "producers", "release")
+_PHASES = {
+    "one": "one producer, one consumer",
+    "three": "one producer, three consumers",
+    "shared": "one producer, three consumers on one partition",
+    "producers": "several producers, one consumer",
+    "release": "failed deliveries, released",
+}
 _SEND_CHUNK = 100
 _SHARED_PATIENCE_S = 3.0
 """Longest wait for consumers that may never get a message, in seconds: one partition may belong to one of them."""
@@ -71,10 +77,10 @@ _WARM_UP = 90
 
 def run(context: Context) -> None:
     with context.writer("main") as writer:
-        for at, phase in enumerate(_PHASES):
+        for at, (phase, doing) in enumerate(_PHASES.items()):
             if phase == "shared" and not context.declaration.limits.has_partitions:
                 continue  # without partitions the phase before was this one
-            context.progress(at / len(_PHASES), _DOING[phase])
+            context.progress(at / len(_PHASES), doing)
             _Phase(context, writer, phase, at).run()
 
 
@@ -97,15 +103,6 @@ SCENARIO = Scenario(
     run=run,
     examine=examine,
 )
-
-
-_DOING = {
-    "one": "one producer, one consumer",
-    "three": "one producer, three consumers",
-    "shared": "one producer, three consumers on one partition",
-    "producers": "several producers, one consumer",
-    "release": "failed deliveries, released",
-}
 
 
 class _Phase:

@@ -118,11 +118,9 @@ class _Run:
         )
 
     def run(self) -> None:
-        context, broker = self._context, self._context.broker
-        parameters = context.parameters
-        context.broker.create_channel(
-            ChannelSpec(self._channel, int(parameters["partitions"]), lease_s=float(parameters["lease_s"]))
-        )
+        context, broker, parameters = self._context, self._context.broker, self._context.parameters
+        partitions, lease_s = int(parameters["partitions"]), float(parameters["lease_s"])
+        broker.create_channel(ChannelSpec(self._channel, partitions, lease_s=lease_s))
         context.progress(0.0, "sending, consuming and acknowledging everything")
         with self._group("first", 0) as group:
             self._send_first()
@@ -156,13 +154,12 @@ class _Run:
     # -- profiles that can read again --------------------------------------------------------------
 
     def _replays(self, broker: Replayable, consumed: Mapping[str, Column]) -> None:
-        last = _last_places(consumed)
+        last = _last_places(consumed["partition"], consumed["place"])
         starts: list[tuple[str, ReplayStart]] = []
         for number in range(self._attempts):
             share = (number + 1) / (self._attempts + 1)
-            starts.append(("from_beginning", FromBeginning()))
-            starts.append(("from_position", FromPosition(Position(_places_at(consumed, share)))))
-            starts.append(("from_time", FromTime(_time_at(consumed, share))))
+            position, at = FromPosition(Position(_places_at(consumed, share))), FromTime(_time_at(consumed, share))
+            starts += [("from_beginning", FromBeginning()), ("from_position", position), ("from_time", at)]
         for number, (mode, start) in enumerate(starts):
             self._context.progress(0.3 + 0.4 * number / len(starts), f"reading again {mode.replace('_', ' ')}")
             self._attempt(broker, self._writer, mode, start, 100 + number, lambda: last)
@@ -203,17 +200,17 @@ class _Run:
                 producer.close()
                 group.drain(self._context.broker, self._writer, self._messages + self._beside, self._patience_s)
             finally:
-                ends.append(_last_places(group.progress.columns()))
+                consumed = group.progress.columns()
+                ends.append(_last_places(consumed["partition"], consumed["place"]))
             for reader in readers:
                 reader.result()
 
     def _read_beside(self, reader: int, ends: list[Places]) -> None:
-        def last() -> Places | None:
-            return ends[0] if ends else None
-
         with self._context.thread(f"reader-{reader}") as (broker, writer):
             assert isinstance(broker, Replayable)
-            self._attempt(broker, writer, "independent_reader", FromBeginning(), reader, last)
+            self._attempt(
+                broker, writer, "independent_reader", FromBeginning(), reader, lambda: ends[0] if ends else None
+            )
 
     # -- profiles that cannot ----------------------------------------------------------------------
 
@@ -251,10 +248,8 @@ class _Run:
                 producer.send(self._keys[begin : begin + share])
                 producer.flush()
                 producer.close()
-                drained = [
-                    group.drain(self._context.broker, self._writer, share, self._patience_s)
-                    for group in (first, second)
-                ]
+                broker = self._context.broker
+                drained = [group.drain(broker, self._writer, share, self._patience_s) for group in (first, second)]
             self._writer.mark(
                 "attempt",
                 mode="independent_reader",
@@ -274,9 +269,8 @@ def _read_to(reader: RecordingReader, last: Last, most: int, patience_s: float) 
     quiet_since = time.monotonic()
     while (now := time.monotonic()) < give_up:
         batch = reader.read(most, _WAIT_S)
-        for partition in np.unique(batch.received.partitions).tolist():
-            places = batch.received.places[batch.received.partitions == partition]
-            highest[partition] = max(highest.get(partition, -1), int(places.max()))
+        for partition, place in _last_places(batch.received.partitions, batch.received.places).items():
+            highest[partition] = max(highest.get(partition, -1), place)
         wanted = last()
         if len(batch) or wanted is None:
             quiet_since = now
@@ -288,19 +282,15 @@ def _read_to(reader: RecordingReader, last: Last, most: int, patience_s: float) 
     return "ended early"
 
 
-def _last_places(consumed: Mapping[str, Column]) -> Places:
-    partition, place = consumed["partition"], consumed["place"]
+def _last_places(partition: Column, place: Column) -> Places:
     return {number: int(place[partition == number].max()) for number in np.unique(partition).tolist()}
 
 
 def _places_at(consumed: Mapping[str, Column], share: float) -> Places:
     """The place of the message at this share of each partition, in order of first delivery."""
     partition, place = consumed["partition"], consumed["place"]
-    places = {}
-    for number in np.unique(partition).tolist():
-        ours = place[partition == number]
-        places[number] = int(ours[int(len(ours) * share)])
-    return places
+    ours = {number: place[partition == number] for number in np.unique(partition).tolist()}
+    return {number: int(places[int(len(places) * share)]) for number, places in ours.items()}
 
 
 def _time_at(consumed: Mapping[str, Column], share: float) -> int:

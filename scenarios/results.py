@@ -223,13 +223,7 @@ def _row(declaration: ProfileDeclaration, finding: Finding, grade: Grade, histor
         statement=entry.statement,
         kind=entry.kind,
         unit=entry.unit,
-        declared=Declared(
-            support=declared.support,
-            provided_by=declared.provided_by,
-            note=declared.note,
-            low=declared.low,
-            high=declared.high,
-        ),
+        declared=Declared.model_validate(declared, from_attributes=True),
         measured=Measurement(
             observations=finding.observations,
             violations=finding.violations,

@@ -137,9 +137,8 @@ class _Run:
         if self._watch("unread", segmented=True):
             self._watch("large", segmented=False)
         else:
-            self._writer.mark(
-                "not_testable", role="large", reason="the broker removes single messages: it has no segments"
-            )
+            reason = "the broker removes single messages: it has no segments"
+            self._writer.mark("not_testable", role="large", reason=reason)
 
     # -- channels ---------------------------------------------------------------------------------
 
@@ -194,27 +193,23 @@ class _Run:
         for batch in take_until(consumer.take, count, _JOIN_S):
             consumer.acknowledge(batch)
         consumer.close()
-        number = _NUMBERS["acked"] + 10
-        if isinstance(self._broker, Replayable):
-            reader = RecordingReader(
-                self._broker, channel, FromBeginning(), self._writer, number=number, role="acked", stage="after"
-            )
-            for _ in take_until(reader.read, count, _READ_S, most=count):
-                pass
-            reader.close()
-        else:
+        if not isinstance(self._broker, Replayable):
             self._look_again("acked", channel, "second")
             return
+        number = _NUMBERS["acked"] + 10
+        reader = RecordingReader(
+            self._broker, channel, FromBeginning(), self._writer, number=number, role="acked", stage="after"
+        )
+        for _ in take_until(reader.read, count, _READ_S, most=count):
+            pass
+        reader.close()
         self._writer.mark("looked", role="acked", proven=True)
 
     def _size(self) -> None:
         parameters = self._context.parameters
         size, by_messages = int(parameters["size"]), int(parameters["limit_messages"])
         by_bytes = int(parameters["limit_bytes"])
-        choices = (
-            Retention(max_bytes=by_bytes, segment_bytes=_SEGMENT_BYTES),
-            Retention(max_messages=by_messages),
-        )
+        choices = (Retention(max_bytes=by_bytes, segment_bytes=_SEGMENT_BYTES), Retention(max_messages=by_messages))
         refusals = []
         for retention in choices:
             try:
@@ -222,8 +217,7 @@ class _Run:
             except Unsupported as refusal:
                 refusals.append(refusal.reason)
                 continue
-            limit_bytes = retention.max_bytes or by_messages * size
-            self._fill(channel, 3 * limit_bytes // size)
+            self._fill(channel, 3 * (retention.max_bytes or by_messages * size) // size)
             return
         self._writer.mark("refused", role="size", reason="; ".join(dict.fromkeys(refusals)))
 
@@ -319,16 +313,13 @@ class _Run:
             watch.look()
             if (sent == bursts and watch.empty) or now > deadline:
                 break
-            context.progress(_share(now, begin, sending_s + self._age_s), f"watching {role} messages expire")
+            share = min(0.95, 0.15 + 0.8 * (now - begin) / (sending_s + self._age_s))
+            context.progress(share, f"watching {role} messages expire")
         producer.close()
         watch.finish()
         if role == "unread":
             self._look_again(role, channel, "late")
         return has_segments
-
-
-def _share(now: float, begin: float, whole_s: float) -> float:
-    return min(0.95, 0.15 + 0.8 * (now - begin) / whole_s)
 
 
 def _sleep_until(monotonic_s: float) -> None:

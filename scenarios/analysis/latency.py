@@ -119,9 +119,8 @@ def metrics(history: History) -> list[Measured]:
     for rate in dict.fromkeys(window.rate for window in steady):
         ours = [window for window in steady if window.rate == rate]
         found += _at_rate(history, ours, {**common, "rate": round(rate)}, limit_ns, by_flush=by_flush)
-    found += _sustainable(
-        history, steady, [window for window in windows if window.purpose == "climb"], common, limit_ns
-    )
+    climbed = [window for window in windows if window.purpose == "climb"]
+    found += _sustainable(history, steady, climbed, common, limit_ns)
     for window in windows:
         if window.purpose == "backlog":
             found += _backlog(window, common, limit_ns)
@@ -153,42 +152,19 @@ def _at_rate(
     yield from _quantiles("schedule_lag", windows, {**labels, "from": "due"}, "", _Ends.SENT)
     grids = [np.arange(window.start_ns, window.end_ns, _GRID_NS) for window in windows]
     pairs = list(zip(windows, grids, strict=True))
-    yield Measured(
-        "consumer_lag",
-        "messages",
-        tuple(float(window.of.underway(grid).max()) for window, grid in pairs),
-        labels,
-        better="lower",
-        note=lag.most_means(windows[0].of.groups),
-    )
-    yield Measured(
-        "backlog_age",
-        "ms",
-        tuple(float(window.of.backlog_age_ns(grid).max()) / 1e6 for window, grid in pairs),
-        labels,
-        better="lower",
-        note=lag.OLDEST,
-    )
-    usages = [(window, window_rates.usage(history, "producer", _plain(window))) for window in windows]
-    yield Measured(
-        "client_cpu",
-        "cores",
-        tuple(spent.cores for _, spent in usages if spent is not None),
-        {**labels, "role": "producer"},
-        note="all threads of the load processes, client library included",
-    )
+    most = tuple(float(window.of.underway(grid).max()) for window, grid in pairs)
+    oldest_ms = tuple(float(window.of.backlog_age_ns(grid).max()) / 1e6 for window, grid in pairs)
+    yield from lag.in_windows(most, oldest_ms, labels, windows[0].of.groups)
+    usages = [window_rates.usage(history, "producer", window.number) for window in windows]
+    cores = tuple(spent.cores for spent in usages if spent is not None)
+    note = "all threads of the load processes, client library included"
+    yield Measured("client_cpu", "cores", cores, {**labels, "role": "producer"}, note=note)
     marks = {mark["window"]: mark for mark in history.events("paced", warmup=False)}
     passed = [(marks[window.number], int(np.count_nonzero(window.of.received_ns != NEVER))) for window in windows]
     yield from window_rates.metrics(passed, labels)
     pauses = [sum(mark["gc_ns"] for mark in history.events("usage", window=window.number)) / 1e6 for window in windows]
-    yield Measured(
-        "gc_pauses",
-        "ms",
-        tuple(pauses),
-        labels,
-        better="lower",
-        note="garbage collection of all load processes together",
-    )
+    note = "garbage collection of all load processes together"
+    yield Measured("gc_pauses", "ms", tuple(pauses), labels, better="lower", note=note)
 
 
 def _of_all(windows: Sequence[Paced]) -> str:
@@ -261,15 +237,11 @@ def _drift(parts: Sequence[Times]) -> str:
 
 def limited_by_generator(history: History, window: Paced, limit_ns: float) -> bool:
     """The producers had no core left, or sent one in a hundred later than the limit though the broker took them."""
-    spent = window_rates.usage(history, "producer", _plain(window))
+    spent = window_rates.usage(history, "producer", window.number)
     saturated = spent is not None and spent.busiest >= window_rates.SATURATED
     lag_ns = latencies_ns(window.of, _Ends.SENT, corrected=True)
     late = bool(len(lag_ns)) and float(np.percentile(lag_ns, 99)) > limit_ns
     return saturated and late
-
-
-def _plain(window: Paced) -> window_rates.Window:
-    return window_rates.Window(window.number, "paced", 0, False, window.start_ns, window.end_ns, False)
 
 
 def _sustainable(

@@ -7,7 +7,7 @@ closer to the asked time than the clock's resolution are neither missing nor ext
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,7 +73,7 @@ def examine(history: History) -> Examination:
         ),
         arrivals.altered(whole, consumed),
     ]
-    return Examination(findings, _rates(whole, reads))
+    return Examination(findings, list(_rates(whole, reads)))
 
 
 def first_deliveries(whole: ChannelIndex, group: Delivered) -> First:
@@ -94,15 +94,21 @@ def first_deliveries(whole: ChannelIndex, group: Delivered) -> First:
     )
 
 
+def _replayed(whole: ChannelIndex, attempt: Attempt) -> Delivered:
+    return whole.delivered.to([int(attempt["reader"])])
+
+
 def complete(whole: ChannelIndex, first: First, attempt: Attempt) -> Finding:
     """Every message from the start on, each once, and nothing else."""
-    replayed = whole.delivered.to([int(attempt["reader"])])
+    replayed = _replayed(whole, attempt)
     message = replayed.message
     seen = np.zeros(len(whole.sent), bool)
     seen[message[message >= 0]] = True
     wanted, _ = _scope(attempt, first.partition, first.place, first.epoch_ns)
     wanted &= first.expected
-    observable = wanted & (seen | _reached(whole, int(attempt["reader"]), first))
+    # What the replay must have shown by now: all up to the highest place that it read.
+    read = ((partition, int(reach.highest[-1])) for partition, reach in whole.reach(int(attempt["reader"])).items())
+    observable = wanted & (seen | _up_to(first, read))
     missing = np.flatnonzero(observable & ~seen)
     inside, near = _scope(attempt, *(replayed.column(name) for name in ("partition", "place", "broker_epoch_ns")))
     repeated = np.ones(len(message), bool)
@@ -112,6 +118,7 @@ def complete(whole: ChannelIndex, first: First, attempt: Attempt) -> Finding:
     rejected[message >= 0] = whole.sent.outcome[message[message >= 0]] == Outcome.REJECTED
     foreign = (message < 0) & (replayed.column("status") != CORRUPT)
     extra = np.flatnonzero((~inside & ~near) | repeated | foreign | rejected)
+    there = ((int(partition), int(place)) for partition, place in attempt["last"].items())
     where = {"mode": attempt["mode"], "reader": int(attempt["reader"])}
     offenders: list[Mapping[str, object]] = [
         {
@@ -136,7 +143,7 @@ def complete(whole: ChannelIndex, first: First, attempt: Attempt) -> Finding:
         "replay.complete",
         observations=int(observable.sum()) + len(extra),
         violations=len(missing) + len(extra),
-        unknown=int((wanted & ~observable & _until(attempt, first)).sum()),
+        unknown=int((wanted & ~observable & _up_to(first, there)).sum()),
         offenders=tuple(offenders[:MAX_OFFENDERS]),
         remarks=(f"reader {attempt['reader']} ended early",) if attempt["outcome"] == "ended early" else (),
     )
@@ -144,7 +151,7 @@ def complete(whole: ChannelIndex, first: First, attempt: Attempt) -> Finding:
 
 def in_first_order(whole: ChannelIndex, first: First, attempt: Attempt) -> Finding:
     """Per producer and key: neighbours in the order of first delivery come in the same order again."""
-    replayed = whole.delivered.to([int(attempt["reader"])])
+    replayed = _replayed(whole, attempt)
     rank = replayed.first
     both = np.flatnonzero(first.expected & (rank >= 0))
     message = both[np.argsort(first.index[both])]
@@ -186,20 +193,12 @@ def _scope(attempt: Attempt, partition: Ids, place: Ids, epoch_ns: Ids) -> tuple
     return np.ones(len(place), bool), near
 
 
-def _reached(whole: ChannelIndex, reader: int, first: First) -> Mask:
-    """Messages that the replay must have shown by now: those up to the highest place that it read."""
-    reached = np.zeros(len(first.index), bool)
-    for number, reach in whole.reach(reader).items():
-        reached |= (first.partition == number) & (first.place <= reach.highest[-1])
-    return reached
-
-
-def _until(attempt: Attempt, first: First) -> Mask:
-    """Messages that were there when the attempt was to end."""
-    there = np.zeros(len(first.index), bool)
-    for number, place in attempt["last"].items():
-        there |= (first.partition == int(number)) & (first.place <= int(place))
-    return there
+def _up_to(first: First, places: Iterable[tuple[int, int]]) -> Mask:
+    """Messages whose place is at most that of their partition."""
+    found = np.zeros(len(first.index), bool)
+    for partition, place in places:
+        found |= (first.partition == partition) & (first.place <= place)
+    return found
 
 
 def _or_untestable(name: str, reason: str, parts: Sequence[Finding]) -> Finding:
@@ -211,16 +210,9 @@ def _or_untestable(name: str, reason: str, parts: Sequence[Finding]) -> Finding:
 def _capability(whole: ChannelIndex, first: First, mode: str, attempts: Sequence[Attempt]) -> Finding:
     """An attempt succeeds when an acknowledged message that it asked for is delivered again."""
     tried = [attempt for attempt in attempts if attempt["mode"] == mode]
-    failed, unknown = [], 0
-    for attempt in tried:
-        seen = whole.delivered.to([int(attempt["reader"])]).known()
-        if first.expected[seen.message].any():
-            continue
-        if attempt["outcome"] == "ended early":
-            unknown += 1
-        else:
-            failed.append(attempt)
-    return _of_attempts(f"replay.{mode}", tried, failed, unknown)
+    unseen = [attempt for attempt in tried if not first.expected[_replayed(whole, attempt).known().message].any()]
+    failed = [attempt for attempt in unseen if attempt["outcome"] != "ended early"]
+    return _of_attempts(f"replay.{mode}", tried, failed, len(unseen) - len(failed))
 
 
 def _independent(whole: ChannelIndex, group: Delivered, first: First, attempts: Sequence[Attempt]) -> Finding:
@@ -269,20 +261,19 @@ def _time_offset(whole: ChannelIndex, attempts: Sequence[Attempt], none_read: st
     for attempt in attempts:
         if "asked_epoch_ns" not in attempt or attempt["outcome"] == "refused":
             continue
-        epoch_ns = whole.delivered.to([int(attempt["reader"])]).column("broker_epoch_ns")
+        epoch_ns = _replayed(whole, attempt).column("broker_epoch_ns")
         if len(epoch_ns):
             samples.append((int(epoch_ns.min()) - int(attempt["asked_epoch_ns"])) / 1e6)
             notes[f"clock: {attempt['clock']}, resolution {attempt['resolution_ns'] / 1e6:g} ms"] = None
     return Finding(name, observations=len(samples), samples=tuple(samples), remarks=tuple(notes))
 
 
-def _rates(whole: ChannelIndex, reads: Sequence[Attempt]) -> list[Measured]:
+def _rates(whole: ChannelIndex, reads: Sequence[Attempt]) -> Iterator[Measured]:
     """Speed of reading again, and time to the first message, of the modes that do not wait for a producer."""
-    metrics = []
     for mode in _MODES[:3]:
         rates, firsts = [], []
         for attempt in reads:
-            received = whole.delivered.to([int(attempt["reader"])]).column("received_ns")
+            received = _replayed(whole, attempt).column("received_ns")
             if attempt["mode"] != mode or not len(received):
                 continue
             began_ns = int(attempt["began_ns"])
@@ -293,15 +284,5 @@ def _rates(whole: ChannelIndex, reads: Sequence[Attempt]) -> list[Measured]:
                 ("replay_rate", "msg/s", rates, "higher"),
                 ("replay_first_message", "ms", firsts, "lower"),
             ):
-                metrics.append(
-                    Measured(
-                        name,
-                        unit,
-                        spread(samples),
-                        {"mode": mode},
-                        better=better,
-                        note=_BESIDE_OTHERS,
-                        comparable=False,
-                    )
-                )
-    return metrics
+                of = {"mode": mode}
+                yield Measured(name, unit, spread(samples), of, better=better, note=_BESIDE_OTHERS, comparable=False)

@@ -167,16 +167,13 @@ def _overshoot_s(part: Watched) -> npt.NDArray[np.float64]:
 
 def _thin(values: npt.NDArray[np.float64]) -> list[float]:
     """At most ``_MAX_SAMPLES`` evenly spaced quantiles: the distribution, small enough for a result."""
-    if len(values) <= _MAX_SAMPLES:
-        return [float(value) for value in np.sort(values)]
-    return [float(value) for value in np.quantile(values, np.linspace(0.0, 1.0, _MAX_SAMPLES))]
+    few = len(values) <= _MAX_SAMPLES
+    return list(map(float, np.sort(values) if few else np.quantile(values, np.linspace(0.0, 1.0, _MAX_SAMPLES))))
 
 
 def _why_not(history: History, role: str) -> str:
-    for event in ("not_testable", "refused"):
-        for mark in history.events(event, role=role):
-            return str(mark["reason"])
-    return ""
+    marks = (mark for event in ("not_testable", "refused") for mark in history.events(event, role=role))
+    return next((str(mark["reason"]) for mark in marks), "")
 
 
 def _kept_beyond_size(history: History) -> tuple[float, ...]:

@@ -101,7 +101,7 @@ def _speed(
 ) -> Iterable[Measured]:
     times = timeline.published_ns if side.name == "publish" else timeline.consumed_ns
     measured = [window for window in windows if not window.warmup]
-    usages = {window.number: window_rates.usage(history, side.role, window) for window in measured}
+    usages = {window.number: window_rates.usage(history, side.role, window.number) for window in measured}
     speeds = _each(windows, lambda window: window_rates.rate(times, window))
     ceiling = window_rates.ceiling(history, side.name, labels["batch"])
     limited = window_rates.limited_by(speeds[0], [entry for entry in usages.values() if entry is not None], ceiling)
@@ -144,21 +144,12 @@ def _by_group(
 
 def _waiting(looks: Looks, windows: Sequence[Window], labels: Mapping[str, Any]) -> Iterable[Measured]:
     parts = [looks.within(window.start_ns, window.end_ns) for window in windows if not window.warmup]
-    yield Measured(
-        "consumer_lag",
-        "messages",
-        tuple(part.most() for part in parts),
-        labels,
-        better="lower",
-        note=lag.most_means(looks.groups),
-    )
-    yield Measured(
-        "backlog_age", "ms", tuple(part.oldest_ms() for part in parts), labels, better="lower", note=lag.OLDEST
-    )
+    most, oldest_ms = tuple(part.most() for part in parts), tuple(part.oldest_ms() for part in parts)
+    yield from lag.in_windows(most, oldest_ms, labels, looks.groups)
 
 
 def _cost_us(history: History, times: Times, side: _Side, window: Window) -> float:
-    spent = window_rates.usage(history, side.role, window)
+    spent = window_rates.usage(history, side.role, window.number)
     inside = window_rates.within(times, window)
     messages = inside.stop - inside.start
     return spent.process_cpu_ns / 1e3 / messages if spent is not None and messages else 0.0
@@ -167,24 +158,12 @@ def _cost_us(history: History, times: Times, side: _Side, window: Window) -> flo
 def _latency(
     name: str, windows: Sequence[Window], labels: Mapping[str, Any], times: Times, values_ns: Times, note: str
 ) -> Iterable[Measured]:
-    def quantiles(window: Window) -> list[float]:
-        inside = values_ns[window_rates.within(times, window)]
-        if not len(inside):
-            return [0.0] * len(_QUANTILES)
-        return [float(value) / 1e6 for value in np.percentile(inside, list(_QUANTILES.values()))]
-
-    filled = [window for window in windows if not window.warmup and len(times[window_rates.within(times, window)])]
-    rows = [quantiles(window) for window in filled]
+    parts = [values_ns[window_rates.within(times, window)] for window in windows if not window.warmup]
+    rows = [np.percentile(part, list(_QUANTILES.values())) / 1e6 for part in parts if len(part)]
     for at, quantile in enumerate(_QUANTILES):
-        yield Measured(
-            name,
-            "ms",
-            tuple(row[at] for row in rows),
-            {**labels, "quantile": quantile},
-            better="lower",
-            note=note,
-            comparable=False,  # a closed loop's latency is its rate again
-        )
+        samples, of = tuple(float(row[at]) for row in rows), {**labels, "quantile": quantile}
+        # Not comparable: a closed loop's latency is its rate again.
+        yield Measured(name, "ms", samples, of, better="lower", note=note, comparable=False)
 
 
 Samples = tuple[tuple[float, ...], tuple[float, ...]]

@@ -32,7 +32,7 @@ import numpy as np
 from brokerbench.brokers.types import NO_PLACE, Outcome
 from brokerbench.scenarios.checkers.findings import first_of
 from brokerbench.scenarios.checkers.index import channel_index
-from brokerbench.scenarios.checkers.index.channel_index import MAX_OFFENDERS, NEVER, ChannelIndex, Delivered, Mask
+from brokerbench.scenarios.checkers.index.channel_index import NEVER, ChannelIndex, Delivered, Mask, offenders
 from brokerbench.scenarios.history.stamp import CORRUPT, INTACT
 from brokerbench.scenarios.verdicts import Count, Counts, Finding
 
@@ -70,7 +70,7 @@ def search(index: ChannelIndex, delivered: Delivered, *, drained: bool, in_order
         len(missing),
         int((sent.outcome == Outcome.UNKNOWN).sum()) + int((required & ~observable).sum()),
         int((delivered.message < 0).sum()),
-        tuple(sent.describe_with_place(message) for message in missing[:MAX_OFFENDERS].tolist()),
+        offenders(missing, sent.describe_with_place),
     )
 
 
@@ -119,10 +119,7 @@ def delivered_again(index: ChannelIndex, delivered: Delivered) -> Finding:
         observations=int((done_ns != NEVER).sum()),
         violations=len(bad),
         unknown=len(suspects) - len(bad),
-        offenders=tuple(
-            {**index.describe(delivered, at), "acknowledged_ns": int(limit_ns[at])}
-            for at in bad[:MAX_OFFENDERS].tolist()
-        ),
+        offenders=offenders(bad, lambda at: {**index.describe(delivered, at), "acknowledged_ns": int(limit_ns[at])}),
         remarks=(Counts(((Count.LEGAL_REDELIVERIES, more - len(bad)),)),),
     )
 
@@ -134,18 +131,14 @@ def altered(index: ChannelIndex, delivered: Delivered, name: str = "delivery.int
     same = np.zeros(len(delivered), bool)
     intact = np.flatnonzero((status == INTACT) & (message >= 0))
     ids = message[intact]
-    same[intact] = (delivered.column("size")[intact] == sent.size[ids]) & (
-        delivered.column("checksum")[intact] == sent.checksum[ids]
-    )
+    size = delivered.column("size")
+    same[intact] = (size[intact] == sent.size[ids]) & (delivered.column("checksum")[intact] == sent.checksum[ids])
     bad = np.flatnonzero(ours & ~same)
     return Finding(
         name,
         observations=int(ours.sum()),
         violations=len(bad),
-        offenders=tuple(
-            {**index.describe(delivered, at), "size": int(delivered.column("size")[at])}
-            for at in bad[:MAX_OFFENDERS].tolist()
-        ),
+        offenders=offenders(bad, lambda at: {**index.describe(delivered, at), "size": int(size[at])}),
     )
 
 
@@ -161,9 +154,8 @@ def phantoms(index: ChannelIndex, delivered: Delivered) -> Finding:
         "delivery.no_phantom",
         observations=len(delivered),
         violations=len(bad),
-        offenders=tuple(
-            {"kind": "never sent" if message[at] < 0 else "rejected", **index.describe(delivered, at)}
-            for at in bad[:MAX_OFFENDERS].tolist()
+        offenders=offenders(
+            bad, lambda at: {"kind": "never sent" if message[at] < 0 else "rejected", **index.describe(delivered, at)}
         ),
         remarks=(Counts(((Count.NEVER_SENT, int(never_sent.sum())), (Count.REJECTED, int(rejected.sum())))),),
     )
@@ -180,7 +172,7 @@ def delivered_all_the_same(index: ChannelIndex, delivered: Delivered) -> Finding
         observations=len(delivered) - unknown,
         violations=len(bad),
         unknown=unknown,
-        offenders=tuple(index.describe(delivered, at) for at in bad[:MAX_OFFENDERS].tolist()),
+        offenders=offenders(bad, lambda at: index.describe(delivered, at)),
     )
 
 
@@ -191,5 +183,5 @@ def unknown(index: ChannelIndex) -> Finding:
         "send.settled",
         observations=len(index.sent),
         violations=len(open_),
-        offenders=tuple(index.sent.describe(message) for message in open_[:MAX_OFFENDERS].tolist()),
+        offenders=offenders(open_, index.sent.describe),
     )

@@ -17,15 +17,8 @@ import numpy as np
 
 from brokerbench.brokers.types import NO_PLACE
 from brokerbench.scenarios.checkers import arrivals
-from brokerbench.scenarios.checkers.index.channel_index import (
-    MAX_OFFENDERS,
-    NEVER,
-    ChannelIndex,
-    Delivered,
-    Ids,
-    Mask,
-    elsewhere,
-)
+from brokerbench.scenarios.checkers.index import channel_index
+from brokerbench.scenarios.checkers.index.channel_index import NEVER, ChannelIndex, Delivered, Ids, Mask, offenders
 from brokerbench.scenarios.history import Action
 from brokerbench.scenarios.history.stamp import CORRUPT
 from brokerbench.scenarios.verdicts import Count, Counts, Finding
@@ -50,7 +43,7 @@ def of(index: ChannelIndex, group: Delivered, channel: str, max_deliveries: int,
     acknowledged may be due.
     """
     due, may = _due(index, group, max_deliveries, all_seen)
-    return Letters(index, _named(index, elsewhere(index, channel), due), due, may)
+    return Letters(index, _named(index, channel_index.elsewhere(index, channel), due), due, may)
 
 
 def concerned(
@@ -102,7 +95,7 @@ def complete(letters: Letters, *, drained: bool) -> Finding:
         observations=int(letters.due.sum()) - unclaimed,
         violations=len(missing) - unclaimed,
         unknown=unclaimed + doubtful,
-        offenders=tuple(index.sent.describe_with_place(message) for message in claimed[:MAX_OFFENDERS].tolist()),
+        offenders=offenders(claimed, index.sent.describe_with_place),
         remarks=(Counts(((Count.UNCLAIMED_LETTERS, unclaimed),)),) if drained and unclaimed else (),
     )
 
@@ -122,9 +115,7 @@ def only_failed(letters: Letters) -> Finding:
         observations=len(delivered),
         violations=len(bad),
         unknown=int((known & letters.may[message] & ~letters.due[message]).sum()),
-        offenders=tuple(
-            {"kind": str(kinds[at]), **index.describe(delivered, at)} for at in bad[:MAX_OFFENDERS].tolist()
-        ),
+        offenders=offenders(bad, lambda at: {"kind": str(kinds[at]), **index.describe(delivered, at)}),
         remarks=("places are those of the channel of dead letters",),
     )
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from brokerbench.brokers.types import NO_PLACE, Outcome
 from brokerbench.scenarios.checkers.index import channel_index
-from brokerbench.scenarios.checkers.index.channel_index import MAX_OFFENDERS, NEVER, ChannelIndex, Delivered, Ids, Mask
+from brokerbench.scenarios.checkers.index.channel_index import NEVER, ChannelIndex, Delivered, Ids, Mask, offenders
 from brokerbench.scenarios.history import Columns
 from brokerbench.scenarios.verdicts import Finding
 
@@ -54,12 +54,9 @@ def repeats_swallowed(index: ChannelIndex, delivered: Delivered, window_s: float
         observations=len(bad) + (swallowed if drained else 0),
         violations=len(bad),
         unknown=0 if drained else swallowed,
-        offenders=tuple(
-            {
-                **index.describe(delivered, int(delivered.first[message])),
-                "identity": int(repeats.identity[message]),
-            }
-            for message in bad[:MAX_OFFENDERS].tolist()
+        offenders=offenders(
+            bad,
+            lambda at: {**index.describe(delivered, int(delivered.first[at])), "identity": int(repeats.identity[at])},
         ),
         remarks=(f"window {window_s:g} s",),
     )
@@ -86,13 +83,7 @@ def new_kept(
         observations=int((new & repeats.seen).sum()) + len(bad),
         violations=len(bad),
         unknown=int(missing.sum()) - len(bad),
-        offenders=tuple(
-            {
-                **sent.describe_with_place(message),
-                "identity": int(repeats.identity[message]),
-            }
-            for message in bad[:MAX_OFFENDERS].tolist()
-        ),
+        offenders=offenders(bad, lambda at: {**sent.describe_with_place(at), "identity": int(repeats.identity[at])}),
         remarks=(f"window {window_s:g} s",),
     )
 

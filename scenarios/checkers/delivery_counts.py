@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from brokerbench.brokers.types import UNKNOWN_COUNT
-from brokerbench.scenarios.checkers.index.channel_index import MAX_OFFENDERS, ChannelIndex, Delivered, Ids, Mask
+from brokerbench.scenarios.checkers.index.channel_index import ChannelIndex, Delivered, Ids, Mask, offenders
 from brokerbench.scenarios.history import Column
 from brokerbench.scenarios.verdicts import Finding
 
@@ -33,13 +33,9 @@ def counted(index: ChannelIndex, delivered: Delivered, *, all_seen: bool) -> Fin
         observations=int(told.sum()),
         violations=len(bad),
         unknown=int((~told).sum()),
-        offenders=tuple(
-            {
-                **index.describe(delivered, at),
-                "delivery_count": int(number[at]),
-                "seen": int(seen[at]),
-            }
-            for at in bad[:MAX_OFFENDERS].tolist()
+        offenders=offenders(
+            bad,
+            lambda at: {**index.describe(delivered, at), "delivery_count": int(number[at]), "seen": int(seen[at])},
         ),
         remarks=() if all_seen else ("some deliveries may not have been written down",),
     )

@@ -16,7 +16,7 @@ import numpy as np
 from brokerbench.brokers.types import NO_PLACE, Outcome
 from brokerbench.scenarios.checkers.findings import combined
 from brokerbench.scenarios.checkers.index import channel_index
-from brokerbench.scenarios.checkers.index.channel_index import MAX_OFFENDERS, ChannelIndex, Ids
+from brokerbench.scenarios.checkers.index.channel_index import ChannelIndex, Ids, offenders
 from brokerbench.scenarios.verdicts import Finding
 
 TOLERANCE_NS = 2_000_000
@@ -58,13 +58,13 @@ def _early(name: str, index: ChannelIndex, reader: int, limit_ns: Ids) -> Findin
         name,
         observations=int(observable.sum()),
         violations=len(gone),
-        offenders=tuple(
-            {
+        offenders=offenders(
+            gone,
+            lambda message: {
                 **sent.describe(message),
                 "place": int(sent.place[message]),
                 "before_its_limit_s": float(limit_ns[message] - passed_ns[message]) / 1e9,
-            }
-            for message in gone[:MAX_OFFENDERS].tolist()
+            },
         ),
     )
 
@@ -72,9 +72,8 @@ def _early(name: str, index: ChannelIndex, reader: int, limit_ns: Ids) -> Findin
 def _late(name: str, index: ChannelIndex, attempt: Attempt, spare_ns: int) -> Finding:
     sent = index.sent
     read = index.delivered.to([int(attempt["reader"])])
-    over = (sent.outcome == Outcome.ACKNOWLEDGED) & (
-        channel_index.settled_ns(index) <= int(attempt["began_ns"]) - spare_ns
-    )
+    settled_in_time = channel_index.settled_ns(index) <= int(attempt["began_ns"]) - spare_ns
+    over = (sent.outcome == Outcome.ACKNOWLEDGED) & settled_in_time
     first = read.first
     bad = np.flatnonzero(over & (first >= 0))
     bad = bad[np.argsort(first[bad])]
@@ -82,9 +81,7 @@ def _late(name: str, index: ChannelIndex, attempt: Attempt, spare_ns: int) -> Fi
         name,
         observations=int(over.sum()),
         violations=len(bad),
-        offenders=tuple(
-            {**sent.describe(message), **read.describe(int(first[message]))} for message in bad[:MAX_OFFENDERS].tolist()
-        ),
+        offenders=offenders(bad, lambda message: {**sent.describe(message), **read.describe(int(first[message]))}),
     )
 
 

@@ -11,13 +11,14 @@ Left out are deliveries whose consumer released, rejected or extended them, and 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from brokerbench.scenarios.checkers.findings import first_of
 from brokerbench.scenarios.checkers.index import channel_index
-from brokerbench.scenarios.checkers.index.channel_index import MAX_OFFENDERS, NEVER, ChannelIndex, Delivered, Ids, Mask
+from brokerbench.scenarios.checkers.index.channel_index import NEVER, ChannelIndex, Delivered, Ids, Mask, offenders
 from brokerbench.scenarios.history import Action
 from brokerbench.scenarios.verdicts import Finding
 
@@ -94,16 +95,13 @@ def not_late(
     gone, unknown = _never_again(index, delivered, max_deliveries)
     if not drained:
         gone, unknown = gone[:0], unknown + len(gone)
-    offenders = [
-        *_offenders(index, delivered, back, late),
-        *({"kind": "never again", **index.describe(delivered, at)} for at in gone[:MAX_OFFENDERS].tolist()),
-    ]
+    never = offenders(gone, lambda at: {"kind": "never again", **index.describe(delivered, at)})
     return Finding(
         "redelivery.not_late",
         observations=len(late) + len(gone),
         violations=int(late.sum()) + len(gone),
         unknown=unknown,
-        offenders=first_of(offenders),
+        offenders=first_of((*_offenders(index, delivered, back, late), *never)),
         remarks=(f"within {tolerance_s:g} s after a lease of {lease_s:g} s",),
     )
 
@@ -143,11 +141,11 @@ def _never_again(index: ChannelIndex, delivered: Delivered, max_deliveries: int 
     return at[~asked], int(asked.sum())
 
 
-def _offenders(index: ChannelIndex, delivered: Delivered, back: _Returns, bad: Mask) -> tuple[dict[str, object], ...]:
-    return tuple(
-        {
-            **index.describe(delivered, int(back.later[row])),
-            "before": delivered.describe(int(back.earlier[row])),
-        }
-        for row in np.flatnonzero(bad)[:MAX_OFFENDERS].tolist()
-    )
+def _offenders(
+    index: ChannelIndex, delivered: Delivered, back: _Returns, bad: Mask
+) -> tuple[Mapping[str, object], ...]:
+    def describe(row: int) -> Mapping[str, object]:
+        before = delivered.describe(int(back.earlier[row]))
+        return {**index.describe(delivered, int(back.later[row])), "before": before}
+
+    return offenders(np.flatnonzero(bad), describe)

@@ -25,8 +25,8 @@ from dataclasses import replace
 import numpy as np
 
 from brokerbench.brokers.types import Outcome
-from brokerbench.scenarios.checkers.index import order_groups
-from brokerbench.scenarios.checkers.index.channel_index import MAX_OFFENDERS, NEVER, ChannelIndex, Delivered, Ids, Mask
+from brokerbench.scenarios.checkers.index import channel_index, order_groups
+from brokerbench.scenarios.checkers.index.channel_index import NEVER, ChannelIndex, Delivered, Ids, Mask, offenders
 from brokerbench.scenarios.checkers.index.first_deliveries import DELIVERY, MESSAGE, FirstDeliveries
 from brokerbench.scenarios.checkers.index.order_groups import OrderGroups
 from brokerbench.scenarios.history import Action
@@ -94,7 +94,7 @@ def along(name: str, these: FirstDeliveries, groups: OrderGroups, *, several: bo
                 **these.describe(int(earlier[pair])),
                 "overtaken_by": these.describe(int(later[pair])),
             }
-            for pair in wrong[these.first_delivered(earlier[wrong], MAX_OFFENDERS)].tolist()
+            for pair in wrong[these.first_delivered(earlier[wrong], channel_index.MAX_OFFENDERS)].tolist()
         ),
         remarks=(Counts(tuple(counts)),),
     )
@@ -159,13 +159,13 @@ def after_release(name: str, index: ChannelIndex, delivered: Delivered, producer
         observations=int(observed.sum()),
         violations=len(bad),
         unknown=int((ours & was_released & ((processed < 0) | unanswered)).sum()),
-        offenders=tuple(
-            {
+        offenders=offenders(
+            bad,
+            lambda at: {
                 "kind": "overtaken after release",
                 **index.describe(delivered, int(rank[at])),
                 "overtaken_by": index.describe(delivered, int(best[at + 1])),
-            }
-            for at in bad[:MAX_OFFENDERS].tolist()
+            },
         ),
         remarks=("an observation is a message that was released at least once",),
     )

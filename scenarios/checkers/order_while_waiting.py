@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from brokerbench.brokers.types import Outcome
-from brokerbench.scenarios.checkers.index.channel_index import MAX_OFFENDERS, ChannelIndex, Delivered, Ids
+from brokerbench.scenarios.checkers.index.channel_index import ChannelIndex, Delivered, Ids, offenders
 from brokerbench.scenarios.checkers.index.columns import Pairs
 from brokerbench.scenarios.history.message_ids import rows_with, stable_order
 from brokerbench.scenarios.verdicts import Finding
@@ -31,12 +31,12 @@ def in_order(name: str, index: ChannelIndex, delivered: Delivered, producers: li
         observations=len(pairs.later),
         violations=len(bad),
         unknown=index.sent.unknown(producers),
-        offenders=tuple(
-            {
+        offenders=offenders(
+            bad,
+            lambda row: {
                 **index.describe(delivered, int(pairs.later[row])),
                 "overtaken_by": index.describe(delivered, int(overtaking[row])),
-            }
-            for row in bad[:MAX_OFFENDERS].tolist()
+            },
         ),
     )
 

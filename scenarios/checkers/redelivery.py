@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from brokerbench.scenarios.checkers.index.channel_index import MAX_OFFENDERS, NEVER, ChannelIndex, Delivered, Ids, Mask
+from brokerbench.scenarios.checkers.index.channel_index import NEVER, ChannelIndex, Delivered, Ids, Mask, offenders
 from brokerbench.scenarios.history import Action
 from brokerbench.scenarios.verdicts import Finding
 
@@ -65,12 +65,9 @@ def comes_back(
         observations=int(counted.sum()),
         violations=len(failed),
         unknown=int((~counted).sum()),
-        offenders=tuple(
-            {
-                **index.describe(delivered, int(back.at[row])),
-                "came_back": bool(back.again[row] >= 0),
-            }
-            for row in failed[:MAX_OFFENDERS].tolist()
+        offenders=offenders(
+            failed,
+            lambda row: {**index.describe(delivered, int(back.at[row])), "came_back": bool(back.again[row] >= 0)},
         ),
         remarks=(f"in time means before the lease of {lease_s:g} s",),
     )

@@ -33,10 +33,6 @@ Settle = Callable[[RecordingConsumer, RecordedBatch], Settlements]
 """Settles a batch as the experiment wants it; returns its acknowledgements."""
 
 
-def acknowledge_all(consumer: RecordingConsumer, batch: RecordedBatch) -> Settlements:
-    return consumer.acknowledge(batch)
-
-
 class Progress:
     """The group's receives and settlements so far. Safe for any number of threads."""
 
@@ -123,7 +119,7 @@ class ConsumerGroup:
         first_reader: int,
         count: int = 1,
         batch: int,
-        settle: Settle = acknowledge_all,
+        settle: Settle = RecordingConsumer.acknowledge,
         **attributes: Any,
     ) -> None:
         self._context, self._channel, self._group = context, channel, group

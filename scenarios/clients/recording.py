@@ -139,7 +139,9 @@ class RecordingProducer:
         """Stamp the next messages to send, in this order: their sequence numbers become their tickets."""
         seqs = np.arange(self._next_seq, self._next_seq + len(keys), dtype=np.int64)
         payloads, checksums = self._stamper.stamp(seqs, keys, due_ns - self.clock_ahead_ns)
-        encoded = None if self._unkeyed(keys) else list(map(self._encoded_keys.__getitem__, keys.tolist()))
+        # A load has a key on every message or on none.
+        unkeyed = len(keys) and keys[0] < 0
+        encoded = None if unkeyed else list(map(self._encoded_keys.__getitem__, keys.tolist()))
         return _Stamped(seqs, keys, payloads, encoded, checksums)
 
     def _write(self, stamped: _Stamped, part: slice, intended_ns: Column | int, sent_ns: Column | int) -> None:
@@ -159,11 +161,6 @@ class RecordingProducer:
         receipt = self._producer.send(batch)
         self._settled(self._producer.poll())
         return receipt
-
-    @staticmethod
-    def _unkeyed(keys: Column) -> bool:
-        """Whether messages have no keys: a load has one on every message or on none."""
-        return bool(len(keys)) and bool(keys[0] < 0)
 
     def poll(self) -> None:
         """Record the outcomes that have arrived."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from typing import Any
 
 from brokerbench.brokers.errors import Unsupported
@@ -36,7 +35,8 @@ class RetentionWatch:
             if self._pending is not None:
                 self._writer.mark("look", role=self._role, **self._pending)
             self._writer.mark("look", role=self._role, **row)
-            self._note_change(seen)
+            self._changed = time.monotonic()
+            self.empty = seen["first"] == seen["end"] if "first" in seen else seen["count"] == 0
             self._last, self._pending = row, None
         else:
             self._pending = row  # of equal looks only the last before a change is recorded
@@ -59,7 +59,3 @@ class RetentionWatch:
         if isinstance(self._broker, Counting):
             return {"count": self._broker.backlog(self._channel, "nobody")}
         raise Unsupported("watching retention", "the profile tells neither positions nor counts")
-
-    def _note_change(self, seen: Mapping[str, Any]) -> None:
-        self._changed = time.monotonic()
-        self.empty = seen["first"] == seen["end"] if "first" in seen else seen["count"] == 0

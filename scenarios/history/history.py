@@ -133,9 +133,8 @@ class Writer:
         sent_ns: Column | int,
     ) -> None:
         """``intended_ns`` is the schedule's time (open loop), or the time of sending in a closed loop."""
-        count = len(seqs)
         self._tables["sends"].append(
-            count,
+            len(seqs),
             {
                 "producer": producer,
                 "seq": seqs,
@@ -148,9 +147,8 @@ class Writer:
         )
 
     def send_outcomes(self, producer: int, settlements: Settlements) -> None:
-        count = len(settlements)
         self._tables["send_outcomes"].append(
-            count,
+            len(settlements),
             {
                 "producer": producer,
                 "seq": settlements.tickets,
@@ -190,9 +188,8 @@ class Writer:
         self, reader: int, batch: int, action: Action, settlements: Settlements, asked_ns: int
     ) -> None:
         """``settlements.tickets`` are the slots within the batch."""
-        count = len(settlements)
         self._tables["acknowledgements"].append(
-            count,
+            len(settlements),
             {
                 "reader": reader,
                 "batch": batch,

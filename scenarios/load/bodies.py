@@ -22,7 +22,7 @@ from brokerbench.brokers.types import ConsumerSettings
 from brokerbench.scenarios.base import Worker
 from brokerbench.scenarios.clients.recording import RecordedBatch, RecordingConsumer, RecordingProducer
 from brokerbench.scenarios.history import Column, Writer
-from brokerbench.scenarios.load import payloads, schedule
+from brokerbench.scenarios.load import schedule, workload
 from brokerbench.scenarios.load.load_commands import (
     Backlog,
     Close,
@@ -179,18 +179,8 @@ class _Publisher:
         return self._acknowledged()
 
     def _opened(self, command: OpenProducer) -> RecordingProducer:
-        arguments = self._arguments
-        return RecordingProducer(
-            self._broker,
-            command.channel,
-            self._writer,
-            number=command.number,
-            run=arguments["run"],
-            seed=arguments["seed"],
-            size=arguments["payloads"].size,
-            records=payloads.records(arguments["payloads"], seed=arguments["seed"], producer=command.number),
-            settings=replace(arguments["settings"], max_in_flight=command.in_flight),
-        )
+        settings = replace(self._arguments["settings"], max_in_flight=command.in_flight)
+        return workload.producer(self._broker, command.channel, self._writer, command.number, self._arguments, settings)
 
     def _acknowledged(self) -> int:
         return sum(producer.acknowledged for producer in self._producers.values())

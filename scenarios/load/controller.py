@@ -280,14 +280,12 @@ class LoadController:
             command = Consume(_NO_WINDOW, _DRAIN_BATCH, int(now * 1e9), until_ns, count, idle_s, self._late_after_ns)
             for process in self._of_group(group):
                 process.command(command)
-        total = 0
+        before = sum(self._received)
         for group in groups:
-            found = reports(self._of_group(group), deadline - now + _SLACK_S)
-            received = sum(report.received for report in found)
-            self._received[group] += received
-            self.late += sum(report.late for report in found)
-            total += received
-        return total
+            for report in reports(self._of_group(group), deadline - now + _SLACK_S):
+                self._received[group] += report.received
+                self.late += report.late
+        return sum(self._received) - before
 
     def _prove_drained(self) -> None:
         """By group: every message arrived and one more look finds none, or none arrived for a long time."""

@@ -10,9 +10,9 @@ from typing import Any
 
 from brokerbench.brokers.types import ChannelSpec, ProducerSettings
 from brokerbench.scenarios.base import Worker
-from brokerbench.scenarios.clients.recording import RecordingConsumer, RecordingProducer
+from brokerbench.scenarios.clients.recording import RecordingConsumer
 from brokerbench.scenarios.history import Writer
-from brokerbench.scenarios.load import payloads
+from brokerbench.scenarios.load import workload
 from brokerbench.scenarios.load.payloads import Keys
 
 _SLICE_BATCHES = 10
@@ -32,17 +32,8 @@ class _Ceiling:
         self._sent = Writer(self._directory, "sent", arguments["run"])
         self._received = Writer(self._directory, "taken", arguments["run"])
         self._keys = Keys(arguments["seed"], arguments["keys"])
-        self._producer = RecordingProducer(
-            self._broker,
-            "ceiling",
-            self._sent,
-            number=0,
-            run=arguments["run"],
-            seed=arguments["seed"],
-            size=arguments["payloads"].size,
-            records=payloads.records(arguments["payloads"], seed=arguments["seed"], producer=0),
-            settings=ProducerSettings(max_in_flight=1_000_000),
-        )
+        settings = ProducerSettings(max_in_flight=1_000_000)
+        self._producer = workload.producer(self._broker, "ceiling", self._sent, 0, arguments, settings)
         self._consumer = RecordingConsumer(self._broker, "ceiling", self._received, number=0)
 
     def send(self, batch: int) -> int:

@@ -22,6 +22,7 @@ _MOST_BYTES = 256 << 20
 """Largest log to replay, in bytes: each producer keeps it in memory."""
 _POOL_BYTES = 64 << 20
 _LINES = (".jsonl", ".ndjson")
+_TEXT = (pa.string(), pa.large_string(), pa.binary(), pa.large_binary())
 
 
 class Kind(StrEnum):
@@ -114,22 +115,13 @@ def _column(path: Path, column: str) -> list[bytes]:
         file = pq.ParquetFile(path)
     except pa.ArrowInvalid as problem:
         raise ValueError(f"payload_path {path}: {problem}") from None
-    fits = [field.name for field in file.schema_arrow if _is_text(field.type)]
+    fits = [field.name for field in file.schema_arrow if field.type in _TEXT]
     if not column and len(fits) != 1:
         raise ValueError(f"payload_path {path}: payload_column must name one of {', '.join(fits) or 'no column fits'}")
     if column and column not in fits:
         raise ValueError(f"payload_path {path}: no column {column!r} of text or bytes; there are: {', '.join(fits)}")
     values = file.read(columns=[column or fits[0]]).column(0).cast(pa.large_binary())
     return [value for value in values.to_pylist() if value is not None]
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(
-        pa.types.is_string(kind)
-        or pa.types.is_large_string(kind)
-        or pa.types.is_binary(kind)
-        or pa.types.is_large_binary(kind)
-    )
 
 
 NO_KEY = -1
@@ -170,13 +162,9 @@ class Keys:
         self._at = 0
 
     def take(self, count: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-        size = len(self._pool)
-        begin, end = self._at, self._at + count
-        if end <= size:
-            self._at = end % size
-            return self._pool[begin:end]
+        size, begin, end = len(self._pool), self._at, self._at + count
         self._at = end % size
-        return np.resize(np.roll(self._pool, -begin), count)
+        return self._pool[begin:end] if end <= size else np.resize(np.roll(self._pool, -begin), count)
 
 
 def _drawn(seed: int, spec: KeySpec) -> np.ndarray[Any, np.dtype[np.int64]]:

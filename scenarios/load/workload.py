@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 
 from brokerbench.brokers.declarations import Limits
+from brokerbench.brokers.protocols import Broker
 from brokerbench.brokers.types import Durability, ProducerSettings
 from brokerbench.scenarios.base import Parameters
-from brokerbench.scenarios.load import sizes
+from brokerbench.scenarios.clients.recording import RecordingProducer
+from brokerbench.scenarios.history import Writer
+from brokerbench.scenarios.load import payloads, sizes
 from brokerbench.scenarios.load.payloads import Choice, KeySpec, Kind, PayloadSpec
 
 PARAMETERS: Parameters = {
@@ -31,17 +34,7 @@ PARAMETERS: Parameters = {
     "linger_ms": 5.0,
     "batch_bytes": 1_000_000,
 }
-_BESIDE = (
-    "sizes",
-    "payload",
-    "random_share",
-    "keyed",
-    "key_choice",
-    "key_skew",
-    "groups",
-    "linger_ms",
-    "batch_bytes",
-)
+_BESIDE = ("sizes", "payload", "random_share", "keyed", "key_choice", "key_skew", "groups", "linger_ms", "batch_bytes")
 """Stated beside a figure where they differ from their defaults."""
 
 
@@ -95,6 +88,17 @@ def arguments(parameters: Parameters, history: Path, name: str, *, run: int, see
         "keys": key_spec(parameters),
         "settings": producer_settings(parameters),
     }
+
+
+def producer(
+    broker: Broker, channel: str, writer: Writer, number: int, arguments: Mapping[str, Any], settings: ProducerSettings
+) -> RecordingProducer:
+    """A producer of the load that these ``arguments`` of a body describe."""
+    run, seed, spec = arguments["run"], arguments["seed"], arguments["payloads"]
+    records = payloads.records(spec, seed=seed, producer=number)
+    return RecordingProducer(
+        broker, channel, writer, number=number, run=run, seed=seed, size=spec.size, records=records, settings=settings
+    )
 
 
 def as_honoured(parameters: Parameters, limits: Limits) -> Parameters:

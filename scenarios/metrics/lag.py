@@ -6,8 +6,9 @@ channel after its last event count no longer. Where several groups read a channe
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -68,6 +69,14 @@ def looks(history: History) -> Looks:
     return Looks(begin_ns + LOOK_NS * np.arange(count, dtype=np.int64), lag, age_ns, groups)
 
 
+def in_windows(
+    most: tuple[float, ...], oldest_ms: tuple[float, ...], labels: Mapping[str, Any], groups: int
+) -> Iterable[Measured]:
+    """The metrics of windows, with one sample a window."""
+    yield Measured("consumer_lag", "messages", most, labels, better="lower", note=most_means(groups))
+    yield Measured("backlog_age", "ms", oldest_ms, labels, better="lower", note=OLDEST)
+
+
 def over_time(seen: Looks) -> Iterable[Measured]:
     """Two metrics of at most ``MOST_SAMPLES`` samples each; none where nothing was sent."""
     count = min(MOST_SAMPLES, len(seen.at_ns))
@@ -77,16 +86,10 @@ def over_time(seen: Looks) -> Iterable[Measured]:
     every_s = len(seen.at_ns) * LOOK_NS / 1e9 / count
     labels = {"every_s": float(f"{every_s:.6g}"), **({"groups": seen.groups} if seen.groups > 1 else {})}
     lag, age_ns = (np.maximum.reduceat(column, begins) for column in (seen.lag, seen.age_ns))
-    yield Measured(
-        "consumer_lag_over_time",
-        "messages",
-        tuple(map(float, lag)),
-        labels,
-        note=f"{most_means(seen.groups)}, {_STRETCHES}",
-    )
-    yield Measured(
-        "backlog_age_over_time", "ms", tuple(map(float, age_ns / 1e6)), labels, note=f"{OLDEST}, {_STRETCHES}"
-    )
+    note = f"{most_means(seen.groups)}, {_STRETCHES}"
+    yield Measured("consumer_lag_over_time", "messages", tuple(map(float, lag)), labels, note=note)
+    note = f"{OLDEST}, {_STRETCHES}"
+    yield Measured("backlog_age_over_time", "ms", tuple(map(float, age_ns / 1e6)), labels, note=note)
 
 
 def _on_channel(of: MessageTimes) -> Looks:

@@ -29,6 +29,9 @@ NEAR_CEILING = 0.70
 """Share of the rate against ``noop``: a higher rate may be limited by the load process as much as by the broker."""
 
 
+_OF_WINDOW = ("mode", "batch", "warmup", "start_ns", "end_ns", "drained")
+
+
 @dataclass(frozen=True, slots=True)
 class Window:
     """One measured stretch. ``drained``: it ended early, as no message was left to consume."""
@@ -68,18 +71,7 @@ class Timeline:
 
 def windows(history: History) -> list[Window]:
     """Windows in the order in which they were measured."""
-    return [
-        Window(
-            number=mark["window"],
-            mode=mark["mode"],
-            batch=mark["batch"],
-            warmup=mark["warmup"],
-            start_ns=mark["start_ns"],
-            end_ns=mark["end_ns"],
-            drained=mark["drained"],
-        )
-        for mark in history.events("window")
-    ]
+    return [Window(mark["window"], **{name: mark[name] for name in _OF_WINDOW}) for mark in history.events("window")]
 
 
 def timeline(history: History) -> Timeline:
@@ -138,9 +130,9 @@ def rate(times: Times, window: Window) -> float:
     return len(inside) / max(1, end_ns - window.start_ns) * 1e9
 
 
-def usage(history: History, role: str, window: Window) -> WindowUsage | None:
-    """None where no load process of that role worked in the window."""
-    marks: Sequence[Mapping[str, Any]] = list(history.events("usage", role=role, window=window.number))
+def usage(history: History, role: str, window: int) -> WindowUsage | None:
+    """None where no load process of that role worked in the window of that number."""
+    marks = list(history.events("usage", role=role, window=window))
     if not marks:
         return None
     return WindowUsage(
@@ -210,9 +202,8 @@ def metrics(windows: Sequence[tuple[Mapping[str, Any], int]], labels: Mapping[st
         return
     cores = tuple(used["cpu_ns"] / 1e9 / used["seconds"] for used, _ in seen)
     yield Measured("broker_cpu", "cores", cores, labels)
-    yield Measured(
-        "broker_resident", "B", tuple(float(used["resident_bytes"]) for used, _ in seen), labels, note=_MEMORY
-    )
+    resident = tuple(float(used["resident_bytes"]) for used, _ in seen)
+    yield Measured("broker_resident", "B", resident, labels, note=_MEMORY)
     counted = [(used, count) for used, count in seen if count]
     for name, unit, key, scale, note in (
         ("broker_cpu_per_message", "us", "cpu_ns", 1e-3, ""),

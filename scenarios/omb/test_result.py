@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic.alias_generators import to_camel
 
 from brokerbench.brokers.types import Resolution
 from brokerbench.scenarios.analysis import latency
@@ -30,7 +31,7 @@ _TICKS = 100
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """The head of a ``TestResult``."""
+    """The head of a ``TestResult``, whose names are in camel case."""
 
     workload: str
     driver: str
@@ -41,15 +42,7 @@ class About:
     consumers_per_topic: int
 
     def fields(self) -> dict[str, str | int]:
-        return {
-            "workload": self.workload,
-            "driver": self.driver,
-            "messageSize": self.message_size,
-            "topics": self.topics,
-            "partitions": self.partitions,
-            "producersPerTopic": self.producers_per_topic,
-            "consumersPerTopic": self.consumers_per_topic,
-        }
+        return {to_camel(name): value for name, value in asdict(self).items()}
 
 
 def as_test_result(history: History, about: About) -> dict[str, Any]:

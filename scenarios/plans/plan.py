@@ -14,7 +14,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import product
@@ -93,8 +93,8 @@ def _check_parameters(document: Document[Plan], here: Place, entry: Entry) -> No
         try:
             known.check({**known.defaults, **chosen})
         except ValueError as error:
-            beside = f" (with {_pairs(chosen, entry.vary)})" if entry.vary else ""
-            raise document.error(here, f"{error}{beside}") from None
+            varied = ", ".join(f"{name}: {chosen[name]}" for name in entry.vary)
+            raise document.error(here, f"{error} (with {varied})" if varied else str(error)) from None
 
 
 def _combinations(entry: Entry) -> list[dict[str, Any]]:
@@ -104,10 +104,6 @@ def _combinations(entry: Entry) -> list[dict[str, Any]]:
         {name: parameter(entry.scenario, name, value) for name, value in {**entry.parameters, **dict(chosen)}.items()}
         for chosen in product(*varied)
     ]
-
-
-def _pairs(chosen: Mapping[str, Any], names: Iterable[str]) -> str:
-    return ", ".join(f"{name}: {chosen[name]}" for name in names)
 
 
 def _check_names(document: Document[Plan], place: Place, names: Sequence[str], known: Sequence[str], what: str) -> None:

@@ -125,10 +125,10 @@ def test_usage_adds_up_over_processes_and_names_the_busiest() -> None:
         {**mark, "process_cpu_ns": S, "loop_cpu_ns": S // 2, "wall_ns": 2 * S},
         {**mark, "window": 5, "process_cpu_ns": 9 * S, "loop_cpu_ns": 9 * S, "wall_ns": S},
     ]
-    used = window_rates.usage(typed([], marks=marks), "producer", window(4))
+    used = window_rates.usage(typed([], marks=marks), "producer", 4)
     assert used is not None
     assert (used.cores, used.busiest) == (2.0, 0.5)
-    assert window_rates.usage(typed([], marks=marks), "consumer", window(4)) is None
+    assert window_rates.usage(typed([], marks=marks), "consumer", 4) is None
 
 
 def test_the_generator_is_blamed_when_busy_or_near_its_ceiling() -> None:

@@ -12,7 +12,7 @@ channel has places, and to no message (-1) otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -33,6 +33,11 @@ from brokerbench.scenarios.history.message_ids import Ids as Ids
 from brokerbench.scenarios.history.stamp import INTACT
 
 MAX_OFFENDERS = 10
+
+
+def offenders(bad: Ids, describe: Callable[[int], Mapping[str, object]]) -> tuple[Mapping[str, object], ...]:
+    """The first of ``bad``, each as ``describe`` tells it."""
+    return tuple(map(describe, bad[:MAX_OFFENDERS].tolist()))
 
 
 @dataclass(eq=False)
@@ -123,11 +128,7 @@ def of_channel(history: History, channel: str, whole: Whole | None = None) -> Ch
     outcome_ids = numbers.ids(history.send_outcomes["producer"], history.send_outcomes["seq"])
     sent = _sent(history, numbers, outcome_ids)
     source = history.deliveries
-    rows = np.flatnonzero(message_ids.among(source["reader"], history.readers(channel=channel)))
-    rows = _in_order_of_delivery(source, rows)
-    message = numbers.ids(source["producer"][rows], source["seq"][rows])
-    damaged = np.flatnonzero(source["status"][rows] != INTACT)
-    message[damaged] = -1
+    rows, message, damaged = _deliveries(history, channel, numbers)
     if len(damaged):
         message[damaged] = _by_place(sent, source, rows, message, damaged)
     if whole is None:
@@ -143,17 +144,24 @@ def elsewhere(index: ChannelIndex, channel: str) -> Delivered:
 
     Places are the other channel's own: a delivery whose stamp is damaged is of no message.
     """
-    source = index.history.deliveries
-    rows = np.flatnonzero(message_ids.among(source["reader"], index.history.readers(channel=channel)))
-    rows = _in_order_of_delivery(source, rows)
-    message = index.numbers.ids(source["producer"][rows], source["seq"][rows])
-    message[source["status"][rows] != INTACT] = -1
-    return Delivered(source, rows, message, len(index.sent), index.delivered.settlements)
+    rows, message, _ = _deliveries(index.history, channel, index.numbers)
+    return Delivered(index.history.deliveries, rows, message, len(index.sent), index.delivered.settlements)
 
 
 def channels(history: History, **attributes: object) -> list[str]:
     """Channels that have a producer with these attributes, in order of their first mark."""
     return list(dict.fromkeys(str(mark["channel"]) for mark in history.events("producer", **attributes)))
+
+
+def _deliveries(history: History, channel: str, numbers: message_ids.Numbers) -> tuple[Ids, Ids, Ids]:
+    """Rows of the channel's deliveries in order of delivery, the message of each or -1, and those of damaged stamps."""
+    source = history.deliveries
+    rows = np.flatnonzero(message_ids.among(source["reader"], history.readers(channel=channel)))
+    rows = _in_order_of_delivery(source, rows)
+    message = numbers.ids(source["producer"][rows], source["seq"][rows])
+    damaged = np.flatnonzero(source["status"][rows] != INTACT)
+    message[damaged] = -1
+    return rows, message, damaged
 
 
 def _in_order_of_delivery(source: Columns, rows: Ids) -> Ids:
@@ -202,12 +210,8 @@ def _by_place(sent: Sent, source: Columns, rows: Ids, message: Ids, damaged: Ids
     wanted = place[damaged]
     others = message_ids.rows_with(place, wanted)
     others = others[message[others] >= 0]
-    for partition, at, number in zip(
-        source["partition"][rows[others]].tolist(),
-        place[others].tolist(),
-        message[others].tolist(),
-        strict=True,
-    ):
+    columns = (source["partition"][rows[others]], place[others], message[others])
+    for partition, at, number in zip(*(column.tolist() for column in columns), strict=True):
         known[partition, at] = number
     for number in message_ids.rows_with(sent.place, wanted).tolist()[::-1]:
         # A repeat that the broker swallowed was acknowledged with the place of the first: the first lies there.
