@@ -102,12 +102,8 @@ class Calibration:
     @property
     def failures(self) -> list[str]:
         """Failures of all peers, in words."""
-        return [
-            f"{work.work}: {result.name}: {why}"
-            for work in self.works
-            for result in work.sides
-            for why in result.failures
-        ]
+        sides = ((work.work, result) for work in self.works for result in work.sides)
+        return [f"{work}: {result.name}: {why}" for work, result in sides for why in result.failures]
 
 
 def calibrate(request: CalibrationRequest, tell: Tell) -> Calibration:
@@ -147,17 +143,8 @@ def _fixture(
 ) -> Iterator[Fixture]:
     with closing(registry.connect(site.profile, site.endpoint)) as broker, Processes() as processes:
         own = OwnClient(processes, site.profile, site.endpoint, directory / "history", load)
-        yield Fixture(
-            site.endpoint,
-            broker,
-            session.guard,
-            own,
-            load,
-            directory,
-            session.prefix,
-            request.warmup_s,
-            request.seconds,
-        )
+        guard, windows_s = session.guard, (request.warmup_s, request.seconds)
+        yield Fixture(site.endpoint, broker, guard, own, load, directory, session.prefix, *windows_s)
 
 
 def _compare_in_turns(workload: CalibrationWorkload, request: CalibrationRequest, tell: Tell) -> WorkloadResult:
@@ -181,6 +168,10 @@ def _compare_in_turns(workload: CalibrationWorkload, request: CalibrationRequest
     measured = [_measured(contender, samples[contender.name], failures[contender.name]) for contender in contenders]
     ratios = [_ratio(workload, measured[0], peer) for peer in measured[1:] if len(peer.rates) >= _FEWEST]
     return WorkloadResult(workload.work, workload.settings, measured, ratios)
+
+
+def _mean(rates: Sequence[float]) -> float:
+    return float(np.exp(np.mean(np.log(rates))))
 
 
 def _measured(contender: Contender, samples: Sequence[Sample], failures: Sequence[str] = ()) -> ContenderResult:
@@ -215,7 +206,7 @@ def _noop(request: CalibrationRequest, load: ClientLoad, directory: Path, tell: 
     own = work.sides[0]
     assert own.low is not None and own.high is not None, "there are repeats enough"
     bar = workloads_noop.BAR
-    mean = float(np.exp(np.mean(np.log(own.rates)))) / bar
+    mean = _mean(own.rates) / bar
     as_it_stands = Ratio(f"{bar:,.0f} a second", mean, own.low / bar, own.high / bar, 1.0, mean >= 1.0, None, None)
     work = replace(work, ratios=[as_it_stands, *work.ratios])
     total = Verified(*(sum(column) for column in zip(*map(astuple, checks), strict=True)))
@@ -253,9 +244,8 @@ def text(found: Calibration) -> str:
 def _result_line(found: ContenderResult) -> str:
     if found.low is None or found.high is None:
         return f"  {found.name:<26} {len(found.rates)} of its windows worked; {found.failures[-1]}"
-    mean = float(np.exp(np.mean(np.log(found.rates))))
     cpu = f", {found.cpu_us:.2f} us of client CPU a message" if found.cpu_us is not None else ""
-    return f"  {found.name:<26} {mean:>11,.0f} messages/s ({found.low:,.0f} to {found.high:,.0f}){cpu}"
+    return f"  {found.name:<26} {_mean(found.rates):>11,.0f} messages/s ({found.low:,.0f} to {found.high:,.0f}){cpu}"
 
 
 def _ratio_line(ratio: Ratio) -> str:

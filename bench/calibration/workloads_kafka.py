@@ -57,8 +57,7 @@ def publish(fixture: Fixture) -> Iterator[CalibrationWorkload]:
         return fixture.module("kafka", "publish", channel, **options, warmup=fixture.warmup_s, seconds=fixture.seconds)
 
     def loop() -> Sample:
-        with fixture.channel(_PARTITIONS) as channel:
-            return fixture.loop(loop_command(channel))
+        return fixture.loop_on_a_channel(_PARTITIONS, loop_command)
 
     yield CalibrationWorkload(
         "publish",

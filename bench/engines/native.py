@@ -36,7 +36,6 @@ from brokerbench.bench.engines.base import (
 )
 from brokerbench.bench.errors import BadInput, BenchError, EngineUnavailable
 from brokerbench.bench.guard import Guard, kill_group
-from brokerbench.scenarios.verdicts import Grade
 
 _START_S = 90.0
 _STOP_S = 5.0
@@ -48,17 +47,9 @@ class NativeEngine:
     kind = EngineKind.NATIVE
 
     def __init__(self, spec: EngineSpec, command: Command, directory: Path, log: Path, guard: Guard) -> None:
-        self.spec, self.endpoint = spec, command.endpoint
+        self.spec, self.endpoint, self.settings = spec, command.endpoint, spec.settings
         self._command, self._directory, self._log, self._guard = command, directory, log, guard
         self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def grade(self) -> Grade:
-        return self.spec.grade
-
-    @property
-    def settings(self) -> Mapping[str, str]:
-        return self.spec.settings
 
     def start(self) -> None:
         """Returns when it listens on its port. Raises PortTaken, or EngineUnavailable with the end of the log.
@@ -214,12 +205,7 @@ def elasticmq(spec: EngineSpec, directory: Path, log: Path, guard: Guard) -> Com
     return Command((str(prepare.java()), *program), (port,), catalogue.sqs_endpoint(port))
 
 
-_RECIPES: Mapping[str, Recipe] = {
-    "redis": redis,
-    "kafka": kafka,
-    "sqs": localstack,
-    "elasticmq": elasticmq,
-}
+_RECIPES: Mapping[str, Recipe] = {"redis": redis, "kafka": kafka, "sqs": localstack, "elasticmq": elasticmq}
 
 
 def start(spec: EngineSpec, logs: Path, guard: Guard) -> NativeEngine:

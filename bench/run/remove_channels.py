@@ -10,7 +10,6 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import closing
-from contextlib import closing
 
 from brokerbench.bench.engines import catalogue, external
 from brokerbench.bench.errors import BenchError
