@@ -268,12 +268,7 @@ def doctor(as_json: Json = False) -> None:
 
 
 def _measure(
-    chosen: selection.Chosen,
-    engine: EngineChoice,
-    out: Path | None,
-    seed: int | None,
-    quiet: bool,
-    scheduler: str = "",
+    chosen: selection.Chosen, engine: EngineChoice, out: Path | None, seed: int | None, quiet: bool, scheduler: str = ""
 ) -> tuple[RunResult, Path]:
     chosen_seed = selection.choose_seed(seed)
     work = selection.work(chosen, chosen_seed)

@@ -7,8 +7,8 @@ machine and is not counted. A ratio is own over peer, with the interval of ``sce
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from brokerbench.bench.calibration.own_client import ClientLoad, OwnClient, Samp
 from brokerbench.bench.engines.base import EngineChoice
 from brokerbench.bench.errors import BadInput, CheckFailed
 from brokerbench.bench.load.processes import Processes
-from brokerbench.bench.run.session import Session, Site, open_session, require_adapter
+from brokerbench.bench.run.session import open_session, require_adapter
 from brokerbench.brokers import registry
 from brokerbench.scenarios.compare.difference import compare, interval
 
@@ -124,27 +124,20 @@ def calibrate(request: CalibrationRequest, tell: Tell) -> Calibration:
             return _noop(request, load, directory, tell)
         require_adapter(request.profile)
         site = session.ready(request.profile)
-        with _fixture(request, load, session, site, directory) as fixture:
+        with closing(registry.connect(site.profile, site.endpoint)) as broker, Processes() as processes:
+            own = OwnClient(processes, site.profile, site.endpoint, directory / "history", load)
+            guard, windows_s = session.guard, (request.warmup_s, request.seconds)
+            fixture = Fixture(site.endpoint, broker, guard, own, load, directory, session.prefix, *windows_s)
             works = [
                 _compare_in_turns(workload, request, tell)
                 for opened in workloads.PROFILES[request.profile]
                 for workload in opened(fixture)
             ]
-            fixture.own.close()
+            own.close()
         checked = own_client.verified(directory / "history")
     _require_verified(checked)
     engine = f"{site.engine.product} ({site.engine.kind})"
     return Calibration(request.profile, engine, site.engine.version, os.cpu_count() or 1, works, checked)
-
-
-@contextmanager
-def _fixture(
-    request: CalibrationRequest, load: ClientLoad, session: Session, site: Site, directory: Path
-) -> Iterator[Fixture]:
-    with closing(registry.connect(site.profile, site.endpoint)) as broker, Processes() as processes:
-        own = OwnClient(processes, site.profile, site.endpoint, directory / "history", load)
-        guard, windows_s = session.guard, (request.warmup_s, request.seconds)
-        yield Fixture(site.endpoint, broker, guard, own, load, directory, session.prefix, *windows_s)
 
 
 def _compare_in_turns(workload: CalibrationWorkload, request: CalibrationRequest, tell: Tell) -> WorkloadResult:

@@ -59,9 +59,8 @@ def _redis_benchmark(fixture: Fixture, program: str) -> Contender:
         last = text.strip().splitlines()[-1]
         return fixture.remembered("redis-benchmark", Sample(float(last.split('","')[1])))
 
-    return Contender(
-        "redis-benchmark", shlex.join(command("CHANNEL:0", 0, f"({fixture.load.size} random characters)")), measure
-    )
+    shown = command("CHANNEL:0", 0, f"({fixture.load.size} random characters)")
+    return Contender("redis-benchmark", shlex.join(shown), measure)
 
 
 _SQS = {"requests at once": "8", "entries a request": "10"}

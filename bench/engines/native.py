@@ -20,20 +20,8 @@ from pathlib import Path
 
 import psutil
 
-from brokerbench.bench.engines import catalogue, prepare
-from brokerbench.bench.engines.base import (
-    LOOPBACK,
-    Command,
-    EngineKind,
-    EngineSpec,
-    PortTaken,
-    Recipe,
-    free_port,
-    on_a_free_port,
-    port_of,
-    tail,
-    wait_until_up,
-)
+from brokerbench.bench.engines import base, catalogue, prepare
+from brokerbench.bench.engines.base import LOOPBACK, Command, EngineKind, EngineSpec, Recipe, port_of, tail
 from brokerbench.bench.errors import BadInput, BenchError, EngineUnavailable
 from brokerbench.bench.guard import Guard, kill_group
 
@@ -60,7 +48,7 @@ class NativeEngine:
             self._command.argv, log_path=self._log, env=self._command.environment, cwd=self._directory
         )
         try:
-            wait_until_up(self, self._listens, _START_S)
+            base.wait_until_up(self, self._listens, _START_S)
         except EngineUnavailable:
             self.stop()
             raise
@@ -69,7 +57,7 @@ class NativeEngine:
         # In this order: a port that answers first and is not ours afterwards is a stranger's.
         answering, ours = _answering(self._command.ports), _listening(self.pid())
         if self._command.ports[0] not in ours and (strangers := answering - ours):
-            raise PortTaken(f"{self.spec.product}: somebody else listens on port {min(strangers)}")
+            raise base.PortTaken(f"{self.spec.product}: somebody else listens on port {min(strangers)}")
         return self._command.ports[0] in ours
 
     def alive(self) -> bool:
@@ -156,7 +144,7 @@ def redis(spec: EngineSpec, directory: Path, log: Path, guard: Guard) -> Command
 
 
 def kafka(spec: EngineSpec, directory: Path, log: Path, guard: Guard) -> Command:
-    jars, java, port, controller = prepare.kafka(), prepare.java(), port_of(spec), free_port()
+    jars, java, port, controller = prepare.kafka(), prepare.java(), port_of(spec), base.free_port()
     properties, logging = directory / "server.properties", directory / "log4j2.yaml"
     properties.write_text(catalogue.kafka_properties(spec, port, controller, LOOPBACK, str(directory / "data")))
     logging.write_text(_LOG4J)
@@ -219,7 +207,7 @@ def start(spec: EngineSpec, logs: Path, guard: Guard) -> NativeEngine:
         engine.start()
         return engine
 
-    return on_a_free_port(attempt)
+    return base.on_a_free_port(attempt)
 
 
 def main(names: Sequence[str]) -> int:

@@ -42,9 +42,6 @@ from brokerbench.scenarios.verdicts import Grade
 if TYPE_CHECKING:
     from brokerbench.bench.load.hosts import Hosts
 
-if TYPE_CHECKING:
-    from brokerbench.bench.load.hosts import Hosts
-
 _LOOPBACK = ("lo", "lo0")
 
 

@@ -65,8 +65,6 @@ def _spec(name: str, choice: EngineChoice) -> EngineSpec:
     first, second = catalogue.spec(name), catalogue.SECOND_OPINIONS.get(name)
     if first.name not in catalogue.ENGINES and choice in (EngineChoice.DOCKER, EngineChoice.EXTERNAL):
         raise BadInput(f"{first.name} comes from elsewhere and runs natively only, not with --engine {choice}")
-    if first.name not in catalogue.ENGINES and choice in (EngineChoice.DOCKER, EngineChoice.EXTERNAL):
-        raise BadInput(f"{first.name} comes from elsewhere and runs natively only, not with --engine {choice}")
     wanted = os.environ.get(OPINION, "")
     if second is None or choice is EngineChoice.EXTERNAL or wanted in ("", "localstack"):
         return first
