@@ -165,7 +165,7 @@ def compare(
     from brokerbench.reports import compare as rendering
 
     found = comparing.compare(base, head, minimum_effect, noise)
-    written = comparing.write(found, comparing.Outputs(markdown, junit))
+    written = comparing.write(found, markdown, junit)
     typer.echo(json.dumps(rendering.document(found), indent=1) if as_json else rendering.text(found))
     if not as_json:
         for path in written:
@@ -268,12 +268,7 @@ def doctor(as_json: Json = False) -> None:
 
 
 def _measure(
-    chosen: selection.Chosen,
-    engine: EngineChoice,
-    out: Path | None,
-    seed: int | None,
-    quiet: bool,
-    scheduler: str = "",
+    chosen: selection.Chosen, engine: EngineChoice, out: Path | None, seed: int | None, quiet: bool, scheduler: str = ""
 ) -> tuple[RunResult, Path]:
     chosen_seed = selection.choose_seed(seed)
     work = selection.work(chosen, chosen_seed)

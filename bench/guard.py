@@ -98,16 +98,7 @@ class Guard:
     ) -> subprocess.Popen[bytes]:
         """Start a process in its own group: Ctrl-C goes to the parent, which stops everything in order."""
         with log_path.open("ab") as log:
-            process = subprocess.Popen(
-                ["/bin/sh", "-c", f"{_WHEN_TOLD} </dev/null", "sh", *argv],
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=self._environment(env),
-                cwd=cwd,
-                start_new_session=True,
-            )
-        self._tell(process)
+            process = self._start(f"{_WHEN_TOLD} </dev/null", argv, env, stdout=log, stderr=subprocess.STDOUT, cwd=cwd)
         assert process.stdin is not None
         process.stdin.close()
         return process
@@ -115,18 +106,7 @@ class Guard:
     def spawn_piped(self, argv: Sequence[str], *, log_path: Path) -> subprocess.Popen[str]:
         """The same with text pipes to its standard input and output; its standard error goes to the log."""
         with log_path.open("ab") as log:
-            process = subprocess.Popen(
-                ["/bin/sh", "-c", _WHEN_TOLD, "sh", *argv],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                env=self._environment(None),
-                start_new_session=True,
-                text=True,
-                encoding="utf-8",
-            )
-        self._tell(process)
-        return process
+            return self._start(_WHEN_TOLD, argv, stdout=subprocess.PIPE, stderr=log, text=True, encoding="utf-8")
 
     def kill(self, process: subprocess.Popen[Any]) -> None:
         """SIGKILL to the process's whole group. Idempotent."""
@@ -146,17 +126,24 @@ class Guard:
             self._closing.set()
         return first
 
-    def _environment(self, extra: Mapping[str, str] | None) -> dict[str, str]:
-        return {**children.environment(), **(extra or {}), TOKEN: self.run_id}
-
-    def _tell(self, process: subprocess.Popen[Any]) -> None:
-        """Note the session of a process that waits in its shell, then let it execute its program."""
+    def _start(
+        self, script: str, argv: Sequence[str], env: Mapping[str, str] | None = None, **options: Any
+    ) -> subprocess.Popen[Any]:
+        """A process that waits in its shell until its session is noted, and then executes its program."""
+        process = subprocess.Popen(
+            ["/bin/sh", "-c", script, "sh", *argv],
+            stdin=subprocess.PIPE,
+            env={**children.environment(), **(env or {}), TOKEN: self.run_id},
+            start_new_session=True,
+            **options,
+        )
         assert process.stdin is not None
         try:
             # Relative to the guard's birth: a step of the wall clock moves both.
             age_s = psutil.Process(process.pid).create_time() - self._born_s
             self._note(session=process.pid, age_s=age_s)
             os.write(process.stdin.fileno(), b"\n")
+            return process
         except BaseException:
             process.stdin.close()  # it ends without executing anything
             process.wait()
@@ -210,7 +197,10 @@ def sweep(run_id: str, ledger: Path, born_s: float) -> None:
         _remove_containers(labels)
     for entry in entries:
         if "remote" in entry:
-            _run(entry["remote"])
+            try:
+                subprocess.run(entry["remote"], stdin=subprocess.DEVNULL, timeout=_REMOTE_S, check=True)
+            except (OSError, subprocess.SubprocessError) as problem:
+                print(f"brokerbench: what the run left elsewhere may still be there: {problem}", file=sys.stderr)
     ledger.unlink(missing_ok=True)
 
 
@@ -243,13 +233,6 @@ def _is_member(process: psutil.Process, sessions: Mapping[int, float]) -> bool:
         return abs(psutil.Process(leader).create_time() - sessions[leader]) < _SAME_BIRTH_S
     except psutil.NoSuchProcess:
         return True  # a session keeps its number from being used again while it has members
-
-
-def _run(argv: Sequence[str]) -> None:
-    try:
-        subprocess.run(list(argv), stdin=subprocess.DEVNULL, timeout=_REMOTE_S, check=True)
-    except (OSError, subprocess.SubprocessError) as problem:
-        print(f"brokerbench: what the run left elsewhere may still be there: {problem}", file=sys.stderr)
 
 
 def _remove_containers(labels: Sequence[str]) -> None:

@@ -75,14 +75,12 @@ def discard_empty_run(run: Path, keep_logs: bool) -> Path | None:
     return logs if logs.exists() else None
 
 
-def traceback_path(run: Path) -> Path:
-    return run / LOGS / "brokerbench.log"
-
-
-def log_traceback(run: Path) -> None:
-    """Write the exception that is being handled to a log."""
+def log_traceback(run: Path) -> Path:
+    """Write the exception that is being handled to a log, whose path is returned."""
+    log = run / LOGS / "brokerbench.log"
     with contextlib.suppress(OSError):
-        traceback_path(run).write_text(traceback.format_exc(), encoding="utf-8")
+        log.write_text(traceback.format_exc(), encoding="utf-8")
+    return log
 
 
 def cell_directory(run: Path, cell_id: str) -> Path:
@@ -112,10 +110,8 @@ def write_named(option: str, path: Path, text: str) -> None:
         raise BadInput(f"{option}: {path} cannot be written: {problem.strerror}") from problem
 
 
-def save(run: Path, result: RunResult) -> Path:
-    path = run / RESULT
-    write_text(path, results.dump(result))
-    return path
+def save(run: Path, result: RunResult) -> None:
+    write_text(run / RESULT, results.dump(result))
 
 
 def load(run: Path) -> RunResult:

@@ -7,8 +7,8 @@ machine and is not counted. A ratio is own over peer, with the interval of ``sce
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from brokerbench.bench.calibration.own_client import ClientLoad, OwnClient, Samp
 from brokerbench.bench.engines.base import EngineChoice
 from brokerbench.bench.errors import BadInput, CheckFailed
 from brokerbench.bench.load.processes import Processes
-from brokerbench.bench.run.session import Session, Site, open_session, require_adapter
+from brokerbench.bench.run.session import open_session, require_adapter
 from brokerbench.brokers import registry
 from brokerbench.scenarios.compare.difference import compare, interval
 
@@ -102,12 +102,8 @@ class Calibration:
     @property
     def failures(self) -> list[str]:
         """Failures of all peers, in words."""
-        return [
-            f"{work.work}: {result.name}: {why}"
-            for work in self.works
-            for result in work.sides
-            for why in result.failures
-        ]
+        sides = ((work.work, result) for work in self.works for result in work.sides)
+        return [f"{work}: {result.name}: {why}" for work, result in sides for why in result.failures]
 
 
 def calibrate(request: CalibrationRequest, tell: Tell) -> Calibration:
@@ -128,36 +124,20 @@ def calibrate(request: CalibrationRequest, tell: Tell) -> Calibration:
             return _noop(request, load, directory, tell)
         require_adapter(request.profile)
         site = session.ready(request.profile)
-        with _fixture(request, load, session, site, directory) as fixture:
+        with closing(registry.connect(site.profile, site.endpoint)) as broker, Processes() as processes:
+            own = OwnClient(processes, site.profile, site.endpoint, directory / "history", load)
+            guard, windows_s = session.guard, (request.warmup_s, request.seconds)
+            fixture = Fixture(site.endpoint, broker, guard, own, load, directory, session.prefix, *windows_s)
             works = [
                 _compare_in_turns(workload, request, tell)
                 for opened in workloads.PROFILES[request.profile]
                 for workload in opened(fixture)
             ]
-            fixture.own.close()
+            own.close()
         checked = own_client.verified(directory / "history")
     _require_verified(checked)
     engine = f"{site.engine.product} ({site.engine.kind})"
     return Calibration(request.profile, engine, site.engine.version, os.cpu_count() or 1, works, checked)
-
-
-@contextmanager
-def _fixture(
-    request: CalibrationRequest, load: ClientLoad, session: Session, site: Site, directory: Path
-) -> Iterator[Fixture]:
-    with closing(registry.connect(site.profile, site.endpoint)) as broker, Processes() as processes:
-        own = OwnClient(processes, site.profile, site.endpoint, directory / "history", load)
-        yield Fixture(
-            site.endpoint,
-            broker,
-            session.guard,
-            own,
-            load,
-            directory,
-            session.prefix,
-            request.warmup_s,
-            request.seconds,
-        )
 
 
 def _compare_in_turns(workload: CalibrationWorkload, request: CalibrationRequest, tell: Tell) -> WorkloadResult:
@@ -181,6 +161,10 @@ def _compare_in_turns(workload: CalibrationWorkload, request: CalibrationRequest
     measured = [_measured(contender, samples[contender.name], failures[contender.name]) for contender in contenders]
     ratios = [_ratio(workload, measured[0], peer) for peer in measured[1:] if len(peer.rates) >= _FEWEST]
     return WorkloadResult(workload.work, workload.settings, measured, ratios)
+
+
+def _mean(rates: Sequence[float]) -> float:
+    return float(np.exp(np.mean(np.log(rates))))
 
 
 def _measured(contender: Contender, samples: Sequence[Sample], failures: Sequence[str] = ()) -> ContenderResult:
@@ -215,7 +199,7 @@ def _noop(request: CalibrationRequest, load: ClientLoad, directory: Path, tell: 
     own = work.sides[0]
     assert own.low is not None and own.high is not None, "there are repeats enough"
     bar = workloads_noop.BAR
-    mean = float(np.exp(np.mean(np.log(own.rates)))) / bar
+    mean = _mean(own.rates) / bar
     as_it_stands = Ratio(f"{bar:,.0f} a second", mean, own.low / bar, own.high / bar, 1.0, mean >= 1.0, None, None)
     work = replace(work, ratios=[as_it_stands, *work.ratios])
     total = Verified(*(sum(column) for column in zip(*map(astuple, checks), strict=True)))
@@ -253,9 +237,8 @@ def text(found: Calibration) -> str:
 def _result_line(found: ContenderResult) -> str:
     if found.low is None or found.high is None:
         return f"  {found.name:<26} {len(found.rates)} of its windows worked; {found.failures[-1]}"
-    mean = float(np.exp(np.mean(np.log(found.rates))))
     cpu = f", {found.cpu_us:.2f} us of client CPU a message" if found.cpu_us is not None else ""
-    return f"  {found.name:<26} {mean:>11,.0f} messages/s ({found.low:,.0f} to {found.high:,.0f}){cpu}"
+    return f"  {found.name:<26} {_mean(found.rates):>11,.0f} messages/s ({found.low:,.0f} to {found.high:,.0f}){cpu}"
 
 
 def _ratio_line(ratio: Ratio) -> str:

@@ -99,6 +99,11 @@ class Fixture:
         """Run one of the plain loops."""
         return figure(self.printed(self.start(argv)))
 
+    def loop_on_a_channel(self, partitions: int, command: Callable[[str], list[str]]) -> Sample:
+        """The same on a channel of its own, whose name ``command`` is given."""
+        with self.channel(partitions) as channel:
+            return self.loop(command(channel))
+
     def expected(self, name: str, guess: float) -> int:
         """Messages of one window for a tool that counts messages instead of seconds."""
         return max(1000, int(self._rates.get(name, guess) * self.seconds))

@@ -24,18 +24,8 @@ from brokerbench.brokers.types import ChannelSpec, Endpoint, Outcome
 from brokerbench.scenarios import history
 from brokerbench.scenarios.clients.recording import RecordingConsumer, RecordingProducer
 from brokerbench.scenarios.history import saved_history, stamp
-from brokerbench.scenarios.load import workload
-from brokerbench.scenarios.load.load_commands import (
-    CONSUMER,
-    PRODUCER,
-    Close,
-    Consume,
-    Consumed,
-    OpenConsumer,
-    OpenProducer,
-    Publish,
-    ask,
-)
+from brokerbench.scenarios.load import load_commands, workload
+from brokerbench.scenarios.load.load_commands import Consumed, ask
 
 RUN = 1
 SEED = 1
@@ -96,7 +86,7 @@ class OwnClient:
         parameters = {**workload.PARAMETERS, "size": wanted.size, "keys": KEYS}
         self._producer, self._consumer = (
             load.start(body, profile, endpoint, workload.arguments(parameters, directory, name, run=RUN, seed=SEED))
-            for body, name in ((PRODUCER, "produce"), (CONSUMER, "consume"))
+            for body, name in ((load_commands.PRODUCER, "produce"), (load_commands.CONSUMER, "consume"))
         )
 
     def describe(self, work: str, acknowledge_every: int | None = None) -> str:
@@ -104,8 +94,8 @@ class OwnClient:
         every = acknowledge_every or wanted.acknowledge_every
         return (
             f"brokerbench.scenarios.load.bodies:{work} in a process of its own: size={wanted.size} "
-            f"batch={wanted.batch} "
-            f"in_flight={wanted.in_flight} keys={KEYS} acknowledge_every={every}, stamped, verified, recorded"
+            f"batch={wanted.batch} in_flight={wanted.in_flight} keys={KEYS} acknowledge_every={every}, "
+            "stamped, verified, recorded"
         )
 
     def publish(self, channel: str, warmup_s: float, seconds: float) -> Sample:
@@ -159,20 +149,21 @@ class OwnClient:
     @contextmanager
     def producing(self, channel: str) -> Iterator[None]:
         wanted = self._wanted
-        ask(self._producer, OpenProducer(channel, next(self._numbers), wanted.batch, wanted.in_flight), _SLACK_S)
+        opening = load_commands.OpenProducer(channel, next(self._numbers), wanted.batch, wanted.in_flight)
+        ask(self._producer, opening, _SLACK_S)
         yield
-        ask(self._producer, Close(), _SLACK_S)
+        ask(self._producer, load_commands.Close(), _SLACK_S)
 
     @contextmanager
     def consuming(self, channel: str, group: str, acknowledge_every: int | None = None) -> Iterator[None]:
         every = acknowledge_every or self._wanted.acknowledge_every
-        ask(self._consumer, OpenConsumer(channel, next(self._numbers), group, every), _SLACK_S)
+        ask(self._consumer, load_commands.OpenConsumer(channel, next(self._numbers), group, every), _SLACK_S)
         yield
-        ask(self._consumer, Close(), _SLACK_S)
+        ask(self._consumer, load_commands.Close(), _SLACK_S)
 
     def begin_publishing(self, start_ns: int, end_ns: int) -> None:
         """For a window, as fast as possible; ``published`` waits for its end."""
-        self._producer.command(Publish(next(self._windows), self._wanted.batch, start_ns, end_ns))
+        self._producer.command(load_commands.Publish(next(self._windows), self._wanted.batch, start_ns, end_ns))
 
     def published(self, seconds: float = 0.0) -> int:
         """Messages acknowledged on this channel so far, at the end of a window that has ``seconds`` left."""
@@ -190,7 +181,8 @@ class OwnClient:
         return self._consume(now_ns, now_ns + for_ns, messages, 600.0)
 
     def _consume(self, start_ns: int, end_ns: int, messages: int | None, seconds: float = 0.0) -> int:
-        command = Consume(next(self._windows), self._wanted.batch, start_ns, end_ns, messages, self._patience_s)
+        window, batch = next(self._windows), self._wanted.batch
+        command = load_commands.Consume(window, batch, start_ns, end_ns, messages, self._patience_s)
         consumed: Consumed = ask(self._consumer, command, seconds + _SLACK_S)
         return consumed.received
 

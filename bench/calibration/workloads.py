@@ -39,11 +39,7 @@ def _redis_loop(fixture: Fixture, name: str, work: str) -> Contender:
         windows = {"warmup": fixture.warmup_s, "seconds": fixture.seconds}
         return fixture.module("redis", work, f"{channel}:0", batch=fixture.load.batch, **windows)
 
-    def measure() -> Sample:
-        with fixture.channel(1) as channel:
-            return fixture.loop(command(channel))
-
-    return Contender(name, shlex.join(command("CHANNEL")), measure)
+    return Contender(name, shlex.join(command("CHANNEL")), lambda: fixture.loop_on_a_channel(1, command))
 
 
 def _redis_benchmark(fixture: Fixture, program: str) -> Contender:
@@ -63,9 +59,8 @@ def _redis_benchmark(fixture: Fixture, program: str) -> Contender:
         last = text.strip().splitlines()[-1]
         return fixture.remembered("redis-benchmark", Sample(float(last.split('","')[1])))
 
-    return Contender(
-        "redis-benchmark", shlex.join(command("CHANNEL:0", 0, f"({fixture.load.size} random characters)")), measure
-    )
+    shown = command("CHANNEL:0", 0, f"({fixture.load.size} random characters)")
+    return Contender("redis-benchmark", shlex.join(shown), measure)
 
 
 _SQS = {"requests at once": "8", "entries a request": "10"}
@@ -76,11 +71,7 @@ _Command = Callable[[str], list[str]]
 
 
 def _sqs_publish(fixture: Fixture) -> Iterator[CalibrationWorkload]:
-    def measure(command: _Command) -> Sample:
-        with fixture.channel(1) as channel:
-            return fixture.loop(command(channel))
-
-    peers = _aiobotocore(fixture, "publish", measure)
+    peers = _aiobotocore(fixture, "publish", lambda command: fixture.loop_on_a_channel(1, command))
     yield CalibrationWorkload("publish", _SQS, own_publish(fixture, 1), peers, _SQS_BARS, most_cpu=1.1)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 from datetime import datetime
+from functools import partial
 
 from brokerbench.bench.calibration import workloads_omb
 from brokerbench.bench.calibration.fixture import CalibrationWorkload, Contender, Fixture, figure, own_publish
@@ -56,20 +57,13 @@ def publish(fixture: Fixture) -> Iterator[CalibrationWorkload]:
         options = {"batch": fixture.load.batch, "in_flight": fixture.load.in_flight}
         return fixture.module("kafka", "publish", channel, **options, warmup=fixture.warmup_s, seconds=fixture.seconds)
 
-    def loop() -> Sample:
-        with fixture.channel(_PARTITIONS) as channel:
-            return fixture.loop(loop_command(channel))
-
-    yield CalibrationWorkload(
-        "publish",
-        _KAFKA,
-        own_publish(fixture, _PARTITIONS),
-        (
-            Contender("kafka-producer-perf-test", shlex.join(perf_command("TOPIC", 0, 0)), perf),
-            Contender("produce_batch loop", shlex.join(loop_command("TOPIC")), loop),
-        ),
-        {"kafka-producer-perf-test": 1.2},
+    loop = partial(fixture.loop_on_a_channel, _PARTITIONS, loop_command)
+    peers = (
+        Contender("kafka-producer-perf-test", shlex.join(perf_command("TOPIC", 0, 0)), perf),
+        Contender("produce_batch loop", shlex.join(loop_command("TOPIC")), loop),
     )
+    bars = {"kafka-producer-perf-test": 1.2}
+    yield CalibrationWorkload("publish", _KAFKA, own_publish(fixture, _PARTITIONS), peers, bars)
 
 
 def consume(fixture: Fixture) -> Iterator[CalibrationWorkload]:

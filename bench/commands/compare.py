@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from brokerbench.bench import store
@@ -16,14 +15,6 @@ from brokerbench.scenarios.compare.regression import Regression
 from brokerbench.scenarios.compare.rounds import Round
 
 _SHARE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(%?)\s*")
-
-
-@dataclass(frozen=True, slots=True)
-class Outputs:
-    """Files to write; None for those not wanted."""
-
-    markdown: Path | None
-    junit: Path | None
 
 
 def compare(base: Path, head: Path, minimum_effect: str, noise: Path | None) -> Regression:
@@ -57,14 +48,12 @@ def share(option: str, text: str) -> float:
 
 def load(path: Path) -> list[Round]:
     """The rounds of one side: a run, a file of pytest-benchmark, or a directory of several. Raises BadInput."""
-    if path.is_dir() and not (path / store.RESULT).exists():
-        found = [
-            entry for entry in sorted(path.iterdir()) if entry.suffix == ".json" or (entry / store.RESULT).exists()
-        ]
-        if not found:
-            raise BadInput(f"{path}: neither a run nor a directory of runs or of pytest-benchmark's JSON files")
-        return [_one(entry) for entry in found]
-    return [_one(path)]
+    if not path.is_dir() or (path / store.RESULT).exists():
+        return [_one(path)]
+    found = [entry for entry in sorted(path.iterdir()) if entry.suffix == ".json" or (entry / store.RESULT).exists()]
+    if not found:
+        raise BadInput(f"{path}: neither a run nor a directory of runs or of pytest-benchmark's JSON files")
+    return [_one(entry) for entry in found]
 
 
 def _one(path: Path) -> Round:
@@ -78,15 +67,9 @@ def _one(path: Path) -> Round:
         raise BadInput(str(problem)) from None
 
 
-def write(found: Regression, outputs: Outputs) -> Sequence[Path]:
-    """Raises BadInput that names the option."""
-    wanted = (
-        ("--markdown", outputs.markdown, rendering.markdown),
-        ("--junit", outputs.junit, rendering.junit),
-    )
-    written = []
-    for option, path, render in wanted:
+def write(found: Regression, markdown: Path | None, junit: Path | None) -> Sequence[Path]:
+    """Write the files that are wanted. Raises BadInput that names the option."""
+    for option, path, render in (("--markdown", markdown, rendering.markdown), ("--junit", junit, rendering.junit)):
         if path is not None:
             store.write_named(option, path, render(found))
-            written.append(path)
-    return written
+    return [path for path in (markdown, junit) if path is not None]

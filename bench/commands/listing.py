@@ -14,7 +14,6 @@ from rich.table import Table
 from brokerbench.bench.engines import catalogue
 from brokerbench.brokers import registry
 from brokerbench.brokers.declarations import PROPERTIES
-from brokerbench.brokers.types import Durability
 from brokerbench.scenarios import experiments
 
 _WIDTH = 100
@@ -50,7 +49,8 @@ def everything(plans: Path) -> dict[str, Any]:
         "durability": [
             {"profile": name, "durability": durability.value, "means": means}
             for name in found.adapters
-            for durability, means in _durability(name).items()
+            if (declaration := registry.declared(name))
+            for durability, means in declaration.durability.items()
         ],
         "engines": [
             catalogue.describe(spec)
@@ -63,11 +63,6 @@ def everything(plans: Path) -> dict[str, Any]:
             for entry in PROPERTIES.values()
         ],
     }
-
-
-def _durability(profile: str) -> Mapping[Durability, str]:
-    declaration = registry.declared(profile)
-    return declaration.durability if declaration else {}
 
 
 def text(content: Mapping[str, Any]) -> str:

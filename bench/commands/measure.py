@@ -48,10 +48,9 @@ def measure(
     except OSError as problem:
         raise BadInput(f"{explain(problem, directory)}; {_left(directory)}") from problem
     except Exception as problem:
-        store.log_traceback(directory)
+        log = store.log_traceback(directory)
         raise BenchError(
-            f"unexpected {type(problem).__name__}: {problem}; {_left(directory)}; "
-            f"details: {store.traceback_path(directory)}"
+            f"unexpected {type(problem).__name__}: {problem}; {_left(directory)}; details: {log}"
         ) from problem
     return result, directory
 

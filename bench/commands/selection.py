@@ -71,9 +71,8 @@ def cells(plan_name: str, profiles: Sequence[str], scenarios: Sequence[str], see
     path = _find(plan_name)
     _check_names("--scenario", scenarios, experiments.NAMES)
 
-    from brokerbench.brokers import (
-        registry,
-    )  # after the refusals that need none of these: they import NumPy and pydantic
+    # After the refusals that need none of these: they import NumPy and pydantic.
+    from brokerbench.brokers import registry
 
     known = registry.profiles()
     _check_names("--profile", profiles, known)

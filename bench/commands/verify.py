@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -30,9 +30,8 @@ def context(session: Session, profile: str) -> Context:
     restart = engine.restart if isinstance(engine, Restartable) else None
     pause = partial(_paused, engine) if isinstance(engine, Pausable) else None
     connect = partial(registry.connect, profile, site.endpoint)
-    connection = connect()
-    declaration = connection.declaration()
-    connection.close()
+    with closing(connect()) as connection:
+        declaration = connection.declaration()
     return Context(connect, declaration, session.prefix, restart, pause)
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from brokerbench.bench.engines import catalogue, local_images, prepare
 from brokerbench.bench.engines.base import EngineSpec
@@ -75,10 +74,6 @@ def _local_kafka(spec: EngineSpec, port: int) -> Recipe:
     return _kafka(spec, port, [*java, "kafka.tools.StorageTool"], [*java, "kafka.Kafka"])
 
 
-def _java_home() -> Path:
-    return prepare.java().resolve().parents[1]
-
-
 COOKS: Mapping[str, Cook] = {
     "redis": Cook(
         _redis,
@@ -88,7 +83,9 @@ COOKS: Mapping[str, Cook] = {
     "kafka": Cook(
         _published_kafka,
         _local_kafka,
-        lambda spec: LocalImage("kafka", spec.version, (prepare.java(), _java_home(), prepare.kafka())),
+        lambda spec: LocalImage(
+            "kafka", spec.version, (java := prepare.java(), java.resolve().parents[1], prepare.kafka())
+        ),
     ),
     "sqs": Cook(
         _localstack,

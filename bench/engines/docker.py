@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import socket
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -22,22 +21,11 @@ from requests.exceptions import ConnectionError as DaemonGone
 from testcontainers.core.config import testcontainers_config
 from testcontainers.core.container import DockerContainer
 
-from brokerbench.bench.engines import local_images
-from brokerbench.bench.engines.base import (
-    LOOPBACK,
-    EngineKind,
-    EngineSpec,
-    PortTaken,
-    free_port,
-    on_a_free_port,
-    tail,
-    wait_until_up,
-)
+from brokerbench.bench.engines import base, local_images
+from brokerbench.bench.engines.base import LOOPBACK, EngineKind, EngineSpec
 from brokerbench.bench.engines.container_recipes import COOKS, Recipe
 from brokerbench.bench.errors import EngineUnavailable
 from brokerbench.bench.guard import Guard
-from brokerbench.brokers.types import Endpoint
-from brokerbench.scenarios.verdicts import Grade
 
 testcontainers_config.ryuk_disabled = True
 
@@ -52,9 +40,9 @@ class DockerEngine:
     kind = EngineKind.DOCKER
 
     def __init__(self, spec: EngineSpec, image: str, recipe: Recipe, port: int, log: Path, run_id: str) -> None:
-        self.spec = spec
-        self.image = image
-        self._recipe, self._port, self._log = recipe, port, log
+        self.spec, self.image, self.endpoint = spec, image, recipe.endpoint
+        self.settings = {**spec.settings, "image": image}
+        self._port, self._log = port, log
         self._box = DockerContainer(image).with_kwargs(labels={RUN_LABEL: run_id}).with_envs(**recipe.environment)
         if recipe.command:
             self._box.with_command(list(recipe.command))
@@ -63,28 +51,15 @@ class DockerEngine:
         # The client takes (address, port); the wrapper's own method publishes on all addresses.
         cast(dict[str, Any], self._box.ports)[f"{port}/tcp"] = (LOOPBACK, port)
 
-    @property
-    def endpoint(self) -> Endpoint:
-        return self._recipe.endpoint
-
-    @property
-    def grade(self) -> Grade:
-        return self.spec.grade
-
-    @property
-    def settings(self) -> Mapping[str, str]:
-        return {**self.spec.settings, "image": self.image}
-
     def start(self) -> None:
         """Returns when the broker holds a connection. Raises EngineUnavailable, and leaves no container behind."""
         try:
             self._box.start()
             self._wait_until_served()
-        except (DockerException, DaemonGone) as error:
+        except BaseException as error:
             self.stop()
-            raise EngineUnavailable(f"{self.spec.product} does not start from {self.image}: {error}") from error
-        except BaseException:
-            self.stop()
+            if isinstance(error, (DockerException, DaemonGone)):
+                raise EngineUnavailable(f"{self.spec.product} does not start from {self.image}: {error}") from error
             raise
 
     def alive(self) -> bool:
@@ -102,7 +77,7 @@ class DockerEngine:
     def log_tail(self) -> str:
         with contextlib.suppress(NotFound):
             self._log.write_bytes(self._container.logs())
-        return tail(self._log)
+        return base.tail(self._log)
 
     def kill(self) -> None:
         """SIGKILL, and wait until it is dead."""
@@ -136,7 +111,7 @@ class DockerEngine:
 
     def _wait_until_served(self) -> None:
         """Wait for a connection that holds: Docker's proxy accepts before the broker does, then drops connections."""
-        wait_until_up(self, lambda: holds_connection(self._port), _START_S)
+        base.wait_until_up(self, lambda: holds_connection(self._port), _START_S)
 
 
 def start(spec: EngineSpec, logs: Path, guard: Guard) -> DockerEngine:
@@ -147,17 +122,17 @@ def start(spec: EngineSpec, logs: Path, guard: Guard) -> DockerEngine:
     guard.note_container(f"{RUN_LABEL}={guard.run_id}")
 
     def attempt() -> DockerEngine:
-        port = free_port()
+        port = base.free_port()
         engine = DockerEngine(spec, image, cook(spec, port), port, logs / f"{spec.name}.log", guard.run_id)
         try:
             engine.start()
         except EngineUnavailable as problem:
             if any(sign in str(problem) for sign in ("in use", "already allocated")):
-                raise PortTaken(str(problem)) from problem
+                raise base.PortTaken(str(problem)) from problem
             raise
         return engine
 
-    return on_a_free_port(attempt)
+    return base.on_a_free_port(attempt)
 
 
 def available(spec: EngineSpec) -> bool:
@@ -206,8 +181,11 @@ def _image(daemon: docker.DockerClient, spec: EngineSpec) -> tuple[str, bool]:
         return spec.image, False
     if not local_images.tags(daemon, spec.name):
         print(f"pulling {spec.image} (once; a download)", file=sys.stderr, flush=True)
-        if _pull(daemon, spec.image):
+        try:
+            daemon.images.pull(spec.image)
             return spec.image, False
+        except (APIError, DaemonGone):
+            pass  # the registry cannot be reached or lacks it
         print(f"{spec.image} cannot be pulled: a local image is built from native files", file=sys.stderr, flush=True)
     return local_images.build(daemon, COOKS[spec.name].image(spec)), True
 
@@ -216,14 +194,5 @@ def _has(daemon: docker.DockerClient, reference: str) -> bool:
     try:
         daemon.images.get(reference)
     except ImageNotFound:
-        return False
-    return True
-
-
-def _pull(daemon: docker.DockerClient, reference: str) -> bool:
-    """False when the registry cannot be reached or lacks it."""
-    try:
-        daemon.images.pull(reference)
-    except (APIError, DaemonGone):
         return False
     return True

@@ -41,7 +41,6 @@ class ExternalEngine:
 
     spec: EngineSpec
     endpoint: Endpoint
-    grade: Grade
     kind = EngineKind.EXTERNAL
 
     @property
@@ -64,7 +63,7 @@ def connect(spec: EngineSpec) -> ExternalEngine:
     if value is None:
         raise EngineUnavailable(f"--engine external needs {variable} for {spec.name}; it is not set")
     product, endpoint, grade = _PARSERS[spec.name](value.strip())
-    return ExternalEngine(replace(spec, product=product, version="", grade=grade, settings={}), endpoint, grade)
+    return ExternalEngine(replace(spec, product=product, version="", grade=grade, settings={}), endpoint)
 
 
 def _sqs(value: str) -> tuple[str, Endpoint, Grade]:
@@ -128,9 +127,7 @@ def _kafka(value: str) -> tuple[str, Endpoint, Grade]:
         raise BadInput(f"{_CA}: no such file: {options['ssl_ca_location']}")
     if not re.fullmatch(r"[1-9]\d*", options.get("replication_factor", "1")):
         raise BadInput(f"{_REPLICAS}: must be a whole number, 1 or more")
-    secrets = _named(
-        {"user": "BROKERBENCH_KAFKA_SASL_USERNAME", "password": "BROKERBENCH_KAFKA_SASL_PASSWORD"},
-    )
+    secrets = _named({"user": "BROKERBENCH_KAFKA_SASL_USERNAME", "password": "BROKERBENCH_KAFKA_SASL_PASSWORD"})
     return "Apache Kafka", Endpoint("kafka", value, options, secrets), Grade.SOFTWARE
 
 

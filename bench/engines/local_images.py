@@ -64,8 +64,7 @@ def python_roots(environment: Path) -> tuple[Path, ...]:
 def build(client: docker.DockerClient, image: LocalImage) -> str:
     """The tag of an image of these files, built now unless the daemon has it. Older ones of its name go."""
     files = closure(image.roots)
-    tag = f"{image.version}-{digest(files)}"
-    repository = f"{REPOSITORY}/{image.name}"
+    repository, tag = f"{REPOSITORY}/{image.name}", f"{image.version}-{digest(files)}"
     wanted = f"{repository}:{tag}"
     if wanted in tags(client, image.name):
         return wanted
@@ -112,12 +111,9 @@ def walk(root: Path) -> Iterator[Path]:
         folder = Path(name)
         yield from (folder / name for name in names)
         yield from (folder / name for name in folders if (folder / name).is_symlink())
-        skipped = SKIPPED | INSTALLED if is_standard_library(folder) else SKIPPED
+        is_standard_library = (folder / "os.py").exists() and (folder / "sysconfig.py").exists()
+        skipped = SKIPPED | INSTALLED if is_standard_library else SKIPPED
         folders[:] = [name for name in folders if name not in skipped and not name.startswith("config-3")]
-
-
-def is_standard_library(folder: Path) -> bool:
-    return (folder / "os.py").exists() and (folder / "sysconfig.py").exists()
 
 
 def resolution(path: Path) -> Iterator[Path]:
@@ -157,13 +153,9 @@ def shared_libraries(binaries: Sequence[Path]) -> set[Path]:
     """Libraries and loaders of these binaries as ``ldd`` resolves them. Static ones have none."""
     found: set[Path] = set()
     for start in range(0, len(binaries), 200):
-        answer = subprocess.run(
-            ["ldd", *binaries[start : start + 200]],
-            check=False,
-            capture_output=True,
-            text=True,
-            env={**os.environ, "LC_ALL": "C"},
-        )
+        command: list[str | Path] = ["ldd", *binaries[start : start + 200]]
+        environment = {**os.environ, "LC_ALL": "C"}
+        answer = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
         for line in answer.stdout.splitlines():
             words = line.split()
             candidate = words[2] if len(words) > 2 and words[1] == "=>" else words[0] if words else ""

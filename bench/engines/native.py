@@ -20,23 +20,10 @@ from pathlib import Path
 
 import psutil
 
-from brokerbench.bench.engines import catalogue, prepare
-from brokerbench.bench.engines.base import (
-    LOOPBACK,
-    Command,
-    EngineKind,
-    EngineSpec,
-    PortTaken,
-    Recipe,
-    free_port,
-    on_a_free_port,
-    port_of,
-    tail,
-    wait_until_up,
-)
+from brokerbench.bench.engines import base, catalogue, prepare
+from brokerbench.bench.engines.base import LOOPBACK, Command, EngineKind, EngineSpec, Recipe, port_of, tail
 from brokerbench.bench.errors import BadInput, BenchError, EngineUnavailable
 from brokerbench.bench.guard import Guard, kill_group
-from brokerbench.scenarios.verdicts import Grade
 
 _START_S = 90.0
 _STOP_S = 5.0
@@ -48,17 +35,9 @@ class NativeEngine:
     kind = EngineKind.NATIVE
 
     def __init__(self, spec: EngineSpec, command: Command, directory: Path, log: Path, guard: Guard) -> None:
-        self.spec, self.endpoint = spec, command.endpoint
+        self.spec, self.endpoint, self.settings = spec, command.endpoint, spec.settings
         self._command, self._directory, self._log, self._guard = command, directory, log, guard
         self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def grade(self) -> Grade:
-        return self.spec.grade
-
-    @property
-    def settings(self) -> Mapping[str, str]:
-        return self.spec.settings
 
     def start(self) -> None:
         """Returns when it listens on its port. Raises PortTaken, or EngineUnavailable with the end of the log.
@@ -69,7 +48,7 @@ class NativeEngine:
             self._command.argv, log_path=self._log, env=self._command.environment, cwd=self._directory
         )
         try:
-            wait_until_up(self, self._listens, _START_S)
+            base.wait_until_up(self, self._listens, _START_S)
         except EngineUnavailable:
             self.stop()
             raise
@@ -78,7 +57,7 @@ class NativeEngine:
         # In this order: a port that answers first and is not ours afterwards is a stranger's.
         answering, ours = _answering(self._command.ports), _listening(self.pid())
         if self._command.ports[0] not in ours and (strangers := answering - ours):
-            raise PortTaken(f"{self.spec.product}: somebody else listens on port {min(strangers)}")
+            raise base.PortTaken(f"{self.spec.product}: somebody else listens on port {min(strangers)}")
         return self._command.ports[0] in ours
 
     def alive(self) -> bool:
@@ -165,7 +144,7 @@ def redis(spec: EngineSpec, directory: Path, log: Path, guard: Guard) -> Command
 
 
 def kafka(spec: EngineSpec, directory: Path, log: Path, guard: Guard) -> Command:
-    jars, java, port, controller = prepare.kafka(), prepare.java(), port_of(spec), free_port()
+    jars, java, port, controller = prepare.kafka(), prepare.java(), port_of(spec), base.free_port()
     properties, logging = directory / "server.properties", directory / "log4j2.yaml"
     properties.write_text(catalogue.kafka_properties(spec, port, controller, LOOPBACK, str(directory / "data")))
     logging.write_text(_LOG4J)
@@ -214,12 +193,7 @@ def elasticmq(spec: EngineSpec, directory: Path, log: Path, guard: Guard) -> Com
     return Command((str(prepare.java()), *program), (port,), catalogue.sqs_endpoint(port))
 
 
-_RECIPES: Mapping[str, Recipe] = {
-    "redis": redis,
-    "kafka": kafka,
-    "sqs": localstack,
-    "elasticmq": elasticmq,
-}
+_RECIPES: Mapping[str, Recipe] = {"redis": redis, "kafka": kafka, "sqs": localstack, "elasticmq": elasticmq}
 
 
 def start(spec: EngineSpec, logs: Path, guard: Guard) -> NativeEngine:
@@ -233,7 +207,7 @@ def start(spec: EngineSpec, logs: Path, guard: Guard) -> NativeEngine:
         engine.start()
         return engine
 
-    return on_a_free_port(attempt)
+    return base.on_a_free_port(attempt)
 
 
 def main(names: Sequence[str]) -> int:

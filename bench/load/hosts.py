@@ -58,11 +58,6 @@ def _places(client: Client, scheduler: str) -> Mapping[str, str]:
     return places
 
 
-def _is_loopback(address: str) -> bool:
-    """A broker's address: a URL, or host:port with commas between several."""
-    return any(part.startswith(_LOOPBACK) for part in re.split("[/@,]", address))
-
-
 class Hosts:
     """Load processes of one cell. ``close`` kills them and removes their files on other hosts."""
 
@@ -83,15 +78,16 @@ class Hosts:
         if not self._hosts:
             self._place()
         address, host = next(self._turns)
-        if not host.is_here and _is_loopback(endpoint.address):
+        # A broker's address: a URL, or host:port with commas between several.
+        on_loopback = any(part.startswith(_LOOPBACK) for part in re.split("[/@,]", endpoint.address))
+        if on_loopback and not host.is_here:
             raise LoadFailed(
                 f"the host {host.name} cannot reach the broker at {endpoint.address}, an address of this host only; "
                 "have a broker that all hosts reach, and name it with --engine external"
             )
         number = next(self._purposes)
         host.ask(keeper.StartProcess(number))
-        process = RemoteProcess(host, number)
-        handle = ProcessHandle(body, self._accept(address, number), process)
+        handle = ProcessHandle(body, self._accept(address, number), RemoteProcess(host, number))
         placed = Placed(handle, host, self._hosts.values())
         self._started.append(placed)
         directory = host.directory(Path(arguments["history"]), str(arguments["name"]))

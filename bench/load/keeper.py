@@ -122,28 +122,25 @@ class _Keeper:
 
     def _answer(self, request: Request) -> Any:
         try:
-            return self._obey(request)
+            match request:
+                case TellTime():
+                    return time.monotonic_ns()
+                case StartProcess(number):
+                    # Its connection ends with the cell, and the process with its connection.
+                    with wires.connect(self._cell, self._token, number) as wire:
+                        self._processes[number] = launch(wire)
+                    return True
+                case EndProcess(number, patience_s):
+                    code = self._processes[number].wait(patience_s)
+                    self._processes[number].kill()
+                    return code
+                case TellCpu(number):
+                    return self._processes[number].cpu_s()
+                case ListFiles(directory):
+                    return {path.name: path.stat().st_size for path in Path(directory).glob("*") if path.is_file()}
+                case ReadFile(path, offset):
+                    with Path(path).open("rb") as file:
+                        file.seek(offset)
+                        return file.read(_CHUNK_BYTES)
         except OSError as problem:
             return Failed(str(problem))
-
-    def _obey(self, request: Request) -> Any:
-        match request:
-            case TellTime():
-                return time.monotonic_ns()
-            case StartProcess(number):
-                # Its connection ends with the cell, and the process with its connection.
-                with wires.connect(self._cell, self._token, number) as wire:
-                    self._processes[number] = launch(wire)
-                return True
-            case EndProcess(number, patience_s):
-                code = self._processes[number].wait(patience_s)
-                self._processes[number].kill()
-                return code
-            case TellCpu(number):
-                return self._processes[number].cpu_s()
-            case ListFiles(directory):
-                return {path.name: path.stat().st_size for path in Path(directory).glob("*") if path.is_file()}
-            case ReadFile(path, offset):
-                with Path(path).open("rb") as file:
-                    file.seek(offset)
-                    return file.read(_CHUNK_BYTES)

@@ -24,22 +24,14 @@ def analyse(run: Path) -> RunResult:
 
 
 def _cell(run: Path, cell: Cell) -> Cell:
-    if cell.status == "completed":
-        return _judged(run, cell)
-    if not store.sealed(store.cell_directory(run, cell.id)):
-        return cell
-    try:
-        return _judged(run, cell)
-    except BadInput as problem:
-        return cell if str(problem) in cell.error else cell.model_copy(update={"error": f"{cell.error}; {problem}"})
-
-
-def _judged(run: Path, cell: Cell) -> Cell:
     directory = store.cell_directory(run, cell.id)
+    if cell.status != "completed" and not store.sealed(directory):
+        return cell
     try:
         store.check_history(directory)
         return examine(cell, directory)
     except Exception as problem:  # a damaged file may raise anything
-        raise BadInput(
-            f"{run}: the cell {cell.id} cannot be judged again: {type(problem).__name__}: {problem}"
-        ) from problem
+        why = f"{run}: the cell {cell.id} cannot be judged again: {type(problem).__name__}: {problem}"
+        if cell.status == "completed":
+            raise BadInput(why) from problem
+        return cell if why in cell.error else cell.model_copy(update={"error": f"{cell.error}; {why}"})

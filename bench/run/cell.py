@@ -39,6 +39,9 @@ from brokerbench.scenarios.history import saved_history
 from brokerbench.scenarios.results import Cell, metric_rows, verdict_rows
 from brokerbench.scenarios.verdicts import Grade
 
+if TYPE_CHECKING:
+    from brokerbench.bench.load.hosts import Hosts
+
 _LOOPBACK = ("lo", "lo0")
 
 
@@ -54,30 +57,19 @@ class BrokerMeter:
             everyone = [first, *first.children(recursive=True)]
             cpu_s = sum(_cpu_s(process) for process in everyone)
             resident_bytes = sum(int(process.memory_info().rss) for process in everyone)
-            disk_bytes = _disk_bytes(first)
+            # Of this process alone: writes of ended children are not known. macOS counts no bytes by process.
+            disk_bytes = int(first.io_counters().write_bytes) if hasattr(first, "io_counters") else 0
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             return None
-        return BrokerUsage(int(cpu_s * 1e9), resident_bytes, disk_bytes, _network_bytes())
+        counters = psutil.net_io_counters(pernic=True)
+        network_bytes = sum(counters[name].bytes_sent for name in _LOOPBACK if name in counters)
+        return BrokerUsage(int(cpu_s * 1e9), resident_bytes, disk_bytes, network_bytes)
 
 
 def _cpu_s(process: psutil.Process) -> float:
     """Includes the usage of ended children: Redis saves in short-lived ones."""
     times = process.cpu_times()
     return float(times.user + times.system + times.children_user + times.children_system)
-
-
-def _disk_bytes(process: psutil.Process) -> int:
-    """Of this process alone: writes of ended children are not known. 0 on macOS, which counts no bytes by process."""
-    return int(process.io_counters().write_bytes) if hasattr(process, "io_counters") else 0
-
-
-def _network_bytes() -> int:
-    counters = psutil.net_io_counters(pernic=True)
-    return sum(counters[name].bytes_sent for name in _LOOPBACK if name in counters)
-
-
-if TYPE_CHECKING:
-    from brokerbench.bench.load.hosts import Hosts
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,7 +256,7 @@ class CellProcess:
     """One running cell."""
 
     def __init__(self, process: subprocess.Popen[str], log: Path, kill_group: Callable[[], None]) -> None:
-        self._process, self._log, self._kill_group = process, log, kill_group
+        self._process, self._log, self.kill = process, log, kill_group
         self._late = False
 
     @staticmethod
@@ -272,13 +264,9 @@ class CellProcess:
         """The job goes through standard input: endpoints may carry secrets."""
         log = logs / f"{job.id}.log"
         process = guard.spawn_piped(children.command("bench.run.cell"), log_path=log)
-        assert process.stdin is not None
-        try:
-            process.stdin.write(job.to_json() + "\n")
-            process.stdin.flush()
-        except BrokenPipeError:
-            pass  # it ended at once: ``follow`` reports why
-        return CellProcess(process, log, lambda: guard.kill(process))
+        running = CellProcess(process, log, lambda: guard.kill(process))
+        running._tell(job.to_json())
+        return running
 
     def follow(self, moved: Callable[[float, str], None], ran: Callable[[], None], timeout_s: float) -> str:
         """Pass progress on until the process ends. Returns the error, else "".
@@ -299,7 +287,7 @@ class CellProcess:
                     timer.cancel()
                     ran()
                     timer = self._timer(timeout_s)
-                    self._tell()
+                    self._tell("")
                 else:
                     ended = event
             code = self._process.wait()
@@ -311,14 +299,11 @@ class CellProcess:
             return f"the cell took longer than {timeout_s:g} s and was stopped"
         return f"the cell's process ended with code {code} ({tail(self._log, lines=3)})"
 
-    def kill(self) -> None:
-        self._kill_group()
-
-    def _tell(self) -> None:
-        """Let the process examine its experiment."""
+    def _tell(self, line: str) -> None:
+        """The job; later, an empty line lets the process examine its experiment."""
         assert self._process.stdin is not None
-        with suppress(BrokenPipeError):  # killed while it waited
-            self._process.stdin.write("\n")
+        with suppress(BrokenPipeError):  # it has ended: ``follow`` reports why
+            self._process.stdin.write(f"{line}\n")
             self._process.stdin.flush()
 
     def _timer(self, timeout_s: float) -> threading.Timer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -218,9 +219,7 @@ def summary(cell: Cell) -> str:
     """One line about an ended cell."""
     if cell.status == "failed":
         return f"failed after {cell.duration_s:.1f} s: {cell.error}"
-    counts: dict[str, int] = {}
-    for row in cell.verdicts:
-        counts[row.verdict.value] = counts.get(row.verdict.value, 0) + 1
+    counts = Counter(row.verdict.value for row in cell.verdicts)
     verdicts = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
     return f"{verdicts or 'no verdicts'} in {cell.duration_s:.1f} s"
 

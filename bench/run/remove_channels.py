@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import closing
 
 from brokerbench.bench.engines import catalogue, external
 from brokerbench.bench.errors import BenchError
 from brokerbench.brokers import registry
 from brokerbench.brokers.errors import BrokerError
-from brokerbench.brokers.protocols import Broker
 
 _PATIENCE_S = 10.0
 
@@ -27,23 +27,17 @@ def remove(broker: str, prefix: str) -> None:
         try:
             for profile in registry.profiles():
                 if registry.adapter(profile).broker == broker:
-                    _remove(registry.connect(profile, endpoint), prefix)
+                    with closing(registry.connect(profile, endpoint)) as connection:
+                        dead_letters = connection.declaration().limits.dead_letter_prefix
+                        for begin in dict.fromkeys((prefix, f"{dead_letters}{prefix}")):
+                            for name in connection.list_channels(begin):
+                                connection.delete_channel(name)
             return
         except BrokerError:
             # Perhaps busy for a moment (a coordinator that loads): try again with the channels that are left.
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.5)
-
-
-def _remove(connection: Broker, prefix: str) -> None:
-    try:
-        dead_letters = connection.declaration().limits.dead_letter_prefix
-        for begin in dict.fromkeys((prefix, f"{dead_letters}{prefix}")):
-            for name in connection.list_channels(begin):
-                connection.delete_channel(name)
-    finally:
-        connection.close()
 
 
 if __name__ == "__main__":

@@ -177,12 +177,7 @@ class _CellScheduler:
     """Runs the cells: those that mostly wait side by side, then those that measure speed one by one."""
 
     def __init__(
-        self,
-        request: RunRequest,
-        session: Session,
-        sites: Mapping[str, Site],
-        progress: _RunProgress,
-        watcher: Watcher,
+        self, request: RunRequest, session: Session, sites: Mapping[str, Site], progress: _RunProgress, watcher: Watcher
     ) -> None:
         self._request, self._session, self._sites = request, session, sites
         self._progress, self._watcher = progress, watcher

@@ -63,6 +63,8 @@ def start_engines(names: Sequence[str], choice: EngineChoice, logs: Path, guard:
 def _spec(name: str, choice: EngineChoice) -> EngineSpec:
     """The catalogue's engine for a broker, or the second opinion that a person asked for."""
     first, second = catalogue.spec(name), catalogue.SECOND_OPINIONS.get(name)
+    if first.name not in catalogue.ENGINES and choice in (EngineChoice.DOCKER, EngineChoice.EXTERNAL):
+        raise BadInput(f"{first.name} comes from elsewhere and runs natively only, not with --engine {choice}")
     wanted = os.environ.get(OPINION, "")
     if second is None or choice is EngineChoice.EXTERNAL or wanted in ("", "localstack"):
         return first
@@ -74,21 +76,14 @@ def _spec(name: str, choice: EngineChoice) -> EngineSpec:
 
 
 def _external(spec: EngineSpec, logs: Path, guard: Guard) -> RunningEngine:
-    _require_built_in(spec, EngineChoice.EXTERNAL)
     engine = external.connect(spec)
     guard.note_remote(children.command("bench.run.remove_channels", spec.name, channel_prefix(guard.run_id)))
     return engine
 
 
-def _require_built_in(spec: EngineSpec, choice: EngineChoice) -> None:
-    if spec.name not in catalogue.ENGINES:
-        raise BadInput(f"{spec.name} comes from elsewhere and runs natively only, not with --engine {choice}")
-
-
 def _docker(spec: EngineSpec, logs: Path, guard: Guard) -> RunningEngine:
     from brokerbench.bench.engines import docker  # testcontainers is slow to import and not always wanted
 
-    _require_built_in(spec, EngineChoice.DOCKER)
     return docker.start(spec, logs, guard)
 
 
@@ -206,7 +201,7 @@ class Session:
             product=running.spec.product if running else profile,
             version=version,
             kind=running.kind.value if running else "in-process",
-            grade=running.grade if running else Grade.MODEL,
+            grade=running.spec.grade if running else Grade.MODEL,
             settings=dict(running.settings) if running else {},
         )
         return Site(profile, endpoint, engine, running)

@@ -10,6 +10,7 @@ import asyncio
 import time
 from argparse import Namespace
 from base64 import b64decode, b64encode
+from collections.abc import Awaitable, Callable
 from itertools import cycle, islice
 from typing import Any
 
@@ -25,55 +26,55 @@ async def publish(client: Any, url: str, given: Namespace) -> Figure:
     bodies = cycle(payloads(given.size))
 
     async def send_until(end_s: float) -> int:
-        async def work() -> int:
-            count = 0
-            while time.perf_counter() < end_s:
-                entries = [
-                    {"Id": str(at), "MessageBody": b64encode(body).decode()}
-                    for at, body in enumerate(islice(bodies, _ENTRIES))
-                ]
-                answer = await client.send_message_batch(QueueUrl=url, Entries=entries)
-                count += len(answer["Successful"])
-            return count
+        count = 0
+        while time.perf_counter() < end_s:
+            entries = [
+                {"Id": str(at), "MessageBody": b64encode(body).decode()}
+                for at, body in enumerate(islice(bodies, _ENTRIES))
+            ]
+            answer = await client.send_message_batch(QueueUrl=url, Entries=entries)
+            count += len(answer["Successful"])
+        return count
 
-        return sum(await asyncio.gather(*(work() for _ in range(given.concurrency))))
-
-    await send_until(time.perf_counter() + given.warmup)
-    clock = Stopwatch()
-    return clock.figure(await send_until(time.perf_counter() + given.seconds))
+    return await _counted(send_until, given)
 
 
 async def consume(client: Any, url: str, given: Namespace) -> Figure:
     """For ``--seconds`` after ``--warmup`` seconds; the queue must hold more messages than that takes."""
 
     async def take_until(end_s: float) -> int:
-        async def work() -> int:
-            count = 0
-            while time.perf_counter() < end_s:
-                answer = await client.receive_message(
-                    QueueUrl=url,
-                    MaxNumberOfMessages=_ENTRIES,
-                    WaitTimeSeconds=0,
-                    MessageSystemAttributeNames=["ApproximateReceiveCount", "SentTimestamp"],
-                    MessageAttributeNames=["All"],
-                )
-                messages = answer.get("Messages", ())
-                if not messages:
-                    continue
-                for message in messages:
-                    b64decode(message["Body"].partition(":")[2])
-                entries = [
-                    {"Id": str(at), "ReceiptHandle": message["ReceiptHandle"]} for at, message in enumerate(messages)
-                ]
-                answer = await client.delete_message_batch(QueueUrl=url, Entries=entries)
-                count += len(answer["Successful"])
-            return count
+        count = 0
+        while time.perf_counter() < end_s:
+            answer = await client.receive_message(
+                QueueUrl=url,
+                MaxNumberOfMessages=_ENTRIES,
+                WaitTimeSeconds=0,
+                MessageSystemAttributeNames=["ApproximateReceiveCount", "SentTimestamp"],
+                MessageAttributeNames=["All"],
+            )
+            messages = answer.get("Messages", ())
+            if not messages:
+                continue
+            for message in messages:
+                b64decode(message["Body"].partition(":")[2])
+            entries = [
+                {"Id": str(at), "ReceiptHandle": message["ReceiptHandle"]} for at, message in enumerate(messages)
+            ]
+            answer = await client.delete_message_batch(QueueUrl=url, Entries=entries)
+            count += len(answer["Successful"])
+        return count
 
-        return sum(await asyncio.gather(*(work() for _ in range(given.concurrency))))
+    return await _counted(take_until, given)
 
-    await take_until(time.perf_counter() + given.warmup)
+
+async def _counted(work_until: Callable[[float], Awaitable[int]], given: Namespace) -> Figure:
+    async def together(seconds: float) -> int:
+        end_s = time.perf_counter() + seconds
+        return sum(await asyncio.gather(*(work_until(end_s) for _ in range(given.concurrency))))
+
+    await together(given.warmup)
     clock = Stopwatch()
-    return clock.figure(await take_until(time.perf_counter() + given.seconds))
+    return clock.figure(await together(given.seconds))
 
 
 def keep_alive(request: Any, **_: Any) -> None:
@@ -87,8 +88,7 @@ async def main(given: Namespace) -> Figure:
         retries={"total_max_attempts": 1, "mode": "standard"},
         proxies={},
     )
-    session = get_session()
-    async with session.create_client(
+    async with get_session().create_client(
         "sqs",
         region_name="us-east-1",
         endpoint_url=given.address,

@@ -42,7 +42,7 @@ def test_the_service_itself(monkeypatch: pytest.MonkeyPatch, value: str) -> None
     monkeypatch.setenv("AWS_REGION", "eu-north-1")
     engine = external.connect(LOCALSTACK)
     assert engine.endpoint == Endpoint("sqs", "", {"region": "eu-north-1"})
-    assert (engine.grade, engine.spec.product) == (Grade.SERVICE, "Amazon SQS")
+    assert (engine.spec.grade, engine.spec.product) == (Grade.SERVICE, "Amazon SQS")
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_the_service_itself(monkeypatch: pytest.MonkeyPatch, value: str) -> None
 )
 def test_only_the_service_has_its_grade(monkeypatch: pytest.MonkeyPatch, url: str, grade: Grade) -> None:
     monkeypatch.setenv("BROKERBENCH_SQS_ENDPOINT", url)
-    assert external.connect(LOCALSTACK).grade is grade
+    assert external.connect(LOCALSTACK).spec.grade is grade
 
 
 @pytest.mark.parametrize(

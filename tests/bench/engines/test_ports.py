@@ -32,8 +32,7 @@ def test_another_port_is_tried(
 ) -> None:
     """``which``: Kafka has a second port, its controller's."""
     ports = iter([free_port()] * which + [taken])
-    for module in (base, native):
-        monkeypatch.setattr(module, "free_port", lambda: next(ports, 0) or free_port())
+    monkeypatch.setattr(base, "free_port", lambda: next(ports, 0) or free_port())
     with Guard.start(f"ports-{name}-{which}") as guard:
         engine = native.start(SPECS[name], tmp_path, guard)
         assert str(taken) not in engine.endpoint.address
