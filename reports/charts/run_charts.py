@@ -9,7 +9,7 @@ import altair as alt
 from altair.utils.schemapi import debug_mode
 
 from brokerbench.reports import facts, tables, words
-from brokerbench.reports.charts import latency, panels, scaling, speeds
+from brokerbench.reports.charts import curves, panels, speeds
 from brokerbench.reports.charts.panels import SI, Data, Panel, Rows, Spec, colour, panel_title, present, stack
 from brokerbench.reports.facts import PropertyOutcome, Seen
 from brokerbench.scenarios.results import Cell, Metric, RunResult
@@ -79,8 +79,8 @@ def of_run(result: RunResult, profiles: Sequence[str] | None = None) -> dict[str
         drawn = {
             "verdicts": verdicts(result, names),
             "speeds": speeds.speeds(result, names),
-            "scaling": scaling.scaling(result, names),
-            "latency": latency.latency(result, names),
+            "scaling": curves.scaling(result, names),
+            "latency": curves.latency(result, names),
             "lag": lag(result, names),
             "replay": speeds.replay(result, names),
             "overshoot": speeds.overshoot(result, names),
