@@ -74,30 +74,17 @@ _SPEEDS = ("", "cell", "speed", "base", "head", "change", "interval", "beyond", 
 
 
 def _tables(found: Regression) -> list[tuple[Row, list[Row]]]:
-    every = ((_VERDICTS, _verdict_rows(found)), (_SPEEDS, _speed_rows(found)))
-    return [(head, rows) for head, rows in every if rows]
-
-
-def _verdict_rows(found: Regression) -> list[Row]:
     shown = [entry for entry in (*found.cells, *found.verdicts) if entry.change is not Change.SAME or entry.note]
-    return [
-        (entry.change.value, entry.cell, entry.property, entry.base, entry.head, entry.note) for entry in _sorted(shown)
+    verdicts: list[Row] = [
+        (one.change.value, one.cell, one.property, one.base, one.head, one.note) for one in _sorted(shown)
     ]
+    speeds = [_speed_row(entry) for entry in _sorted(found.speeds)]
+    return [(head, rows) for head, rows in ((_VERDICTS, verdicts), (_SPEEDS, speeds)) if rows]
 
 
-def _speed_rows(found: Regression) -> list[Row]:
-    return [
-        (
-            entry.change.value,
-            entry.cell,
-            entry.what,
-            words.spread(entry.base, entry.unit),
-            words.spread(entry.head, entry.unit),
-            *_ratio(entry),
-            entry.note,
-        )
-        for entry in _sorted(found.speeds)
-    ]
+def _speed_row(entry: SpeedChange) -> Row:
+    base, head = (words.spread(samples, entry.unit) for samples in (entry.base, entry.head))
+    return (entry.change.value, entry.cell, entry.what, base, head, *_ratio(entry), entry.note)
 
 
 def _ratio(entry: SpeedChange) -> tuple[str, str, str]:
@@ -105,15 +92,8 @@ def _ratio(entry: SpeedChange) -> tuple[str, str, str]:
     seen = entry.comparison
     if seen is None:
         return words.NOTHING, words.NOTHING, words.NOTHING
-    return (
-        _percent(seen.ratio),
-        f"{_percent(seen.low)} to {_percent(seen.high)}",
-        f"{words.number(entry.threshold * 100)} %",
-    )
-
-
-def _percent(ratio: float) -> str:
-    return f"{(ratio - 1) * 100:+.1f} %"
+    change, low, high = (f"{(ratio - 1) * 100:+.1f} %" for ratio in (seen.ratio, seen.low, seen.high))
+    return change, f"{low} to {high}", f"{words.number(entry.threshold * 100)} %"
 
 
 def _sorted(entries: Iterable[Any]) -> list[Any]:
@@ -135,9 +115,8 @@ def _sentence(entry: Entry) -> str:
 
 def _remarks(found: Regression) -> list[str]:
     remarks = []
-    if found.speeds and not found.in_turns:
-        remarks.append(_NOT_IN_TURNS)
     if found.speeds:
+        remarks += [] if found.in_turns else [_NOT_IN_TURNS]
         remarks.append(
             f"Intervals: {found.confidence:.0%} for all speeds together. A difference counts from the threshold under "
             f"'beyond' on."

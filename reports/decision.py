@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from brokerbench.brokers.declarations import Kind, Provider, Support
-from brokerbench.reports import decision, facts, speeds, words
+from brokerbench.reports import facts, speeds, words
 from brokerbench.reports.facts import Seen
 from brokerbench.reports.requirements import Criterion, Need, subject
 from brokerbench.scenarios.results import RunResult
@@ -84,7 +84,7 @@ class Decision:
 
     @property
     def winners(self) -> tuple[str, ...]:
-        return winners(self.options)
+        return tuple(option.profile for option in self.options if option.rank == 1)
 
     @property
     def possible_points(self) -> float:
@@ -97,14 +97,10 @@ class Decision:
 def decide(result: RunResult, needs: Sequence[Need], profiles: Sequence[str] | None = None) -> list[Decision]:
     """A decision for each need over ``profiles`` (default: the options of the run)."""
     names = list(profiles if profiles is not None else facts.options(result))
-    return [Decision(need, rank(assess_all(result, need, names))) for need in needs]
-
-
-def assess_all(result: RunResult, need: Need, profiles: Sequence[str]) -> dict[str, tuple[Assessment, ...]]:
-    return {
-        profile: tuple(assess(result, criterion, profile, profiles) for criterion in need.criteria)
-        for profile in profiles
-    }
+    return [
+        Decision(need, rank({name: [assess(result, asked, name, names) for asked in need.criteria] for name in names}))
+        for need in needs
+    ]
 
 
 def assess(result: RunResult, criterion: Criterion, profile: str, profiles: Sequence[str]) -> Assessment:
@@ -174,9 +170,8 @@ def _within(criterion: Criterion, samples: Sequence[float], real: bool) -> tuple
 
 def _assess_speed(result: RunResult, criterion: Criterion, profile: str, profiles: Sequence[str]) -> Assessment:
     higher = criterion.prefer != "lower"
-    found = {
-        name: speeds.best(result, name, str(criterion.metric), criterion.labels, higher=higher) for name in profiles
-    }
+    metric, labels = str(criterion.metric), criterion.labels
+    found = {name: speeds.best(result, name, metric, labels, higher=higher) for name in profiles}
     own = found[profile]
     if own is None:
         return _no_evidence(criterion, tuple(c.id for c in facts.failed_cells(result) if c.profile == profile))
@@ -188,50 +183,35 @@ def _assess_speed(result: RunResult, criterion: Criterion, profile: str, profile
         asked = f"{figure}; asked for {bound(criterion, own.metric.unit)}"
         return Assessment(criterion, state, basis, asked, (own.cell,))
     rivals = [
-        speed
+        speed.metric.samples
         for name, speed in found.items()
         if name != profile and speed and not speed.no_rank and speed.metric.grade is own.metric.grade
     ]
     if not rivals:
         return Assessment(criterion, State.OPEN, "no comparable profile to be ranked against", figure, (own.cell,))
-    beaten = [rival.profile for rival in rivals if _beats(own.metric.samples, rival.metric.samples, higher)]
-    share = len(beaten) / len(rivals)
-    basis = f"surely {'faster' if higher else 'lower'} than {len(beaten)} of {len(rivals)} comparable profiles"
+    low, high = min(own.metric.samples), max(own.metric.samples)
+    beaten = sum(low > max(rival) if higher else high < min(rival) for rival in rivals)
+    share = beaten / len(rivals)
+    basis = f"surely {'faster' if higher else 'lower'} than {beaten} of {len(rivals)} comparable profiles"
     return Assessment(criterion, State.MET if share else State.NOT_MET, basis, figure, (own.cell,), share)
-
-
-def _beats(own: Sequence[float], rival: Sequence[float], higher: bool) -> bool:
-    return min(own) > max(rival) if higher else max(own) < min(rival)
 
 
 def rank(assessed: Mapping[str, Sequence[Assessment]]) -> tuple[Option, ...]:
     """Options with their fit, points and rank, best first."""
-    unranked = [_option(profile, tuple(entries)) for profile, entries in assessed.items()]
-    ordered = sorted(unranked, key=_order)  # stable: equals stay in the customary order
-    ranked: list[Option] = []
-    for place, option in enumerate(ordered, 1):
-        number: int | None = place
-        if option.fit is Suitability.DISQUALIFIED:
-            number = None
-        elif ranked and _order(ranked[-1]) == _order(option):
-            number = ranked[-1].rank
-        ranked.append(replace(option, rank=number))
-    return tuple(ranked)
-
-
-def winners(options: Sequence[Option]) -> tuple[str, ...]:
-    return tuple(option.profile for option in options if option.rank == 1)
+    options = [_option(profile, tuple(entries)) for profile, entries in assessed.items()]
+    options.sort(key=_order)  # stable: equals stay in the customary order
+    places = [_order(option) for option in options]
+    return tuple(
+        option if option.fit is Suitability.DISQUALIFIED else replace(option, rank=1 + places.index(_order(option)))
+        for option in options
+    )
 
 
 def _option(profile: str, entries: tuple[Assessment, ...]) -> Option:
     musts = [entry.state for entry in entries if entry.criterion.level == "must"]
-    fit = (
-        Suitability.DISQUALIFIED
-        if State.NOT_MET in musts
-        else Suitability.RESERVED
-        if State.OPEN in musts
-        else Suitability.FITS
-    )
+    fit = Suitability.RESERVED if State.OPEN in musts else Suitability.FITS
+    if State.NOT_MET in musts:
+        fit = Suitability.DISQUALIFIED
     shoulds = [entry for entry in entries if entry.criterion.level == "should"]
     points = sum(entry.criterion.weight * entry.share for entry in shoulds if entry.state is State.MET)
     still_open = sum(entry.criterion.weight for entry in shoulds if entry.state is State.OPEN)
@@ -259,11 +239,8 @@ def changes(result: RunResult, decided: Decision) -> list[TriedChange]:
     assessed: Assessed = {option.profile: option.assessments for option in decided.options}
     tried = [*_requirement_changes(decided, assessed), *_evidence_changes(result, decided, assessed)]
     before = set(decided.winners)
-    found = []
-    for what, changed in tried:
-        after = decision.winners(decision.rank(changed))
-        found.append(TriedChange(what, after, set(after) != before))
-    return found
+    after = [Decision(decided.need, rank(changed)).winners for _, changed in tried]
+    return [TriedChange(what, now, set(now) != before) for (what, _), now in zip(tried, after, strict=True)]
 
 
 def flips(tried: Sequence[TriedChange]) -> list[TriedChange]:
@@ -295,20 +272,15 @@ def _evidence_changes(result: RunResult, decided: Decision, assessed: Assessed) 
 
 def _changed(assessed: Assessed, number: int, **update: object) -> Assessed:
     """One criterion of every profile updated."""
-
-    def changed(entry: Assessment) -> Assessment:
-        return replace(entry, criterion=entry.criterion.model_copy(update=update))
-
-    return {
-        profile: [changed(entry) if at == number else entry for at, entry in enumerate(entries)]
-        for profile, entries in assessed.items()
-    }
+    changed = {profile: list(entries) for profile, entries in assessed.items()}
+    for entries in changed.values():
+        criterion = entries[number].criterion.model_copy(update=update)
+        entries[number] = replace(entries[number], criterion=criterion)
+    return changed
 
 
 def _without(assessed: Assessed, number: int) -> Assessed:
-    return {
-        profile: [entry for at, entry in enumerate(entries) if at != number] for profile, entries in assessed.items()
-    }
+    return {profile: [*entries[:number], *entries[number + 1 :]] for profile, entries in assessed.items()}
 
 
 def _settled(assessed: Assessed, profile: str, which: Callable[[Assessment], object], state: State) -> Assessed:

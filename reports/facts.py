@@ -17,7 +17,6 @@ from brokerbench.scenarios.verdicts import Grade, Verdict, upper_bound_95
 
 GROUPS: Mapping[str, str] = {name: name.title() for name in ("replay", "ordering", "retention", "delivery")}
 """First word of a property -> heading."""
-_GROUP_OF = {"redelivery": "delivery"}
 PROPERTY_NAMES = tuple(PROPERTIES)
 
 
@@ -47,15 +46,18 @@ SYMBOLS: Mapping[PropertyOutcome, str] = {
 }
 
 MEANINGS: Mapping[PropertyOutcome, str] = {
+    **{outcome: outcome.value for outcome in PropertyOutcome},
     PropertyOutcome.HOLDS: "holds, as declared",
     PropertyOutcome.FAILS: "does not hold, as declared",
     PropertyOutcome.REFUTED: "refuted: not as declared",
-    PropertyOutcome.OPEN: "inconclusive",
-    PropertyOutcome.UNTESTED: "not testable here",
     PropertyOutcome.FAILED: "the cell failed",
-    PropertyOutcome.MISSING: "not measured",
 }
 
+_UNCONFIRMED = {
+    Verdict.REFUTED: PropertyOutcome.REFUTED,
+    Verdict.INCONCLUSIVE: PropertyOutcome.OPEN,
+    Verdict.NOT_TESTABLE: PropertyOutcome.UNTESTED,
+}
 _WEIGHT = (Verdict.REFUTED, Verdict.CONFIRMED, Verdict.INCONCLUSIVE, Verdict.NOT_TESTABLE)
 
 
@@ -116,21 +118,12 @@ class Seen:
 
 def outcome_of(row: VerdictRow) -> PropertyOutcome:
     """The meaning of one row of evidence."""
-    if row.verdict is Verdict.REFUTED:
-        return PropertyOutcome.REFUTED
-    if row.verdict is Verdict.INCONCLUSIVE:
-        return PropertyOutcome.OPEN
-    if row.verdict is Verdict.NOT_TESTABLE:
-        return PropertyOutcome.UNTESTED
+    if row.verdict is not Verdict.CONFIRMED:
+        return _UNCONFIRMED[row.verdict]
     against = row.declared.support is Support.IMPOSSIBLE or (
         row.declared.support is Support.POSSIBLE and row.kind is Kind.ALWAYS
     )
     return PropertyOutcome.FAILS if against else PropertyOutcome.HOLDS
-
-
-def is_option(cell: Cell) -> bool:
-    """False for the reference and for ``noop``: they are not brokers to choose."""
-    return cell.grade is not Grade.MODEL
 
 
 def profiles(result: RunResult) -> list[str]:
@@ -139,8 +132,8 @@ def profiles(result: RunResult) -> list[str]:
 
 
 def options(result: RunResult) -> list[str]:
-    """Profiles of the run that can be chosen."""
-    ruled_out = {cell.profile for cell in result.cells if not is_option(cell)}
+    """Profiles of the run that can be chosen: neither the reference nor ``noop``."""
+    ruled_out = {cell.profile for cell in result.cells if cell.grade is Grade.MODEL}
     return [name for name in profiles(result) if name not in ruled_out]
 
 
@@ -162,12 +155,14 @@ def alone(cell: Cell, row: VerdictRow) -> Seen:
 
 def properties_of(group: str) -> list[Property]:
     """Properties under one heading of a report."""
-    return [entry for entry in PROPERTIES.values() if _group(entry.name) == group]
+    heads = ("delivery", "redelivery") if group == "delivery" else (group,)
+    return [entry for entry in PROPERTIES.values() if entry.name.partition(".")[0] in heads]
 
 
-def _group(property_name: str) -> str:
-    head = property_name.partition(".")[0]
-    return _GROUP_OF.get(head, head)
+def examined(result: RunResult, profiles: Sequence[str], group: str) -> list[list[Seen]]:
+    """Properties of a group that were examined on some profile, each on all profiles."""
+    across = [[seen(result, profile, about.name) for profile in profiles] for about in properties_of(group)]
+    return [found for found in across if any(one.rows or one.failed for one in found)]
 
 
 def failed_cells(result: RunResult) -> list[Cell]:

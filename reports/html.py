@@ -75,11 +75,10 @@ def _matrix(
     """Title of each group, and for each of its properties: short name, statement, and a field for each profile."""
     groups = []
     for group, title in facts.GROUPS.items():
-        rows = []
-        for about in facts.properties_of(group):
-            across = [facts.seen(result, profile, about.name) for profile in profiles]
-            if any(seen.rows or seen.failed for seen in across):
-                rows.append((run_charts.short(about.name), about.statement, [_field(seen) for seen in across]))
+        rows = [
+            (run_charts.short(across[0].about.name), across[0].about.statement, [_field(seen) for seen in across])
+            for across in facts.examined(result, profiles, group)
+        ]
         if rows:
             groups.append((title, rows))
     return groups

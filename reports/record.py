@@ -75,15 +75,13 @@ def in_short(decided: Decision) -> str:
     """Why the winners are first and what they lack, the profiles behind them, and why others are disqualified."""
     first = [option for option in decided.options if option.rank == 1]
     parts = [_first(first, decided.possible_points)] if first else ["every profile misses a must"]
-    behind = [option for option in decided.options if option.rank is not None and option.rank > 1]
-    fitting = [option for option in behind if option.fit is Suitability.FITS]
-    reserved = [option for option in behind if option.fit is Suitability.RESERVED]
+    fitting, reserved, out = ([o for o in decided.options if o.rank != 1 and o.fit is fit] for fit in Suitability)
     if fitting:
-        behind_them = [f"{option.profile} ({words.number(option.points)})" for option in fitting]
-        parts.append(f"next {words.listed(behind_them)}")
+        parts.append(
+            f"next {words.listed([f'{option.profile} ({words.number(option.points)})' for option in fitting])}"
+        )
     if reserved:
         parts.append(f"with reservations {_grouped(reserved, State.OPEN)}")
-    out = [option for option in decided.options if option.fit is Suitability.DISQUALIFIED]
     if out:
         parts.append(f"disqualified {_grouped(out, State.NOT_MET)}")
     return "; ".join(parts) + "."
@@ -92,9 +90,8 @@ def in_short(decided: Decision) -> str:
 def _first(first: Sequence[Option], possible: float) -> str:
     option = first[0]
     points = f"{words.number(option.points)} of {words.number(possible)} points"
-    if option.fit is Suitability.FITS:
-        basis = "every must is promised and was confirmed on the real broker"
-    else:
+    basis = "every must is promised and was confirmed on the real broker"
+    if option.fit is not Suitability.FITS:
         basis = f"fits with reservations, {_because(option.of('must', State.OPEN))}"
     lacks = option.of("should", State.NOT_MET)
     missing = f", without {_because(lacks)}" if lacks and len(first) == 1 else ""
@@ -199,14 +196,8 @@ def render(result: RunResult, options: Sequence[str]) -> str:
         keep_trailing_newline=True,
         autoescape=False,  # Markdown: the filter ``cell`` escapes texts from outside
     )
-    environment.filters.update(
-        cell=_escape,
-        number=words.number,
-        count=words.count,
-        listed=words.listed,
-        code=_code,
-        sentence=_sentence,
-    )
+    environment.filters.update(cell=_escape, code=_code, sentence=_sentence)
+    environment.filters.update(number=words.number, count=words.count, listed=words.listed)
     return environment.get_template("decision-record.md.j2").render(_view(result, options))
 
 
@@ -230,7 +221,7 @@ def _view(result: RunResult, options: Sequence[str]) -> Mapping[str, Any]:
         "decisions": decisions,
         "tried": tried,
         "flips": {name: decision.flips(found) for name, found in tried.items()},
-        "chosen": _chosen(decisions),
+        "chosen": list(dict.fromkeys(name for decided in decisions for name in decided.winners)),
         "why": _why,
         "living_with": lambda profile: tables.living_with(result, profile),
         "groups": facts.GROUPS,
@@ -252,22 +243,13 @@ def _view(result: RunResult, options: Sequence[str]) -> Mapping[str, Any]:
     }
 
 
-def _chosen(decisions: Sequence[Decision]) -> list[str]:
-    """Profiles that win some need, each once."""
-    return list(dict.fromkeys(name for decided in decisions for name in decided.winners))
-
-
 def _why(option: Option) -> Mapping[str, Sequence[Assessment]]:
     """The reasons for an option's rank, by level and basis: why it is out, else open criteria, else missed ones."""
     entries = option.of("must", State.NOT_MET)
     if option.rank is not None:
-        partly = [entry for entry in option.of("should", State.MET) if entry.share < 1]
-        entries = [
-            *option.of("must", State.OPEN),
-            *option.of("should", State.NOT_MET),
-            *partly,
-            *option.of("should", State.OPEN),
-        ]
+        entries = option.of("must", State.OPEN) + option.of("should", State.NOT_MET)
+        entries += [entry for entry in option.of("should", State.MET) if entry.share < 1]
+        entries += option.of("should", State.OPEN)
     grouped: dict[str, list[Assessment]] = {}
     for entry in entries:
         grouped.setdefault(f"{entry.criterion.level}, {entry.basis}", []).append(entry)
@@ -282,13 +264,8 @@ def _verdict_cell(seen: Seen, evidence: CommittedEvidence) -> str:
         return f"{symbol} **{meaning}**{where}" if seen.failed else f"{symbol} {meaning}"
     first, *others = (evidence.link(entry.cell, seen.about.name) for entry in seen.rows)
     more = "".join(f" [({number})]({link})" for number, link in enumerate(others, 2))
-    return "<br>".join(
-        [
-            f"{symbol} [{meaning}]({first}){more}",
-            f"declared: {tables.declared(seen.weightiest.declared, seen.about)}",
-            f"measured: {tables.measured(seen)}",
-        ]
-    )
+    declared, measured = tables.declared(seen.weightiest.declared, seen.about), tables.measured(seen)
+    return f"{symbol} [{meaning}]({first}){more}<br>declared: {declared}<br>measured: {measured}"
 
 
 def _bounded(result: RunResult, profiles: Sequence[str]) -> list[str]:

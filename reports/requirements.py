@@ -100,12 +100,12 @@ class Need(_Model):
 def read(path: Path) -> Need:
     """Raises DocumentError with file, line, mistake and remedy."""
     document = yaml_document.read(path, Need)
-    seen: set[str] = set()
+    seen: set[str | None] = set()
     for number, criterion in enumerate(document.value.criteria):
         _check(document, number, criterion)
-        if criterion.property in seen:
+        if criterion.property in seen - {None}:
             raise document.error(("criteria", number, "property"), f"{criterion.property} is asked for twice")
-        seen.update(filter(None, [criterion.property]))
+        seen.add(criterion.property)
     return document.value
 
 

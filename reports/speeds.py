@@ -79,13 +79,12 @@ def of_cell(cell: Cell) -> list[Speed]:
 
 def of_run(result: RunResult, profiles: Sequence[str]) -> list[Speed]:
     """Speeds in the order of ``profiles``, within a profile in the order of the result."""
-    return [speed for profile in profiles for speed in _of_profile(result, profile)]
-
-
-def _of_profile(result: RunResult, profile: str) -> list[Speed]:
-    found = [speed for cell in result.cells if cell.profile == profile for speed in of_cell(cell)]
-    varied = tuple(name for name in _SETTINGS if len(_values(found, name)) > 1)
-    return [replace(speed, varied=varied) for speed in found]
+    every = []
+    for profile in profiles:
+        found = [speed for cell in result.cells if cell.profile == profile for speed in of_cell(cell)]
+        varied = tuple(name for name in _SETTINGS if len(_values(found, name)) > 1)
+        every += [replace(speed, varied=varied) for speed in found]
+    return every
 
 
 def _values(found: Sequence[Speed], name: str) -> set[str | int | float]:
@@ -96,14 +95,10 @@ def conditions(found: Sequence[Speed]) -> str:
     """The settings of the speeds: ``size 1,024, producers 1``; all values of a varied setting."""
     texts = []
     for name in _SETTINGS:
-        values = sorted(_values(found, name), key=str)
-        if values:
-            texts.append(f"{name.replace('_', ' ')} {words.listed([_plain(value) for value in values])}")
+        if values := sorted(_values(found, name), key=str):
+            plain = [value if isinstance(value, str) else f"{value:,}" for value in values]
+            texts.append(f"{name.replace('_', ' ')} {words.listed(plain)}")
     return ", ".join(texts)
-
-
-def _plain(value: str | int | float) -> str:
-    return value if isinstance(value, str) else f"{value:,}"
 
 
 def best(
@@ -131,7 +126,5 @@ def profiles_without(result: RunResult, profiles: Sequence[str], scenario: str) 
 def _beside(cell: Cell, metric: Metric, name: str) -> Metric | None:
     """The companion metric of that name: the same labels, except for the one that names its subject."""
     own = {"of": metric.name, "role": _ROLE.get(metric.name, ""), **metric.labels}
-    for other in cell.metrics:
-        if other.name == name and other.samples and other.labels.items() <= own.items():
-            return other
-    return None
+    others = (other for other in cell.metrics if other.name == name and other.samples)
+    return next((other for other in others if other.labels.items() <= own.items()), None)

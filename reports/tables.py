@@ -32,10 +32,8 @@ def declared(declaration: Declared, about: Property) -> str:
 
 def _bounds(declaration: Declared, unit: str) -> str:
     low, high = declaration.low, declaration.high
-    if low is None and high is None:
-        return "no bound"
     if high is None:
-        return f"from {words.amount(low or 0.0, unit)}, no upper bound"
+        return "no bound" if low is None else f"from {words.amount(low, unit)}, no upper bound"
     if low is None:
         return f"up to {words.amount(high, unit)}"
     return f"{words.amount(low, unit)} to {words.amount(high, unit)}"
@@ -102,6 +100,7 @@ def living_with(result: RunResult, profile: str) -> tuple[list[str], list[str]]:
     return fails, by_adapter
 
 
+_COLUMNS = (Verdict.CONFIRMED, Verdict.REFUTED, Verdict.INCONCLUSIVE, Verdict.NOT_TESTABLE)
 _HEAD = ("cell", "status", "confirmed", "refuted", "inconclusive", "not testable", "grade", "time")
 
 
@@ -115,14 +114,11 @@ def text(result: RunResult) -> str:
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
     """Columns as wide as their longest text; those in ``right`` are right-aligned."""
-    widths = [max(len(row[at]) for row in (head, *rows)) for at in range(len(head))]
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    forms = [f"{'>' if at in right else '<'}{width}" for at, width in enumerate(widths)]
 
     def line(row: Sequence[str]) -> str:
-        texts = [
-            text.rjust(width) if at in right else text.ljust(width)
-            for at, (text, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        return "  ".join(texts).rstrip()
+        return "  ".join(map(format, row, forms)).rstrip()
 
     return "\n".join([line(head), line(["-" * width for width in widths]), *map(line, rows)])
 
@@ -131,13 +127,10 @@ def _verdicts(result: RunResult) -> str:
     rows = []
     for cell in result.cells:
         counted = facts.counts(cell.verdicts)
-        numbers = [str(counted[verdict]) if counted[verdict] else "·" for verdict in _COLUMNS]
+        numbers = [str(counted[verdict] or "·") for verdict in _COLUMNS]
         status = "FAILED" if cell.status == "failed" else "ok"
         rows.append([cell.id, status, *numbers, cell.grade.value, f"{cell.duration_s:.0f} s"])
     return table(_HEAD, rows, right=(2, 3, 4, 5, 7)) if rows else "no cell was run"
-
-
-_COLUMNS = (Verdict.CONFIRMED, Verdict.REFUTED, Verdict.INCONCLUSIVE, Verdict.NOT_TESTABLE)
 
 
 def _speeds(result: RunResult) -> str:

@@ -44,12 +44,15 @@ def count(value: int) -> str:
 
 def rate(upper_bound: float) -> str:
     """A rate as a percentage with two significant digits: ``0.03 %``."""
-    percent = upper_bound * 100
-    return f"{float(f'{percent:.2g}'):g} %"
+    return f"{float(f'{upper_bound * 100:.2g}'):g} %"
 
 
 def median(samples: Sequence[float]) -> float:
     return statistics.median(samples)
+
+
+def middle_and_range(samples: Sequence[float]) -> dict[str, float]:
+    return {"median": median(samples), "low": min(samples), "high": max(samples)}
 
 
 def spread(samples: Sequence[float], unit: str) -> str:

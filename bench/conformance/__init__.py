@@ -16,15 +16,8 @@ from brokerbench.bench.conformance import (
 from brokerbench.bench.conformance.model import Check, Context, Result, Skipped, Status
 from brokerbench.bench.conformance.running import run
 
-CHECKS: tuple[Check, ...] = (
-    *declaration.CHECKS,
-    *sending.CHECKS,
-    *receiving.CHECKS,
-    *settling.CHECKS,
-    *groups.CHECKS,
-    *replay_and_retention.CHECKS,
-    *lifetime.CHECKS,
-)
+_AREAS = (declaration, sending, receiving, settling, groups, replay_and_retention, lifetime)
+CHECKS = tuple(found for area in _AREAS for found in vars(area).values() if isinstance(found, Check))
 """All checks, in the order in which they are shown."""
 
 __all__ = ["CHECKS", "Check", "Context", "Result", "Skipped", "Status", "run"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from brokerbench.bench.conformance.model import Check, Context, Skipped, expect
+from brokerbench.bench.conformance.model import Context, Skipped, check, expect
 from brokerbench.bench.conformance.sandbox import refuses, sandbox, settle_all
 from brokerbench.brokers.declarations import PROPERTIES, Kind, Provider, Support
 from brokerbench.brokers.errors import BrokerError, ChannelMissing, Refused
@@ -12,6 +12,7 @@ from brokerbench.brokers.protocols import Broker, Consumer, Producer, Replayable
 from brokerbench.brokers.types import ChannelSpec, ConsumerSettings, Durability, FromBeginning, ProducerSettings
 
 
+@check("declaration.sound", "the declaration is whole: known properties, sources, bounds, limits")
 def sound(context: Context) -> None:
     declaration = context.declaration
     expect(bool(declaration.profile and declaration.product and declaration.summary), "a name or the summary is empty")
@@ -38,6 +39,7 @@ def sound(context: Context) -> None:
     expect(bool(limits.drain_proof and limits.payload_encoding), "drain_proof or payload_encoding is empty")
 
 
+@check("declaration.connection", "every connection declares the same, tells a version, and closes twice")
 def connection(context: Context) -> None:
     broker = context.connect()
     try:
@@ -49,6 +51,7 @@ def connection(context: Context) -> None:
         broker.close()
 
 
+@check("channel.life", "a channel is made once, seen by other connections, and deleted for good")
 def life(context: Context) -> None:
     with sandbox(context) as here:
         name = here.channel()
@@ -73,6 +76,7 @@ def life(context: Context) -> None:
         expect(here.broker.list_channels(name) == [], "a deleted channel is still listed")
 
 
+@check("channel.missing", "what is opened on no channel raises ChannelMissing; deleting none is fine")
 def missing(context: Context) -> None:
     with sandbox(context) as here:
         name = here.new_name()
@@ -83,25 +87,7 @@ def missing(context: Context) -> None:
         here.broker.delete_channel(name)
 
 
-def lease_limits(context: Context) -> Skipped | None:
-    limits = context.declaration.limits
-    if limits.lease_min_s is None:
-        return Skipped("deliveries have no lease")
-    with sandbox(context) as here:
-        refused = [-1.0]
-        if limits.lease_max_s is not None:
-            here.channel(lease_s=limits.lease_max_s)
-            refused.append(limits.lease_max_s + 1)
-        if limits.lease_min_s > 0:
-            here.channel(lease_s=limits.lease_min_s)
-            refused.append(limits.lease_min_s / 2)
-        for lease_s in refused:
-            name = here.new_name()
-            here.channels.append(name)
-            here.refuses_channel(f"a lease of {lease_s:g} s", BrokerError, ChannelSpec(name, lease_s=lease_s))
-    return None
-
-
+@check("channel.partitions", "keys are spread over the partitions, where there are any")
 def partitions(context: Context) -> None:
     has = context.declaration.limits.has_partitions
     with sandbox(context) as here:
@@ -120,15 +106,21 @@ def partitions(context: Context) -> None:
             expect(set(seen.values()) == {-1}, "partitions are told although there are none")
 
 
-CHECKS = (
-    Check("declaration.sound", "the declaration is whole: known properties, sources, bounds, limits", sound),
-    Check(
-        "declaration.connection", "every connection declares the same, tells a version, and closes twice", connection
-    ),
-    Check("channel.life", "a channel is made once, seen by other connections, and deleted for good", life),
-    Check("channel.missing", "what is opened on no channel raises ChannelMissing; deleting none is fine", missing),
-    Check("channel.partitions", "keys are spread over the partitions, where there are any", partitions),
-    Check(
-        "lease.limits", "the least and the longest lease are taken; others are refused and leave nothing", lease_limits
-    ),
-)
+@check("lease.limits", "the least and the longest lease are taken; others are refused and leave nothing")
+def lease_limits(context: Context) -> Skipped | None:
+    limits = context.declaration.limits
+    if limits.lease_min_s is None:
+        return Skipped("deliveries have no lease")
+    with sandbox(context) as here:
+        refused = [-1.0]
+        if limits.lease_max_s is not None:
+            here.channel(lease_s=limits.lease_max_s)
+            refused.append(limits.lease_max_s + 1)
+        if limits.lease_min_s > 0:
+            here.channel(lease_s=limits.lease_min_s)
+            refused.append(limits.lease_min_s / 2)
+        for lease_s in refused:
+            name = here.new_name()
+            here.channels.append(name)
+            here.refuses_channel(f"a lease of {lease_s:g} s", BrokerError, ChannelSpec(name, lease_s=lease_s))
+    return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from functools import partial
 
-from brokerbench.bench.conformance.model import Check, Context, Skipped, expect
+from brokerbench.bench.conformance.model import Context, Skipped, check, expect
 from brokerbench.bench.conformance.sandbox import numbers, refuses, same, sandbox, settle_all
 from brokerbench.brokers.errors import ChannelMissing, Unsupported
 from brokerbench.brokers.protocols import Releasable
@@ -14,6 +14,7 @@ from brokerbench.brokers.types import ChannelSpec, DeadLetterPolicy
 _DELIVERIES = 2
 
 
+@check("groups.independent", "a second group gets everything, or nothing, as declared")
 def groups(context: Context) -> None:
     with sandbox(context) as here:
         channel = here.filled(numbers(20), [b"key-%d" % (at % 4) for at in range(20)])
@@ -27,6 +28,7 @@ def groups(context: Context) -> None:
             expect(not got or not context.once, "no groups are declared, and a second one got what the first had done")
 
 
+@check("groups.members", "two consumers of a group share its messages")
 def members(context: Context) -> None:
     with sandbox(context) as here:
         channel = here.channel(partitions=2)
@@ -38,6 +40,7 @@ def members(context: Context) -> None:
         same(context, numbers(100), [payload for _, payload in rows])
 
 
+@check("dead_letters.moved", "a message that failed too often moves, whole; or Unsupported is raised")
 def dead_letters(context: Context) -> Skipped | None:
     limits = context.declaration.limits
     if limits.has_dead_letters is None:
@@ -71,10 +74,3 @@ def dead_letters(context: Context) -> Skipped | None:
         expect(bool(letters), f"after {_DELIVERIES} failed deliveries there is no dead letter")
         expect(letters == [(b"key", b"poison \0\xff")], f"the dead letter is {letters}")
     return None
-
-
-CHECKS = (
-    Check("groups.independent", "a second group gets everything, or nothing, as declared", groups),
-    Check("groups.members", "two consumers of a group share its messages", members),
-    Check("dead_letters.moved", "a message that failed too often moves, whole; or Unsupported is raised", dead_letters),
-)

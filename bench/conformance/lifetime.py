@@ -8,7 +8,7 @@ from contextlib import suppress
 from functools import partial
 from threading import Thread
 
-from brokerbench.bench.conformance.model import Check, Context, Skipped, Violated, expect
+from brokerbench.bench.conformance.model import Context, Skipped, Violated, check, expect
 from brokerbench.bench.conformance.sandbox import (
     LONG_LEASE_S,
     Sandbox,
@@ -31,6 +31,7 @@ _OVERLAP_S = 0.1
 """Least time that each thread works: otherwise they may never meet."""
 
 
+@check("threads.one_object", "two threads on one object: it works, or the second gets Misuse")
 def one_object(context: Context) -> None:
     with sandbox(context) as here:
         channel = here.channel()
@@ -78,6 +79,7 @@ def one_object(context: Context) -> None:
         same(context, sure, got)
 
 
+@check("threads.close", "closing while another thread is inside: it works, or gets Misuse; no fate is lost")
 def close_meanwhile(context: Context) -> None:
     with sandbox(context) as here:
         channel = here.channel()
@@ -118,6 +120,7 @@ def _close_under_a_sender(here: Sandbox, channel: str, wait_s: float) -> None:
     expect(tickets == list(range(count)), f"{count} messages were sent; closing told the fates of {len(set(tickets))}")
 
 
+@check("threads.side_by_side", "objects of one connection work in different threads")
 def side_by_side(context: Context) -> None:
     with sandbox(context) as here:
         channels = [here.channel() for _ in range(2)]
@@ -130,6 +133,7 @@ def side_by_side(context: Context) -> None:
         _at_once(lambda: work(channels[0]), lambda: work(channels[1]))
 
 
+@check("connection.closed", "closing a connection closes what was opened on it, for good")
 def closing(context: Context) -> None:
     with sandbox(context) as here:
         channel = here.channel()
@@ -143,6 +147,10 @@ def closing(context: Context) -> None:
         consumer.close()
 
 
+@check(
+    "connection.closed_beside",
+    "closing a connection while a thread is inside closes all others; closing again, that one",
+)
 def closing_beside(context: Context) -> None:
     with sandbox(context) as here:
         channel = here.channel()
@@ -169,6 +177,7 @@ def closing_beside(context: Context) -> None:
         refuses("receiving after closing again", Misuse, lambda: busy.receive(1, 0.0))
 
 
+@check("connection.restart", "after a restart of the broker the same objects go on", disruptive=True)
 def restart(context: Context) -> Skipped | None:
     if context.restart is None:
         return Skipped("the broker is not ours to restart")
@@ -252,21 +261,3 @@ def _at_once(*works: Callable[[], None]) -> None:
         thread.join()
     if problems:
         raise problems[0]
-
-
-CHECKS = (
-    Check("threads.one_object", "two threads on one object: it works, or the second gets Misuse", one_object),
-    Check(
-        "threads.close",
-        "closing while another thread is inside: it works, or gets Misuse; no fate is lost",
-        close_meanwhile,
-    ),
-    Check("threads.side_by_side", "objects of one connection work in different threads", side_by_side),
-    Check("connection.closed", "closing a connection closes what was opened on it, for good", closing),
-    Check(
-        "connection.closed_beside",
-        "closing a connection while a thread is inside closes all others; closing again, that one",
-        closing_beside,
-    ),
-    Check("connection.restart", "after a restart of the broker the same objects go on", restart, disruptive=True),
-)

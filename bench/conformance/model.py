@@ -74,6 +74,13 @@ class Check:
     disruptive: bool = False
 
 
+def check(
+    name: str, sentence: str, *, disruptive: bool = False
+) -> Callable[[Callable[[Context], Skipped | None]], Check]:
+    """The decorated function as a Check."""
+    return lambda function: Check(name, sentence, function, disruptive)
+
+
 class Status(StrEnum):
     PASSED = "passed"
     FAILED = "failed"

@@ -8,7 +8,7 @@ from threading import Timer
 
 import numpy as np
 
-from brokerbench.bench.conformance.model import Check, Context, Skipped, expect
+from brokerbench.bench.conformance.model import Context, Skipped, check, expect
 from brokerbench.bench.conformance.sandbox import numbers, refuses, sandbox, settle_all
 from brokerbench.brokers.errors import Misuse
 from brokerbench.brokers.types import NO_PARTITION, NO_PLACE, NO_TIME, Batch, ProducerSettings, Received
@@ -17,6 +17,7 @@ _CLOCKS_APART_NS = 3600 * 10**9
 """A broker's clock and ours may differ; a time an hour away is not that of this message."""
 
 
+@check("receive.bounds", "receive waits, never returns more than asked, and refuses to be asked for none")
 def bounds(context: Context) -> None:
     most = context.declaration.limits.max_receive_messages
     with sandbox(context) as here:
@@ -42,6 +43,7 @@ def bounds(context: Context) -> None:
             settle_all(consumer, received)
 
 
+@check("receive.early", "receive returns at the first message, long before its time is up")
 def early(context: Context) -> None:
     with sandbox(context) as here:
         channel = here.channel()
@@ -58,6 +60,7 @@ def early(context: Context) -> None:
         expect(waited_s < context.patience_s / 2, f"receive came back after {waited_s:.1f} s, not at the first message")
 
 
+@check("receive.columns", "columns are whole; places, partitions and times are there as declared")
 def columns(context: Context) -> None:
     limits = context.declaration.limits
     with sandbox(context) as here:
@@ -96,6 +99,7 @@ def _shape(received: Received) -> None:
     expect(all(type(payload) is bytes for payload in received.payloads), "a payload is not bytes")
 
 
+@check("receive.unsettled", "as many batches as declared may be unsettled, and no more")
 def unsettled(context: Context) -> None:
     most = context.declaration.limits.max_unsettled_batches
     with sandbox(context) as here:
@@ -115,6 +119,7 @@ def unsettled(context: Context) -> None:
             settle_all(consumer, here.first(consumer, 1))
 
 
+@check("receive.closed", "a closed consumer raises Misuse and closes twice")
 def closed(context: Context) -> Skipped | None:
     with sandbox(context) as here:
         consumer = here.consumer(here.filled([b"x"]))
@@ -125,12 +130,3 @@ def closed(context: Context) -> Skipped | None:
         refuses("receiving with a closed consumer", Misuse, lambda: consumer.receive(1, 0.0))
         refuses("acknowledging with a closed consumer", Misuse, lambda: consumer.acknowledge(received))
     return None
-
-
-CHECKS = (
-    Check("receive.bounds", "receive waits, never returns more than asked, and refuses to be asked for none", bounds),
-    Check("receive.early", "receive returns at the first message, long before its time is up", early),
-    Check("receive.columns", "columns are whole; places, partitions and times are there as declared", columns),
-    Check("receive.unsettled", "as many batches as declared may be unsettled, and no more", unsettled),
-    Check("receive.closed", "a closed consumer raises Misuse and closes twice", closed),
-)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from brokerbench.bench.conformance.model import Check, Context, Skipped, Violated, expect
+from brokerbench.bench.conformance.model import Context, Skipped, Violated, check, expect
 from brokerbench.bench.conformance.sandbox import Sandbox, numbers, patiently, refuses, same, sandbox, settle_all
 from brokerbench.brokers.declarations import Support
 from brokerbench.brokers.errors import BrokerError, Unsupported
@@ -31,8 +31,9 @@ _SEGMENT_BYTES = 1 << 20
 _MESSAGE_BYTES = 64 << 10
 
 
+@check("replay.from_beginning", "what was acknowledged is read again whole; or Unsupported is raised")
 def from_beginning(context: Context) -> Skipped | None:
-    def check(here: Sandbox, broker: Replayable) -> None:
+    def holds(here: Sandbox, broker: Replayable) -> None:
         channel, rows = _consumed(here, 30)
         reader = broker.reader(channel, FromBeginning())
         got = _read(here, reader, 30)
@@ -46,14 +47,14 @@ def from_beginning(context: Context) -> Skipped | None:
         expect(
             [row[0] for row in _read(here, reader, 1)] == [b"later"], "the reader did not go on with what came later"
         )
-        consumer = here.consumer(channel)
-        same(context, [b"later"], here.payloads(consumer, 1))
+        same(context, [b"later"], here.payloads(here.consumer(channel), 1))
 
-    return _held_to(context, "replay.from_beginning", FromBeginning(), check)
+    return _held_to(context, "replay.from_beginning", FromBeginning(), holds)
 
 
+@check("replay.from_position", "a replay from places has what is behind them, on these partitions only")
 def from_position(context: Context) -> Skipped | None:
-    def check(here: Sandbox, broker: Replayable) -> None:
+    def holds(here: Sandbox, broker: Replayable) -> None:
         channel, rows = _consumed(here, 60)
         everything = _read(here, broker.reader(channel, FromBeginning()), 60)
         by_partition: dict[int, list[tuple[int, bytes]]] = {}
@@ -73,11 +74,12 @@ def from_position(context: Context) -> Skipped | None:
         got = _read(here, broker.reader(channel, FromPosition(Position(starts))), len(wanted))
         _exactly({payload: rows[payload] for payload in wanted}, got)
 
-    return _held_to(context, "replay.from_position", FromPosition(Position({0: 0})), check)
+    return _held_to(context, "replay.from_position", FromPosition(Position({0: 0})), holds)
 
 
+@check("replay.from_time", "a replay from a time has what the broker dates then or later")
 def from_time(context: Context) -> Skipped | None:
-    def check(here: Sandbox, broker: Replayable) -> None:
+    def holds(here: Sandbox, broker: Replayable) -> None:
         channel = here.channel(partitions=_PARTITIONS)
         early = here.send(channel, numbers(10), _keys(10))
         time.sleep(max(0.05, 3 * context.declaration.limits.broker_clock_resolution_ns / 1e9))
@@ -95,30 +97,31 @@ def from_time(context: Context) -> Skipped | None:
         got = _read(here, broker.reader(channel, FromTime(start_ns)), 10)
         _exactly(dict(zip(numbers(10, 10), _keys(10), strict=True)), got)
 
-    return _held_to(context, "replay.from_time", FromTime(0), check)
+    return _held_to(context, "replay.from_time", FromTime(0), holds)
 
 
+@check("replay.independent", "two readers read everything and do not disturb each other")
 def independent(context: Context) -> Skipped | None:
-    def check(here: Sandbox, broker: Replayable) -> None:
+    def holds(here: Sandbox, broker: Replayable) -> None:
         channel, rows = _consumed(here, 30)
         one, two = broker.reader(channel, FromBeginning()), broker.reader(channel, FromBeginning())
         begun = _read(here, one, 1, 1)
         _exactly(rows, _read(here, two, 30))
         _exactly(rows, [*begun, *_read(here, one, 29)])
 
-    return _held_to(context, "replay.independent_reader", FromBeginning(), check)
+    return _held_to(context, "replay.independent_reader", FromBeginning(), holds)
 
 
 def _held_to(
-    context: Context, name: str, start: ReplayStart, check: Callable[[Sandbox, Replayable], None]
+    context: Context, name: str, start: ReplayStart, holds: Callable[[Sandbox, Replayable], None]
 ) -> Skipped | None:
     """Check a guaranteed property; an impossible one must be refused."""
     support = context.support(name)
     with sandbox(context) as here:
         if support is Support.GUARANTEED:
-            expect(isinstance(here.broker, Replayable), f"{name} is declared, and the broker has no reader")
-            assert isinstance(here.broker, Replayable)
-            check(here, here.broker)
+            if not isinstance(here.broker, Replayable):
+                raise Violated(f"{name} is declared, and the broker has no reader")
+            holds(here, here.broker)
             return None
         if support is Support.IMPOSSIBLE:
             if isinstance(here.broker, Replayable):
@@ -132,8 +135,7 @@ def _consumed(here: Sandbox, count: int) -> tuple[str, dict[bytes, bytes]]:
     channel = here.channel(partitions=_PARTITIONS)
     here.send(channel, numbers(count), _keys(count))
     consumer = here.consumer(channel)
-    got = here.gather(consumer, count)
-    same(here.context, numbers(count), [payload for _, payload in got])
+    same(here.context, numbers(count), here.payloads(consumer, count))
     consumer.close()
     return channel, dict(zip(numbers(count), _keys(count), strict=True))
 
@@ -170,6 +172,7 @@ def _exactly(wanted: dict[bytes, bytes], got: Sequence[tuple[bytes, bytes | None
     expect(all(wanted[row[0]] == row[1] for row in got), "keys of a replay are not those that were sent")
 
 
+@check("channel.bounds", "a channel begins at its first kept message and ends after its last")
 def bounds(context: Context) -> Skipped | None:
     with sandbox(context) as here:
         if not isinstance(here.broker, Bounded):
@@ -193,6 +196,7 @@ def bounds(context: Context) -> Skipped | None:
     return None
 
 
+@check("channel.backlog", "the backlog counts what a group has not acknowledged")
 def backlog(context: Context) -> Skipped | None:
     with sandbox(context) as here:
         broker = here.broker
@@ -220,6 +224,24 @@ def backlog(context: Context) -> Skipped | None:
     return None
 
 
+@check("retention.age_limits", "the least and the longest age are taken; others are refused")
+def age_limits(context: Context) -> Skipped | None:
+    limits = context.declaration.limits
+    if context.support("retention.by_age") is not Support.GUARANTEED or not limits.retention_min_age_s:
+        return Skipped("no least age is declared")
+    with sandbox(context) as here:
+        accepted = [age_s for age_s in (limits.retention_min_age_s, limits.retention_max_age_s) if age_s is not None]
+        for age_s in accepted:
+            here.channel(retention=Retention(max_age_s=age_s))
+        refused = [limits.retention_min_age_s - 1] if limits.retention_min_age_s > 1 else []
+        refused += [limits.retention_max_age_s + 1] if limits.retention_max_age_s is not None else []
+        for age_s in refused:
+            spec = ChannelSpec(here.new_name(), retention=Retention(max_age_s=age_s))
+            here.refuses_channel(f"a retention of {age_s:g} s", BrokerError, spec)
+    return None
+
+
+@check("retention.by_age", "what is too old goes; or Unsupported is raised")
 def by_age(context: Context) -> Skipped | None:
     support = context.support("retention.by_age")
     age_s = max(context.declaration.limits.retention_min_age_s or 0.0, 1.0)
@@ -239,14 +261,12 @@ def by_age(context: Context) -> Skipped | None:
     return None
 
 
+@check("retention.by_size", "the oldest go beyond a size; or Unsupported is raised")
 def by_size(context: Context) -> Skipped | None:
     support = context.support("retention.by_size")
     excess = context.declaration.of("retention.size_excess").high
     with sandbox(context) as here:
-        limits = (
-            Retention(max_messages=32),
-            Retention(max_bytes=32 * _MESSAGE_BYTES, segment_bytes=_SEGMENT_BYTES),
-        )
+        limits = Retention(max_messages=32), Retention(max_bytes=32 * _MESSAGE_BYTES, segment_bytes=_SEGMENT_BYTES)
         if support is Support.IMPOSSIBLE:
             for limit in limits:
                 limit = replace(limit, segment_bytes=None)
@@ -274,22 +294,6 @@ def by_size(context: Context) -> Skipped | None:
             expect(kept == payloads[len(payloads) - len(kept) :], "not the youngest were kept")
             expect(bool(kept), "nothing was kept")
         expect(taken > 0, "retention.by_size is declared; neither bytes nor messages can be limited")
-    return None
-
-
-def age_limits(context: Context) -> Skipped | None:
-    limits = context.declaration.limits
-    if context.support("retention.by_age") is not Support.GUARANTEED or not limits.retention_min_age_s:
-        return Skipped("no least age is declared")
-    with sandbox(context) as here:
-        accepted = [age_s for age_s in (limits.retention_min_age_s, limits.retention_max_age_s) if age_s is not None]
-        for age_s in accepted:
-            here.channel(retention=Retention(max_age_s=age_s))
-        refused = [limits.retention_min_age_s - 1] if limits.retention_min_age_s > 1 else []
-        refused += [limits.retention_max_age_s + 1] if limits.retention_max_age_s is not None else []
-        for age_s in refused:
-            spec = ChannelSpec(here.new_name(), retention=Retention(max_age_s=age_s))
-            here.refuses_channel(f"a retention of {age_s:g} s", BrokerError, spec)
     return None
 
 
@@ -323,20 +327,3 @@ def _kept(here: Sandbox, channel: str) -> list[bytes]:
         settle_all(consumer, page)
     consumer.close()
     return payloads
-
-
-CHECKS = (
-    Check(
-        "replay.from_beginning", "what was acknowledged is read again whole; or Unsupported is raised", from_beginning
-    ),
-    Check(
-        "replay.from_position", "a replay from places has what is behind them, on these partitions only", from_position
-    ),
-    Check("replay.from_time", "a replay from a time has what the broker dates then or later", from_time),
-    Check("replay.independent", "two readers read everything and do not disturb each other", independent),
-    Check("channel.bounds", "a channel begins at its first kept message and ends after its last", bounds),
-    Check("channel.backlog", "the backlog counts what a group has not acknowledged", backlog),
-    Check("retention.age_limits", "the least and the longest age are taken; others are refused", age_limits),
-    Check("retention.by_age", "what is too old goes; or Unsupported is raised", by_age),
-    Check("retention.by_size", "the oldest go beyond a size; or Unsupported is raised", by_size),
-)

@@ -9,7 +9,7 @@ from itertools import repeat
 
 import numpy as np
 
-from brokerbench.bench.conformance.model import Check, Context, Skipped, expect
+from brokerbench.bench.conformance.model import Context, Skipped, check, expect
 from brokerbench.bench.conformance.sandbox import (
     Sandbox,
     acknowledged,
@@ -30,6 +30,7 @@ _HEAVIEST_BYTES = 16 << 20
 _LONG_KEY_BYTES = 1024
 
 
+@check("send.nothing", "an empty batch is taken, settles nothing and uses up no ticket")
 def nothing(context: Context) -> None:
     with sandbox(context) as here:
         producer = here.producer(here.channel())
@@ -39,6 +40,7 @@ def nothing(context: Context) -> None:
         expect(producer.send(Batch([b"x"])).first_ticket == 0, "an empty batch used up a ticket")
 
 
+@check("send.counts", "batches of 1, of the most messages of a request, and of one more arrive whole")
 def counts(context: Context) -> None:
     most = context.declaration.limits.max_request_messages or _MANY
     with sandbox(context) as here:
@@ -56,10 +58,10 @@ def counts(context: Context) -> None:
         _all_settled(parts, sent)
         settled = Settlements.concat(parts)
         expect(acknowledged(settled) == sent, f"{acknowledged(settled)} of {sent} acknowledged: {errors_of(settled)}")
-        got = here.gather(here.consumer(channel), sent)
-        same(context, numbers(sent), [payload for _, payload in got])
+        same(context, numbers(sent), here.payloads(here.consumer(channel), sent))
 
 
+@check("send.settled_once", "every ticket gets one fate, once, at a time of the monotonic clock")
 def settled_once(context: Context) -> None:
     with sandbox(context) as here:
         producer = here.producer(here.channel())
@@ -80,6 +82,7 @@ def settled_once(context: Context) -> None:
         expect(bool(inside.all()), "settled_ns is not this host's monotonic clock")
 
 
+@check("send.malformed", "columns of different lengths raise Misuse and send nothing")
 def malformed(context: Context) -> None:
     with sandbox(context) as here:
         producer = here.producer(here.channel())
@@ -95,6 +98,7 @@ def malformed(context: Context) -> None:
         expect(producer.send(Batch([b"x"])).first_ticket == 0, "a refused batch used up tickets")
 
 
+@check("send.size_limit", "a message of the declared size passes, one byte more is rejected alone")
 def size_limit(context: Context) -> Skipped | None:
     limit = context.declaration.limits.max_message_bytes
     if limit is None:
@@ -115,11 +119,11 @@ def size_limit(context: Context) -> Skipped | None:
         expect(outcomes.get(2) == Outcome.REJECTED, f"a message of {limit + 1:,} bytes, one too many, was not rejected")
         expect(set(receipt.rejected) <= {2}, f"the receipt rejects {receipt.rejected}, not the one that is too large")
         expect(outcomes == {0: 1, 1: 1, 2: 2, 3: 1}, "beside a message that is too large, others were not sent")
-        got = here.payloads(here.consumer(channel), 3)
-        same(context, [payloads[0], payloads[1], payloads[3]], got)
+        same(context, [payloads[0], payloads[1], payloads[3]], here.payloads(here.consumer(channel), 3))
     return None
 
 
+@check("send.request_bytes", "a batch beyond the size of a request is split and arrives whole")
 def request_bytes(context: Context) -> Skipped | None:
     limit = context.declaration.limits.max_request_bytes
     largest = context.declaration.limits.max_message_bytes
@@ -133,11 +137,11 @@ def request_bytes(context: Context) -> Skipped | None:
         for bytes_each in (size, size + 1):
             payloads = [bytes([at]) * bytes_each for at in range(3)]
             here.send(channel, payloads)
-            got = here.payloads(consumer, 3)
-            same(context, payloads, got)
+            same(context, payloads, here.payloads(consumer, 3))
     return None
 
 
+@check("send.any_bytes", "payloads arrive byte for byte: empty, NUL, 4-byte Unicode, no text at all; no key stays none")
 def any_bytes(context: Context) -> None:
     payloads = [
         b"",
@@ -152,6 +156,7 @@ def any_bytes(context: Context) -> None:
     _carried(context, payloads)
 
 
+@check("send.keys", "keys arrive byte for byte: empty, NUL, 4-byte Unicode, 1 KiB")
 def keys(context: Context) -> None:
     different = [
         b"plain",
@@ -176,6 +181,7 @@ def _carried(context: Context, payloads: Sequence[bytes], wanted: Sequence[bytes
         expect(not wrong, f"{len(wrong)} keys arrived altered; sent and received: {wrong[:1]}")
 
 
+@check("send.attributes", "attributes arrive as sent, or raise Unsupported")
 def attributes(context: Context) -> Skipped | None:
     sent = [{"event": "push", "who": "Zoë \U0001f9ea"}, {"n": "1"}]
     with sandbox(context) as here:
@@ -198,6 +204,29 @@ def attributes(context: Context) -> Skipped | None:
     return None
 
 
+@check("send.deduplication", "of two messages with one dedup_id one is kept; or Unsupported is raised")
+def deduplication(context: Context) -> Skipped | None:
+    has = context.declaration.limits.has_deduplication
+    if has is None:
+        return Skipped("not declared")
+    batch = Batch([b"one", b"again", b"two"], [b"key"] * 3, dedup_ids=["1", "1", "2"])
+    with sandbox(context) as here:
+        channel = here.channel()
+        producer = here.producer(channel)
+        if not has:
+            refuses("sending with dedup_ids", Unsupported, lambda: producer.send(batch))
+            expect(producer.send(Batch([b"x"])).first_ticket == 0, "a refused batch used up tickets")
+            return None
+        producer.send(batch)
+        settled = producer.flush(context.patience_s)
+        expect(acknowledged(settled) == 3, f"a repeated message was not acknowledged: {errors_of(settled)}")
+        # With an id of its own, and sent last: all earlier messages have arrived before it.
+        here.send(channel, [b"three"], [b"key"])
+        same(context, [b"one", b"two", b"three"], here.payloads(here.consumer(channel), 3))
+    return None
+
+
+@check("send.close_in_flight", "closing gives every open send a fate, and none of them lies")
 def close_in_flight(context: Context) -> None:
     count = 1000
     with sandbox(context) as here:
@@ -238,27 +267,7 @@ def _all_settled(parts: Sequence[Settlements], count: int) -> None:
     expect(len(tickets) == count, f"{len(tickets) - count} tickets were settled that were not sent")
 
 
-def deduplication(context: Context) -> Skipped | None:
-    has = context.declaration.limits.has_deduplication
-    if has is None:
-        return Skipped("not declared")
-    batch = Batch([b"one", b"again", b"two"], [b"key"] * 3, dedup_ids=["1", "1", "2"])
-    with sandbox(context) as here:
-        channel = here.channel()
-        producer = here.producer(channel)
-        if not has:
-            refuses("sending with dedup_ids", Unsupported, lambda: producer.send(batch))
-            expect(producer.send(Batch([b"x"])).first_ticket == 0, "a refused batch used up tickets")
-            return None
-        producer.send(batch)
-        settled = producer.flush(context.patience_s)
-        expect(acknowledged(settled) == 3, f"a repeated message was not acknowledged: {errors_of(settled)}")
-        # With an id of its own, and sent last: all earlier messages have arrived before it.
-        here.send(channel, [b"three"], [b"key"])
-        same(context, [b"one", b"two", b"three"], here.payloads(here.consumer(channel), 3))
-    return None
-
-
+@check("send.paused", "sends that a broker does not answer are unknown, not failed", disruptive=True)
 def paused(context: Context) -> Skipped | None:
     if context.pause is None:
         return Skipped("the broker is not ours to pause")
@@ -277,25 +286,3 @@ def paused(context: Context) -> Skipped | None:
         expect(bool((settled.outcomes == Outcome.UNKNOWN).any()), "sends without an answer are not unknown")
         _only_what_was_sent(here, channel, settled, [*numbers(250), b"the way is open"])
     return None
-
-
-CHECKS = (
-    Check("send.nothing", "an empty batch is taken, settles nothing and uses up no ticket", nothing),
-    Check("send.counts", "batches of 1, of the most messages of a request, and of one more arrive whole", counts),
-    Check("send.settled_once", "every ticket gets one fate, once, at a time of the monotonic clock", settled_once),
-    Check("send.malformed", "columns of different lengths raise Misuse and send nothing", malformed),
-    Check("send.size_limit", "a message of the declared size passes, one byte more is rejected alone", size_limit),
-    Check("send.request_bytes", "a batch beyond the size of a request is split and arrives whole", request_bytes),
-    Check(
-        "send.any_bytes",
-        "payloads arrive byte for byte: empty, NUL, 4-byte Unicode, no text at all; no key stays none",
-        any_bytes,
-    ),
-    Check("send.keys", "keys arrive byte for byte: empty, NUL, 4-byte Unicode, 1 KiB", keys),
-    Check("send.attributes", "attributes arrive as sent, or raise Unsupported", attributes),
-    Check(
-        "send.deduplication", "of two messages with one dedup_id one is kept; or Unsupported is raised", deduplication
-    ),
-    Check("send.close_in_flight", "closing gives every open send a fate, and none of them lies", close_in_flight),
-    Check("send.paused", "sends that a broker does not answer are unknown, not failed", paused, disruptive=True),
-)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from functools import partial
 
-from brokerbench.bench.conformance.model import Check, Context, Skipped, expect
+from brokerbench.bench.conformance.model import Context, Skipped, check, expect
 from brokerbench.bench.conformance.sandbox import (
     Sandbox,
     acknowledged,
@@ -28,6 +28,7 @@ _IN_TIME = 0.75
 _TRIES = 3
 
 
+@check("acknowledge.indices", "some of a delivery can be acknowledged; wrong indices raise Misuse")
 def indices(context: Context) -> None:
     with sandbox(context) as here:
         consumer, received = _together(here, 4)
@@ -40,6 +41,7 @@ def indices(context: Context) -> None:
         expect(acknowledged(consumer.acknowledge(received, [2, 3])) == 2, "the rest could not be acknowledged")
 
 
+@check("acknowledge.granularity", "one alone can be acknowledged, or Unsupported is raised, as declared")
 def granularity(context: Context) -> None:
     with sandbox(context) as here:
         consumer, received = _together(here, 3)
@@ -57,6 +59,7 @@ def granularity(context: Context) -> None:
             expect(acknowledged(consumer.acknowledge(received, [0, 1])) == 2, "the others could not be acknowledged")
 
 
+@check("acknowledge.final", "what is acknowledged never comes again to its group")
 def final(context: Context) -> Skipped | None:
     if not context.once:
         return Skipped("the profile does not promise it")
@@ -73,6 +76,9 @@ def final(context: Context) -> Skipped | None:
     return None
 
 
+@check(
+    "acknowledge.ahead", "where a consumer need not wait for answers, each comes once, in order, and what it says lasts"
+)
 def ahead(context: Context) -> Skipped | None:
     with sandbox(context) as here:
         channel = here.channel(lease_s=context.lease_s)
@@ -103,6 +109,7 @@ def ahead(context: Context) -> Skipped | None:
     return None
 
 
+@check("redelivery.release", "a released delivery comes back before its lease ends, and is counted")
 def released(context: Context) -> Skipped | None:
     support = context.support("redelivery.after_release")
     with sandbox(context) as here:
@@ -125,6 +132,7 @@ def released(context: Context) -> Skipped | None:
     return None
 
 
+@check("redelivery.reject", "a rejected delivery does not come back")
 def rejected(context: Context) -> Skipped | None:
     with sandbox(context) as here:
         consumer = here.consumer(here.filled([b"poison"], lease_s=3 * context.lease_s))
@@ -139,6 +147,7 @@ def rejected(context: Context) -> Skipped | None:
     return None
 
 
+@check("redelivery.extend", "an extended lease lasts as long as asked, from then on")
 def extended(context: Context) -> Skipped | None:
     lease_s = 2 * context.lease_s
     with sandbox(context) as here:
@@ -167,6 +176,7 @@ def extended(context: Context) -> Skipped | None:
     return None
 
 
+@check("redelivery.lease", "an unsettled delivery comes back when its lease has ended, not before")
 def ended(context: Context) -> Skipped | None:
     if not context.has_leases:
         return Skipped("deliveries have no lease")
@@ -187,6 +197,7 @@ def ended(context: Context) -> Skipped | None:
     return None
 
 
+@check("redelivery.leaver", "what a consumer held that closed comes to the next")
 def left(context: Context) -> None:
     with sandbox(context) as here:
         channel = here.filled(numbers(5), [b"key"] * 5, context.lease_s)
@@ -210,22 +221,3 @@ def _together(here: Sandbox, count: int) -> tuple[Consumer, Received]:
             return consumer, received
         consumer.close()
     raise Unsupported("receive", f"{count} small messages never came together")
-
-
-CHECKS = (
-    Check("acknowledge.indices", "some of a delivery can be acknowledged; wrong indices raise Misuse", indices),
-    Check(
-        "acknowledge.granularity", "one alone can be acknowledged, or Unsupported is raised, as declared", granularity
-    ),
-    Check("acknowledge.final", "what is acknowledged never comes again to its group", final),
-    Check(
-        "acknowledge.ahead",
-        "where a consumer need not wait for answers, each comes once, in order, and what it says lasts",
-        ahead,
-    ),
-    Check("redelivery.release", "a released delivery comes back before its lease ends, and is counted", released),
-    Check("redelivery.reject", "a rejected delivery does not come back", rejected),
-    Check("redelivery.extend", "an extended lease lasts as long as asked, from then on", extended),
-    Check("redelivery.lease", "an unsettled delivery comes back when its lease has ended, not before", ended),
-    Check("redelivery.leaver", "what a consumer held that closed comes to the next", left),
-)

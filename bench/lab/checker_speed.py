@@ -20,8 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from brokerbench.bench.lab import synthetic_history
-from brokerbench.bench.selftest import sharded_checks
+from brokerbench.bench.lab import sharded_checks, synthetic_history
 from brokerbench.scenarios import history
 from brokerbench.scenarios.checkers.sharding import reduction
 from brokerbench.scenarios.history import saved_history

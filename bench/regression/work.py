@@ -93,9 +93,8 @@ class TimedRound:
 
     def replay(self) -> None:
         """Read again what was consumed, from the beginning."""
-        reader = self.reader
-        assert reader is not None, "opened before"
-        self._collect(reader.read, _WARM + self.load.messages)
+        assert self.reader is not None, "opened before"
+        self._collect(self.reader.read, _WARM + self.load.messages)
 
     def _take(self, most: int, wait_s: float) -> RecordedBatch:
         taken = self.consumer.take(most, wait_s)
@@ -138,9 +137,8 @@ def begin(broker: Broker, channel: str, load: RoundLoad, history: Path) -> Timed
     producer = RecordingProducer(
         broker, channel, sending, number=0, run=_RUN, seed=1, size=load.size, settings=settings
     )
-    consumer = RecordingConsumer(
-        broker, channel, receiving, number=0, settings=ConsumerSettings(prefetch_bytes=_AHEAD_BYTES)
-    )
+    ahead = ConsumerSettings(prefetch_bytes=_AHEAD_BYTES)
+    consumer = RecordingConsumer(broker, channel, receiving, number=0, settings=ahead)
     found = TimedRound(load, broker, channel, sending, receiving, producer, consumer)
     producer.send(np.arange(_WARM))
     producer.flush(_PATIENCE_S)

@@ -56,17 +56,15 @@ def followed(history: History) -> Spots:
 
 def followed_in_partition(history: History) -> Spots:
     """The next of the partition in the same batch has the same producer and another key."""
-    rows = history.deliveries
-    chosen = _taken(history)
-    same_producer = _next(rows, chosen, ("reader", "batch", "partition"), alike="producer")
-    same_key = _next(rows, chosen, ("reader", "batch", "partition"), alike="key")
+    rows, chosen, within = history.deliveries, _taken(history), ("reader", "batch", "partition")
+    same_producer = _next(rows, chosen, within, alike="producer")
+    same_key = _next(rows, chosen, within, alike="key")
     return _spots(rows, same_producer & ~same_key)
 
 
 def followed_elsewhere(history: History) -> Spots:
     """The next in the same batch has the same producer and is of another partition."""
-    rows = history.deliveries
-    chosen = _taken(history)
+    rows, chosen = history.deliveries, _taken(history)
     same_producer = _next(rows, chosen, ("reader", "batch"), alike="producer")
     same_partition = _next(rows, chosen, ("reader", "batch"), alike="partition")
     return _spots(rows, same_producer & ~same_partition)
@@ -79,8 +77,7 @@ def followed_in_replay(history: History) -> Spots:
 
 def last_of_a_read(history: History) -> Spots:
     """The last message of each batch of a reader: a reader that goes back to here reads one message twice."""
-    rows = history.deliveries
-    chosen = _read_again(history)
+    rows, chosen = history.deliveries, _read_again(history)
     return _spots(rows, chosen & ~_next(rows, chosen, ("reader", "batch")))
 
 
@@ -173,9 +170,7 @@ def _next(rows: Columns, among: Mask, within: Sequence[str], alike: str = "") ->
     columns = [rows[name][chosen] for name in ("slot", *reversed(within))]
     order = np.lexsort(columns)
     compared = [*columns[1:], *([rows[alike][chosen]] if alike else [])]
-    same = np.ones(max(0, len(order) - 1), bool)
-    for column in compared:
-        same &= column[order[1:]] == column[order[:-1]]
+    same = np.logical_and.reduce([column[order[1:]] == column[order[:-1]] for column in compared])
     found = np.zeros(len(among), bool)
     found[chosen[order[:-1][same]]] = True
     return found

@@ -53,6 +53,11 @@ def answers(history: History, channel: str) -> dict[str, Answer]:
     return {name: _answer(history, check(whole)) for name, check in CHECKS.items()}
 
 
+def alarms(found: Mapping[str, Answer]) -> dict[str, int]:
+    """Violations by checker, of those that found what is not legal."""
+    return {name: answer.violations for name, answer in found.items() if answer.violations and name not in FACTS}
+
+
 def identity(offender: Offender, run: int) -> Identity:
     """Identity of a message that a fault hit, by the payload as it was sent."""
     stamps = stamp.read([offender.payload], run)
@@ -70,10 +75,8 @@ def _named(history: History, offender: Mapping[str, Any]) -> Identity:
     if "producer" in offender:
         return ("sent", int(offender["producer"]), int(offender["seq"]))
     deliveries = history.deliveries
-    here = np.ones(len(deliveries["slot"]), bool)
-    for name in ("reader", "batch", "slot"):
-        here &= deliveries[name] == offender[name]
-    (at,) = np.flatnonzero(here)
+    here = [deliveries[name] == offender[name] for name in ("reader", "batch", "slot")]
+    (at,) = np.flatnonzero(np.logical_and.reduce(here))
     if deliveries["status"][at] == stamp.INTACT:
         return ("sent", int(deliveries["producer"][at]), int(deliveries["seq"][at]))
     return ("never sent", 0, int(deliveries["checksum"][at]))
@@ -139,10 +142,11 @@ def _kept(check: Callable[[ChannelIndex, list[Mapping[str, Any]], float], Findin
     """A check, for each attempt to read the channel, of how long it keeps messages that are not consumed."""
 
     def checked(whole: ChannelIndex) -> list[Finding]:
-        limits = [float(mark["age_s"]) for mark in whole.history.events("kept", channel=whole.channel)]
-        if not limits:
+        kept = next(whole.history.events("kept", channel=whole.channel), None)
+        if kept is None:
             return [Finding("", not_testable="the channel has no age limit")]
-        return [check(whole, [attempt], limits[0]) for attempt in _attempts(whole)] or [check(whole, [], limits[0])]
+        looks = [[attempt] for attempt in _attempts(whole)] or [[]]
+        return [check(whole, look, float(kept["age_s"])) for look in looks]
 
     return checked
 
@@ -197,9 +201,13 @@ def _comes_back(whole: ChannelIndex, group: Delivered) -> Finding:
     if _phase(whole, lapses=True):
         reason = "who holds an earlier message of the key until its lease ends may keep a released one waiting"
         return Finding("", not_testable=reason)
-    return redelivery.comes_back(
-        whole, group, _lease_s(whole), drained=whole.drained(), max_deliveries=_max_deliveries(whole)
-    )
+    most = _max_deliveries(whole)
+    return redelivery.comes_back(whole, group, _lease_s(whole), drained=whole.drained(), max_deliveries=most)
+
+
+def _not_late(whole: ChannelIndex, group: Delivered) -> Finding:
+    most = _max_deliveries(whole)
+    return leases.not_late(whole, group, _lease_s(whole), TOLERANCE_S, drained=whole.drained(), max_deliveries=most)
 
 
 def _replayed(whole: ChannelIndex, attempt: replay.Attempt) -> Delivered:
@@ -254,16 +262,7 @@ CHECKS: Mapping[str, Check] = {
     "redelivery.after_release": _of_group(_comes_back),
     "redelivery.not_early": _of_group(lambda whole, group: leases.not_early(whole, group, _lease_s(whole))),
     "redelivery.none": _of_group(lambda whole, group: leases.in_time(whole, group, _lease_s(whole))),
-    "redelivery.not_late": _of_group(
-        lambda whole, group: leases.not_late(
-            whole,
-            group,
-            _lease_s(whole),
-            TOLERANCE_S,
-            drained=whole.drained(),
-            max_deliveries=_max_deliveries(whole),
-        )
-    ),
+    "redelivery.not_late": _of_group(_not_late),
     **{name: _all_of(check) for name, check in ONE_BY_ONE.items()},
 }
 """By the name of the finding."""

@@ -14,7 +14,7 @@ from typing import TypeVar
 import numpy as np
 
 from brokerbench.bench.selftest.cases import CASES, CROSS, Spots
-from brokerbench.bench.selftest.checks import FACTS, Answer, answers, identity
+from brokerbench.bench.selftest.checks import Answer, alarms, answers, identity
 from brokerbench.bench.selftest.scripts import Script, Size, play
 from brokerbench.bench.selftest.simulation import CHANNEL, RUN
 from brokerbench.brokers.faulty import Fault, FaultName
@@ -47,10 +47,7 @@ class FaultRun:
 
     def others(self) -> list[str]:
         """Other checkers that answered."""
-        own = CASES[self.fault].checker
-        return [
-            name for name, answer in self.answers.items() if answer.violations and name != own and name not in FACTS
-        ]
+        return [name for name in alarms(self.answers) if name != CASES[self.fault].checker]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +111,7 @@ class Matrix:
 def quiet(script: Script, size: Size) -> Silence:
     """Play a script without faults. Picks the messages that this script's own faults will hit, by the seed."""
     history = play(script, size, []).history
-    found = {
-        name: answer.violations
-        for name, answer in answers(history, CHANNEL).items()
-        if answer.violations and name not in FACTS
-    }
+    found = alarms(answers(history, CHANNEL))
     rng = np.random.default_rng(size.seed)
     hits = {fault: _pick(rng, case.where(history)) for fault, case in CASES.items() if case.script == script}
     return Silence(script, size.messages, found, hits)
@@ -154,10 +147,7 @@ def measure(messages: int, pool: Executor, tell: Tell) -> Matrix:
         return results
 
     quiet_many, quiet_few = (
-        {
-            silence.script: silence
-            for silence in all_of([pool.submit(quiet, script, size) for script in Script], "no fault")
-        }
+        dict(zip(Script, all_of([pool.submit(quiet, script, size) for script in Script], "no fault"), strict=True))
         for size in (many, few)
     )
     rows = []

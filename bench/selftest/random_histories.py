@@ -19,12 +19,12 @@ from itertools import count
 
 import numpy as np
 
-from brokerbench.bench.selftest.checks import FACTS, answers
+from brokerbench.bench.selftest import checks, scripts
 from brokerbench.bench.selftest.scripts import GROUP, LEASE_S, LETTERS, LIMIT_S, MAX_DELIVERIES, read_again, settle
-from brokerbench.bench.selftest.simulation import CHANNEL, RUN, Simulation, record
+from brokerbench.bench.selftest.simulation import CHANNEL, Simulation, record
 from brokerbench.brokers.faulty import Fault, FaultName
 from brokerbench.brokers.memory.log import DEDUPLICATION_WINDOW_S
-from brokerbench.brokers.types import ChannelSpec, ConsumerSettings, DeadLetterPolicy, Outcome, Retention
+from brokerbench.brokers.types import ChannelSpec, DeadLetterPolicy, Outcome, Retention
 from brokerbench.scenarios.clients.recording import RecordedBatch, RecordingConsumer, RecordingProducer
 from brokerbench.scenarios.history import History, select
 
@@ -46,12 +46,8 @@ class Alarm:
 
 
 def alarms(seed: int) -> list[Alarm]:
-    found = answers(history(seed), CHANNEL)
-    return [
-        Alarm(seed, name, answer.violations)
-        for name, answer in found.items()
-        if answer.violations and name not in FACTS
-    ]
+    found = checks.alarms(checks.answers(history(seed), CHANNEL))
+    return [Alarm(seed, name, violations) for name, violations in found.items()]
 
 
 def search(histories: int, pool: Executor, tell: Callable[[float, str], None]) -> list[Alarm]:
@@ -118,17 +114,10 @@ class _World:
         return of[int(self.rng.integers(len(of)))]
 
     def producer(self) -> RecordingProducer:
-        number = next(self._numbers)
-        return RecordingProducer(
-            self.simulation.broker, CHANNEL, self.simulation.writer, number=number, run=RUN, seed=1, size=self.size
-        )
+        return scripts.producer(self.simulation, next(self._numbers), seed=1, size=self.size)
 
     def consumer(self, channel: str = CHANNEL) -> _Holder:
-        number = next(self._readers)
-        settings = ConsumerSettings(group=GROUP, name=f"consumer-{number}")
-        return _Holder(
-            RecordingConsumer(self.simulation.broker, channel, self.simulation.writer, number=number, settings=settings)
-        )
+        return _Holder(scripts.consumer(self.simulation, next(self._readers), channel))
 
     def read(self) -> None:
         read_again(self.simulation, next(self._readers))
@@ -159,9 +148,9 @@ def _consume(world: _World, *, lapses: bool, letters: bool) -> None:
             _lapse(world)
     simulation.writer.mark("drained", channel=CHANNEL, group=GROUP)
     if letters:
-        reader = world.consumer(LETTERS)
+        reader = world.consumer(LETTERS).consumer
         while simulation.broker.backlog(LETTERS, GROUP):
-            reader.consumer.acknowledge(reader.consumer.take(_ALL, 0.0))
+            reader.acknowledge(reader.take(_ALL, 0.0))
             if lapses:
                 simulation.clock.jump(LEASE_S)
         simulation.writer.mark("drained", channel=LETTERS, group=GROUP)

@@ -80,7 +80,7 @@ def play(script: Script, size: Size, faults: Sequence[Fault]) -> Played:
 
 
 def _deliver(simulation: Simulation, size: Size) -> None:
-    _consume_meanwhile(simulation, size, _begin(simulation, size, alone=False), _failing)
+    _consume_meanwhile(simulation, size, _begin(simulation, size, alone=False), partial(_fail_until, deliveries=1))
 
 
 def _line(simulation: Simulation, size: Size) -> None:
@@ -92,9 +92,9 @@ def _lapse(simulation: Simulation, size: Size) -> None:
     consumers = _begin(simulation, size, alone=False, lapses=True)
     for send in _sends(simulation, size):
         send()
-    for consumer in consumers:
-        consumer.take(_TAKE, 0.0)
-        consumer.close()
+    for dying in consumers:
+        dying.take(_TAKE, 0.0)
+        dying.close()
     simulation.clock.jump(LEASE_S)
     _end(simulation, _consumers(simulation, size, first=size.consumers), _none_fails)
 
@@ -113,9 +113,8 @@ def _crash(simulation: Simulation, size: Size) -> None:
 def _fail(simulation: Simulation, size: Size) -> None:
     simulation.broker.create_channel(ChannelSpec(LETTERS, lease_s=LEASE_S))
     consumers = _begin(simulation, size, alone=False, dead_letter=DeadLetterPolicy(LETTERS, MAX_DELIVERIES))
-    _consume_meanwhile(simulation, size, consumers, _always_failing)
-    (reader,) = _consumers(simulation, replace(size, consumers=1), first=_READER + 50, channel=LETTERS)
-    _drain(simulation, [reader], _none_fails, LETTERS)
+    _consume_meanwhile(simulation, size, consumers, partial(_fail_until, deliveries=MAX_DELIVERIES))
+    _drain(simulation, [consumer(simulation, _READER + 50, LETTERS)], _none_fails, LETTERS)
 
 
 def _repeat(simulation: Simulation, size: Size) -> None:
@@ -150,29 +149,23 @@ def _begin(
     """The mark states the promises of this channel: a repeat within ``window_s`` is swallowed."""
     spec = ChannelSpec(CHANNEL, partitions=size.partitions, lease_s=LEASE_S, dead_letter=dead_letter)
     simulation.broker.create_channel(spec)
-    simulation.writer.mark(
-        "phase",
-        channel=CHANNEL,
-        lease_s=LEASE_S,
-        alone=alone,
-        lapses=lapses,
-        letters=dead_letter is not None,
-        window_s=window_s,
-    )
+    promised = {"alone": alone, "lapses": lapses, "letters": dead_letter is not None, "window_s": window_s}
+    simulation.writer.mark("phase", channel=CHANNEL, lease_s=LEASE_S, **promised)
     return _consumers(simulation, size, first=0)
 
 
-def _consumers(simulation: Simulation, size: Size, first: int, channel: str = CHANNEL) -> list[RecordingConsumer]:
-    return [
-        RecordingConsumer(
-            simulation.broker,
-            channel,
-            simulation.writer,
-            number=number,
-            settings=ConsumerSettings(group=GROUP, name=f"consumer-{number}"),
-        )
-        for number in range(first, first + size.consumers)
-    ]
+def producer(simulation: Simulation, number: int, *, seed: int, size: int) -> RecordingProducer:
+    broker, writer = simulation.broker, simulation.writer
+    return RecordingProducer(broker, CHANNEL, writer, number=number, run=RUN, seed=seed, size=size)
+
+
+def consumer(simulation: Simulation, number: int, channel: str) -> RecordingConsumer:
+    settings = ConsumerSettings(group=GROUP, name=f"consumer-{number}")
+    return RecordingConsumer(simulation.broker, channel, simulation.writer, number=number, settings=settings)
+
+
+def _consumers(simulation: Simulation, size: Size, first: int) -> list[RecordingConsumer]:
+    return [consumer(simulation, number, CHANNEL) for number in range(first, first + size.consumers)]
 
 
 def _end(simulation: Simulation, consumers: Sequence[RecordingConsumer], failing: Failing) -> None:
@@ -217,12 +210,7 @@ _PLAYS: Mapping[Script, Callable[[Simulation, Size], None]] = {
 def _sends(simulation: Simulation, size: Size, *, repeating: bool = False) -> list[Callable[[], object]]:
     """The producers' sends in turns, one batch each; at the end each producer waits for its open sends."""
     rng = np.random.default_rng(size.seed)
-    producers = [
-        RecordingProducer(
-            simulation.broker, CHANNEL, simulation.writer, number=number, run=RUN, seed=size.seed, size=size.size
-        )
-        for number in range(size.producers)
-    ]
+    producers = [producer(simulation, number, seed=size.seed, size=size.size) for number in range(size.producers)]
     batch = max(10, min(400, size.messages // (8 * size.producers)))
     turns: list[Callable[[], object]] = []
     for at, first in enumerate(range(0, size.messages, batch)):
@@ -236,15 +224,15 @@ def _sends(simulation: Simulation, size: Size, *, repeating: bool = False) -> li
             numbers[again], keys[again] = numbers[again - _REPEATS_AFTER], keys[again - _REPEATS_AFTER]
             identities = numbers.tolist()
         turns.append(partial(producers[number].send, keys, identities=identities))
-    return [*turns, *(producer.flush for producer in producers)]
+    return [*turns, *(one.flush for one in producers)]
 
 
 def _turn(consumers: Sequence[RecordingConsumer], failing: Failing) -> int:
     """All take, then all settle: a message that one holds, the others must not get. Returns the number taken."""
-    taken = [(consumer, consumer.take(_TAKE, 0.0)) for consumer in consumers]
-    for consumer, batch in taken:
+    taken = [(one, one.take(_TAKE, 0.0)) for one in consumers]
+    for one, batch in taken:
         if len(batch):
-            settle(consumer, batch, failing(batch))
+            settle(one, batch, failing(batch))
     return sum(len(batch) for _, batch in taken)
 
 
@@ -252,16 +240,8 @@ def _none_fails(batch: RecordedBatch) -> Mask:
     return np.zeros(len(batch), bool)
 
 
-def _failing(batch: RecordedBatch) -> Mask:
-    """One in 20 messages, at its first delivery."""
-    return _fail_until(batch, 1)
-
-
-def _always_failing(batch: RecordedBatch) -> Mask:
-    return _fail_until(batch, MAX_DELIVERIES)
-
-
 def _fail_until(batch: RecordedBatch, deliveries: int) -> Mask:
+    """One in 20 messages, at its first ``deliveries``."""
     stamps = batch.stamps
     chosen = (stamps.status == INTACT) & ((stamps.seq * 7 + stamps.producer) % _FAILS_EVERY == 0)
     failing: Mask = chosen & (batch.received.delivery_counts <= deliveries)
@@ -288,12 +268,5 @@ def read_again(simulation: Simulation, number: int) -> None:
         pass
     reader.close()
     last = {str(partition): place - 1 for partition, place in end.places.items()}
-    simulation.writer.mark(
-        "attempt",
-        channel=CHANNEL,
-        mode="from_beginning",
-        reader=number,
-        outcome="read",
-        began_ns=began_ns,
-        last=last,
-    )
+    read = {"mode": "from_beginning", "reader": number, "outcome": "read", "began_ns": began_ns, "last": last}
+    simulation.writer.mark("attempt", channel=CHANNEL, **read)

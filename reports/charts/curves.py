@@ -88,15 +88,14 @@ def scaling(result: RunResult, profiles: Sequence[str]) -> Spec | None:
 
 def _series(result: RunResult, profile: str, axis: _Axis) -> Iterator[_Series]:
     found: dict[tuple[tuple[str, object], ...], dict[float, Metric]] = {}
-    for cell in result.cells:
-        for metric in cell.metrics if cell.profile == profile else []:
-            labels = metric.labels
-            if speeds.of_one_group(metric):
-                continue
-            if metric.name == axis.metric and labels.get("mode") == axis.mode and axis.label in labels:
-                others = tuple(sorted((name, value) for name, value in labels.items() if name != axis.label))
-                points, level = found.setdefault(others, {}), float(labels[axis.label])
-                points[level] = _together(points[level], metric) if level in points else metric
+    for metric in (metric for cell in result.cells if cell.profile == profile for metric in cell.metrics):
+        labels = metric.labels
+        if metric.name != axis.metric or labels.get("mode") != axis.mode or speeds.of_one_group(metric):
+            continue
+        if axis.label in labels:
+            others = tuple(sorted((name, value) for name, value in labels.items() if name != axis.label))
+            points, level = found.setdefault(others, {}), float(labels[axis.label])
+            points[level] = _together(points[level], metric) if level in points else metric
     for points in found.values():
         if len(points) >= _FEWEST_LEVELS:
             yield _Series(profile, sorted(points.items()))
@@ -148,9 +147,7 @@ def _rows(series: _Series) -> Iterator[Mapping[str, Any]]:
         yield {
             "profile": series.profile,
             "level": level,
-            "median": words.median(metric.samples),
-            "low": min(metric.samples),
-            "high": max(metric.samples),
+            **words.middle_and_range(metric.samples),
             "repeats": len(metric.samples),
             "limited": bool(metric.limited_by),
         }

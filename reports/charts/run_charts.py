@@ -26,9 +26,8 @@ def lag(result: RunResult, profiles: Sequence[str]) -> Spec | None:
     for scenario in _SCENARIOS:
         cells = [cell for profile in profiles if (cell := _first(result, profile, scenario)) is not None]
         for name, title in _METRICS.items():
-            rows = [
-                row for cell in cells for metric in cell.metrics if metric.name == name for row in _rows(cell, metric)
-            ]
+            shown = [(cell, metric) for cell in cells for metric in cell.metrics if metric.name == name]
+            rows = [row for cell, metric in shown for row in _rows(cell, metric)]
             if rows:
                 last = name == list(_METRICS)[-1]
                 panels.append(_panel(data, rows, f"{scenario}: {title}", profiles, last=last))
@@ -90,38 +89,25 @@ def of_run(result: RunResult, profiles: Sequence[str] | None = None) -> dict[str
 
 def verdicts(result: RunResult, profiles: Sequence[str]) -> Spec | None:
     """Every property on every profile: the meaning of its verdict, or the median of a quantity."""
-    rows = [row for group in facts.GROUPS for row in _group_rows(result, profiles, group)]
+    rows = [
+        _verdict_row(seen, group)
+        for group in facts.GROUPS
+        for across in facts.examined(result, profiles, group)
+        for seen in across
+    ]
     if not rows:
         return None
     present = [outcome for outcome in PropertyOutcome if any(row["outcome"] == outcome.value for row in rows)]
     emulated = any(row["emulated"] for row in rows)
     data = Data()
-    parts = [
-        _group_chart(
-            data,
-            [row for row in rows if row["group"] == group],
-            title,
-            profiles,
-            present,
-            first=group == rows[0]["group"],
-        )
-        for group, title in facts.GROUPS.items()
-        if any(row["group"] == group for row in rows)
-    ]
+    parts: list[Panel] = []
+    for group, title in facts.GROUPS.items():
+        if part := [row for row in rows if row["group"] == group]:
+            parts.append(_group_chart(data, part, title, profiles, present, first=not parts))
     shown = (facts.seen(result, profile, name) for profile in profiles for name in facts.PROPERTY_NAMES)
     notes = ["Numbers are medians of quantities." if any(map(tables.middle, shown)) else ""]
     notes += ["Pale with a dashed edge: an emulator, which shows only the shape of the API." if emulated else ""]
     return stack(parts, data, "Observed behaviour of each broker", *filter(None, notes), spacing=10)
-
-
-def _group_rows(result: RunResult, profiles: Sequence[str], group: str) -> list[dict[str, Any]]:
-    """Rows of a group's properties that were examined on some profile."""
-    rows = []
-    for about in facts.properties_of(group):
-        across = [facts.seen(result, profile, about.name) for profile in profiles]
-        if any(seen.rows or seen.failed for seen in across):
-            rows += [_verdict_row(seen, group) for seen in across]
-    return rows
 
 
 def _verdict_row(seen: Seen, group: str) -> dict[str, Any]:

@@ -68,9 +68,7 @@ def _speed_row(speed: Speed) -> dict[str, Any]:
         "profile": speed.profile,
         "what": speed.what.partition(", batch")[0],
         "batch": f"batch {metric.labels['batch']}",
-        "median": speed.median,
-        "low": min(metric.samples),
-        "high": max(metric.samples),
+        **words.middle_and_range(metric.samples),
         "repeats": len(metric.samples),
         "unit": metric.unit,
         "ceiling": words.median(speed.ceiling.samples) if speed.ceiling else None,
@@ -140,9 +138,7 @@ def replay(result: RunResult, profiles: Sequence[str]) -> Spec | None:
         {
             "profile": speed.profile,
             "how": speed.what,
-            "median": speed.median,
-            "low": min(speed.metric.samples),
-            "high": max(speed.metric.samples),
+            **words.middle_and_range(speed.metric.samples),
             "unit": speed.metric.unit,
             "ranks": f"nothing: {speed.no_rank}" if speed.no_rank else "yes",
         }
@@ -185,10 +181,8 @@ def _overshoot_panel(data: Data, result: RunResult, profiles: Sequence[str], nam
     for profile in profiles:
         seen = facts.seen(result, profile, name)
         samples += [{"profile": profile, "seconds": value} for value in seen.samples]
-        if seen.samples and seen.weightiest.declared.high is not None:
-            bounds.append(
-                {"profile": profile, "low": seen.weightiest.declared.low or 0.0, "high": seen.weightiest.declared.high}
-            )
+        if seen.samples and (declared := seen.weightiest.declared).high is not None:
+            bounds.append({"profile": profile, "low": declared.low or 0.0, "high": declared.high})
     if not samples:
         return None
     y = _profile_axis(samples, profiles)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from brokerbench.bench.lab import synthetic_history
-from brokerbench.bench.selftest import sharded_checks
+from brokerbench.bench.lab import sharded_checks, synthetic_history
 from brokerbench.bench.selftest.checks import CHECKS
 from brokerbench.scenarios.checkers.index import channel_index
 from brokerbench.scenarios.checkers.sharding import reduction

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from brokerbench.bench.selftest import random_histories, sharded_checks
+from brokerbench.bench.lab import sharded_checks
+from brokerbench.bench.selftest import random_histories
 from brokerbench.bench.selftest.cases import CASES
 from brokerbench.bench.selftest.checks import CHECKS
 from brokerbench.bench.selftest.scripts import Script, Size, play

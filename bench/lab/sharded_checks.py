@@ -1,4 +1,4 @@
-"""All checkers as in ``checks``, but on a history on disk that is judged shard by shard."""
+"""All checkers as in ``selftest.checks``, but on a history on disk that is judged shard by shard."""
 
 from __future__ import annotations
 
