@@ -4,8 +4,10 @@ A drain is proven in one of three ways, the strongest that the profile has:
 
 * ``Counting``: the backlog of the group is 0 (a count without positions may be approximate: then, too, no message may
   have arrived for ``_QUIET_FOR_APPROXIMATE_COUNTS_S``);
-* ``Bounded`` with places numbered without gaps: every place between the bounds was acknowledged;
-* else: no message arrived for ``_QUIET_S`` although every consumer asked, and no delivery is unsettled.
+* ``Bounded``, places without gaps: every place between the bounds was acknowledged. Silence proves nothing
+  against a broker that shows places which were not;
+* else: every consumer has received something, no message arrived for ``_QUIET_S`` although each asked, and no delivery
+  is unsettled.
 """
 
 from __future__ import annotations
@@ -176,9 +178,11 @@ class ConsumerGroup:
             return limits.drain_proof if broker.backlog(self._channel, self._group) == 0 else ""
         if isinstance(broker, Bounded):
             begin, end = broker.bounds(self._channel)
-            if self.progress.covers(dict(begin.places), dict(end.places)):
-                return "every place between the channel's bounds was acknowledged"
-        return f"nothing came for {_QUIET_S:g} s, and nothing was unsettled" if quiet_s >= _QUIET_S else ""
+            covered = self.progress.covers(dict(begin.places), dict(end.places))
+            return "every place between the channel's bounds was acknowledged" if covered else ""
+        if quiet_s < _QUIET_S or len(self.progress.readers) < len(self._readers):
+            return ""
+        return f"nothing came for {_QUIET_S:g} s, and nothing was unsettled"
 
     def _work(self, reader: int) -> None:
         settings = ConsumerSettings(group=self._group, name=f"{self._group}-{reader}")

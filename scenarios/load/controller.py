@@ -288,7 +288,10 @@ class LoadController:
         return sum(self._received) - before
 
     def _prove_drained(self) -> None:
-        """By group: every message arrived and one more look finds none, or none arrived for a long time."""
+        """By group: one more look finds none, and every message arrived or the broker says that none is left.
+
+        Silence alone proves nothing: a consumer may be starved, stopped, or without its assignment.
+        """
         self.drain()
         deadline = time.monotonic() + float(self._parameters["drain_s"])
         unproven = list(range(len(self._groups)))
@@ -299,7 +302,7 @@ class LoadController:
             quiet = [group for group in unproven if self._received[group] == before[group]]
             for group in quiet:
                 backlog = ask(self._of_group(group)[0], Backlog(), START_S)
-                if not backlog:
+                if backlog == 0 or (backlog is None and self._missing(group) <= 0):
                     unproven.remove(group)
                     self._writer.mark(
                         "drained",

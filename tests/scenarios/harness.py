@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,18 +69,17 @@ def of(examination: Examination, name: str, **labels: object) -> Measured:
     return found
 
 
-def run(
+def context(
     scenario: Any,
     connect: Callable[[], Broker],
     directory: Path,
     endpoint: Endpoint | None = None,
     seed: int = 1,
     **parameters: Any,
-) -> tuple[dict[str, Finding], Sequence[Measured], history.History]:
-    """Findings by property, metrics and the history of one run. Every channel is deleted afterwards."""
+) -> Context:
+    """Of a scenario that starts no load process."""
     broker = connect()
-    steps: list[float] = []
-    context = Context(
+    return Context(
         profile=broker.declaration().profile,
         parameters={**scenario.DEFAULTS, **parameters},
         seed=seed,
@@ -91,12 +91,27 @@ def run(
         channel_prefix=f"t-{uuid.uuid4().hex[:8]}-",
         history_directory=directory,
         load=NoLoad(),
-        progress=lambda share, doing: steps.append(share),
+        progress=lambda share, doing: None,
     )
+
+
+def run(
+    scenario: Any,
+    connect: Callable[[], Broker],
+    directory: Path,
+    endpoint: Endpoint | None = None,
+    seed: int = 1,
+    **parameters: Any,
+) -> tuple[dict[str, Finding], Sequence[Measured], history.History]:
+    """Findings by property, metrics and the history of one run. Every channel is deleted afterwards."""
+    steps: list[float] = []
+    given = context(scenario, connect, directory, endpoint, seed, **parameters)
+    given = replace(given, progress=lambda share, doing: steps.append(share))
+    broker = given.broker
     try:
-        scenario.run(context)
+        scenario.run(given)
     finally:
-        for name in broker.list_channels(context.channel_prefix):
+        for name in broker.list_channels(given.channel_prefix):
             broker.delete_channel(name)
         broker.close()
     assert steps == sorted(steps)
