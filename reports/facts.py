@@ -101,6 +101,16 @@ class Seen:
         return sum(entry.row.measured.violations for entry in self.rows)
 
     @property
+    def open(self) -> int:
+        """Cases that were required, not seen and not excused."""
+        return sum(entry.row.measured.open for entry in self.rows)
+
+    @property
+    def unknown(self) -> int:
+        """Cases left out because nothing could be required of them."""
+        return sum(entry.row.measured.unknown for entry in self.rows)
+
+    @property
     def samples(self) -> list[float]:
         return [value for entry in self.rows for value in entry.row.measured.samples]
 
@@ -109,7 +119,7 @@ class Seen:
         """95 % upper bound on the rate of unseen violations; None if one was seen or none could be."""
         if self.about.kind is not Kind.ALWAYS or self.violations or not self.observations:
             return None
-        return upper_bound_95(self.observations)
+        return upper_bound_95(self.observations, self.open)
 
     @property
     def grade(self) -> Grade | None:

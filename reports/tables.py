@@ -40,7 +40,16 @@ def _bounds(declaration: Declared, unit: str) -> str:
 
 
 def measured(seen: Seen) -> str:
-    """Counts or samples, with n; a dash if there are none."""
+    """Counts or samples, with n, and the cases that were not seen; a dash if there are none."""
+    unseen = [
+        f"{words.count(number)} {of}"
+        for number, of in ((seen.open, "required and not seen"), (seen.unknown, "of unknown fate left out"))
+        if number
+    ]
+    return "; ".join([_counted(seen), *unseen])
+
+
+def _counted(seen: Seen) -> str:
     if seen.about.kind is Kind.QUANTITY:
         if not seen.samples:
             return words.NOTHING

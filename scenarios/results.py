@@ -21,7 +21,9 @@ from brokerbench.scenarios.verdicts import Finding, Grade, Verdict, judge
 SCHEMA_VERSION = 2
 """2 added ``counts`` of a measurement, ``comparable`` of a metric and ``clients`` of an environment."""
 _SINCE_2: Any = {
-    "cells": {"__all__": {"verdicts": {"__all__": {"measured": {"counts"}}}, "metrics": {"__all__": {"comparable"}}}},
+    "cells": {
+        "__all__": {"verdicts": {"__all__": {"measured": {"counts", "open"}}}, "metrics": {"__all__": {"comparable"}}}
+    },
     "environment": {"clients"},
 }
 _NOT_COMPARABLE_IN_1 = ("closed loop", "not a benchmark figure")
@@ -79,7 +81,8 @@ class Measurement(_Model):
 
     observations: int
     violations: int
-    unknown: int = 0
+    unknown: int = Field(default=0, description="cases of which nothing could be required: their fate is unknown")
+    open: int = Field(default=0, description="cases that were required, not seen and not excused")
     samples: list[float] = Field(default_factory=list)
     missed_rate_upper_95: float | None = None
     counts: dict[str, int] = Field(default_factory=dict, description="further counts, which the note has in words")
@@ -228,6 +231,7 @@ def _row(declaration: ProfileDeclaration, finding: Finding, grade: Grade, histor
             observations=finding.observations,
             violations=finding.violations,
             unknown=finding.unknown,
+            open=finding.open,
             samples=[round_sample(value) for value in finding.samples],
             missed_rate_upper_95=judgement.missed_rate_upper_95,
             counts=finding.counts,

@@ -76,7 +76,9 @@ class Finding:
     ``observations`` counts opportunities: pairs whose order was compared, messages looked for,
     attempts made. ``violations`` of them went against the statement; the others held.
     ``samples`` are the values of a QUANTITY. ``not_testable`` gives the reason why nothing could be
-    observed. ``unknown`` counts cases left out because their fate is unknown.
+    observed. ``unknown`` counts cases left out because nothing could be required of them: a send whose fate is unknown.
+    ``open`` counts cases that were required, not seen, and not excused: the observation ended before it could tell.
+    Neither is an observation, and ``open`` ones never count as fine.
     ``offenders`` are the first violations, fit for JSON. ``remarks`` explain the figures to a reader.
     """
 
@@ -88,6 +90,7 @@ class Finding:
     offenders: tuple[Mapping[str, object], ...] = ()
     remarks: tuple[str | Counts, ...] = ()
     not_testable: str = ""
+    open: int = 0
 
     @builtins.property  # a field hides it
     def note(self) -> str:
@@ -133,9 +136,15 @@ _ALWAYS_RULES: Mapping[Support, _Rule] = {
 }
 
 
-def upper_bound_95(observations: int) -> float:
-    """Largest rate of violations that leaves a 5 % chance of seeing none in ``observations``."""
-    return 1.0 if observations <= 0 else 1.0 - 0.05 ** (1.0 / observations)
+def upper_bound_95(observations: int, open_cases: int = 0) -> float:
+    """Largest rate of violations that leaves a 5 % chance of seeing none in ``observations``.
+
+    ``open_cases``: further cases that were not seen; each could be a violation.
+    """
+    if observations <= 0:
+        return 1.0
+    unseen = 1.0 - 0.05 ** (1.0 / observations)
+    return (open_cases + unseen * observations) / (open_cases + observations)
 
 
 def judge(declaration: Declaration, finding: Finding) -> Judgement:
@@ -155,17 +164,29 @@ def judge(declaration: Declaration, finding: Finding) -> Judgement:
 
 
 def _seen(finding: Finding) -> str:
-    return f"{finding.violations} violations in {finding.observations} observations"
+    return f"{finding.violations} violations in {finding.observations} observations{_and_open(finding)}"
+
+
+def _and_open(finding: Finding) -> str:
+    return f", {finding.open} more required and not seen" if finding.open else ""
 
 
 def _bound(finding: Finding) -> float | None:
-    return upper_bound_95(finding.observations) if not finding.violations and finding.observations else None
+    if finding.violations or not finding.observations:
+        return None
+    return upper_bound_95(finding.observations, finding.open)
 
 
 def _judge_statement(support: Support, finding: Finding) -> Judgement:
     rule = _ALWAYS_RULES[support]
     if finding.violations:
         return Judgement(rule.on_violation, _seen(finding))
+    if finding.open:
+        return Judgement(
+            _I,
+            f"no violation in {finding.observations} observations, but {finding.open} more were required and not seen",
+            _bound(finding),
+        )
     if finding.observations < rule.clean_needs:
         return Judgement(
             _I,
@@ -182,17 +203,21 @@ def _judge_capability(support: Support, finding: Finding) -> Judgement:
     attempts, failures = finding.observations, finding.violations
     successes = attempts - failures
     reason = f"{successes} of {attempts} attempts succeeded"
+    if finding.open:
+        reason += f", {finding.open} more ended before they could"
     if not attempts:
-        return Judgement(_I, "no attempt was made")
+        return Judgement(_I, reason if finding.open else "no attempt was made")
     if support is Support.GUARANTEED:
-        return Judgement(_R if failures else _C, reason)
+        return Judgement(_R if failures else _I if finding.open else _C, reason)
     if support is Support.IMPOSSIBLE:
-        return Judgement(_R if successes else _C, reason)
+        return Judgement(_R if successes else _I if finding.open else _C, reason)
     return Judgement(_C if successes else _I, reason)
 
 
 def _judge_quantity(declaration: Declaration, finding: Finding) -> Judgement:
     if declaration.support is Support.IMPOSSIBLE:
+        if finding.samples:
+            return Judgement(_R, f"declared impossible, and measured {len(finding.samples)} times")
         return Judgement(Verdict.NOT_TESTABLE, declaration.note or "the profile has no such thing")
     if not finding.samples:
         return Judgement(_I, "nothing was measured")

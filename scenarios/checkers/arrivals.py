@@ -1,9 +1,10 @@
 """Did each message arrive that had to arrive: once, unaltered, and no other message beside?
 
 ``lost``: every acknowledged message was delivered. A loss is claimed only where a delivery would have been observed:
-after a proven drain, or, for readers that go through each partition in order, up to the highest place that they read.
-Sends of unknown fate are neither lost nor required. A delivery too damaged to tell its message could be any of the
-missing ones: for each such delivery one missing message is not claimed.
+after a proven drain; where the broker says that messages are left and gives none for longer than a lease; or, for
+readers that go through each partition in order, up to the highest place that they read. All others are open. Sends of
+unknown fate are neither lost nor required. A delivery too damaged to tell its message could be any of the missing ones:
+for each such delivery one missing message is open instead of claimed.
 
 ``delivered_again``: no message was delivered after its acknowledgement. A delivery counts against the broker only when
 it was *asked for* after the acknowledgement had been answered with yes, in the same group. A reader's calls are
@@ -44,6 +45,7 @@ class Search:
     observable: int
     missing: int
     unknown: int
+    open: int
     unattributed: int
     offenders: tuple[Mapping[str, object], ...]
 
@@ -51,11 +53,12 @@ class Search:
 def lost(index: ChannelIndex, delivered: Delivered, *, drained: bool, in_order: bool = False) -> Finding:
     """``delivery.no_loss`` of all readers of ``delivered`` together.
 
-    Observations are acknowledged sends that were looked for. ``drained``: nothing was left for these readers.
+    Observations are acknowledged sends that were looked for. ``drained``: no more was to come for these readers.
     ``in_order``: each partition went to one of these readers in order of place, so that a message below a place that
     was read is missing if it was not delivered. (Not so where consumers share a partition: it may still be in hand.)
     """
-    return claimed([search(index, delivered, drained=drained, in_order=in_order)], drained=drained)
+    found = search(index, delivered, drained=drained, in_order=in_order)
+    return claimed([found], drained=drained, withheld=index.withheld())
 
 
 def search(index: ChannelIndex, delivered: Delivered, *, drained: bool, in_order: bool = False) -> Search:
@@ -68,23 +71,28 @@ def search(index: ChannelIndex, delivered: Delivered, *, drained: bool, in_order
     return Search(
         int(observable.sum()),
         len(missing),
-        int((sent.outcome == Outcome.UNKNOWN).sum()) + int((required & ~observable).sum()),
+        int((sent.outcome == Outcome.UNKNOWN).sum()),
+        int((required & ~observable).sum()),
         int((delivered.message < 0).sum()),
         offenders(missing, sent.describe_with_place),
     )
 
 
-def claimed(parts: Sequence[Search], *, drained: bool) -> Finding:
-    """The finding of one channel. An unidentified delivery could be any missing message of any part."""
+def claimed(parts: Sequence[Search], *, drained: bool, withheld: str = "") -> Finding:
+    """The finding of one channel. An unidentified delivery could be any missing message of any part.
+
+    ``withheld``: the reason why no more was to come although no drain was proven.
+    """
     missing = sum(part.missing for part in parts)
     doubtful = min(missing, sum(part.unattributed for part in parts))
-    extent = "after a proven drain" if drained else "not drained: looked for only as far as was read"
+    extent = withheld or ("after a proven drain" if drained else "not drained: looked for only as far as was read")
     unclaimed = (Counts(((Count.UNCLAIMED_MESSAGES, doubtful),)),) if doubtful else ()
     return Finding(
         "delivery.no_loss",
         observations=sum(part.observable for part in parts) - doubtful,
         violations=missing - doubtful,
-        unknown=sum(part.unknown for part in parts) + doubtful,
+        unknown=sum(part.unknown for part in parts),
+        open=sum(part.open for part in parts) + doubtful,
         offenders=first_of(offender for part in parts for offender in part.offenders) if missing > doubtful else (),
         remarks=(extent, *unclaimed),
     )

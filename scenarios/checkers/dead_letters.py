@@ -83,7 +83,7 @@ def _due(index: ChannelIndex, group: Delivered, max_deliveries: int, all_seen: b
 def complete(letters: Letters, *, drained: bool) -> Finding:
     """``dead_letter.complete``: each message that is due is found. Observations are messages that are due.
 
-    ``drained``: it was proven that nothing is left in either channel. Else a missing letter is unknown.
+    ``drained``: it was proven that nothing is left in either channel. Else a missing letter is open.
     """
     index, delivered = letters.index, letters.delivered
     missing = np.flatnonzero(letters.due & (delivered.first < 0))
@@ -94,7 +94,8 @@ def complete(letters: Letters, *, drained: bool) -> Finding:
         "dead_letter.complete",
         observations=int(letters.due.sum()) - unclaimed,
         violations=len(missing) - unclaimed,
-        unknown=unclaimed + doubtful,
+        unknown=doubtful,
+        open=unclaimed,
         offenders=offenders(claimed, index.sent.describe_with_place),
         remarks=(Counts(((Count.UNCLAIMED_LETTERS, unclaimed),)),) if drained and unclaimed else (),
     )

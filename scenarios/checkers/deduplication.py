@@ -42,8 +42,8 @@ class _Repeats:
 def repeats_swallowed(index: ChannelIndex, delivered: Delivered, window_s: float, *, drained: bool) -> Finding:
     """``deduplication.applied``. Observations are messages that surely repeat one that was delivered.
 
-    A violation is such a message that was delivered to this group. One that was not delivered is unknown until a proven
-    drain.
+    A violation is such a message that was delivered to this group. One that was not delivered is open until no more was
+    to come.
     """
     repeats = _repeats(index, delivered, window_s)
     bad = np.flatnonzero(repeats.surely & repeats.seen)
@@ -53,7 +53,7 @@ def repeats_swallowed(index: ChannelIndex, delivered: Delivered, window_s: float
         "deduplication.applied",
         observations=len(bad) + (swallowed if drained else 0),
         violations=len(bad),
-        unknown=0 if drained else swallowed,
+        open=0 if drained else swallowed,
         offenders=offenders(
             bad,
             lambda at: {**index.describe(delivered, int(delivered.first[at])), "identity": int(repeats.identity[at])},

@@ -25,6 +25,7 @@ def combined(name: str, parts: Iterable[Finding]) -> Finding:
         violations=sum(part.violations for part in testable),
         samples=tuple(sample for part in testable for sample in part.samples),
         unknown=sum(part.unknown for part in testable),
+        open=sum(part.open for part in testable),
         offenders=tuple(offender for part in testable for offender in part.offenders)[:MAX_OFFENDERS],
         remarks=tuple(dict.fromkeys(remark for part in testable for remark in part.remarks)),
     )
@@ -49,7 +50,7 @@ def of_group(finding: Finding, group: str) -> Finding:
 
 
 def _saw_nothing(part: Finding) -> bool:
-    return not (part.observations or part.unknown)
+    return not (part.observations or part.unknown or part.open)
 
 
 def first_of(offenders: Iterable[Mapping[str, object]]) -> tuple[Mapping[str, object], ...]:

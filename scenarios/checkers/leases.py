@@ -87,20 +87,22 @@ def not_late(
     """``redelivery.not_late``: an unsettled delivery is followed by another within ``tolerance_s`` after its lease.
 
     Observations are unsettled deliveries. The caller vouches that the group asked for messages all the time. A
-    delivery without another counts only after a proven drain, and never where it was the last of ``max_deliveries``.
+    delivery without another counts only where no more was to come (else it is open), and never where it was the last of
+    ``max_deliveries``.
     """
     delivered = delivered.known()
     back = _returns(index, delivered, buffered=False)
     late = back.again_ns > back.received_ns + round((lease_s + tolerance_s) * 1e9)
     gone, unknown = _never_again(index, delivered, max_deliveries)
-    if not drained:
-        gone, unknown = gone[:0], unknown + len(gone)
+    not_seen = 0 if drained else len(gone)
+    gone = gone[: len(gone) - not_seen]
     never = offenders(gone, lambda at: {"kind": "never again", **index.describe(delivered, at)})
     return Finding(
         "redelivery.not_late",
         observations=len(late) + len(gone),
         violations=int(late.sum()) + len(gone),
         unknown=unknown,
+        open=not_seen,
         offenders=first_of((*_offenders(index, delivered, back, late), *never)),
         remarks=(f"within {tolerance_s:g} s after a lease of {lease_s:g} s",),
     )

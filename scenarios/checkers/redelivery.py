@@ -48,7 +48,7 @@ def comes_back(
 ) -> Finding:
     """``redelivery.after_release``. An attempt is a released delivery.
 
-    An attempt without redelivery counts as failed only after a proven drain; else it is unknown. The last of
+    An attempt without redelivery counts as failed only where no more was to come; else it is open. The last of
     ``max_deliveries`` needs no redelivery: the message goes to the dead letters.
     """
     delivered = delivered.known()
@@ -64,7 +64,7 @@ def comes_back(
         "redelivery.after_release",
         observations=int(counted.sum()),
         violations=len(failed),
-        unknown=int((~counted).sum()),
+        open=int((~counted).sum()),
         offenders=offenders(
             failed,
             lambda row: {**index.describe(delivered, int(back.at[row])), "came_back": bool(back.again[row] >= 0)},

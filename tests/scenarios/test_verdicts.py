@@ -76,3 +76,38 @@ def test_the_bound_says_what_could_have_been_missed() -> None:
     assert (
         judge(declared(Support.GUARANTEED), Finding(ALWAYS, observations=9, violations=1)).missed_rate_upper_95 is None
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "support", "violations", "expected"),
+    [
+        ("delivery.no_loss", Support.GUARANTEED, 0, Verdict.INCONCLUSIVE),
+        ("delivery.no_loss", Support.GUARANTEED, 1, Verdict.REFUTED),
+        ("delivery.no_loss", Support.POSSIBLE, 0, Verdict.INCONCLUSIVE),
+        ("delivery.no_loss", Support.IMPOSSIBLE, 0, Verdict.INCONCLUSIVE),
+        ("replay.from_time", Support.GUARANTEED, 0, Verdict.INCONCLUSIVE),
+        ("replay.from_time", Support.GUARANTEED, 1, Verdict.REFUTED),
+        ("replay.from_time", Support.POSSIBLE, 0, Verdict.CONFIRMED),
+        ("replay.from_time", Support.IMPOSSIBLE, 400, Verdict.INCONCLUSIVE),
+        ("replay.from_time", Support.IMPOSSIBLE, 399, Verdict.REFUTED),
+    ],
+)
+def test_required_and_not_seen_is_never_fine(name: str, support: Support, violations: int, expected: Verdict) -> None:
+    declaration = Declaration(support, Provider.BROKER, "a source")
+    finding = Finding(name, observations=400, violations=violations, open=5)
+    judgement = judge(declaration, finding)
+    assert judgement.verdict is expected
+    if not violations:
+        assert "5 more" in judgement.reason
+
+
+def test_every_case_that_was_not_seen_widens_the_bound() -> None:
+    declaration = Declaration(Support.GUARANTEED, Provider.BROKER, "a source")
+    bound = judge(declaration, Finding("delivery.no_loss", observations=400, open=100)).missed_rate_upper_95
+    assert bound == pytest.approx((100 + 400 * upper_bound_95(400)) / 500)
+
+
+def test_a_quantity_declared_impossible_and_measured_is_refuted() -> None:
+    declaration = Declaration(Support.IMPOSSIBLE, Provider.NOBODY, "a source", low=0.0)
+    assert judge(declaration, Finding("replay.time_offset", samples=(1.0,))).verdict is Verdict.REFUTED
+    assert judge(declaration, Finding("replay.time_offset")).verdict is Verdict.NOT_TESTABLE

@@ -12,9 +12,10 @@ channel has places, and to no message (-1) otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -73,11 +74,27 @@ class ChannelIndex:
         return self._consumers[asked]
 
     def drained(self, **attributes: object) -> bool:
-        """Whether it was proven, after the last send, that no message was left."""
+        """Whether no more was to come after the last send: proven empty, or withheld."""
+        return any(map(self._after_last_send, self._marks("drained", attributes))) or bool(self.withheld(**attributes))
+
+    def withheld(self, **attributes: object) -> str:
+        """Words for a broker that says, after the last send, that messages are left, and gives none; else empty.
+
+        The group held no delivery, asked all the time, and had to wait for longer than a lease.
+        """
+        for wait in self._marks("timeout", attributes):
+            asked_in_vain = wait.get("left") and not wait["unsettled"] and wait["quiet_s"] > wait["lease_s"]
+            if asked_in_vain and self._after_last_send(wait):
+                return f"the broker says that {wait['left']} are left, and gave none for {wait['quiet_s']:.0f} s"
+        return ""
+
+    def _marks(self, event: str, attributes: Mapping[str, object]) -> Iterator[Mapping[str, Any]]:
         if self.group:
             attributes = {"group": self.group, **attributes}
-        proofs = self.history.events("drained", channel=self.channel, **attributes)
-        return any(int(proof["at_ns"]) > self.last_sent_ns for proof in proofs)
+        return self.history.events(event, channel=self.channel, **attributes)
+
+    def _after_last_send(self, mark: Mapping[str, Any]) -> bool:
+        return int(mark["at_ns"]) > self.last_sent_ns
 
     def describe(self, delivered: Delivered, at: int) -> dict[str, object]:
         """One delivery, and the message that it is of, where that is known."""

@@ -51,15 +51,23 @@ def adding_each(name: str, check: Callable[[ChannelIndex], Sequence[Finding]]) -
     )
 
 
-def searching(group: Callable[[ChannelIndex], Delivered]) -> Reduction[tuple[bool, arrivals.Search]]:
+@dataclass(frozen=True, slots=True)
+class _Searched:
+    drained: bool
+    withheld: str
+    search: arrivals.Search
+
+
+def searching(group: Callable[[ChannelIndex], Delivered]) -> Reduction[_Searched]:
     """``delivery.no_loss``. Losses are claimed over the whole channel."""
 
-    def of_part(part: ChannelIndex, _shards: Shards) -> tuple[bool, arrivals.Search]:
+    def of_part(part: ChannelIndex, _shards: Shards) -> _Searched:
         drained = part.drained()
-        return drained, arrivals.search(part, group(part), drained=drained)
+        return _Searched(drained, part.withheld(), arrivals.search(part, group(part), drained=drained))
 
-    def of_all(parts: Sequence[tuple[bool, arrivals.Search]], _shards: Shards) -> list[Finding]:
-        return [arrivals.claimed([search for _, search in parts], drained=parts[0][0])]
+    def of_all(parts: Sequence[_Searched], _shards: Shards) -> list[Finding]:
+        searches = [part.search for part in parts]
+        return [arrivals.claimed(searches, drained=parts[0].drained, withheld=parts[0].withheld)]
 
     return Reduction(of_part, of_all)
 

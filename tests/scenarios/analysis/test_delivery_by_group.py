@@ -73,7 +73,7 @@ def test_damage_in_one_group_is_corruption_there(tmp_path: Path) -> None:
 
 def test_a_group_whose_drain_was_not_proven_lost_nothing_for_certain(tmp_path: Path) -> None:
     lost = judged(tmp_path, EACH[:-1], MARKS[:-1])["delivery.no_loss"]
-    assert (lost.observations, lost.violations, lost.unknown) == (3, 0, 1)
+    assert (lost.observations, lost.violations, lost.open) == (3, 0, 1)
 
 
 def test_groups_together_where_they_are_not_judged_by_themselves(tmp_path: Path) -> None:

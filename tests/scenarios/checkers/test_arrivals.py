@@ -29,14 +29,14 @@ def test_a_loss_counts_after_a_drain() -> None:
 def test_without_a_drain_nothing_is_lost_beyond_what_was_read() -> None:
     index = typed([1, 1, 1, 1], [got(0, 10), got(2, 11)])
     finding = arrivals.lost(index, index.delivered, drained=False, in_order=True)
-    assert (finding.observations, finding.violations, finding.unknown) == (3, 1, 1)
+    assert (finding.observations, finding.violations, finding.open) == (3, 1, 1)
     assert finding.offenders[0]["seq"] == 1
 
 
 def test_where_consumers_share_a_partition_a_gap_is_no_loss() -> None:
     index = typed([1, 1, 1, 1], [got(0, 10), got(2, 11)])
     finding = arrivals.lost(index, index.delivered, drained=False)
-    assert (finding.observations, finding.violations, finding.unknown) == (2, 0, 2)
+    assert (finding.observations, finding.violations, finding.open) == (2, 0, 2)
 
 
 @pytest.mark.parametrize("outcome", [Outcome.UNKNOWN, Outcome.REJECTED])
@@ -50,7 +50,7 @@ def test_only_acknowledged_sends_are_required(outcome: Outcome) -> None:
 def test_an_unidentified_delivery_could_be_the_missing_one() -> None:
     index = typed([1, 1], [got(0, 10), got(-1, 11, place=-1, status=FOREIGN)])
     finding = arrivals.lost(index, index.delivered, drained=True)
-    assert (finding.violations, finding.unknown) == (0, 1)
+    assert (finding.violations, finding.open) == (0, 1)
 
 
 def test_a_drain_proven_before_the_last_send_proves_nothing() -> None:

@@ -50,7 +50,7 @@ def test_nothing_delivered_and_nothing_sent() -> None:
     not_drained = "not drained: looked for only as far as was read"
     assert arrivals.lost(index, index.delivered, drained=True).violations == 2
     assert arrivals.lost(index, index.delivered, drained=False, in_order=True) == Finding(
-        "delivery.no_loss", unknown=2, remarks=(not_drained,)
+        "delivery.no_loss", open=2, remarks=(not_drained,)
     )
     empty = typed([], [])
     assert arrivals.lost(empty, empty.delivered, drained=False) == Finding("delivery.no_loss", remarks=(not_drained,))
@@ -74,7 +74,7 @@ def test_each_partition_is_searched_up_to_its_own_highest_place() -> None:
         "delivery.no_loss",
         observations=4,
         violations=1,
-        unknown=4,  # beyond what was read, without a place, in a partition whose places nobody read
+        open=4,  # beyond what was read, without a place, in a partition whose places nobody read
         offenders=({"producer": 0, "seq": 1, "key": 0, "partition": 0, "place": 1},),
         remarks=("not drained: looked for only as far as was read",),
     )
@@ -94,7 +94,7 @@ def test_as_many_missing_as_were_unidentified_are_not_claimed(unidentified: int,
     index = typed([1, 1, 1], deliveries)
     doubtful = 3 - claimed
     finding = arrivals.lost(index, index.delivered, drained=True)
-    assert (finding.observations, finding.violations, finding.unknown) == (claimed, claimed, doubtful)
+    assert (finding.observations, finding.violations, finding.open) == (claimed, claimed, doubtful)
     assert len(finding.offenders) == (3 if claimed else 0)
     doubt = f"; {doubtful} missing messages are not claimed: as many deliveries could not be identified"
     assert finding.note == "after a proven drain" + (doubt if doubtful else "")
@@ -103,14 +103,15 @@ def test_as_many_missing_as_were_unidentified_are_not_claimed(unidentified: int,
 def test_searches_add_up() -> None:
     offenders = [{"producer": 0, "seq": seq, "key": 0} for seq in range(3)]
     parts = [
-        arrivals.Search(10, 2, 3, 1, (offenders[0], offenders[2])),
-        arrivals.Search(20, 1, 4, 1, (offenders[1],)),
+        arrivals.Search(10, 2, 3, 5, 1, (offenders[0], offenders[2])),
+        arrivals.Search(20, 1, 4, 6, 1, (offenders[1],)),
     ]
     assert arrivals.claimed(parts, drained=True) == Finding(
         "delivery.no_loss",
         observations=28,
         violations=1,
-        unknown=9,
+        unknown=7,
+        open=13,
         offenders=tuple(offenders),
         remarks=("after a proven drain", counted(unclaimed_messages=2)),
     )
@@ -291,7 +292,7 @@ def test_what_every_load_must_keep_over_all_channels() -> None:
             "delivery.no_loss",
             observations=3,
             violations=0,
-            unknown=2,
+            open=2,
             remarks=(
                 "after a proven drain",
                 counted(unclaimed_messages=1),

@@ -63,7 +63,7 @@ def test_a_missing_letter() -> None:
     assert (finding.observations, finding.violations) == (1, 1)
     assert finding.offenders == ({"producer": 0, "seq": 0, "key": 7, "partition": 0, "place": 0},)
     finding = dead_letters.complete(of([]), drained=False)
-    assert (finding.observations, finding.violations, finding.unknown) == (0, 0, 1)
+    assert (finding.observations, finding.violations, finding.open) == (0, 0, 1)
 
 
 @pytest.mark.parametrize("place", [0, 5])
@@ -120,7 +120,7 @@ def test_a_damaged_letter_that_could_be_any_of_two_is_of_none_and_none_is_claime
     settles = [settle(row, RELEASE, 40) for row in failed]
     letters = of([letter(9, 50, place=0, status=CORRUPT)], failed, settles)
     complete, only_failed, intact = all_of(letters)
-    assert (complete.observations, complete.violations, complete.unknown) == (1, 1, 1)
+    assert (complete.observations, complete.violations, complete.open) == (1, 1, 1)
     assert complete.offenders == ()
     assert complete.note.startswith("1 missing")
     assert only_failed.violations == 0

@@ -70,7 +70,7 @@ def test_a_swallowed_repeat_is_as_it_should_be() -> None:
     assert lost(clean) == []
     assert arrivals.lost(clean, clean.delivered, drained=True).violations == 1
     undrained = applied(clean, drained=False)
-    assert (undrained.observations, undrained.unknown) == (0, 1)
+    assert (undrained.observations, undrained.open) == (0, 1)
 
 
 @pytest.mark.parametrize(("settled_ns", "sure"), [(1099, True), (1100, False)])

@@ -67,8 +67,8 @@ def test_first_of_goes_by_delivery_or_by_message() -> None:
 
 def test_added_sorts_offenders_over_the_parts_and_adds_counts() -> None:
     parts = [
-        Finding("p", 10, 2, unknown=1, offenders=(sent(5), sent(7)), remarks=(SEEN, counted(overtaken=2))),
-        Finding("p", 20, 1, unknown=2, offenders=(sent(1),), remarks=(SEEN, counted(overtaken=5))),
+        Finding("p", 10, 2, unknown=1, open=3, offenders=(sent(5), sent(7)), remarks=(SEEN, counted(overtaken=2))),
+        Finding("p", 20, 1, unknown=2, open=4, offenders=(sent(1),), remarks=(SEEN, counted(overtaken=5))),
         Finding("p", 99, 99, offenders=(sent(0),), not_testable="closed"),
     ]
     assert findings.added(parts) == Finding(
@@ -76,6 +76,7 @@ def test_added_sorts_offenders_over_the_parts_and_adds_counts() -> None:
         30,
         3,
         unknown=3,
+        open=7,
         offenders=(sent(1), sent(5), sent(7)),
         remarks=(counted(never_sent=6, rejected=20), counted(overtaken=7)),
     )

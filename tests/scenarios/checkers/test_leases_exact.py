@@ -61,7 +61,7 @@ def test_early_lapsed_and_late_in_full() -> None:
         remarks=("within 2e-08 s after a lease of 1e-07 s",),
     )
     undrained = leases.not_late(index, index.delivered, 1e-7, 2e-8, drained=False)
-    assert (undrained.observations, undrained.violations, undrained.unknown) == (3, 1, 2)
+    assert (undrained.observations, undrained.violations, undrained.open) == (3, 1, 2)
 
 
 @pytest.mark.parametrize("count", [9, 10, 11])

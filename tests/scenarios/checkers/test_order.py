@@ -144,7 +144,7 @@ def test_never_coming_back_is_a_failure_only_after_a_drain() -> None:
     index = typed([1], [first], [settle(first, RELEASE, 15)])
     assert redelivery.comes_back(index, index.delivered, 1.0, drained=True).violations == 1
     unproven = redelivery.comes_back(index, index.delivered, 1.0, drained=False)
-    assert (unproven.observations, unproven.violations, unproven.unknown) == (0, 0, 1)
+    assert (unproven.observations, unproven.violations, unproven.open) == (0, 0, 1)
 
 
 def test_the_last_allowed_delivery_need_not_come_back() -> None:

@@ -306,7 +306,7 @@ def test_what_never_came_back() -> None:
     offender = {**of(1, 6), **place_of(got(1, 1000, slot=2, partition=3, place=9)), "came_back": False}
     assert failed == Finding("redelivery.after_release", 1, 1, offenders=(offender,), remarks=(note,))
     unproven = redelivery.comes_back(index, index.delivered, 30, drained=False)
-    assert unproven == Finding("redelivery.after_release", unknown=1, remarks=(note,))
+    assert unproven == Finding("redelivery.after_release", open=1, remarks=(note,))
     back = redelivery.returned(index, index.delivered, 30)
     assert (back.at.tolist(), back.again.tolist()) == ([0], [-1])
     assert (back.delay_ns.tolist(), back.in_time.tolist()) == ([NEVER], [False])

@@ -401,7 +401,7 @@ def test_loss_of_several_channels_is_weighed_channel_by_channel(tmp_path: Path) 
             "delivery.no_loss",
             observations=4,
             violations=1,
-            unknown=1,
+            open=1,
             offenders=({"producer": 0, "seq": 1, "key": 2, "partition": 0, "place": 1},),
             remarks=("after a proven drain", "not drained: looked for only as far as was read"),
         )
@@ -438,4 +438,4 @@ def test_a_shard_is_searched_after_its_channel_s_drain_alone(tmp_path: Path) -> 
         for kind, its_rows in rows.items():
             writer.rows(kind, table(kind, its_rows))
     lost = reduction.judged(tmp_path)[0]
-    assert lost == arrivals.claimed([arrivals.Search(1, 0, 1, 0, ())], drained=False)
+    assert lost == arrivals.claimed([arrivals.Search(1, 0, 1, 0, 0, ())], drained=False)
