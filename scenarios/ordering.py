@@ -5,6 +5,9 @@ Three consumers work once on as many partitions, and once on a single one, which
 Each phase has a channel of its own. Producers whose order is compared have ``stage="main"``; messages that show that
 all consumers have joined have ``stage="warm-up"`` and are left out of the comparison.
 
+Consumers of all phases go on asking until longer than a lease after the last message: what was settled must not come
+again.
+
 In the last phase two consumers work. Each fails some deliveries once, as a careful worker would: it releases the
 failed one and the later ones of its batch that must not overtake it (those of its key; where acknowledging goes up to
 a position, those of its partition), and acknowledges the rest.
@@ -15,6 +18,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 
 import numpy as np
@@ -43,7 +47,7 @@ DEFAULTS: Parameters = {
     "fail_every": 5,
     "fail_every_by_position": 50,
     "releasing_consumers": 2,
-    "lease_s": 20.0,
+    "lease_s": 15.0,
     "patience_s": 30.0,
 }
 PROPERTIES = (
@@ -76,12 +80,28 @@ _WARM_UP = 90
 
 
 def run(context: Context) -> None:
+    phases = [
+        (at, phase)
+        for at, phase in enumerate(_PHASES)
+        # Without partitions the phase before was this one.
+        if phase != "shared" or context.declaration.limits.has_partitions
+    ]
+    steps = len(phases) + 1
+    channels: list[str] = []
     with context.writer("main") as writer:
-        for at, (phase, doing) in enumerate(_PHASES.items()):
-            if phase == "shared" and not context.declaration.limits.has_partitions:
-                continue  # without partitions the phase before was this one
-            context.progress(at / len(_PHASES), doing)
-            _Phase(context, writer, phase, at).run()
+        with ExitStack() as stack:
+            groups: list[ConsumerGroup] = []
+            for step, (at, name) in enumerate(phases):
+                context.progress(step / steps, _PHASES[name])
+                phase = _Phase(context, writer, name, at)
+                channels.append(phase.channel)
+                groups.append(phase.run(stack))
+            # Groups of all phases go on asking: a message that was settled must not come again after its lease.
+            context.progress((steps - 1) / steps, "looking for longer than a lease")
+            for group in groups:
+                group.outlast_leases()
+        for channel in channels:
+            context.broker.delete_channel(channel)
 
 
 def examine(history: History) -> Examination:
@@ -90,7 +110,9 @@ def examine(history: History) -> Examination:
 
 
 def expected_s(parameters: Parameters, limits: Limits | None) -> float:
-    return 20.0 + small_requests_s(int(parameters["messages"]) * (len(_PHASES) - 1), limits)
+    return (
+        20.0 + float(parameters["lease_s"]) + small_requests_s(int(parameters["messages"]) * (len(_PHASES) - 1), limits)
+    )
 
 
 SCENARIO = Scenario(
@@ -109,16 +131,17 @@ class _Phase:
     def __init__(self, context: Context, writer: Writer, phase: str, number: int) -> None:
         self._context, self._writer, self._phase = context, writer, phase
         self._first = number * 100
-        self._channel = f"{context.channel_prefix}{phase}"
+        self.channel = f"{context.channel_prefix}{phase}"
         parameters = context.parameters
         self._messages, self._keys = int(parameters["messages"]), int(parameters["keys"])
         self._patience_s = float(parameters["patience_s"])
 
-    def run(self) -> None:
+    def run(self, stack: ExitStack) -> ConsumerGroup:
+        """Send and consume. The group goes on to consume, until the stack ends."""
         context, parameters = self._context, self._context.parameters
         lease_s = float(parameters["lease_s"])
         partitions = 1 if self._phase == "shared" else int(parameters["partitions"])
-        context.broker.create_channel(ChannelSpec(self._channel, partitions=partitions, lease_s=lease_s))
+        context.broker.create_channel(ChannelSpec(self.channel, partitions=partitions, lease_s=lease_s))
         consumers, batch = {
             "one": (1, int(parameters["batch"])),
             "three": (int(parameters["consumers"]), int(parameters["small_batch"])),
@@ -126,23 +149,25 @@ class _Phase:
             "producers": (1, int(parameters["batch"])),
             "release": (int(parameters["releasing_consumers"]), int(parameters["batch"])),
         }[self._phase]
-        self._writer.mark("phase", phase=self._phase, channel=self._channel, consumers=consumers, lease_s=lease_s)
+        self._writer.mark("phase", phase=self._phase, channel=self.channel, consumers=consumers, lease_s=lease_s)
         failing = _Failing(context) if self._phase == "release" else None
-        with ConsumerGroup(
-            context,
-            self._channel,
-            "workers",
-            first_reader=self._first,
-            count=consumers,
-            batch=batch,
-            phase=self._phase,
-            **({"settle": failing.settle} if failing else {}),
-        ) as group:
-            if consumers > 1:
-                self._warm_up(group, consumers)
-            sent = self._send_all()
-            group.drain(context.broker, self._writer, sent, self._patience_s)
-        context.broker.delete_channel(self._channel)
+        group = stack.enter_context(
+            ConsumerGroup(
+                context,
+                self.channel,
+                "workers",
+                first_reader=self._first,
+                count=consumers,
+                batch=batch,
+                phase=self._phase,
+                **({"settle": failing.settle} if failing else {}),
+            )
+        )
+        if consumers > 1:
+            self._warm_up(group, consumers)
+        sent = self._send_all()
+        group.drain(context.broker, self._writer, sent, self._patience_s)
+        return group
 
     def _warm_up(self, group: ConsumerGroup, consumers: int) -> None:
         producer = self._producer(self._first + _WARM_UP, "warm-up", self._writer)
@@ -151,7 +176,7 @@ class _Phase:
         producer.close()
         if joined < consumers and self._phase != "shared":
             what = f"{joined} of {consumers} consumers had received something"
-            self._writer.mark("timeout", channel=self._channel, what=what, waited_s=patience_s)
+            self._writer.mark("timeout", channel=self.channel, what=what, waited_s=patience_s)
 
     def _send_all(self) -> int:
         if self._phase != "producers":
@@ -167,7 +192,7 @@ class _Phase:
             return self._send(self._producer(self._first + number, "main", writer, broker), messages)
 
     def _producer(self, number: int, stage: str, writer: Writer, broker: Broker | None = None) -> RecordingProducer:
-        return open_producer(self._context, self._channel, writer, number, broker, phase=self._phase, stage=stage)
+        return open_producer(self._context, self.channel, writer, number, broker, phase=self._phase, stage=stage)
 
     def _send(self, producer: RecordingProducer, messages: int) -> int:
         """Keys are drawn at random, the same for the same seed."""

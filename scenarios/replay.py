@@ -5,9 +5,9 @@ One channel. A group consumes and acknowledges everything until a proven drain. 
 * ``from_beginning``, ``from_position`` (a place of each partition), ``from_time`` (the broker's own time of a message),
 * ``independent_reader``: readers start from the beginning while more is sent to the first group.
 
-Where a profile cannot read again, another consumer under another group's name looks for the acknowledged messages, and
-two groups consume the same messages side by side. Modes without any operation are recorded as refused. Each attempt
-leaves an ``attempt`` mark; the messages that it read are in the deliveries.
+Where a profile cannot read again, another consumer under another group's name looks for the acknowledged messages.
+Modes without any operation are recorded as refused. At the end two groups consume the same messages side by side. Each
+attempt leaves an ``attempt`` mark; the messages that it read are in the deliveries.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 
 from brokerbench.brokers.declarations import Limits
 from brokerbench.brokers.errors import Unsupported
-from brokerbench.brokers.protocols import Replayable
+from brokerbench.brokers.protocols import Bounded, Replayable
 from brokerbench.brokers.types import (
     ChannelSpec,
     ConsumerSettings,
@@ -54,7 +54,8 @@ DEFAULTS: Parameters = {
     "attempts": 3,
     "gap_s": 0.06,
     "look_s": 2.0,
-    "lease_s": 30.0,
+    "quiet_s": 10.0,
+    "lease_s": 15.0,
     "patience_s": 30.0,
 }
 PROPERTIES = (
@@ -73,8 +74,6 @@ PROPERTIES = (
 )
 
 _SEND_CHUNK = 100
-_QUIET_S = 3.0
-"""A replay that has brought no message for this many seconds, short of the end, has ended early."""
 _WAIT_S = 0.2
 _NO_READER = "the profile has no operation that reads again what was acknowledged"
 
@@ -90,7 +89,12 @@ def run(context: Context) -> None:
 
 def expected_s(parameters: Parameters, limits: Limits | None) -> float:
     looks_s = int(parameters["attempts"]) * float(parameters["look_s"])
-    return 15.0 + looks_s + small_requests_s(int(parameters["messages"]) + int(parameters["beside"]), limits)
+    return (
+        20.0
+        + float(parameters["lease_s"])
+        + looks_s
+        + small_requests_s(int(parameters["messages"]) + int(parameters["beside"]), limits)
+    )
 
 
 SCENARIO = Scenario(
@@ -129,11 +133,15 @@ class _Run:
                 self._replays(broker, group.progress.columns())
                 context.progress(0.7, "independent readers beside the group")
                 self._independent(group)
+            context.progress(0.8, "looking for longer than a lease")
+            group.outlast_leases()
         if not isinstance(broker, Replayable):
             self._looks()
             for mode in ("from_position", "from_time"):
                 self._writer.mark("attempt", mode=mode, reader=-1, outcome="refused", reason=_NO_READER)
-            self._two_groups()
+            self._two_groups(self._attempts, _NO_READER)
+        elif context.declaration.limits.has_groups:
+            self._two_groups(1, "another group is an independent reader, too")
 
     def _group(self, group: str, first_reader: int) -> ConsumerGroup:
         return ConsumerGroup(self._context, self._channel, group, first_reader=first_reader, batch=self._batch)
@@ -174,13 +182,15 @@ class _Run:
         except Unsupported as refusal:
             writer.mark("attempt", outcome="refused", reason=refusal.reason, **about)
             return
-        outcome = _read_to(reader, last, self._batch, self._patience_s)
+        quiet_s = float(self._context.parameters["quiet_s"])
+        outcome = _read_to(reader, last, self._batch, self._patience_s, quiet_s)
         reader.close()
         limits = self._context.declaration.limits
         writer.mark(
             "attempt",
             outcome=outcome,
-            last={str(partition): place for partition, place in (last() or {}).items()},
+            last=_named(last() or {}),
+            **(_kept(broker, self._channel) if outcome == "ended early" else {}),
             clock=str(limits.broker_clock),
             resolution_ns=limits.broker_clock_resolution_ns,
             **about,
@@ -217,7 +227,7 @@ class _Run:
     def _looks(self) -> None:
         look_s = float(self._context.parameters["look_s"])
         for number in range(self._attempts):
-            self._context.progress(0.4 + 0.2 * number / self._attempts, "looking for acknowledged messages")
+            self._context.progress(0.8 + 0.1 * number / self._attempts, "looking for acknowledged messages")
             began_ns = time.monotonic_ns()
             group = f"look-{number}"
             settings = ConsumerSettings(group=group, name=group)
@@ -236,13 +246,15 @@ class _Run:
                 reason=f"{_NO_READER}: a consumer under another group's name looked for them",
             )
 
-    def _two_groups(self) -> None:
+    # -- every profile -----------------------------------------------------------------------------
+
+    def _two_groups(self, rounds: int, why: str) -> None:
         """Does each of two groups get every message? Each round is an attempt."""
-        share = self._beside // self._attempts
-        for number in range(self._attempts):
-            self._context.progress(0.6 + 0.4 * number / self._attempts, "two groups beside each other")
+        share = self._beside // rounds
+        for number in range(rounds):
+            self._context.progress(0.9 + 0.1 * number / rounds, "two groups beside each other")
             producer, began_ns = self._producer(10 + number), time.monotonic_ns()
-            readers = (200 + 2 * number, 201 + 2 * number)
+            readers = (300 + 2 * number, 301 + 2 * number)
             with self._group("first", readers[0]) as first, self._group("second", readers[1]) as second:
                 begin = self._messages + number * share
                 producer.send(self._keys[begin : begin + share])
@@ -258,26 +270,30 @@ class _Run:
                 readers=readers,
                 began_ns=began_ns,
                 outcome="looked" if all(drained) else "ended early",
-                reason=f"{_NO_READER}: two groups consumed the same messages",
+                reason=f"{why}: two groups consumed the same messages",
             )
 
 
-def _read_to(reader: RecordingReader, last: Last, most: int, patience_s: float) -> str:
-    """Read until the last places are reached (``read``), or no message came for long before them (``ended early``)."""
+def _read_to(reader: RecordingReader, last: Last, most: int, patience_s: float, quiet_s: float) -> str:
+    """Read until the last places are reached (``read``), or nothing came for ``quiet_s`` (``ended early``).
+
+    Silence is counted in reads: a process that stands still does not ask.
+    """
     highest: Places = {}
     give_up = time.monotonic() + patience_s
-    quiet_since = time.monotonic()
+    quiet_since, empty_reads = time.monotonic(), 0
     while (now := time.monotonic()) < give_up:
         batch = reader.read(most, _WAIT_S)
+        empty_reads += 1
         for partition, place in _last_places(batch.received.partitions, batch.received.places).items():
             highest[partition] = max(highest.get(partition, -1), place)
         wanted = last()
         if len(batch) or wanted is None:
-            quiet_since = now
+            quiet_since, empty_reads = now, 0
         if wanted is not None:
             if all(highest.get(partition, -1) >= place for partition, place in wanted.items()):
                 return "read"
-            if now - quiet_since > _QUIET_S:
+            if now - quiet_since > quiet_s and empty_reads > quiet_s / _WAIT_S:
                 break
     return "ended early"
 
@@ -299,10 +315,22 @@ def _time_at(consumed: Mapping[str, Column], share: float) -> int:
     return int(consumed["broker_epoch_ns"][rows[int(len(rows) * share)]])
 
 
+def _named(places: Mapping[int, int]) -> dict[str, int]:
+    return {str(partition): place for partition, place in places.items()}
+
+
+def _kept(broker: object, channel: str) -> dict[str, Any]:
+    """Places that the broker says it keeps, by partition: the first, and the one after the last."""
+    if not isinstance(broker, Bounded):
+        return {}
+    begin, end = broker.bounds(channel)
+    return {"kept_from": _named(begin.places), "kept_to": _named(end.places)}
+
+
 def _described(start: ReplayStart) -> dict[str, Any]:
     match start:
         case FromPosition(position):
-            return {"places": {str(partition): place for partition, place in position.places.items()}}
+            return {"places": _named(position.places)}
         case FromTime(epoch_ns):
             return {"asked_epoch_ns": epoch_ns}
         case _:

@@ -143,7 +143,7 @@ def upper_bound_95(observations: int, open_cases: int = 0) -> float:
     """
     if observations <= 0:
         return 1.0
-    unseen = 1.0 - 0.05 ** (1.0 / observations)
+    unseen: float = 1.0 - 0.05 ** (1.0 / observations)
     return (open_cases + unseen * observations) / (open_cases + observations)
 
 

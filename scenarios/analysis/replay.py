@@ -1,8 +1,9 @@
 """Findings of the replay scenario: the messages of each attempt to read again, against those of the first group.
 
 A replay is compared with the *first delivery* of each acknowledged message (its partition, place and broker time), up
-to the highest place that the replay read: one that ended early leaves the rest unknown, and its note says so. Messages
-closer to the asked time than the clock's resolution are neither missing nor extra.
+to the highest place that the replay read, or to the end where the broker says that it keeps the rest and gave nothing
+for long; else what an early end left is open. A time is asked for inclusively; messages just before it, closer than the
+clock's resolution, are not extra.
 """
 
 from __future__ import annotations
@@ -104,11 +105,12 @@ def complete(whole: ChannelIndex, first: First, attempt: Attempt) -> Finding:
     message = replayed.message
     seen = np.zeros(len(whole.sent), bool)
     seen[message[message >= 0]] = True
-    wanted, _ = _scope(attempt, first.partition, first.place, first.epoch_ns)
-    wanted &= first.expected
+    wanted = _wanted(first, attempt)
     # What the replay must have shown by now: all up to the highest place that it read.
     read = ((partition, int(reach.highest[-1])) for partition, reach in whole.reach(int(attempt["reader"])).items())
-    observable = wanted & (seen | _up_to(first, read))
+    there = ((int(partition), int(place)) for partition, place in attempt["last"].items())
+    required = wanted & _up_to(first, there)
+    observable = wanted & (seen | _up_to(first, read) | (required & _withheld(first, attempt)))
     missing = np.flatnonzero(observable & ~seen)
     inside, near = _scope(attempt, *(replayed.column(name) for name in ("partition", "place", "broker_epoch_ns")))
     repeated = np.ones(len(message), bool)
@@ -118,7 +120,6 @@ def complete(whole: ChannelIndex, first: First, attempt: Attempt) -> Finding:
     rejected[message >= 0] = whole.sent.outcome[message[message >= 0]] == Outcome.REJECTED
     foreign = (message < 0) & (replayed.column("status") != CORRUPT)
     extra = np.flatnonzero((~inside & ~near) | repeated | foreign | rejected)
-    there = ((int(partition), int(place)) for partition, place in attempt["last"].items())
     where = {"mode": attempt["mode"], "reader": int(attempt["reader"])}
     offenders: list[Mapping[str, object]] = [
         {
@@ -143,7 +144,7 @@ def complete(whole: ChannelIndex, first: First, attempt: Attempt) -> Finding:
         "replay.complete",
         observations=int(observable.sum()) + len(extra),
         violations=len(missing) + len(extra),
-        unknown=int((wanted & ~observable & _up_to(first, there)).sum()),
+        open=int((required & ~observable).sum()),
         offenders=tuple(offenders[:MAX_OFFENDERS]),
         remarks=(f"reader {attempt['reader']} ended early",) if attempt["outcome"] == "ended early" else (),
     )
@@ -179,7 +180,7 @@ def in_first_order(whole: ChannelIndex, first: First, attempt: Attempt) -> Findi
 
 
 def _scope(attempt: Attempt, partition: Ids, place: Ids, epoch_ns: Ids) -> tuple[Mask, Mask]:
-    """Masks of the messages that the attempt asked for, and of those too near to the asked time to tell."""
+    """Masks of the messages that the attempt asked for, and of those too short before the asked time to tell."""
     near = np.zeros(len(place), bool)
     if "places" in attempt:
         inside = np.zeros(len(place), bool)
@@ -188,8 +189,7 @@ def _scope(attempt: Attempt, partition: Ids, place: Ids, epoch_ns: Ids) -> tuple
         return inside, near
     if "asked_epoch_ns" in attempt:
         from_asked = epoch_ns - int(attempt["asked_epoch_ns"])
-        near = np.abs(from_asked) < int(attempt["resolution_ns"])
-        return (from_asked >= 0) & ~near, near
+        return from_asked >= 0, (from_asked < 0) & (from_asked > -int(attempt["resolution_ns"]))
     return np.ones(len(place), bool), near
 
 
@@ -201,6 +201,15 @@ def _up_to(first: First, places: Iterable[tuple[int, int]]) -> Mask:
     return found
 
 
+def _withheld(first: First, attempt: Attempt) -> Mask:
+    """Messages that the broker says it keeps, though the attempt ended without them."""
+    found = np.zeros(len(first.index), bool)
+    for number, begin in attempt.get("kept_from", {}).items():
+        kept = (first.place >= int(begin)) & (first.place < int(attempt["kept_to"][number]))
+        found |= (first.partition == int(number)) & kept
+    return found
+
+
 def _or_untestable(name: str, reason: str, parts: Sequence[Finding]) -> Finding:
     if reason:
         return Finding(name, not_testable=f"nothing was replayed: {reason}")
@@ -208,17 +217,28 @@ def _or_untestable(name: str, reason: str, parts: Sequence[Finding]) -> Finding:
 
 
 def _capability(whole: ChannelIndex, first: First, mode: str, attempts: Sequence[Attempt]) -> Finding:
-    """An attempt succeeds when an acknowledged message that it asked for is delivered again."""
+    """An attempt succeeds when an acknowledged message that it asked for is delivered again.
+
+    One that ended early without any is open, unless the broker says that it keeps messages of that kind.
+    """
     tried = [attempt for attempt in attempts if attempt["mode"] == mode]
     unseen = [attempt for attempt in tried if not first.expected[_replayed(whole, attempt).known().message].any()]
-    failed = [attempt for attempt in unseen if attempt["outcome"] != "ended early"]
+    failed = [
+        attempt
+        for attempt in unseen
+        if attempt["outcome"] != "ended early" or (_wanted(first, attempt) & _withheld(first, attempt)).any()
+    ]
     return _of_attempts(f"replay.{mode}", tried, failed, len(unseen) - len(failed))
+
+
+def _wanted(first: First, attempt: Attempt) -> Mask:
+    return _scope(attempt, first.partition, first.place, first.epoch_ns)[0] & first.expected
 
 
 def _independent(whole: ChannelIndex, group: Delivered, first: First, attempts: Sequence[Attempt]) -> Finding:
     """An attempt succeeds when its reader misses nothing, and the group got each message exactly once."""
     tried = [attempt for attempt in attempts if attempt["mode"] == "independent_reader"]
-    failed, unknown = [], 0
+    failed, not_seen = [], 0
     lost = arrivals.lost(whole, group, drained=whole.drained(group="first"))
     again = arrivals.delivered_again(whole, group)
     disturbed = bool(lost.violations or again.violations)
@@ -232,21 +252,21 @@ def _independent(whole: ChannelIndex, group: Delivered, first: First, attempts: 
                 if attempt["outcome"] == "looked":
                     failed.append({**attempt, "missing": missing})
                 else:
-                    unknown += 1
+                    not_seen += 1
         elif disturbed or complete(whole, first, attempt).violations:
             failed.append(attempt)
         elif attempt["outcome"] != "read" or not whole.drained(group="first"):
-            unknown += 1
-    return _of_attempts("replay.independent_reader", tried, failed, unknown)
+            not_seen += 1
+    return _of_attempts("replay.independent_reader", tried, failed, not_seen)
 
 
-def _of_attempts(name: str, tried: Sequence[Attempt], failed: Sequence[Attempt], unknown: int) -> Finding:
+def _of_attempts(name: str, tried: Sequence[Attempt], failed: Sequence[Attempt], not_seen: int) -> Finding:
     told = ("mode", "reader", "outcome", "reason", "missing")
     return Finding(
         name,
-        observations=len(tried) - unknown,
+        observations=len(tried) - not_seen,
         violations=len(failed),
-        unknown=unknown,
+        open=not_seen,
         offenders=tuple({key: attempt[key] for key in told if key in attempt} for attempt in failed[:MAX_OFFENDERS]),
         remarks=tuple(dict.fromkeys(str(attempt["reason"]) for attempt in tried if "reason" in attempt)),
     )

@@ -8,13 +8,16 @@ A drain is proven in one of three ways, the strongest that the profile has:
   against a broker that shows places which were not;
 * else: every consumer has received something, no message arrived for ``_QUIET_S`` although each asked, and no delivery
   is unsettled.
+
+A drain that could not be proven is recorded with the broker's own word: how many messages are left for the group. Where
+the broker says that some are, the group waits until it has asked in vain for longer than a lease.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Self
 
@@ -29,6 +32,8 @@ from brokerbench.scenarios.history import Column, Writer
 _QUIET_S = 5.0
 _QUIET_FOR_APPROXIMATE_COUNTS_S = 1.0
 _LOOK_EVERY_S = 0.1
+_BEYOND_LEASE_S = 1.0
+"""Time to look beyond a lease, in seconds: brokers look for leases that ended once a second or so."""
 _WAIT_S = 0.5
 
 Settle = Callable[[RecordingConsumer, RecordedBatch], Settlements]
@@ -79,12 +84,18 @@ class Progress:
         with self._lock:
             return 0.0 if self._open else time.monotonic() - self._active
 
-    def covers(self, begin: dict[int, int], end: dict[int, int]) -> bool:
-        """Whether every place from ``begin`` up to before ``end`` was acknowledged."""
+    def unsettled(self) -> int:
+        """Number of deliveries in hand."""
         with self._lock:
-            return all(
-                sum(first <= place < end[partition] for place in self._places.get(partition, ()))
-                == end[partition] - first
+            return self._open
+
+    def left(self, begin: Mapping[int, int], end: Mapping[int, int]) -> int:
+        """Number of places from ``begin`` up to before ``end`` that were not acknowledged."""
+        with self._lock:
+            return sum(
+                end[partition]
+                - first
+                - sum(first <= place < end[partition] for place in self._places.get(partition, ()))
                 for partition, first in begin.items()
             )
 
@@ -127,6 +138,7 @@ class ConsumerGroup:
         self._context, self._channel, self._group = context, channel, group
         self._readers = range(first_reader, first_reader + count)
         self._batch, self._settle, self._attributes = batch, settle, attributes
+        self._lease_s = float(context.parameters["lease_s"])
         self._stop = threading.Event()
         self._pool = ThreadPoolExecutor(count)
         self._threads: list[Future[None]] = []
@@ -157,8 +169,9 @@ class ConsumerGroup:
 
         While fewer than ``expected`` messages are acknowledged and more keep arriving, no proof is tried.
         """
-        give_up = time.monotonic() + patience_s
-        while time.monotonic() < give_up:
+        begun = time.monotonic()
+        give_up, last_give_up = begun + patience_s, begun + 2 * patience_s + self._lease_s
+        while (now := time.monotonic()) < give_up or (now < last_give_up and self._in_vain_soon(broker)):
             self._raise_failures()
             if self.progress.acknowledged() >= expected or self.progress.quiet_s() > _QUIET_FOR_APPROXIMATE_COUNTS_S:
                 proof = self._proof(broker)
@@ -166,8 +179,40 @@ class ConsumerGroup:
                     writer.mark("drained", channel=self._channel, group=self._group, proof=proof)
                     return True
             time.sleep(_LOOK_EVERY_S)
-        writer.mark("timeout", channel=self._channel, what=f"drain of group {self._group}", waited_s=patience_s)
+        left = self._left(broker)
+        writer.mark(
+            "timeout",
+            channel=self._channel,
+            group=self._group,
+            what=f"drain of group {self._group}" + ("" if left is None else f", for which the broker keeps {left}"),
+            waited_s=round(time.monotonic() - begun, 3),
+            left=left,
+            unsettled=self.progress.unsettled(),
+            quiet_s=round(self.progress.quiet_s(), 3),
+            lease_s=self._lease_s,
+        )
         return False
+
+    def outlast_leases(self) -> None:
+        """Keep asking until longer than a lease after the last receive: a settled message must not come again."""
+        enough_s = self._lease_s + _BEYOND_LEASE_S
+        give_up = time.monotonic() + 3 * enough_s
+        while self.progress.quiet_s() <= enough_s and time.monotonic() < give_up:
+            self._raise_failures()
+            time.sleep(_LOOK_EVERY_S)
+
+    def _in_vain_soon(self, broker: Broker) -> bool:
+        """Whether the broker says that messages are left, none is in hand, and the lease is not over yet."""
+        return 0 < self.progress.quiet_s() <= self._lease_s + _BEYOND_LEASE_S and bool(self._left(broker))
+
+    def _left(self, broker: Broker) -> int | None:
+        """Number of messages that the broker keeps for the group; None where it does not tell."""
+        if isinstance(broker, Counting):
+            return broker.backlog(self._channel, self._group)
+        if isinstance(broker, Bounded):
+            begin, end = broker.bounds(self._channel)
+            return self.progress.left(begin.places, end.places)
+        return None
 
     def _proof(self, broker: Broker) -> str:
         quiet_s = self.progress.quiet_s()
@@ -175,11 +220,9 @@ class ConsumerGroup:
         if isinstance(broker, Counting):
             if not limits.has_positions and quiet_s < _QUIET_FOR_APPROXIMATE_COUNTS_S:
                 return ""
-            return limits.drain_proof if broker.backlog(self._channel, self._group) == 0 else ""
+            return limits.drain_proof if self._left(broker) == 0 else ""
         if isinstance(broker, Bounded):
-            begin, end = broker.bounds(self._channel)
-            covered = self.progress.covers(dict(begin.places), dict(end.places))
-            return "every place between the channel's bounds was acknowledged" if covered else ""
+            return "every place between the channel's bounds was acknowledged" if self._left(broker) == 0 else ""
         if quiet_s < _QUIET_S or len(self.progress.readers) < len(self._readers):
             return ""
         return f"nothing came for {_QUIET_S:g} s, and nothing was unsettled"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import count
 from typing import Self
 
@@ -51,6 +51,9 @@ _NO_WINDOW = -1
 _SURELY_EMPTY_S = 3.0
 """Without other proof, a channel that delivers nothing for this many seconds is empty."""
 _LAST_LOOK_S = 0.3
+_LEASE_S = 30.0
+_BEYOND_LEASE_S = 1.0
+"""Time to look beyond a lease, in seconds."""
 
 
 @contextmanager
@@ -142,7 +145,10 @@ class LoadController:
         parameters = self._parameters
         self.context.broker.create_channel(
             ChannelSpec(
-                self._channel, partitions=int(parameters["partitions"]), durability=Durability(parameters["durability"])
+                self._channel,
+                partitions=int(parameters["partitions"]),
+                lease_s=_LEASE_S,
+                durability=Durability(parameters["durability"]),
             )
         )
         for at, process in enumerate(self._consumers):
@@ -290,29 +296,63 @@ class LoadController:
     def _prove_drained(self) -> None:
         """By group: one more look finds none, and every message arrived or the broker says that none is left.
 
-        Silence alone proves nothing: a consumer may be starved, stopped, or without its assignment.
+        Silence alone proves nothing: a consumer may be starved, stopped, or without its assignment. A group for which
+        the broker says that messages are left looks for longer than a lease, and its failed drain is recorded.
         """
         self.drain()
-        deadline = time.monotonic() + float(self._parameters["drain_s"])
-        unproven = list(range(len(self._groups)))
-        while unproven and time.monotonic() < deadline:
-            look_s = _SURELY_EMPTY_S if set(unproven) & set(self._behind()) else _LAST_LOOK_S
+        begun = now = time.monotonic()
+        deadline = begun + float(self._parameters["drain_s"])
+        last_deadline = deadline + _LEASE_S + 2 * _BEYOND_LEASE_S
+        waiting = {group: _Wait(begun, None) for group in range(len(self._groups))}
+        while waiting and (now < deadline or (now < last_deadline and any(wait.left for wait in waiting.values()))):
+            look_s = _SURELY_EMPTY_S if waiting.keys() & set(self._behind()) else _LAST_LOOK_S
             before = list(self._received)
-            self._take(unproven, deadline, look_s)
-            quiet = [group for group in unproven if self._received[group] == before[group]]
-            for group in quiet:
-                backlog = ask(self._of_group(group)[0], Backlog(), START_S)
-                if backlog == 0 or (backlog is None and self._missing(group) <= 0):
-                    unproven.remove(group)
-                    self._writer.mark(
-                        "drained",
-                        channel=self._channel,
-                        group=self._groups[group],
-                        published=self._published,
-                        received=self._received[group],
-                        empty_for_s=look_s,
-                        backlog=backlog,
-                    )
+            self._take(list(waiting), max(deadline, now + 2 * look_s), look_s)
+            now = time.monotonic()
+            for group in list(waiting):
+                if self._received[group] > before[group]:
+                    waiting[group] = _Wait(now, None)
+                    continue
+                left = ask(self._of_group(group)[0], Backlog(), START_S)
+                waiting[group] = replace(waiting[group], left=left)
+                if left == 0 or (left is None and self._missing(group) <= 0):
+                    self._drained(group, look_s, left)
+                    del waiting[group]
+        for group, wait in waiting.items():
+            self._not_drained(group, wait.left, now - begun, now - wait.quiet_since)
+
+    def _drained(self, group: int, look_s: float, backlog: int | None) -> None:
+        self._writer.mark(
+            "drained",
+            channel=self._channel,
+            group=self._groups[group],
+            published=self._published,
+            received=self._received[group],
+            empty_for_s=look_s,
+            backlog=backlog,
+        )
+
+    def _not_drained(self, group: int, left: int | None, waited_s: float, quiet_s: float) -> None:
+        name = self._groups[group]
+        self._writer.mark(
+            "timeout",
+            channel=self._channel,
+            group=name,
+            what=f"drain of group {name}" + ("" if left is None else f", for which the broker keeps {left}"),
+            waited_s=round(waited_s, 3),
+            left=left,
+            unsettled=0,  # consumers settle everything at the end of each command
+            quiet_s=round(quiet_s, 3),
+            lease_s=_LEASE_S,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Wait:
+    """A group whose drain is not proven: its last arrival on the monotonic clock, and the broker's count."""
+
+    quiet_since: float
+    left: int | None
 
 
 def _group_names(context: Context) -> list[str]:

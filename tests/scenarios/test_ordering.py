@@ -12,7 +12,7 @@ from brokerbench.scenarios import ordering
 from brokerbench.scenarios.verdicts import Verdict, judge
 from tests.scenarios import harness
 
-SMALL: dict[str, Any] = {"messages": 400, "patience_s": 10.0}
+SMALL: dict[str, Any] = {"messages": 400, "patience_s": 10.0, "lease_s": 2.0}
 
 
 def test_the_reference_keeps_every_promise(tmp_path: Path) -> None:

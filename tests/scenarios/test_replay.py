@@ -19,7 +19,14 @@ from brokerbench.scenarios import replay
 from brokerbench.scenarios.verdicts import Verdict, judge
 from tests.scenarios import harness
 
-SMALL: dict[str, Any] = {"messages": 600, "beside": 300, "look_s": 0.3, "patience_s": 10.0}
+SMALL: dict[str, Any] = {
+    "messages": 600,
+    "beside": 300,
+    "look_s": 0.3,
+    "patience_s": 10.0,
+    "quiet_s": 1.0,
+    "lease_s": 2.0,
+}
 
 
 class QueueConsumer:

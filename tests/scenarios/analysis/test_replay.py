@@ -119,7 +119,7 @@ def test_missing_repeated_extra_and_beyond_in_full() -> None:
         "replay.complete",
         observations=7,
         violations=4,
-        unknown=2,  # 3 and 5; 8 came after the end that the attempt was to have
+        open=2,  # 3 and 5; 8 came after the end that the attempt was to have
         offenders=(
             {"kind": "missing", **where, "producer": 0, "seq": 2, "key": 7, "partition": 0, "place": 12},
             {"kind": "repeated", **where, "producer": 0, "seq": 0, "key": 5, **place_of(rows[2])},
@@ -152,10 +152,29 @@ def test_what_lies_up_to_the_highest_place_read_must_have_come(read_to: int) -> 
     firsts = [got(0, 10, place=10), got(1, 11, place=12)]
     whole = history([1, 1], [*firsts, again(0, 50, place=read_to)])
     finding = judged(whole, attempt(last={"0": 12}))[0]
-    assert (finding.violations, finding.unknown) == ((1, 0) if read_to >= 12 else (0, 1))
-    assert judged(whole, attempt(last={"0": 11}))[0].unknown == 0
-    assert judged(whole, attempt(last={"1": 99}))[0].unknown == 0
-    assert judged(whole, attempt(last={"0": 99, "1": 0}))[0].unknown == (1 if read_to < 12 else 0)
+    assert (finding.violations, finding.open) == ((1, 0) if read_to >= 12 else (0, 1))
+    assert judged(whole, attempt(last={"0": 11}))[0].open == 0
+    assert judged(whole, attempt(last={"1": 99}))[0].open == 0
+    assert judged(whole, attempt(last={"0": 99, "1": 0}))[0].open == (1 if read_to < 12 else 0)
+
+
+@pytest.mark.parametrize(
+    ("kept_from", "kept_to", "expected"),
+    [
+        (10, 13, (2, 1, 0)),  # the broker says that it keeps the place of message 1, and has given nothing for long
+        (10, 12, (1, 0, 1)),
+        (13, 13, (1, 0, 1)),
+    ],
+)
+def test_kept_and_never_given_is_missing(kept_from: int, kept_to: int, expected: tuple[int, int, int]) -> None:
+    firsts = [got(0, 10, place=10), got(1, 11, place=12)]
+    made = attempt(outcome="ended early", last={"0": 12}, kept_from={"0": kept_from}, kept_to={"0": kept_to})
+    complete = judged(history([1, 1], [*firsts, again(0, 50, place=10)]), made)[0]
+    assert counts(complete) == expected
+    if expected[1]:
+        assert complete.offenders[0]["seq"] == 1
+    nothing_came = findings(history([1, 1], firsts, [made]))["replay.from_beginning"]
+    assert counts(nothing_came) == ((1, 1, 0) if kept_from == 10 else (0, 0, 1))
 
 
 def test_from_places() -> None:
@@ -170,7 +189,7 @@ def test_from_places() -> None:
     assert (all_of_it.observations, all_of_it.violations, all_of_it.unknown) == (6, 3, 0)
     assert [(row["kind"], row["place"]) for row in all_of_it.offenders] == [("extra", 10), ("extra", 19), ("extra", 30)]
     nothing = judged(history([1] * 6, firsts), made)[0]
-    assert (nothing.observations, nothing.violations, nothing.unknown) == (0, 0, 3)
+    assert (nothing.observations, nothing.violations, nothing.open) == (0, 0, 3)
 
 
 @pytest.mark.parametrize(
@@ -179,9 +198,9 @@ def test_from_places() -> None:
         (-11, (1, 1), (0, 0)),  # extra if it comes
         (-10, (1, 1), (0, 0)),
         (-9, (0, 0), (0, 0)),  # too near to tell
-        (0, (0, 0), (0, 0)),
-        (9, (0, 0), (0, 0)),
-        (10, (1, 0), (1, 1)),  # asked for
+        (0, (1, 0), (1, 1)),  # asked for, inclusively
+        (9, (1, 0), (1, 1)),
+        (10, (1, 0), (1, 1)),
         (11, (1, 0), (1, 1)),
     ],
 )
@@ -377,7 +396,7 @@ def test_an_attempt_that_brought_nothing_known_failed_unless_it_ended_early(
     doubtful = again(1, 51)
     whole = history([1, 1], [got(0, 10), got(1, 11), stray, doubtful], [attempt(outcome=outcome)], s1=Outcome.UNKNOWN)
     finding = findings(whole)["replay.from_beginning"]
-    assert (finding.observations, finding.violations, finding.unknown) == expected
+    assert counts(finding) == expected
     said = {"mode": "from_beginning", "reader": REPLAY, "outcome": outcome}
     assert finding.offenders == (said,) * expected[1]
 
@@ -392,7 +411,7 @@ def test_attempts_are_counted_one_by_one() -> None:
     whole = history([1], [got(0, 10), again(0, 50, REPLAY + 1)], attempts)
     finding = findings(whole)["replay.from_beginning"]
     failed = {"mode": "from_beginning", "reader": REPLAY + 3, "outcome": "read", "reason": "slow"}
-    assert finding == Finding("replay.from_beginning", 2, 1, unknown=2, offenders=(failed,), remarks=("slow", "late"))
+    assert finding == Finding("replay.from_beginning", 2, 1, open=2, offenders=(failed,), remarks=("slow", "late"))
     assert findings(whole)["replay.complete"].note == "reader 100 ended early; reader 102 ended early"
 
 
@@ -419,7 +438,7 @@ def independent(
 
 
 def counts(finding: Finding) -> tuple[int, int, int]:
-    return finding.observations, finding.violations, finding.unknown
+    return finding.observations, finding.violations, finding.open
 
 
 BOTH = [got(0, 10), got(1, 11)]

@@ -15,7 +15,7 @@ from brokerbench.scenarios import ordering
 from brokerbench.scenarios.clients import consumer_group
 from tests.scenarios import harness
 
-SMALL: dict[str, Any] = {"messages": 400, "patience_s": 10.0}
+SMALL: dict[str, Any] = {"messages": 400, "patience_s": 10.0, "lease_s": 2.0}
 
 
 class Stalling:
