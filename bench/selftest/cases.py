@@ -180,10 +180,12 @@ _TAIL = 5
 
 CASES: Mapping[FaultName, Case] = {
     FaultName.LOSE: Case(Script.DELIVER, "delivery.no_loss", any_message),
+    FaultName.WITHHOLD: Case(Script.DELIVER, "delivery.no_loss", any_message),
     FaultName.LOSE_LAST_BEFORE_CRASH: Case(Script.CRASH, "delivery.no_loss", the_last),
     FaultName.LOSE_AND_DUPLICATE: Case(Script.LINE, "delivery.no_loss", any_message),
     # One consumer: of another, it is not known whether it asked for its batch before the acknowledgement.
     FaultName.DUPLICATE: Case(Script.LINE, "delivery.no_duplicate", any_message),
+    FaultName.DUPLICATE_AFTER_LEASE: Case(Script.LINE, "delivery.no_duplicate", any_message),
     FaultName.REORDER_WITHIN_KEY: Case(Script.DELIVER, "ordering.per_key", followed),
     FaultName.REORDER_WITHIN_PARTITION: Case(Script.LINE, "ordering.per_partition", followed_in_partition),
     FaultName.REORDER_ACROSS_PARTITIONS: Case(Script.LINE, "ordering.channel", followed_elsewhere),
@@ -221,6 +223,7 @@ _BEHIND = "what waits in its key for the end of the lease is overtaken by other 
 
 CROSS: Mapping[tuple[FaultName, str], str] = {
     (FaultName.LOSE, "retention.not_early"): _NOT_READ,
+    (FaultName.WITHHOLD, "retention.not_early"): _NOT_READ,
     (FaultName.LOSE_AND_DUPLICATE, "delivery.no_duplicate"): "the other half of the fault: counts agree",
     (FaultName.LOSE_AND_DUPLICATE, "dead_letter.complete"): _LETTERS_TOO,
     (FaultName.LOSE_AND_DUPLICATE, "retention.not_early"): _NOT_READ,

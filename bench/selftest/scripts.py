@@ -174,14 +174,38 @@ def _end(simulation: Simulation, consumers: Sequence[RecordingConsumer], failing
 
 
 def _drain(simulation: Simulation, consumers: Sequence[RecordingConsumer], failing: Failing, channel: str) -> None:
-    """Until the backlog is empty. The rest waits for the end of a lease: of a dead consumer, or of a lost answer."""
+    """Until the backlog is empty, and a lease longer.
+
+    The rest waits for the end of a lease: of a dead consumer, or of a lost answer.
+    """
+    quiet_s = 0.0
     for _ in range(_MOST_JUMPS):
-        while _turn(consumers, failing):
-            pass
+        quiet_s = 0.0 if _take_all(consumers, failing) else quiet_s + LEASE_S
         if not simulation.broker.backlog(channel, GROUP):
             simulation.writer.mark("drained", channel=channel, group=GROUP)
+            simulation.clock.jump(LEASE_S)
+            _take_all(consumers, failing)
             return
         simulation.clock.jump(LEASE_S)
+    simulation.writer.mark(
+        "timeout",
+        channel=channel,
+        group=GROUP,
+        what=f"drain of group {GROUP}",
+        waited_s=_MOST_JUMPS * LEASE_S,
+        left=simulation.broker.backlog(channel, GROUP),
+        unsettled=0,
+        quiet_s=quiet_s,
+        lease_s=LEASE_S,
+    )
+
+
+def _take_all(consumers: Sequence[RecordingConsumer], failing: Failing) -> bool:
+    """Take until nothing comes. Returns whether anything came."""
+    came = False
+    while _turn(consumers, failing):
+        came = True
+    return came
 
 
 def _keep(simulation: Simulation, size: Size) -> None:

@@ -115,7 +115,8 @@ class Faulty:
 
     def backlog(self, channel: str, group: str) -> int:
         """The inner broker's backlog, and the deliveries that faults withhold."""
-        return self._inner.backlog(channel, group) + self._injector.withheld(channel, group).size()
+        withheld = self._injector.withheld(channel, group)
+        return self._inner.backlog(channel, group) + withheld.size() + withheld.never_delivered()
 
     def close(self) -> None:
         self._inner.close()

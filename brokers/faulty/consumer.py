@@ -72,6 +72,8 @@ class FaultyConsumer:
         injector = self._injector
         if injector.is_lost(self._channel, row) or not injector.is_kept(self._channel, row):
             self._finish(row)
+            if injector.strikes(FaultName.WITHHOLD, row.partition, row.place):
+                self._withheld.keep_for_ever()
             if injector.strikes(FaultName.LOSE_AND_DUPLICATE, row.partition, row.place):
                 self._withheld.owe_duplicate()
                 self._deliver_owed()
@@ -105,12 +107,15 @@ class FaultyConsumer:
         return True
 
     def _no_longer_late(self, count: int) -> list[Row]:
-        """Late rows that are due, each under a new lease."""
-        rows = self._withheld.take_late(count, self._injector.now_ns()) if count else []
+        """Late rows that are due, each under a new lease; those that were acknowledged are duplicates."""
+        injector = self._injector
+        rows = self._withheld.take_late(count, injector.now_ns()) if count else []
         for row in rows:
             if row.source is not None:
                 received, at = row.source
-                self._inner.extend(received, self._injector.lease_s(self._channel), [at])
+                self._inner.extend(received, injector.lease_s(self._channel), [at])
+            else:
+                injector.hit(FaultName.DUPLICATE_AFTER_LEASE, row.partition, row.place, row.payload)
         return rows
 
     def _deliver_owed(self) -> None:
@@ -152,6 +157,9 @@ class FaultyConsumer:
     def _acknowledged(self, row: Row) -> None:
         injector = self._injector
         injector.add_dead_letter(self._channel, row)
+        if injector.strikes(FaultName.DUPLICATE_AFTER_LEASE, row.partition, row.place) and row.count == 1:
+            lease_ns = int(injector.lease_s(self._channel) * 1e9)
+            self._withheld.hold_until(injector.now_ns() + lease_ns, row.again())
         if injector.happens(FaultName.DUPLICATE, row):
             self._withheld.put(row.again())
         elif injector.has(FaultName.LOSE_AND_DUPLICATE):
@@ -213,7 +221,12 @@ class FaultyConsumer:
         return found.settlements()
 
 
-_AFTER_ACKNOWLEDGEMENT = (FaultName.DUPLICATE, FaultName.LOSE_AND_DUPLICATE, FaultName.DEAD_LETTER_EXTRA)
+_AFTER_ACKNOWLEDGEMENT = (
+    FaultName.DUPLICATE,
+    FaultName.DUPLICATE_AFTER_LEASE,
+    FaultName.LOSE_AND_DUPLICATE,
+    FaultName.DEAD_LETTER_EXTRA,
+)
 _ENDLESS_S = 1e8
 _SWAPS = {
     FaultName.REORDER_WITHIN_KEY: next_of_key,

@@ -11,6 +11,8 @@ class FaultName(StrEnum):
 
     LOSE = "lose"
     """Acknowledged, then never delivered nor replayed. Hit: when its delivery was withheld."""
+    WITHHOLD = "withhold"
+    """As ``lose``, and the backlog goes on counting it. Hit: when its delivery was withheld."""
     LOSE_LAST_BEFORE_CRASH = "lose_last_before_crash"
     """``Faulty.crash`` loses the last share ``rate`` of every channel's messages, as ``lose`` does, except those
     delivered before."""
@@ -19,6 +21,8 @@ class FaultName(StrEnum):
     one; the other is hit by ``duplicate``."""
     DUPLICATE = "duplicate"
     """Delivered again although it was acknowledged. Hit: at the second delivery."""
+    DUPLICATE_AFTER_LEASE = "duplicate_after_lease"
+    """Delivered again although it was acknowledged, when its lease would have ended. Hit: at the second delivery."""
     REORDER_WITHIN_KEY = "reorder_within_key"
     """Changes places with the next message of its key, at first delivery. Hit: the one that comes too late."""
     REORDER_WITHIN_PARTITION = "reorder_within_partition"

@@ -19,7 +19,7 @@ EARLY = 0.5
 LATE = 4.0
 """``expire_early`` and ``expire_late`` remove messages at these multiples of the age limit. ``late_redelivery``
 delivers ``LATE`` leases after the lease's end."""
-_LOSSES = (FaultName.LOSE, FaultName.LOSE_AND_DUPLICATE, FaultName.UNKNOWN_AND_LOSE)
+_LOSSES = (FaultName.LOSE, FaultName.WITHHOLD, FaultName.LOSE_AND_DUPLICATE, FaultName.UNKNOWN_AND_LOSE)
 _WITHHELD = (*_LOSSES, FaultName.LOSE_LAST_BEFORE_CRASH, FaultName.DEAD_LETTER_MISSING)
 _SHOWN_OTHERWISE = (
     FaultName.CORRUPT,

@@ -85,6 +85,7 @@ class Withheld:
         self._late: dict[Spot, tuple[int, Row]] = {}
         self._offered: deque[Row] = deque()
         self._owed = 0
+        self._kept_for_ever = 0
         self._asked_for: set[Spot] = set()
         self._unanswered: set[Spot] = set()
 
@@ -119,6 +120,15 @@ class Withheld:
         """Rows withheld, without late ones: the inner broker still counts those."""
         with self._lock:
             return len(self._due) + len(self._overtaken)
+
+    def keep_for_ever(self) -> None:
+        """One row is never delivered, and counted."""
+        with self._lock:
+            self._kept_for_ever += 1
+
+    def never_delivered(self) -> int:
+        with self._lock:
+            return self._kept_for_ever
 
     def hold_until(self, due_ns: int, row: Row) -> None:
         with self._lock:

@@ -45,6 +45,7 @@ def test_the_same_seed_sends_the_same(tmp_path: Path) -> None:
     [
         (FaultName.LOSE, {"delivery.no_loss"}),
         (FaultName.DUPLICATE, {"delivery.no_duplicate"}),
+        (FaultName.DUPLICATE_AFTER_LEASE, {"delivery.no_duplicate"}),
         (FaultName.CORRUPT, {"delivery.intact"}),
         (FaultName.PHANTOM, {"delivery.no_phantom"}),
         (FaultName.REJECT_BUT_DELIVER, {"delivery.no_phantom"}),
@@ -70,3 +71,13 @@ def test_a_fault_is_seen(fault: FaultName, properties: set[str], tmp_path: Path)
     assert violated - properties <= consequences
     for name in properties:
         assert found[name].offenders
+
+
+def test_messages_that_the_broker_keeps_and_never_gives_are_lost(tmp_path: Path) -> None:
+    quick = {**SMALL, "messages": 200, "patience_s": 1.0, "lease_s": 1.0}
+    found, _, seen = harness.run(ordering, harness.faulty(Fault(FaultName.WITHHOLD, 0.1)), tmp_path, **quick)
+    lost = found["delivery.no_loss"]
+    assert lost.violations > 50
+    assert (lost.open, found["delivery.no_phantom"].violations) == (0, 0)
+    assert "the broker says that" in lost.note
+    assert all(mark["left"] and mark["quiet_s"] > 1.0 for mark in seen.events("timeout") if "left" in mark)

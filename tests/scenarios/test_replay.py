@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +13,9 @@ import pytest
 
 from brokerbench.brokers.declarations import ProfileDeclaration
 from brokerbench.brokers.faulty import Fault, FaultName
-from brokerbench.brokers.memory.broker import Memory, MemoryConsumer, MemoryProducer, Space
+from brokerbench.brokers.memory.broker import Memory, MemoryConsumer, MemoryProducer, MemoryReader, Space
 from brokerbench.brokers.protocols import Broker
-from brokerbench.brokers.types import ChannelSpec, ConsumerSettings, ProducerSettings, Received
+from brokerbench.brokers.types import ChannelSpec, ConsumerSettings, ProducerSettings, Received, ReplayStart
 from brokerbench.scenarios import replay
 from brokerbench.scenarios.verdicts import Verdict, judge
 from tests.scenarios import harness
@@ -122,6 +123,7 @@ def test_without_replay_the_attempts_are_made_and_fail(tmp_path: Path) -> None:
         (FaultName.REPLAY_ALTERED, {"replay.intact"}),
         (FaultName.LOSE, {"delivery.no_loss", "replay.independent_reader"}),
         (FaultName.DUPLICATE, {"delivery.no_duplicate", "replay.independent_reader"}),
+        (FaultName.DUPLICATE_AFTER_LEASE, {"delivery.no_duplicate", "replay.independent_reader"}),
         (FaultName.CORRUPT, {"delivery.intact"}),
         (FaultName.PHANTOM, {"delivery.no_phantom"}),
         (FaultName.UNKNOWN_OUTCOME, set()),
@@ -132,3 +134,60 @@ def test_a_fault_is_seen_and_no_other_is_claimed(fault: FaultName, properties: s
     assert {name for name, finding in found.items() if finding.violations} == properties
     for name in properties:
         assert found[name].offenders or name == "replay.independent_reader"
+
+
+class EndsEarly:
+    """A reader that brings this many messages and then no more, though the broker says that it keeps them."""
+
+    def __init__(self, inner: MemoryReader, most: int) -> None:
+        self._inner, self._left = inner, most
+
+    def read(self, max_messages: int, wait_s: float) -> Received:
+        received = self._inner.read(min(max_messages, self._left) or 1, wait_s if self._left else 0.0)
+        if not self._left:
+            time.sleep(wait_s)
+            return Received.empty(time.monotonic_ns())
+        self._left -= len(received)
+        return received
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+class ReadsAPart(Memory):
+    most = 180
+
+    def reader(self, channel: str, start: ReplayStart) -> EndsEarly:  # type: ignore[override]
+        return EndsEarly(super().reader(channel, start), self.most)
+
+
+class ReadsNothing(ReadsAPart):
+    most = 0
+
+
+@pytest.mark.parametrize("kind", [ReadsAPart, ReadsNothing])
+def test_a_reader_that_ends_for_ever_is_no_replay(kind: type[ReadsAPart], tmp_path: Path) -> None:
+    space = Space()
+    found, _, _ = harness.run(replay, lambda: kind(space), tmp_path, **{**SMALL, "attempts": 1})
+    declaration = harness.memory()().declaration()
+    refuted = {name for name in found if judge(declaration.of(name), found[name]).verdict is Verdict.REFUTED}
+    expected = {"replay.complete", "replay.independent_reader"}
+    if kind is ReadsNothing:
+        expected |= {"replay.from_beginning", "replay.from_position", "replay.from_time"}
+    assert refuted == expected
+
+
+class OneCursor(Memory):
+    """All groups share the messages, whatever their names."""
+
+    def consumer(self, channel: str, settings: ConsumerSettings) -> MemoryConsumer:
+        return super().consumer(channel, replace(settings, group="all"))
+
+    def backlog(self, channel: str, group: str) -> int:
+        return super().backlog(channel, "all")
+
+
+def test_groups_that_share_a_cursor_are_not_independent(tmp_path: Path) -> None:
+    space = Space()
+    found, _, _ = harness.run(replay, lambda: OneCursor(space), tmp_path, **SMALL)
+    assert {name for name in found if found[name].violations} == {"replay.independent_reader"}
