@@ -249,13 +249,14 @@ class _Run:
     # -- every profile -----------------------------------------------------------------------------
 
     def _two_groups(self, rounds: int, why: str) -> None:
-        """Does each of two groups get every message? Each round is an attempt."""
+        """Does each of two new groups get every message? Each round is an attempt."""
         share = self._beside // rounds
         for number in range(rounds):
             self._context.progress(0.9 + 0.1 * number / rounds, "two groups beside each other")
             producer, began_ns = self._producer(10 + number), time.monotonic_ns()
             readers = (300 + 2 * number, 301 + 2 * number)
-            with self._group("first", readers[0]) as first, self._group("second", readers[1]) as second:
+            names = (f"beside-{number}-one", f"beside-{number}-two")
+            with self._group(names[0], readers[0]) as first, self._group(names[1], readers[1]) as second:
                 begin = self._messages + number * share
                 producer.send(self._keys[begin : begin + share])
                 producer.flush()
