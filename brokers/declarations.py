@@ -145,6 +145,15 @@ def bounded(
     return Declaration(Support.GUARANTEED, by, source, note, low, high)
 
 
+PROGRESS = bounded(
+    "derived: a broker answers a waiting consumer as soon as a message is there",
+    None,
+    10.0,
+    "the bound leaves room for messages that wait behind others, and for a busy machine",
+)
+"""``delivery.progress`` of a broker whose consumers wait in the broker."""
+
+
 def possible(source: str, note: str = "") -> Declaration:
     return Declaration(Support.POSSIBLE, Provider.NOBODY, source, note)
 
@@ -163,6 +172,7 @@ PROPERTIES: Mapping[str, Property] = _vocabulary(
     Property("delivery.no_phantom", Kind.ALWAYS, "nothing is delivered that was not sent"),
     Property("delivery.no_duplicate", Kind.ALWAYS, "an acknowledged delivery is never delivered again to its group"),
     Property("delivery.intact", Kind.ALWAYS, "payloads arrive byte for byte as sent"),
+    Property("delivery.progress", Kind.QUANTITY, "time until an acknowledged message reaches a group that asks", "s"),
     Property("replay.from_beginning", Kind.CAN, "acknowledged messages can be read again from the beginning"),
     Property("replay.from_position", Kind.CAN, "acknowledged messages can be read again from a position"),
     Property("replay.from_time", Kind.CAN, "acknowledged messages can be read again from a time"),

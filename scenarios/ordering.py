@@ -61,6 +61,7 @@ PROPERTIES = (
     "delivery.no_phantom",
     "delivery.no_duplicate",
     "delivery.intact",
+    "delivery.progress",
 )
 
 _PHASES = {
@@ -160,7 +161,7 @@ class _Phase:
                 count=consumers,
                 batch=batch,
                 phase=self._phase,
-                **({"settle": failing.settle} if failing else {}),
+                settle=failing.settle if failing else RecordingConsumer.acknowledge,
             )
         )
         if consumers > 1:

@@ -33,7 +33,7 @@ from brokerbench.brokers.types import (
 )
 from brokerbench.scenarios.analysis import replay as checker
 from brokerbench.scenarios.base import Context, Parameters, Scenario, small_requests_s
-from brokerbench.scenarios.clients.consumer_group import ConsumerGroup
+from brokerbench.scenarios.clients.consumer_group import ConsumerGroup, Progress
 from brokerbench.scenarios.clients.recording import (
     RecordingConsumer,
     RecordingProducer,
@@ -71,6 +71,7 @@ PROPERTIES = (
     "delivery.no_phantom",
     "delivery.no_duplicate",
     "delivery.intact",
+    "delivery.progress",
 )
 
 _SEND_CHUNK = 100
@@ -117,6 +118,7 @@ class _Run:
         self._messages, self._beside = int(parameters["messages"]), int(parameters["beside"])
         self._attempts, self._batch = int(parameters["attempts"]), int(parameters["batch"])
         self._patience_s = float(parameters["patience_s"])
+        self._progress: dict[str, Progress] = {}
         self._keys = np.random.default_rng(context.seed).integers(
             0, int(parameters["keys"]), self._messages + self._beside
         )
@@ -144,7 +146,11 @@ class _Run:
             self._two_groups(1, "another group is an independent reader, too")
 
     def _group(self, group: str, first_reader: int) -> ConsumerGroup:
-        return ConsumerGroup(self._context, self._channel, group, first_reader=first_reader, batch=self._batch)
+        """A group that is opened again goes on where it was."""
+        progress = self._progress.setdefault(group, Progress())
+        return ConsumerGroup(
+            self._context, self._channel, group, first_reader=first_reader, batch=self._batch, progress=progress
+        )
 
     def _producer(self, number: int) -> RecordingProducer:
         return open_producer(self._context, self._channel, self._writer, number)
@@ -249,20 +255,23 @@ class _Run:
     # -- every profile -----------------------------------------------------------------------------
 
     def _two_groups(self, rounds: int, why: str) -> None:
-        """Does each of two new groups get every message? Each round is an attempt."""
+        """Does each of two groups get every message? Each round is an attempt."""
         share = self._beside // rounds
         for number in range(rounds):
             self._context.progress(0.9 + 0.1 * number / rounds, "two groups beside each other")
             producer, began_ns = self._producer(10 + number), time.monotonic_ns()
             readers = (300 + 2 * number, 301 + 2 * number)
-            names = (f"beside-{number}-one", f"beside-{number}-two")
-            with self._group(names[0], readers[0]) as first, self._group(names[1], readers[1]) as second:
+            with self._group("first", readers[0]) as first, self._group("second", readers[1]) as second:
+                earlier = {group: group.progress.acknowledged() for group in (first, second)}
                 begin = self._messages + number * share
                 producer.send(self._keys[begin : begin + share])
                 producer.flush()
                 producer.close()
                 broker = self._context.broker
-                drained = [group.drain(broker, self._writer, share, self._patience_s) for group in (first, second)]
+                drained = [
+                    group.drain(broker, self._writer, before + share, self._patience_s)
+                    for group, before in earlier.items()
+                ]
             self._writer.mark(
                 "attempt",
                 mode="independent_reader",

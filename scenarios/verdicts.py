@@ -229,6 +229,8 @@ def _judge_quantity(declaration: Declaration, finding: Finding) -> Judgement:
         if (declaration.low is not None and value < declaration.low)
         or (declaration.high is not None and value > declaration.high)
     ]
+    if finding.open and not outside:
+        return Judgement(_I, f"all {len(finding.samples)} samples within the bound, but {finding.open} more never came")
     return Judgement(
         _R if outside else _C, f"{len(outside)} of {len(finding.samples)} samples outside the declared bound"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from brokerbench.brokers.declarations import (
+    PROGRESS,
     Limits,
     ProfileDeclaration,
     Provider,
@@ -29,6 +30,7 @@ _LOG = "Kafka source, UnifiedLog.scala (deleteRetentionMsBreachedSegments)"
 
 # Both profiles use the topic as the same log.
 _OF_THE_LOG = {
+    "delivery.progress": PROGRESS,
     "delivery.no_loss": guaranteed(
         f"{_DESIGN}, message delivery semantics",
         "acks=all; with one replica an acknowledged message is in one machine's page cache (durability strict: on "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from brokerbench.brokers.declarations import Limits, ProfileDeclaration, bounded, guaranteed, impossible
+from brokerbench.brokers.declarations import PROGRESS, Limits, ProfileDeclaration, bounded, guaranteed, impossible
 from brokerbench.brokers.types import AckGranularity, Clock, Durability, Resolution
 
 _SOURCE = "derived: brokers/memory/log.py, of which this is the specification"
@@ -38,6 +38,7 @@ DECLARATION = ProfileDeclaration(
     ),
     durability=dict.fromkeys(Durability, "no choice: the memory of the process"),
     properties={
+        "delivery.progress": PROGRESS,
         "delivery.no_loss": guaranteed(_SOURCE, "until retention removes it"),
         "delivery.no_phantom": _ALWAYS,
         "delivery.no_duplicate": guaranteed(_SOURCE, "an acknowledgement after the lease's end is rejected, not lost"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from brokerbench.brokers.declarations import (
+    PROGRESS,
     Limits,
     ProfileDeclaration,
     Provider,
@@ -61,6 +62,7 @@ DECLARATION = ProfileDeclaration(
         has_deduplication=False,
     ),
     properties={
+        "delivery.progress": PROGRESS,
         "delivery.no_loss": guaranteed(
             f"{_GUIDE} (consumer groups); operate/oss_and_stack/management/persistence",
             "pending until XACK. What survives a loss of power depends on appendfsync; 'strict' waits for WAITAOF "

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from brokerbench.brokers.declarations import (
+    PROGRESS,
     Declaration,
     Limits,
     ProfileDeclaration,
@@ -87,6 +88,7 @@ _RETENTION: Mapping[str, Declaration] = {
 }
 
 _BOTH: Mapping[str, Declaration] = {
+    "delivery.progress": PROGRESS,
     "delivery.no_loss": guaranteed(
         _STANDARD, "stored in several availability zones before the answer; until retention"
     ),

@@ -119,8 +119,8 @@ def _joined(parts: Sequence[Column]) -> Column:
 class ConsumerGroup:
     """``count`` consumers of a group, each in a thread with its own connection, from ``with`` to its end.
 
-    Reader numbers count from ``first_reader``; ``attributes`` go into the ``reader`` marks. ``drain`` and the end of
-    ``with`` raise the errors of the threads.
+    ``progress``: that of the same group before it was opened again. Reader numbers count from ``first_reader``;
+    ``attributes`` go into the ``reader`` marks. ``drain`` and the end of ``with`` raise the errors of the threads.
     """
 
     def __init__(
@@ -133,6 +133,7 @@ class ConsumerGroup:
         count: int = 1,
         batch: int,
         settle: Settle = RecordingConsumer.acknowledge,
+        progress: Progress | None = None,
         **attributes: Any,
     ) -> None:
         self._context, self._channel, self._group = context, channel, group
@@ -142,7 +143,7 @@ class ConsumerGroup:
         self._stop = threading.Event()
         self._pool = ThreadPoolExecutor(count)
         self._threads: list[Future[None]] = []
-        self.progress = Progress()
+        self.progress = progress or Progress()
 
     def __enter__(self) -> Self:
         self._threads = [self._pool.submit(self._work, reader) for reader in self._readers]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from brokerbench.brokers.declarations import Limits, ProfileDeclaration, guaranteed, impossible, possible
+from brokerbench.brokers.declarations import PROGRESS, Limits, ProfileDeclaration, guaranteed, impossible, possible
 from brokerbench.brokers.types import AckGranularity, Clock, Resolution
 
 LARGEST_BYTES = 1 << 20
@@ -47,6 +47,7 @@ DECLARATION = ProfileDeclaration(
         has_dead_letters=False,
     ),
     properties={
+        "delivery.progress": PROGRESS,
         "delivery.no_loss": guaranteed(
             _STREAMS, "redelivered until acknowledged; the disk is synced every sync_interval"
         ),
