@@ -9,7 +9,7 @@ import numpy as np
 
 from brokerbench.scenarios.analysis import delivery
 from brokerbench.scenarios.base import Examination, Measured
-from brokerbench.scenarios.checkers import order, progress, redelivery
+from brokerbench.scenarios.checkers import arrival_delay, order, redelivery
 from brokerbench.scenarios.checkers.findings import combined, spread, with_waits
 from brokerbench.scenarios.checkers.index import channel_index
 from brokerbench.scenarios.checkers.index.channel_index import ChannelIndex
@@ -36,7 +36,7 @@ def examine(history: History) -> Examination:
         if release is None
         else redelivery.comes_back(release, release.delivered, lease_s["release"], drained=release.drained()),
         *delivery.over(phases.values()),
-        progress.over([progress.progress(phase, phase.delivered) for phase in phases.values()]),
+        arrival_delay.over([arrival_delay.progress(phase, phase.delivered) for phase in phases.values()]),
     ]
     metrics = [] if release is None else _redelivery_delay(release, lease_s["release"])
     return Examination(findings, metrics)

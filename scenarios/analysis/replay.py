@@ -16,7 +16,7 @@ import numpy as np
 
 from brokerbench.brokers.types import Outcome
 from brokerbench.scenarios.base import Examination, Measured
-from brokerbench.scenarios.checkers import arrivals, progress
+from brokerbench.scenarios.checkers import arrival_delay, arrivals
 from brokerbench.scenarios.checkers.findings import combined, spread, with_waits
 from brokerbench.scenarios.checkers.index import channel_index
 from brokerbench.scenarios.checkers.index.channel_index import MAX_OFFENDERS, ChannelIndex, Delivered, Ids, Mask
@@ -73,7 +73,7 @@ def examine(history: History) -> Examination:
             [arrivals.delivered_again(whole, consumed.to(whole.consumers(group=name))) for name in groups],
         ),
         arrivals.altered(whole, consumed),
-        progress.over([progress.progress(whole, consumed)]),
+        arrival_delay.over([arrival_delay.progress(whole, consumed)]),
     ]
     return Examination(findings, list(_rates(whole, reads)))
 

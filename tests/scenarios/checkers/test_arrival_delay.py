@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from brokerbench.brokers.declarations import PROGRESS
 from brokerbench.brokers.types import Outcome
-from brokerbench.scenarios.checkers.progress import over, progress
+from brokerbench.scenarios.checkers.arrival_delay import over, progress
 from brokerbench.scenarios.verdicts import Finding, Verdict, judge
 from tests.scenarios.checkers.histories import got, indexed, sends
 
