@@ -85,9 +85,7 @@ def test_an_interval_is_judged_by_the_end_that_proves_it(
 def test_the_reason_counts_what_is_not_known_well_enough() -> None:
     finding = Finding(QUANTITY, samples=(0.2, 1.1, 2.0), sample_lows=(0.1, 0.4, 0.9))
     reason = judge(declared(Support.GUARANTEED, 0.0, 1.0), finding).reason
-    assert reason == (
-        "0 of 3 samples outside the declared bound; 2 are not known well enough to be inside or outside"
-    )
+    assert reason == ("0 of 3 samples outside the declared bound; 2 are not known well enough to be inside or outside")
     assert judge(declared(Support.GUARANTEED, 0.0, 3.0), finding).reason == "0 of 3 samples outside the declared bound"
 
 

@@ -241,9 +241,7 @@ def test_a_message_went_after_the_last_look_that_shows_it() -> None:
 @pytest.mark.parametrize(
     ("doubtful", "shown"), [(0, [15, 25, 25]), (1, [15, 15, 25]), (2, [NOT_SHOWN, 15, 15]), (4, [NOT_SHOWN] * 3)]
 )
-def test_a_count_shows_a_message_only_beyond_those_of_which_nothing_is_known(
-    doubtful: int, shown: list[int]
-) -> None:
+def test_a_count_shows_a_message_only_beyond_those_of_which_nothing_is_known(doubtful: int, shown: list[int]) -> None:
     """The counts are those of three acknowledged messages and one other that was kept."""
     sent = [{}] * 3 + [{"outcome": Outcome.UNKNOWN}] * doubtful
     marks = [limit("unread", 1.0), *(count("unread", at_ns, kept) for at_ns, kept in [(20, 4), (30, 2), (40, 0)])]
