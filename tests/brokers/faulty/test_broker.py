@@ -218,7 +218,7 @@ def test_bounds_that_hide_what_readers_still_get() -> None:
 
 @pytest.mark.parametrize("limit", [Retention(max_messages=120), Retention(max_bytes=120 * len(PAYLOADS[0]))])
 def test_the_newest_are_removed_and_the_oldest_kept_instead(limit: Retention) -> None:
-    bench = Bench(FaultName.NEWEST_REMOVED, retention=limit)
+    bench = Bench(FaultName.NEWEST_REMOVED, 0.2, retention=limit)
     begin, end = bench.broker.bounds("c")
     assert sum(end.places[at] - begin.places[at] for at in end.places) == 120
     removed = len(PAYLOADS) - 120
