@@ -36,7 +36,7 @@ from brokerbench.scenarios.clients.recording import (
     take_until,
 )
 from brokerbench.scenarios.clients.retention_watch import RetentionWatch
-from brokerbench.scenarios.clients.whole_channel import WholeChannel, ends
+from brokerbench.scenarios.clients.whole_channel import WholeChannel, ends, send_fresh
 from brokerbench.scenarios.history import Writer
 from brokerbench.scenarios.load.payloads import check_size
 
@@ -246,6 +246,7 @@ class _Run:
         producer.send(range(count))
         producer.flush()
         producer.close()
+        count = producer.acknowledged  # no others need come
         consumer = self._consumer("acked", channel, "first", _NUMBERS["acked"], "before")
         for batch in take_until(consumer.take, count, _JOIN_S):
             consumer.acknowledge(batch)
@@ -332,8 +333,7 @@ class _Run:
         """
         again = self._consumer(role, channel, group, _NUMBERS[role] + 10, "after")
         probe = self._producer(role, channel, offset=_PROBE, as_role=f"{role}-probe")
-        probe.send([0])
-        probe.flush()
+        send_fresh(probe)
         probe.close()
         begin, proven = time.monotonic(), False
         while (waited_s := time.monotonic() - begin) < (_LOOK_S if proven else _PROOF_S):

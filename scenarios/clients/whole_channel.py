@@ -14,6 +14,8 @@ from brokerbench.scenarios.history import Writer
 
 _AT_ONCE = 1000
 """Messages asked for at a time."""
+_TRIES = 5
+"""A broker may refuse a message, or leave its fate unknown: such a one proves nothing."""
 
 
 class WholeChannel:
@@ -40,8 +42,7 @@ class WholeChannel:
         """Read with a new reader of this number, for at most ``patience_s``. Raises TypeError without readers."""
         if not isinstance(self._broker, Replayable):
             raise TypeError("this profile has no readers")
-        fresh = self._probe.send([0]).first_ticket
-        self._probe.flush()
+        fresh = send_fresh(self._probe)
         said = {**self._attributes, **attributes}
         first, began_ns = beginnings(self._broker, self._channel), time.monotonic_ns()
         reader = RecordingReader(self._broker, self._channel, FromBeginning(), self._writer, number=number, **said)
@@ -60,6 +61,17 @@ class WholeChannel:
             first_after=beginnings(self._broker, self._channel),
             **said,
         )
+
+
+def send_fresh(probe: RecordingProducer) -> int:
+    """Send a message until the broker acknowledges one, a few times at most; returns the last one's number."""
+    for _ in range(_TRIES):
+        before = probe.acknowledged
+        fresh = probe.send([0]).first_ticket
+        probe.flush()
+        if probe.acknowledged > before:
+            break
+    return fresh
 
 
 def beginnings(broker: Broker, channel: str) -> dict[str, int]:

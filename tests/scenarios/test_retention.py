@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from brokerbench.brokers.faulty import Fault, FaultName, Faulty
 from brokerbench.brokers.memory.broker import Memory, Space
 from brokerbench.brokers.memory.declaration import DECLARATION
-from brokerbench.brokers.protocols import Broker
-from brokerbench.brokers.types import Position
+from brokerbench.brokers.protocols import Broker, Producer
+from brokerbench.brokers.settling import Outcomes
+from brokerbench.brokers.types import Batch, Outcome, Position, ProducerSettings, SendReceipt, Settlements
 from brokerbench.scenarios import retention
 from brokerbench.scenarios.history import History, stamp
 from brokerbench.scenarios.verdicts import Finding, Verdict, judge
@@ -112,6 +116,54 @@ def test_a_harness_that_stands_still_refutes_no_broker(tmp_path: Path) -> None:
     overshoot = found["retention.overshoot"]
     assert max(overshoot.samples) > 0.5 > max(overshoot.sample_lows)
     assert verdicts(found)["retention.overshoot"] is Verdict.INCONCLUSIVE
+
+
+class RefusingProducer:
+    """Refuses every 20th message, and does not keep it."""
+
+    def __init__(self, inner: Producer) -> None:
+        self._inner, self._tickets, self._refused, self._next = inner, [0][:0], [0][:0], 0
+
+    def send(self, batch: Batch) -> SendReceipt:
+        receipt = SendReceipt(self._next, len(batch))
+        taken = [at for at in range(len(batch)) if (self._next + at) % 20 != 3]
+        self._refused += [self._next + at for at in range(len(batch)) if at not in taken]
+        self._tickets += [self._next + at for at in taken]
+        self._next += len(batch)
+        keys = None if batch.keys is None else [batch.keys[at] for at in taken]
+        self._inner.send(Batch([batch.payloads[at] for at in taken], keys))
+        return receipt
+
+    def poll(self) -> Settlements:
+        return self._with_refusals(self._inner.poll())
+
+    def flush(self, timeout_s: float) -> Settlements:
+        return self._with_refusals(self._inner.flush(timeout_s))
+
+    def close(self) -> Settlements:
+        return self._with_refusals(self._inner.close())
+
+    def _with_refusals(self, settled: Settlements) -> Settlements:
+        refused, self._refused = self._refused, []
+        no_place = np.full(len(refused), -1)
+        mine = np.array([self._tickets[ticket] for ticket in settled.tickets.tolist()], np.int64)
+        no = Outcomes(np.array(refused, np.int64), no_place, no_place, Outcome.REJECTED).settlements()
+        return Settlements.concat([replace(settled, tickets=mine), no])
+
+
+class Refusing(Memory):
+    def producer(self, channel: str, settings: ProducerSettings) -> Any:
+        return RefusingProducer(super().producer(channel, settings))
+
+
+def test_honest_refusals_refute_nothing(tmp_path: Path) -> None:
+    space = Space()
+    found, history = run(lambda: Refusing(space), tmp_path)
+    assert int((history.send_outcomes["outcome"] == Outcome.REJECTED).sum()) > 300
+    assert all(mark["proven"] for mark in history.events("read"))
+    unsure = {name for name, verdict in verdicts(found).items() if verdict is not Verdict.CONFIRMED}
+    assert unsure == {"retention.overshoot_large_segment", "retention.size_excess"}
+    assert verdicts(found)["retention.size_excess"] is Verdict.INCONCLUSIVE
 
 
 @pytest.mark.parametrize("fault", [FaultName.UNKNOWN_OUTCOME, FaultName.UNKNOWN_AND_LOSE])
