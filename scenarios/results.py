@@ -26,6 +26,8 @@ _SINCE_2: Any = {
     },
     "environment": {"clients"},
 }
+_LATER_IN_2 = ("open", "sample_lows")
+"""Facts that joined a measurement within version 2: written only where they say something."""
 _NOT_COMPARABLE_IN_1 = ("closed loop", "not a benchmark figure")
 """Words in the note of a metric of version 1 that may not be compared or ranked."""
 
@@ -84,6 +86,9 @@ class Measurement(_Model):
     unknown: int = Field(default=0, description="cases of which nothing could be required: their fate is unknown")
     open: int = Field(default=0, description="cases that were required, not seen and not excused")
     samples: list[float] = Field(default_factory=list)
+    sample_lows: list[float] = Field(
+        default_factory=list, description="lower ends of the samples, which are upper ends then; empty: they are exact"
+    )
     missed_rate_upper_95: float | None = None
     counts: dict[str, int] = Field(default_factory=dict, description="further counts, which the note has in words")
     note: str = ""
@@ -168,6 +173,11 @@ def json_schema() -> dict[str, Any]:
 def dump(result: RunResult) -> str:
     """Canonical text: the same result gives the same bytes. A result stays in the version that it was read in."""
     content = result.model_dump(mode="json", exclude=_SINCE_2 if result.schema_version < 2 else None)
+    for cell in content["cells"]:
+        for row in cell["verdicts"]:
+            row["measured"] = {
+                name: value for name, value in row["measured"].items() if value or name not in _LATER_IN_2
+            }
     return json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"
 
 
@@ -233,6 +243,7 @@ def _row(declaration: ProfileDeclaration, finding: Finding, grade: Grade, histor
             unknown=finding.unknown,
             open=finding.open,
             samples=[round_sample(value) for value in finding.samples],
+            sample_lows=[round_sample(value) for value in finding.sample_lows],
             missed_rate_upper_95=judgement.missed_rate_upper_95,
             counts=finding.counts,
             note=finding.note,

@@ -1,13 +1,15 @@
 """Retention: how long a message is surely there, and how long after its limit it is really gone.
 
-Five channels, each with a role in the marks of the history:
+Six channels, each with a role in the marks of the history:
 
 * ``unread``: messages are sent at a steady pace and not read; the beginning of the channel (or, without positions,
   the count of kept messages) is watched until all are gone.
 * ``large``: the same with the broker's default segments, to show the cost of segment granularity.
+* ``read``: messages are sent at once, and read whole at shares of the limit and when they should be gone: is what the
+  broker says of them true, and are they unaltered? Only where the profile has readers.
 * ``held``: delivered before the limit, never acknowledged, released after it: does any message come back?
 * ``acked``: delivered and acknowledged, then looked for at once: is it still kept?
-* ``size``: three times the size limit is sent; the kept messages are counted.
+* ``size``: three times the size limit is sent; the kept messages are counted, and read where the profile has readers.
 
 Where the adapter applies retention (``Retaining``), the experiment calls it at every look, as a service would on a
 timer.
@@ -34,6 +36,7 @@ from brokerbench.scenarios.clients.recording import (
     take_until,
 )
 from brokerbench.scenarios.clients.retention_watch import RetentionWatch
+from brokerbench.scenarios.clients.whole_channel import WholeChannel, ends, send_fresh
 from brokerbench.scenarios.history import Writer
 from brokerbench.scenarios.load.payloads import check_size
 
@@ -60,6 +63,7 @@ PROPERTIES = (
     "retention.unread_survives",
     "retention.unacknowledged_survives",
     "retention.acknowledged_kept",
+    "delivery.intact",
 )
 
 _SEGMENT_MS = 1000
@@ -76,13 +80,19 @@ _PROOF_S = 20.0
 """``_LOOK_S``: shortest second look, in seconds. ``_PROOF_S``: longest wait for the message that proves it."""
 _SETTLED_AFTER_S = 3.0
 """A channel whose size has not changed for this long has been cut to its limit."""
-_NUMBERS: Mapping[str, int] = {"unread": 0, "large": 1, "held": 2, "acked": 3, "size": 4}
+_NUMBERS: Mapping[str, int] = {"unread": 0, "large": 1, "held": 2, "acked": 3, "size": 4, "read": 5}
 """Producer and reader numbers of each role; the second look of a role has number + 10."""
+_PROBE = 20
+"""Added to a role's number: the producer of fresh messages, which prove that a look sees what there is."""
+_WHOLE_READERS: Mapping[str, int] = {"size": 30, "read": 40}
+"""The first number of the readers that read a role's channel whole."""
+_READ_AT = (0.5, checker.LAST_READ, 0.85, 0.95)
+"""Shares of the limit at which a channel is read. Several lie in the last part: one may be late on a busy machine."""
 
 
 def run(context: Context) -> None:
-    """Three parts side by side, as they mostly wait; each has a connection and a part of the history of its own."""
-    parts: tuple[Callable[[_Run], None], ...] = (_Run.held, _Run.acked_and_size)
+    """Four parts side by side, as they mostly wait; each has a connection and a part of the history of its own."""
+    parts: tuple[Callable[[_Run], None], ...] = (_Run.read, _Run.held, _Run.acked_and_size)
     with ThreadPoolExecutor(len(parts)) as beside:
         waiting = [beside.submit(_apart, context, part) for part in parts]
         with context.writer("watched") as writer:
@@ -126,6 +136,7 @@ class _Run:
         self._context, self._broker, self._writer = context, broker, writer
         limits = context.declaration.limits
         self._age_s = _age_s(context.parameters, limits)
+        self._grace_s = float(context.parameters["grace_s"])
         longest = limits.lease_max_s or 300.0
         self._lease_s = min(longest, self._age_s + 60.0)
 
@@ -179,7 +190,53 @@ class _Run:
             self._broker, channel, self._writer, number=number, settings=settings, role=role, stage=stage
         )
 
+    def _whole(self, role: str, channel: str, **attributes: object) -> WholeChannel:
+        probe = self._producer(role, channel, offset=_PROBE, as_role=f"{role}-probe")
+        return WholeChannel(
+            self._broker, channel, self._writer, probe, _NUMBERS[role] + _PROBE, role=role, **attributes
+        )
+
     # -- roles ------------------------------------------------------------------------------------
+
+    def read(self) -> None:
+        """Send at once, then read everything at shares of the limit, and when the broker says that all is gone.
+
+        A broker that never says so is read when it may be late no longer.
+        """
+        if not isinstance(self._broker, Replayable):
+            self._writer.mark("not_testable", role="read", reason="the profile has no readers")
+            return
+        channel, _ = self._create(
+            "read", Retention(max_age_s=self._age_s, segment_ms=_SEGMENT_MS, segment_bytes=_SEGMENT_BYTES)
+        )
+        producer = self._producer("read", channel)
+        begin = time.monotonic()
+        producer.send(range(self._bursts() * int(self._context.parameters["burst"])))
+        producer.flush()
+        producer.close()
+        sent_up_to = ends(self._broker, channel)
+        allowed_s = max(self._context.declaration.of("retention.overshoot").high or 0.0, self._grace_s)
+        whole = self._whole("read", channel, limit_s=self._age_s, allowed_s=allowed_s)
+        number = _WHOLE_READERS["read"]
+        for at, share in enumerate(_READ_AT):
+            _sleep_until(begin + share * self._age_s)
+            whole.read(number + at, _READ_S, stage="before")
+        # Once sent, these are as old as the youngest of them.
+        deadline = time.monotonic() + self._age_s + allowed_s
+        watch = self._retention_watch("read", channel)
+        while time.monotonic() < deadline and not watch.is_gone(sent_up_to):
+            watch.look()
+        watch.finish()
+        whole.read(number + len(_READ_AT), _READ_S, stage="after")
+
+    def _bursts(self) -> int:
+        """A count and not a time: the same parameters send the same messages, also where a broker is slow."""
+        parameters = self._context.parameters
+        return max(1, round(float(parameters["sending_s"]) / float(parameters["pace_s"])))
+
+    def _retention_watch(self, role: str, channel: str) -> RetentionWatch:
+        every_s = float(self._context.parameters["look_every_s"])
+        return RetentionWatch(self._broker, every_s, self._writer, role, channel)
 
     def _acked(self) -> None:
         """Take and acknowledge, then look again: by a replay where the profile has one, else by receiving."""
@@ -189,6 +246,7 @@ class _Run:
         producer.send(range(count))
         producer.flush()
         producer.close()
+        count = producer.acknowledged  # no others need come
         consumer = self._consumer("acked", channel, "first", _NUMBERS["acked"], "before")
         for batch in take_until(consumer.take, count, _JOIN_S):
             consumer.acknowledge(batch)
@@ -228,13 +286,13 @@ class _Run:
             producer.send(range(500))
         producer.flush()
         producer.close()
-        watch = RetentionWatch(
-            self._broker, float(self._context.parameters["look_every_s"]), self._writer, "size", channel
-        )
-        deadline = time.monotonic() + float(self._context.parameters["grace_s"])
+        watch = self._retention_watch("size", channel)
+        deadline = time.monotonic() + self._grace_s
         while time.monotonic() < deadline and watch.still_for_s() < _SETTLED_AFTER_S:
             watch.look()
         watch.finish()
+        if isinstance(self._broker, Replayable):
+            self._whole("size", channel).read(_WHOLE_READERS["size"], _READ_S)
 
     def held(self) -> None:
         """Deliver without acknowledging, let the limit pass, release, and look for messages that come back."""
@@ -274,16 +332,15 @@ class _Run:
         Without that proof a consumer that is slow to join would make messages look gone.
         """
         again = self._consumer(role, channel, group, _NUMBERS[role] + 10, "after")
-        probe = self._producer(role, channel, offset=20, as_role=f"{role}-probe")
-        probe.send([0])
-        probe.flush()
+        probe = self._producer(role, channel, offset=_PROBE, as_role=f"{role}-probe")
+        send_fresh(probe)
         probe.close()
         begin, proven = time.monotonic(), False
         while (waited_s := time.monotonic() - begin) < (_LOOK_S if proven else _PROOF_S):
             batch = again.take(100, min(1.0, _PROOF_S - waited_s))
             if len(batch):
                 again.acknowledge(batch)  # a share consumer takes no more until then
-            proven = proven or _NUMBERS[role] + 20 in batch.stamps.producer
+            proven = proven or _NUMBERS[role] + _PROBE in batch.stamps.producer
         again.close()
         self._writer.mark("looked", role=role, proven=proven)
 
@@ -298,12 +355,11 @@ class _Run:
             retention = replace(retention, segment_ms=_SEGMENT_MS, segment_bytes=_SEGMENT_BYTES)
         channel, has_segments = self._create(role, retention)
         producer = self._producer(role, channel)
-        watch = RetentionWatch(self._broker, float(parameters["look_every_s"]), self._writer, role, channel)
+        watch = self._retention_watch(role, channel)
         begin = time.monotonic()
         sending_s, pace_s, burst = float(parameters["sending_s"]), float(parameters["pace_s"]), int(parameters["burst"])
-        # A count and not a time: the same parameters send the same messages, also where a broker is slow.
-        bursts, sent = max(1, round(sending_s / pace_s)), 0
-        deadline = begin + sending_s + self._age_s + float(parameters["grace_s"])
+        bursts, sent = self._bursts(), 0
+        deadline = begin + sending_s + self._age_s + self._grace_s
         while True:
             now = time.monotonic()
             if sent < bursts and now >= begin + sent * pace_s:

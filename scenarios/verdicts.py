@@ -8,6 +8,7 @@ evidence: "confirmed guaranteed" means "no violation in n", and says the rate th
 from __future__ import annotations
 
 import builtins
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -75,7 +76,8 @@ class Finding:
 
     ``observations`` counts opportunities: pairs whose order was compared, messages looked for,
     attempts made. ``violations`` of them went against the statement; the others held.
-    ``samples`` are the values of a QUANTITY. ``not_testable`` gives the reason why nothing could be
+    ``samples`` are the values of a QUANTITY. Where each is known to lie in an interval only, they are the upper ends,
+    and ``sample_lows`` the lower ones, in the same order. ``not_testable`` gives the reason why nothing could be
     observed. ``unknown`` counts cases left out because nothing could be required of them: a send whose fate is unknown.
     ``open`` counts cases that were required, not seen, and not excused: the observation ended before it could tell.
     Neither is an observation, and ``open`` ones never count as fine.
@@ -91,6 +93,7 @@ class Finding:
     remarks: tuple[str | Counts, ...] = ()
     not_testable: str = ""
     open: int = 0
+    sample_lows: tuple[float, ...] = ()
 
     @builtins.property  # a field hides it
     def note(self) -> str:
@@ -223,14 +226,14 @@ def _judge_quantity(declaration: Declaration, finding: Finding) -> Judgement:
         return Judgement(_I, "nothing was measured")
     if declaration.low is None and declaration.high is None:
         return Judgement(_I, "measured only: no bound is declared")
-    outside = [
-        value
-        for value in finding.samples
-        if (declaration.low is not None and value < declaration.low)
-        or (declaration.high is not None and value > declaration.high)
-    ]
+    low = -math.inf if declaration.low is None else declaration.low
+    high = math.inf if declaration.high is None else declaration.high
+    ends = list(zip(finding.sample_lows or finding.samples, finding.samples, strict=True))
+    outside = sum(upper < low or lower > high for lower, upper in ends)
+    inside = sum(low <= lower and upper <= high for lower, upper in ends)
+    reason = f"{outside} of {len(ends)} samples outside the declared bound"
     if finding.open and not outside:
-        return Judgement(_I, f"all {len(finding.samples)} samples within the bound, but {finding.open} more never came")
-    return Judgement(
-        _R if outside else _C, f"{len(outside)} of {len(finding.samples)} samples outside the declared bound"
-    )
+        return Judgement(_I, f"{reason}, but {finding.open} more never came")
+    if outside or inside == len(ends):
+        return Judgement(_R if outside else _C, reason)
+    return Judgement(_I, f"{reason}; {len(ends) - inside} are not known well enough to be inside or outside")

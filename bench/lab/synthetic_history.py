@@ -87,6 +87,7 @@ def write(directory: Path, deliveries: int, keys: int, progress: Callable[[float
             producers[0].mark("drained", channel=channel, at_ns=4 * end_ns)
         age_s = (3 * end_ns - SENDS * _SEND_EVERY_NS / 2) / 1e9
         producers[0].mark("kept", channel=CHANNEL, age_s=age_s)
+        producers[0].mark("limited", channel=CHANNEL, messages=len(producers) * stretches * SENDS)
         producers[0].mark("attempt", channel=CHANNEL, **_attempt(ends[AGAIN], 3 * end_ns))
     return stretches * PARTITIONS
 
@@ -111,6 +112,8 @@ def _attempt(end: _PartitionEnd, began_ns: int) -> Mapping[str, object]:
         "outcome": "read",
         "began_ns": began_ns,
         "places": {str(AGAIN): 0},
+        "first": {str(AGAIN): 0},
+        "first_after": {str(AGAIN): 0},
         "last": {str(AGAIN): end.place - 1},
     }
 

@@ -75,6 +75,12 @@ def followed_in_replay(history: History) -> Spots:
     return _spots(rows, _next(rows, _read_again(history), ("reader", "batch", "key")))
 
 
+def read_before_another(history: History) -> Spots:
+    """What a reader got before a later message of the partition, which shows that it came past."""
+    rows, chosen = history.deliveries, _read_again(history)
+    return _spots(rows, _next(rows, chosen, ("reader", "batch", "partition")))
+
+
 def last_of_a_read(history: History) -> Spots:
     """The last message of each batch of a reader: a reader that goes back to here reads one message twice."""
     rows, chosen = history.deliveries, _read_again(history)
@@ -209,6 +215,9 @@ CASES: Mapping[FaultName, Case] = {
     FaultName.DEAD_LETTER_ALTERED: Case(Script.FAIL, "dead_letter.intact", any_letter),
     FaultName.EXPIRE_EARLY: Case(Script.KEEP, "retention.not_early", any_message),
     FaultName.EXPIRE_LATE: Case(Script.KEEP, "retention.by_age", any_message),
+    FaultName.UNREADABLE_EARLY: Case(Script.KEEP, "retention.not_early", any_message),
+    FaultName.READABLE_LATE: Case(Script.KEEP, "retention.by_age", any_message),
+    FaultName.NEWEST_REMOVED: Case(Script.EXCEED, "retention.by_size", read_before_another),
     FaultName.REPLAY_GAP: Case(Script.LINE, "replay.complete", any_message),
     FaultName.REPLAY_REORDER: Case(Script.LINE, "replay.order", followed_in_replay),
     FaultName.REPLAY_STALE_POSITION: Case(Script.LINE, "replay.complete", last_of_a_read),
@@ -218,12 +227,17 @@ CASES: Mapping[FaultName, Case] = {
 _DISORDER = "a replay brings back the order of the log, which is not the order in which the fault delivered"
 _LINE = "what is out of order within its key or partition is so in what holds them too"
 _NOT_READ = "a message that a reader does not get while it should be kept looks as if it were removed early"
+_NOT_KEPT = "a message that a reader does not get although the broker says that it is kept looks as if it were removed"
 _LETTERS_TOO = "the fault strikes in the channel of dead letters as well"
 _BEHIND = "what waits in its key for the end of the lease is overtaken by other keys"
 
 CROSS: Mapping[tuple[FaultName, str], str] = {
     (FaultName.LOSE, "retention.not_early"): _NOT_READ,
     (FaultName.WITHHOLD, "retention.not_early"): _NOT_READ,
+    (FaultName.LOSE, "retention.by_size"): _NOT_KEPT,
+    (FaultName.WITHHOLD, "retention.by_size"): _NOT_KEPT,
+    (FaultName.LOSE_AND_DUPLICATE, "retention.by_size"): _NOT_KEPT,
+    (FaultName.REPLAY_GAP, "retention.by_size"): _NOT_KEPT,
     (FaultName.LOSE_AND_DUPLICATE, "delivery.no_duplicate"): "the other half of the fault: counts agree",
     (FaultName.LOSE_AND_DUPLICATE, "dead_letter.complete"): _LETTERS_TOO,
     (FaultName.LOSE_AND_DUPLICATE, "retention.not_early"): _NOT_READ,

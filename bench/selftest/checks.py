@@ -151,6 +151,13 @@ def _kept(check: Callable[[ChannelIndex, list[Mapping[str, Any]], float], Findin
     return checked
 
 
+def _within_size(whole: ChannelIndex) -> list[Finding]:
+    """A check, for each attempt to read the channel, of which messages a limit of size keeps."""
+    if not list(whole.history.events("limited", channel=whole.channel)):
+        return [Finding("", not_testable="the channel has no limit of size")]
+    return [expiry.newest_kept(whole, [attempt]) for attempt in _attempts(whole)]
+
+
 def _lease_s(whole: ChannelIndex) -> float:
     return float(next(whole.history.events("phase", channel=whole.channel))["lease_s"])
 
@@ -225,6 +232,7 @@ ONE_BY_ONE: Mapping[str, Several] = {
     "replay.order": _of_replays(replay.in_first_order),
     "retention.not_early": _kept(expiry.early),
     "retention.by_age": _kept(expiry.late),
+    "retention.by_size": _within_size,
 }
 """By the name of the finding."""
 

@@ -20,7 +20,16 @@ from itertools import count
 import numpy as np
 
 from brokerbench.bench.selftest import checks, scripts
-from brokerbench.bench.selftest.scripts import GROUP, LEASE_S, LETTERS, LIMIT_S, MAX_DELIVERIES, read_again, settle
+from brokerbench.bench.selftest.scripts import (
+    GROUP,
+    LEASE_S,
+    LETTERS,
+    LIMIT_S,
+    MAX_DELIVERIES,
+    create_limited,
+    read_again,
+    settle,
+)
 from brokerbench.bench.selftest.simulation import CHANNEL, Simulation, record
 from brokerbench.brokers.faulty import Fault, FaultName
 from brokerbench.brokers.memory.log import DEDUPLICATION_WINDOW_S
@@ -28,7 +37,9 @@ from brokerbench.brokers.types import ChannelSpec, DeadLetterPolicy, Outcome, Re
 from brokerbench.scenarios.clients.recording import RecordedBatch, RecordingConsumer, RecordingProducer
 from brokerbench.scenarios.history import History, select
 
-_KEPT_SHARE = 0.15
+_KEPT_SHARE = 0.2
+_LIMITED_SHARE = 0.5
+"""Of kept channels: limited by size, not by age."""
 _LETTERS_SHARE, _REPEATS_SHARE = 0.3, 0.3
 _LAPSING_SHARE = 0.5
 _ALL = 100_000
@@ -159,9 +170,12 @@ def _consume(world: _World, *, lapses: bool, letters: bool) -> None:
 
 def _keep(world: _World) -> None:
     simulation, rng = world.simulation, world.rng
-    limit = Retention(max_age_s=LIMIT_S)
-    simulation.broker.create_channel(ChannelSpec(CHANNEL, partitions=world.partitions, retention=limit))
-    simulation.writer.mark("kept", channel=CHANNEL, age_s=LIMIT_S)
+    if rng.random() < _LIMITED_SHARE:
+        create_limited(simulation, world.partitions, int(rng.integers(1, 2 * world.to_send)))
+    else:
+        limit = Retention(max_age_s=LIMIT_S)
+        simulation.broker.create_channel(ChannelSpec(CHANNEL, partitions=world.partitions, retention=limit))
+        simulation.writer.mark("kept", channel=CHANNEL, age_s=LIMIT_S)
     world.producers = [world.producer() for _ in range(rng.integers(1, 7))]
     while world.to_send > 0:
         _send(world)

@@ -9,6 +9,7 @@
 * ``fail``: some messages always fail; after two deliveries they go to a channel of dead letters, which is consumed too.
 * ``repeat``: like ``line``, but one in 20 messages is sent twice, under one identity.
 * ``keep``: without consumers; the channel is read once before its age limit, and once after it.
+* ``exceed``: without consumers; twice as much is sent as the channel keeps by its size, which is read then.
 
 One thread does everything, in turns that depend on the seed only: a fault hits the same messages every time. Nothing
 waits: the clock jumps (``simulation``).
@@ -28,7 +29,14 @@ import numpy.typing as npt
 from brokerbench.bench.selftest.simulation import CHANNEL, RUN, Played, Simulation, record
 from brokerbench.brokers.faulty import Fault
 from brokerbench.brokers.memory.log import DEDUPLICATION_WINDOW_S
-from brokerbench.brokers.types import ChannelSpec, ConsumerSettings, DeadLetterPolicy, FromBeginning, Retention
+from brokerbench.brokers.types import (
+    ChannelSpec,
+    ConsumerSettings,
+    DeadLetterPolicy,
+    FromBeginning,
+    Position,
+    Retention,
+)
 from brokerbench.scenarios.clients.recording import RecordedBatch, RecordingConsumer, RecordingProducer, RecordingReader
 from brokerbench.scenarios.history.stamp import INTACT
 
@@ -59,6 +67,7 @@ class Script(StrEnum):
     FAIL = "fail"
     REPEAT = "repeat"
     KEEP = "keep"
+    EXCEED = "exceed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +229,20 @@ def _keep(simulation: Simulation, size: Size) -> None:
     read_again(simulation, _READER + 1)
 
 
+def _exceed(simulation: Simulation, size: Size) -> None:
+    create_limited(simulation, size.partitions, size.messages // 2)
+    for send in _sends(simulation, size):
+        send()
+    read_again(simulation, _READER)
+
+
+def create_limited(simulation: Simulation, partitions: int, messages: int) -> None:
+    """A channel that keeps this many messages; the mark says so."""
+    limit = Retention(max_messages=messages)
+    simulation.broker.create_channel(ChannelSpec(CHANNEL, partitions=partitions, lease_s=LEASE_S, retention=limit))
+    simulation.writer.mark("limited", channel=CHANNEL, messages=messages)
+
+
 _PLAYS: Mapping[Script, Callable[[Simulation, Size], None]] = {
     Script.DELIVER: _deliver,
     Script.LINE: _line,
@@ -228,6 +251,7 @@ _PLAYS: Mapping[Script, Callable[[Simulation, Size], None]] = {
     Script.FAIL: _fail,
     Script.REPEAT: _repeat,
     Script.KEEP: _keep,
+    Script.EXCEED: _exceed,
 }
 
 
@@ -286,11 +310,17 @@ def settle(consumer: RecordingConsumer, batch: RecordedBatch, failing: Mask, fir
 
 def read_again(simulation: Simulation, number: int) -> None:
     began_ns = time.monotonic_ns()
-    _, end = simulation.broker.bounds(CHANNEL)
+    begin, end = simulation.broker.bounds(CHANNEL)
     reader = RecordingReader(simulation.broker, CHANNEL, FromBeginning(), simulation.writer, number=number)
     while len(reader.read(_READ, 0.0)):
         pass
     reader.close()
     last = {str(partition): place - 1 for partition, place in end.places.items()}
+    after, _ = simulation.broker.bounds(CHANNEL)
+    told = {"first": _as_text(begin), "first_after": _as_text(after)}
     read = {"mode": "from_beginning", "reader": number, "outcome": "read", "began_ns": began_ns, "last": last}
-    simulation.writer.mark("attempt", channel=CHANNEL, **read)
+    simulation.writer.mark("attempt", channel=CHANNEL, **read, **told)
+
+
+def _as_text(position: Position) -> dict[str, int]:
+    return {str(partition): place for partition, place in position.places.items()}

@@ -17,6 +17,7 @@ from brokerbench.brokers.faulty import deduplication
 from brokerbench.brokers.faulty.consumer import FaultyConsumer, FaultyReader
 from brokerbench.brokers.faulty.faults import Fault, FaultName, Offender
 from brokerbench.brokers.faulty.injector import Injector
+from brokerbench.brokers.faulty.kept import Kept
 from brokerbench.brokers.faulty.withheld import rows_of
 from brokerbench.brokers.memory.broker import Memory, MemoryProducer, Space
 from brokerbench.brokers.types import (
@@ -93,20 +94,22 @@ class Faulty:
 
     def consumer(self, channel: str, settings: ConsumerSettings) -> FaultyConsumer:
         inner = self._inner.consumer(channel, settings)
-        return FaultyConsumer(inner, self._injector, channel, self._injector.withheld(channel, settings.group))
+        return FaultyConsumer(
+            inner, self._injector, self._inner.space, channel, self._injector.withheld(channel, settings.group)
+        )
 
     def reader(self, channel: str, start: ReplayStart) -> FaultyReader:
-        return FaultyReader(self._inner.reader(channel, start), self._injector, channel)
+        return FaultyReader(self._inner.reader(channel, start), self._injector, self._inner.space, channel)
 
     def bounds(self, channel: str) -> tuple[Position, Position]:
         begin, end = self._inner.bounds(channel)
         if not self._injector.changes_retention:
             return begin, end
-        firsts = dict(end.places)
+        firsts, kept = dict(end.places), Kept(self._injector, self._inner.space, channel)
         reader = self._inner.reader(channel, FromBeginning())
         while page := rows_of(reader.read(_PAGE, 0.0)):
             for row in page:
-                if self._injector.is_kept(channel, row):
+                if kept.shows(row):
                     firsts[row.partition] = min(firsts[row.partition], row.place)
         return Position(firsts), end
 

@@ -11,8 +11,9 @@ import numpy as np
 from brokerbench.brokers.contract import chosen
 from brokerbench.brokers.faulty.faults import FaultName
 from brokerbench.brokers.faulty.injector import LATE, Injector, next_elsewhere, next_of_key, next_of_partition
+from brokerbench.brokers.faulty.kept import Kept
 from brokerbench.brokers.faulty.withheld import Row, Withheld, received_of, rows_of
-from brokerbench.brokers.memory.broker import MemoryConsumer, MemoryReader
+from brokerbench.brokers.memory.broker import MemoryConsumer, MemoryReader, Space
 from brokerbench.brokers.settling import Outcomes
 from brokerbench.brokers.types import NO_PLACE, Indices, IntColumn, Outcome, Received, Settlements
 
@@ -20,9 +21,12 @@ from brokerbench.brokers.types import NO_PLACE, Indices, IntColumn, Outcome, Rec
 class FaultyConsumer:
     """``Received.handle`` is the list of rows; settling rows without a source has no effect."""
 
-    def __init__(self, inner: MemoryConsumer, injector: Injector, channel: str, withheld: Withheld) -> None:
+    def __init__(
+        self, inner: MemoryConsumer, injector: Injector, space: Space, channel: str, withheld: Withheld
+    ) -> None:
         self._inner = inner
         self._injector = injector
+        self._space = space
         self._channel = channel
         self._withheld = withheld
 
@@ -48,7 +52,8 @@ class FaultyConsumer:
         """At most ``room`` rows; the others are withheld for the next call."""
         injector = self._injector
         late: dict[bytes | None, int] = {}
-        rows = [row for row in fresh if self._is_present(row, late)]
+        kept = Kept(self._injector, self._space, self._channel) if self._injector.changes_retention else None
+        rows = [row for row in fresh if self._is_present(row, kept, late)]
         present = list(rows)
         for name, partner in _SWAPS.items():
             rows = injector.swapped(name, rows, partner, first=True)
@@ -64,13 +69,13 @@ class FaultyConsumer:
                 self._add(rows, replace(row, payload=payload, place=NO_PLACE, source=None), room)
         return rows
 
-    def _is_present(self, row: Row, late: dict[bytes | None, int]) -> bool:
+    def _is_present(self, row: Row, kept: Kept | None, late: dict[bytes | None, int]) -> bool:
         """Whether it is delivered now. A lost row is finished, a late one is kept until its time.
 
         ``late``: key of an earlier late row of this batch -> its time; later rows of the key wait for it.
         """
         injector = self._injector
-        if injector.is_lost(self._channel, row) or not injector.is_kept(self._channel, row):
+        if injector.is_lost(self._channel, row) or (kept is not None and not kept.shows(row)):
             self._finish(row)
             if injector.strikes(FaultName.WITHHOLD, row.partition, row.place):
                 self._withheld.keep_for_ever()
@@ -244,9 +249,10 @@ def _unanswered(received: Received, tickets: IntColumn) -> Settlements:
 class FaultyReader:
     """Replays with gaps, in the wrong order, with altered payloads, or with a part repeated."""
 
-    def __init__(self, inner: MemoryReader, injector: Injector, channel: str) -> None:
+    def __init__(self, inner: MemoryReader, injector: Injector, space: Space, channel: str) -> None:
         self._inner = inner
         self._injector = injector
+        self._space = space
         self._channel = channel
         self._twice: list[Row] = []
         self._went_back = False
@@ -258,7 +264,8 @@ class FaultyReader:
             return self._seen(rows)
         while True:
             fresh = rows_of(self._inner.read(max_messages, max(0.0, (give_up_ns - time.monotonic_ns()) / 1e9)))
-            present = [row for row in fresh if self._is_present(row)]
+            kept = Kept(self._injector, self._space, self._channel) if self._injector.changes_retention else None
+            present = [row for row in fresh if self._is_present(row, kept)]
             rows = self._injector.swapped(FaultName.REPLAY_REORDER, present, next_of_key, first=False)
             if rows or not fresh:
                 self._go_back(rows)
@@ -277,9 +284,9 @@ class FaultyReader:
             for row in self._twice:
                 self._injector.hit(name, row.partition, row.place, row.payload)
 
-    def _is_present(self, row: Row) -> bool:
+    def _is_present(self, row: Row, kept: Kept | None) -> bool:
         injector = self._injector
-        gone = injector.is_lost(self._channel, row) or not injector.is_kept(self._channel, row)
+        gone = injector.is_lost(self._channel, row) or (kept is not None and not kept.gives(row))
         return not (gone or injector.is_skipped_in_replay(row))
 
     def close(self) -> None:

@@ -74,6 +74,15 @@ class FaultName(StrEnum):
     """Gone after half of the age limit. Hit: when it was missing before its limit."""
     EXPIRE_LATE = "expire_late"
     """Kept for four times the age limit. Hit: when it was handed out after its limit."""
+    UNREADABLE_EARLY = "unreadable_early"
+    """Not given to readers after half of the age limit, although the bounds hold it. Hit: when a reader was refused
+    it before its limit."""
+    READABLE_LATE = "readable_late"
+    """Given to readers for four times the age limit, although the bounds say that it is gone. Hit: when a reader got
+    it after its limit."""
+    NEWEST_REMOVED = "newest_removed"
+    """Removed by a size limit in place of an old one, which readers get instead; the bounds say the contrary. Hit: the
+    one, when a reader was refused it, and the other, when a reader got it."""
     REPLAY_GAP = "replay_gap"
     """Left out of replays."""
     REPLAY_REORDER = "replay_reorder"

@@ -13,12 +13,19 @@ from brokerbench.brokers.errors import Misuse
 from brokerbench.brokers.faulty.faults import Fault, FaultName, Offender
 from brokerbench.brokers.faulty.withheld import Row, Withheld
 from brokerbench.brokers.memory.broker import Space
-from brokerbench.brokers.types import NO_PLACE, ChannelSpec
+from brokerbench.brokers.types import NO_PLACE, ChannelSpec, Retention
 
 EARLY = 0.5
 LATE = 4.0
-"""``expire_early`` and ``expire_late`` remove messages at these multiples of the age limit. ``late_redelivery``
-delivers ``LATE`` leases after the lease's end."""
+"""``expire_early`` and ``expire_late`` remove messages at these multiples of the age limit; ``unreadable_early`` and
+``readable_late`` do so to readers. ``late_redelivery`` delivers ``LATE`` leases after the lease's end."""
+_OF_RETENTION = (
+    FaultName.EXPIRE_EARLY,
+    FaultName.EXPIRE_LATE,
+    FaultName.UNREADABLE_EARLY,
+    FaultName.READABLE_LATE,
+    FaultName.NEWEST_REMOVED,
+)
 _LOSSES = (FaultName.LOSE, FaultName.WITHHOLD, FaultName.LOSE_AND_DUPLICATE, FaultName.UNKNOWN_AND_LOSE)
 _WITHHELD = (*_LOSSES, FaultName.LOSE_LAST_BEFORE_CRASH, FaultName.DEAD_LETTER_MISSING)
 _SHOWN_OTHERWISE = (
@@ -55,7 +62,7 @@ class Injector:
 
     @property
     def changes_retention(self) -> bool:
-        return FaultName.EXPIRE_EARLY in self._faults or FaultName.EXPIRE_LATE in self._faults
+        return self.has(*_OF_RETENTION)
 
     def has(self, *names: FaultName) -> bool:
         """Whether any of these faults can happen."""
@@ -86,14 +93,23 @@ class Injector:
         return self._withheld.setdefault((channel, group), Withheld())
 
     def adopt(self, spec: ChannelSpec) -> ChannelSpec:
-        """The channel for the inner broker: with longer retention where some messages must stay late."""
+        """The channel for the inner broker: with more retention where some messages must stay."""
         self._specs[spec.name] = spec
         if spec.dead_letter is not None:
             self._dead.add(spec.dead_letter.channel)
         limit = spec.retention
-        if limit is None or limit.max_age_s is None or FaultName.EXPIRE_LATE not in self._faults:
+        if limit is None:
             return spec
-        return replace(spec, retention=replace(limit, max_age_s=limit.max_age_s * LATE))
+        if limit.max_age_s is not None and self.has(FaultName.EXPIRE_LATE, FaultName.READABLE_LATE):
+            limit = replace(limit, max_age_s=limit.max_age_s * LATE)
+        if self.has(FaultName.NEWEST_REMOVED):
+            limit = replace(limit, max_bytes=None, max_messages=None)
+        return replace(spec, retention=limit)
+
+    def retention(self, channel: str) -> Retention | None:
+        """As it was asked for."""
+        spec = self._specs.get(channel)
+        return None if spec is None else spec.retention
 
     def lease_s(self, channel: str) -> float:
         with self._space.changed:
@@ -127,9 +143,8 @@ class Injector:
                 self._crashed |= {(name, *spot) for spot in lost}
 
     def is_kept(self, channel: str, row: Row) -> bool:
-        """Whether a message that the inner broker still has counts as kept."""
-        spec = self._specs.get(channel) if self.changes_retention else None
-        limit = None if spec is None else spec.retention
+        """Whether a message that the inner broker still has counts as kept by age."""
+        limit = self.retention(channel) if self.has(FaultName.EXPIRE_EARLY, FaultName.EXPIRE_LATE) else None
         if limit is None or limit.max_age_s is None:
             return True
         limit_ns = int(limit.max_age_s * 1e9)

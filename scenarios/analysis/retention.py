@@ -1,25 +1,25 @@
-"""Findings of the retention scenario, from the looks at watched channels.
+"""Findings of the retention scenario: from looks at what a channel keeps, and from readers of the whole channel.
 
-A look is bracketed by two client times: its answer was true at some moment between ``asked_ns`` and
-``answered_ns``. A message is *surely* early only when a look that was answered before ``sent + limit`` shows it gone;
-it is *surely* still there at ``asked_ns`` of the last look that shows it. Overshoot is taken from
-the first look that shows it gone, so it is too large by at most the time between two looks.
-
-Without positions only a count is seen. Retention removes the oldest first, so a count that fell by k says that
-the k oldest are gone; the marks say which of the two ways was used.
+Looks (``retention_looks``) follow what the broker says that it keeps, finely in time; reads (``checkers.expiry``)
+show message by message whether that is true. A message is *surely* early only when a look or a read that was answered
+before ``sent + limit`` shows it gone. Times and amounts that lie between two ends are samples with a lower end.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from brokerbench.brokers.types import Outcome
+from brokerbench.scenarios.analysis.retention_looks import Times, Watched, watched
 from brokerbench.scenarios.base import Examination, Measured
+from brokerbench.scenarios.checkers import arrivals, expiry
+from brokerbench.scenarios.checkers.findings import combined
+from brokerbench.scenarios.checkers.index import channel_index
 from brokerbench.scenarios.history import History
 from brokerbench.scenarios.history.stamp import INTACT
 from brokerbench.scenarios.verdicts import Finding
@@ -28,89 +28,92 @@ _CLOCK_TOLERANCE_NS = 2_000_000
 """Error of an age, in ns, as broker times are whole milliseconds: it can look shorter by this much."""
 _MAX_SAMPLES = 100
 _NO_LOOK = "nothing was watched"
-
-Times = npt.NDArray[np.int64]
+_NOT_DELIVERED = "nothing was delivered"
+LAST_READ = 0.75
+"""Share of its limit up to which a message must have been read at least, or nothing is known of its last part."""
+_REMOVED = 0.01
+"""Share of a size limit of which more must be gone to say that something was removed."""
 
 
 @dataclass(frozen=True, slots=True)
-class Watched:
-    """Acknowledged sends of one role, oldest first, and when each was seen to be gone (-1 = never)."""
+class Kept:
+    """Amounts of the ``size`` channel, in the unit of its limit: bytes, or messages.
 
-    seq: Times
-    sent_ns: Times
-    gone_ns: Times
-    limit_ns: int
+    ``most`` counts what was not acknowledged, and may have been kept; ``acknowledged`` is all that was acknowledged.
+    """
+
+    limit: float
+    least: float
+    most: float
+    acknowledged: float
 
 
 def examine(history: History) -> Examination:
     """All findings of the retention scenario."""
     unread, large = watched(history, "unread"), watched(history, "large")
-    kept = _kept_beyond_size(history)
+    kept = _kept_of_size(history)
     findings = [
-        _by_age(unread),
-        _by_size(history, kept),
-        _not_early([unread, large]),
+        combined("retention.by_age", [_by_age(unread), *_read_late(history)]),
+        combined("retention.by_size", [_by_size(history, kept), *_read_beyond_size(history)]),
+        combined("retention.not_early", [_not_early([unread, large]), *_read_early(history)]),
         _overshoot("retention.overshoot", unread, ""),
         _overshoot("retention.overshoot_large_segment", large, _why_not(history, "large")),
-        Finding(
-            "retention.size_excess", samples=kept, not_testable="" if kept else _why_not(history, "size") or _NO_LOOK
-        ),
+        _size_excess(history, kept),
         _survives(history, "retention.unread_survives", "unread"),
         _survives(history, "retention.unacknowledged_survives", "held"),
         _survives(history, "retention.acknowledged_kept", "acked"),
+        _intact(history),
     ]
     return Examination(findings, _curves(unread, large))
 
 
-def watched(history: History, role: str) -> Watched | None:
-    """None where the role has no age limit or was not watched."""
-    limits = list(history.events("limit", role=role))
-    looks = list(history.events("look", role=role))
-    producers = history.producers(role=role)
-    if not limits or limits[0]["age_s"] is None or not looks or not producers:
-        return None
-    acknowledged = history.outcomes() == Outcome.ACKNOWLEDGED
-    rows = np.flatnonzero(acknowledged & np.isin(history.sends["producer"], producers))
-    rows = rows[np.argsort(history.sends["seq"][rows])]
-    if "count" in looks[0]:
-        gone = _gone_by_count(len(rows), looks)
-    else:
-        places = history.outcome_column("place", -1)[rows]
-        partitions = history.outcome_column("partition", -1)[rows]
-        gone = _gone_by_position(partitions, places, looks)
-    return Watched(history.sends["seq"][rows], history.sends["sent_ns"][rows], gone, round(limits[0]["age_s"] * 1e9))
+def _reads(history: History, role: str, **attributes: object) -> dict[str, list[Mapping[str, Any]]]:
+    """Marks of whole reads of the role's channel, by channel: one, or none where nothing was read."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for mark in history.events("read", role=role, **attributes):
+        found.setdefault(str(mark["channel"]), []).append(mark)
+    return found
 
 
-def _gone_by_position(partitions: Times, places: Times, looks: Sequence[Mapping[str, Any]]) -> Times:
-    gone = np.full(len(places), -1, np.int64)
-    answered = np.array([look["answered_ns"] for look in looks], np.int64)
-    for partition in np.unique(partitions):
-        first = np.array([look["first"].get(str(partition), -1) for look in looks], np.int64)
-        first = np.maximum.accumulate(first)
-        ours = np.flatnonzero(partitions == partition)
-        at = np.searchsorted(first, places[ours], side="right")
-        seen = at < len(looks)
-        gone[ours[seen]] = answered[at[seen]]
-    return gone
+def _read_early(history: History) -> list[Finding]:
+    """A message that was not looked for in the last part of its limit is left open."""
+    found = []
+    for channel, reads in _reads(history, "read", stage="before").items():
+        index = channel_index.of_channel(history, channel)
+        limit_s = float(reads[0]["limit_s"])
+        watched_ns = channel_index.sent_ns(index) + int(LAST_READ * limit_s * 1e9)
+        subjects = np.isin(index.sent.producer, history.producers(role="read"))
+        subjects &= index.sent.outcome == Outcome.ACKNOWLEDGED
+        unwatched = int((subjects & (expiry.seen_until_ns(index, reads, limit_s) < watched_ns)).sum())
+        remark = f"{len(reads)} times all was read before the limit"
+        finding = expiry.early(index, reads, limit_s)
+        found.append(replace(finding, open=unwatched, remarks=(*finding.remarks, remark)))
+    return found
 
 
-def _gone_by_count(sent: int, looks: Sequence[Mapping[str, Any]]) -> Times:
-    """The k-th oldest is gone at the first look after which no look ever shows more than ``sent - k`` kept.
+def _read_late(history: History) -> list[Finding]:
+    return [
+        expiry.late(
+            channel_index.of_channel(history, channel), reads, float(reads[0]["limit_s"]), float(reads[0]["allowed_s"])
+        )
+        for channel, reads in _reads(history, "read", stage="after").items()
+    ]
 
-    A count taken while messages were still being sent says nothing: only looks after the largest count are used.
-    """
-    counts = np.array([look["count"] for look in looks], np.int64)
-    answered = np.array([look["answered_ns"] for look in looks], np.int64)
-    peak = int(np.flatnonzero(counts == counts.max())[-1])
-    gone = np.full(sent, -1, np.int64)
-    # A later, larger count takes back what an earlier one seemed to show (counts are approximate on the service).
-    ceiling = np.maximum.accumulate(counts[peak:][::-1])[::-1]
-    missing = sent - ceiling
-    order = np.arange(1, sent + 1)
-    at = np.searchsorted(missing, order, side="left")
-    seen = at < len(missing)
-    gone[seen] = answered[peak:][at[seen]]
-    return gone
+
+def _read_beyond_size(history: History) -> list[Finding]:
+    return [
+        expiry.newest_kept(channel_index.of_channel(history, channel), reads)
+        for channel, reads in _reads(history, "size").items()
+    ]
+
+
+def _intact(history: History) -> Finding:
+    """Of all that was received or read, on every channel."""
+    indexes = [channel_index.of_channel(history, channel) for channel in channel_index.channels(history)]
+    found = [arrivals.altered(index, index.delivered) for index in indexes]
+    if not any(finding.observations for finding in found):
+        return Finding("delivery.intact", not_testable=_NOT_DELIVERED)
+    return combined("delivery.intact", found)
 
 
 def _by_age(unread: Watched | None) -> Finding:
@@ -151,22 +154,21 @@ def _not_early(parts: Sequence[Watched | None]) -> Finding:
 def _overshoot(name: str, part: Watched | None, not_testable: str) -> Finding:
     if part is None:
         return Finding(name, not_testable=not_testable or _NO_LOOK)
-    samples = _overshoot_s(part)
+    least, most = part.overshoot_s()
     return Finding(
         name,
-        observations=len(samples),
-        samples=tuple(_thin(samples)),
-        remarks=(f"{len(samples)} messages over a limit of {part.limit_ns / 1e9:g} s",),
+        observations=len(most),
+        samples=tuple(_thin(most)),
+        sample_lows=tuple(_thin(least)),
+        remarks=(f"{len(most)} messages over a limit of {part.limit_ns / 1e9:g} s",),
     )
 
 
-def _overshoot_s(part: Watched) -> npt.NDArray[np.float64]:
-    gone = part.gone_ns >= 0
-    return (part.gone_ns[gone] - part.sent_ns[gone] - part.limit_ns) / 1e9
-
-
 def _thin(values: npt.NDArray[np.float64]) -> list[float]:
-    """At most ``_MAX_SAMPLES`` evenly spaced quantiles: the distribution, small enough for a result."""
+    """At most ``_MAX_SAMPLES`` evenly spaced quantiles: the distribution, small enough for a result.
+
+    Of intervals both ends are thinned so, each by itself: the extremes of both stay, and they decide.
+    """
     few = len(values) <= _MAX_SAMPLES
     return list(map(float, np.sort(values) if few else np.quantile(values, np.linspace(0.0, 1.0, _MAX_SAMPLES))))
 
@@ -176,35 +178,54 @@ def _why_not(history: History, role: str) -> str:
     return next((str(mark["reason"]) for mark in marks), "")
 
 
-def _kept_beyond_size(history: History) -> tuple[float, ...]:
-    """(kept - limit) / limit at the last look at the ``size`` channel; empty when there was none."""
+def _kept_of_size(history: History) -> Kept | None:
+    """At the last look at the ``size`` channel; None when there was none."""
     limits = list(history.events("limit", role="size"))
     looks = list(history.events("look", role="size"))
     if not limits or not looks:
-        return ()
-    producers = history.producers(role="size")
-    rows = np.flatnonzero((history.outcomes() == Outcome.ACKNOWLEDGED) & np.isin(history.sends["producer"], producers))
-    partitions = history.outcome_column("partition", -1)[rows]
-    places = history.outcome_column("place", -1)[rows]
-    kept = np.zeros(len(rows), bool)
-    for partition, first in looks[-1]["first"].items():
-        kept |= (partitions == int(partition)) & (places >= first)
-    if limits[0]["bytes"] is not None:
-        return (float(history.sends["size"][rows[kept]].sum()) / limits[0]["bytes"] - 1.0,)
-    return (float(kept.sum()) / limits[0]["messages"] - 1.0,)
+        return None
+    ours = np.isin(history.sends["producer"], history.producers(role="size"))
+    acknowledged = ours & (history.outcomes() == Outcome.ACKNOWLEDGED)
+    by_bytes = limits[0]["bytes"] is not None
+    weight = history.sends["size"].astype(np.float64) if by_bytes else np.ones(len(ours))
+    kept = acknowledged & _is_kept(history, looks[-1]["first"])
+    return Kept(
+        limit=float(limits[0]["bytes"] if by_bytes else limits[0]["messages"]),
+        least=float(weight[kept].sum()),
+        most=float(weight[kept | (ours & ~acknowledged)].sum()),
+        acknowledged=float(weight[acknowledged].sum()),
+    )
 
 
-def _by_size(history: History, kept: tuple[float, ...]) -> Finding:
+def _is_kept(history: History, first: Mapping[str, int]) -> npt.NDArray[np.bool_]:
+    """By send: whether it lies at or behind the first kept place of its partition."""
+    partitions = history.outcome_column("partition", -1)
+    places = history.outcome_column("place", -1)
+    kept = np.zeros(len(places), bool)
+    for partition, begin in first.items():
+        kept |= (partitions == int(partition)) & (places >= begin)
+    return kept
+
+
+def _by_size(history: History, kept: Kept | None) -> Finding:
     refusal = _why_not(history, "size")
     if refusal:
         return Finding("retention.by_size", observations=1, violations=1, remarks=(f"refused: {refusal}",))
-    if not kept:
+    if kept is None:
         return Finding("retention.by_size", not_testable=_NO_LOOK)
-    sent_beyond = 2.0  # three times the limit was sent
-    removed = kept[0] < sent_beyond - 0.01
+    removed = kept.acknowledged - kept.least > _REMOVED * kept.limit
     return Finding(
         "retention.by_size", observations=1, violations=int(not removed), remarks=("three times the limit was sent",)
     )
+
+
+def _size_excess(history: History, kept: Kept | None) -> Finding:
+    """(kept - limit) / limit, between what was kept at least and at most."""
+    name = "retention.size_excess"
+    if kept is None:
+        return Finding(name, not_testable=_why_not(history, "size") or _NO_LOOK)
+    least, most = (amount / kept.limit - 1.0 for amount in (kept.least, kept.most))
+    return Finding(name, samples=(most,), sample_lows=() if least == most else (least,))
 
 
 def _survives(history: History, name: str, role: str) -> Finding:
@@ -242,7 +263,7 @@ def _subjects(history: History, role: str) -> Times:
 
 def _curves(unread: Watched | None, large: Watched | None) -> list[Measured]:
     return [
-        Measured("overshoot", "s", tuple(_thin(_overshoot_s(part))), {"segments": segments}, better="lower")
+        Measured("overshoot", "s", tuple(_thin(part.overshoot_s()[1])), {"segments": segments}, better="lower")
         for part, segments in ((unread, "small"), (large, "default"))
         if part is not None and (part.gone_ns >= 0).any()
     ]

@@ -4,7 +4,7 @@
 after a proven drain; where the broker says that messages are left and gives none for longer than a lease; or, for
 readers that go through each partition in order, up to the highest place that they read. All others are open. Sends of
 unknown fate are neither lost nor required. A delivery too damaged to tell its message could be any of the missing ones:
-for each such delivery one missing message is open instead of claimed.
+for each such delivery one missing message is open instead of claimed, and no message is named, as it may be that one.
 
 ``delivered_again``: no message was delivered after its acknowledgement. A delivery counts against the broker only when
 it was *asked for* after the acknowledgement had been answered with yes, in the same group. A reader's calls are
@@ -93,7 +93,7 @@ def claimed(parts: Sequence[Search], *, drained: bool, withheld: str = "") -> Fi
         violations=missing - doubtful,
         unknown=sum(part.unknown for part in parts),
         open=sum(part.open for part in parts) + doubtful,
-        offenders=first_of(offender for part in parts for offender in part.offenders) if missing > doubtful else (),
+        offenders=() if doubtful else first_of(offender for part in parts for offender in part.offenders),
         remarks=(extent, *unclaimed),
     )
 

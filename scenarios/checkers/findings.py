@@ -24,11 +24,19 @@ def combined(name: str, parts: Iterable[Finding]) -> Finding:
         observations=sum(part.observations for part in testable),
         violations=sum(part.violations for part in testable),
         samples=tuple(sample for part in testable for sample in part.samples),
+        sample_lows=_lows(testable),
         unknown=sum(part.unknown for part in testable),
         open=sum(part.open for part in testable),
         offenders=tuple(offender for part in testable for offender in part.offenders)[:MAX_OFFENDERS],
         remarks=tuple(dict.fromkeys(remark for part in testable for remark in part.remarks)),
     )
+
+
+def _lows(parts: Sequence[Finding]) -> tuple[float, ...]:
+    """Of all samples, where some are intervals: an exact one is its own lower end."""
+    if not any(part.sample_lows for part in parts):
+        return ()
+    return tuple(low for part in parts for low in part.sample_lows or part.samples)
 
 
 def added(parts: Sequence[Finding]) -> Finding:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from brokerbench.brokers.errors import Unsupported
 from brokerbench.brokers.protocols import Bounded, Broker, Counting, Retaining
 from brokerbench.scenarios.history import Writer
+
+_GROUP_WITHOUT_MEMBERS = "brokerbench-watch"
+"""A name for counts: no consumer is of this group, so that for it a channel keeps all that it keeps."""
 
 
 class RetentionWatch:
@@ -23,6 +27,11 @@ class RetentionWatch:
 
     def still_for_s(self) -> float:
         return time.monotonic() - self._changed
+
+    def is_gone(self, ends: Mapping[str, int]) -> bool:
+        """Whether the last look showed that each partition begins at one of these places or later."""
+        first = self._last.get("first", {}) if self._last else {}
+        return bool(ends) and all(first.get(partition, -1) >= end for partition, end in ends.items())
 
     def look(self) -> None:
         begin = time.monotonic()
@@ -57,5 +66,5 @@ class RetentionWatch:
                 "end": {str(p): v for p, v in end.places.items()},
             }
         if isinstance(self._broker, Counting):
-            return {"count": self._broker.backlog(self._channel, "nobody")}
+            return {"count": self._broker.backlog(self._channel, _GROUP_WITHOUT_MEMBERS)}
         raise Unsupported("watching retention", "the profile tells neither positions nor counts")

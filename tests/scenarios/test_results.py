@@ -21,7 +21,7 @@ def version_1() -> dict[str, Any]:
     del content["environment"]["clients"]
     for cell in content["cells"]:
         for row in cell["verdicts"]:
-            del row["measured"]["counts"], row["measured"]["open"]
+            del row["measured"]["counts"]
         for metric in cell["metrics"]:
             del metric["comparable"]
     return content
@@ -57,3 +57,16 @@ def test_other_versions_are_refused(tmp_path: Path, version: int) -> None:
     path.write_text(text_of({**version_1(), "schema_version": version}))
     with pytest.raises(results.ResultError, match="schema_version"):
         results.read(path)
+
+
+def test_facts_that_came_within_version_2_are_written_only_where_they_say_something(tmp_path: Path) -> None:
+    """So that a result of version 2 from before there were any is written as it was read."""
+    content: dict[str, Any] = json.loads(results.dump(sample.result()))
+    measured = [row["measured"] for cell in content["cells"] for row in cell["verdicts"]]
+    assert not any({"open", "sample_lows"} & set(row) for row in measured)
+    measured[0].update(samples=[1.0, 2.0], sample_lows=[0.5, 1.5])
+    path = tmp_path / "result.json"
+    path.write_text(text_of(content))
+    read = results.read(path)
+    assert results.dump(read) == text_of(content)
+    assert [row.measured.sample_lows for cell in read.cells for row in cell.verdicts][:2] == [[0.5, 1.5], []]

@@ -61,6 +61,34 @@ def test_quantities(low: float | None, high: float | None, samples: tuple[float,
     assert judge(declared(Support.GUARANTEED, low, high), Finding(QUANTITY, samples=samples)).verdict is verdict
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "lows", "samples", "verdict"),
+    [
+        (0.0, 1.0, (0.0, 0.4), (0.2, 1.0), Verdict.CONFIRMED),
+        (0.0, 1.0, (0.0, 0.4), (0.2, 1.1), Verdict.INCONCLUSIVE),
+        (0.0, 1.0, (0.0, 1.0), (0.2, 1.1), Verdict.INCONCLUSIVE),
+        (0.0, 1.0, (0.0, 1.01), (0.2, 1.1), Verdict.REFUTED),
+        (0.0, 1.0, (-0.1, 0.4), (0.2, 0.5), Verdict.INCONCLUSIVE),
+        (0.0, 1.0, (-0.1, 0.4), (0.0, 0.5), Verdict.INCONCLUSIVE),
+        (0.0, 1.0, (-0.2, 0.4), (-0.1, 0.5), Verdict.REFUTED),
+        (0.0, None, (0.0,), (99.0,), Verdict.CONFIRMED),
+        (None, 1.0, (-99.0,), (1.0,), Verdict.CONFIRMED),
+    ],
+)
+def test_an_interval_is_judged_by_the_end_that_proves_it(
+    low: float | None, high: float | None, lows: tuple[float, ...], samples: tuple[float, ...], verdict: Verdict
+) -> None:
+    finding = Finding(QUANTITY, samples=samples, sample_lows=lows)
+    assert judge(declared(Support.GUARANTEED, low, high), finding).verdict is verdict
+
+
+def test_the_reason_counts_what_is_not_known_well_enough() -> None:
+    finding = Finding(QUANTITY, samples=(0.2, 1.1, 2.0), sample_lows=(0.1, 0.4, 0.9))
+    reason = judge(declared(Support.GUARANTEED, 0.0, 1.0), finding).reason
+    assert reason == ("0 of 3 samples outside the declared bound; 2 are not known well enough to be inside or outside")
+    assert judge(declared(Support.GUARANTEED, 0.0, 3.0), finding).reason == "0 of 3 samples outside the declared bound"
+
+
 def test_reasons_for_not_testing_come_first() -> None:
     finding = Finding(ALWAYS, observations=5, violations=5, not_testable="no such power here")
     assert judge(declared(Support.GUARANTEED), finding).verdict is Verdict.NOT_TESTABLE

@@ -33,7 +33,9 @@ def test_every_fault_has_a_case_and_every_case_a_checker() -> None:
 def test_every_fault_is_found_and_nothing_else_is(outcome: SelftestResult) -> None:
     assert outcome.problems == []
     for row in run.as_json(outcome)["faults"]:
-        assert (row["found"], row["offending_found"], row["offending_seeded"]) == (True, 1, 1), row
+        # Where an old message takes the place of a new one, both are hit.
+        hit = 2 if row["fault"] == FaultName.NEWEST_REMOVED else 1
+        assert (row["found"], row["offending_found"], row["offending_seeded"]) == (True, hit, hit), row
         assert row["messages"] == MESSAGES
     assert run.as_json(outcome)["false_alarms"] == {"histories": HISTORIES, "alarms": []}
     json.dumps(run.as_json(outcome))

@@ -184,6 +184,52 @@ def test_expire_early_and_late() -> None:
         assert bench.replay() == []
 
 
+def test_bounds_that_hide_an_early_end_to_readers() -> None:
+    bench = Bench(FaultName.UNREADABLE_EARLY, retention=Retention(max_age_s=10))
+    whole = bench.broker.bounds("c")
+    bench.now_ns += 5 * 10**9
+    assert bench.replay() == PAYLOADS
+    bench.now_ns += 1
+    got = bench.replay()
+    assert len(bench.hits) > 10
+    assert sorted(got + bench.hits) == PAYLOADS
+    assert bench.broker.bounds("c") == whole
+    assert sorted(bench.consume()) == PAYLOADS
+    bench.now_ns += 5 * 10**9
+    begin, end = bench.broker.bounds("c")
+    assert begin == end
+
+
+def test_bounds_that_hide_what_readers_still_get() -> None:
+    bench = Bench(FaultName.READABLE_LATE, retention=Retention(max_age_s=10))
+    bench.now_ns += 10 * 10**9
+    assert bench.replay() == PAYLOADS
+    assert bench.hits == []
+    bench.now_ns += 1
+    got = bench.replay()
+    assert len(got) > 10
+    assert sorted(got) == sorted(bench.hits)
+    begin, end = bench.broker.bounds("c")
+    assert begin == end
+    assert bench.consume() == []
+    bench.now_ns += 31 * 10**9
+    assert bench.replay() == []
+
+
+@pytest.mark.parametrize("limit", [Retention(max_messages=120), Retention(max_bytes=120 * len(PAYLOADS[0]))])
+def test_the_newest_are_removed_and_the_oldest_kept_instead(limit: Retention) -> None:
+    bench = Bench(FaultName.NEWEST_REMOVED, 0.2, retention=limit)
+    begin, end = bench.broker.bounds("c")
+    assert sum(end.places[at] - begin.places[at] for at in end.places) == 120
+    removed = len(PAYLOADS) - 120
+    got = bench.replay()
+    assert len(got) == 120
+    old, new = set(got) & set(PAYLOADS[:removed]), set(PAYLOADS[removed:]) - set(got)
+    assert len(old) == len(new) > 5
+    assert old | new == set(bench.hits)
+    assert sorted(bench.consume()) == PAYLOADS[removed:]
+
+
 def test_replay_gap_and_reorder() -> None:
     bench = Bench(FaultName.REPLAY_GAP)
     got = bench.replay()

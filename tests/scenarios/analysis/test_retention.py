@@ -45,7 +45,7 @@ def build(
 
 def unread(*looks: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [
-        {"event": "producer", "producer": 0, "role": "unread"},
+        {"event": "producer", "producer": 0, "role": "unread", "channel": "c"},
         {"event": "limit", "role": "unread", "age_s": LIMIT_S, "bytes": None, "messages": None},
         *({"event": "look", "role": "unread", **look} for look in looks),
     ]
@@ -94,7 +94,7 @@ def test_a_count_that_rises_again_takes_back_what_it_showed() -> None:
 
 def test_size_excess_and_refusal() -> None:
     marks = [
-        {"event": "producer", "producer": 0, "role": "size"},
+        {"event": "producer", "producer": 0, "role": "size", "channel": "c"},
         {"event": "limit", "role": "size", "age_s": None, "bytes": 100, "messages": None},
         {"event": "look", "role": "size", **at(1, 1)},
     ]
@@ -122,7 +122,7 @@ def test_a_look_that_saw_no_fresh_message_proves_nothing() -> None:
 
 def survivors(seen_again: tuple[int, ...], *, proven: bool) -> Finding:
     marks = [
-        {"event": "producer", "producer": 0, "role": "held"},
+        {"event": "producer", "producer": 0, "role": "held", "channel": "c"},
         {"event": "reader", "reader": 2, "role": "held", "stage": "before"},
         {"event": "reader", "reader": 12, "role": "held", "stage": "after"},
         {"event": "looked", "role": "held", "proven": proven},

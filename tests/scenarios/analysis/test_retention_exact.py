@@ -9,6 +9,7 @@ import pytest
 
 from brokerbench.brokers.types import Outcome
 from brokerbench.scenarios.analysis import retention as checker
+from brokerbench.scenarios.analysis.retention_looks import NOT_SHOWN, watched
 from brokerbench.scenarios.base import Measured
 from brokerbench.scenarios.history import History
 from brokerbench.scenarios.history.stamp import CORRUPT
@@ -43,7 +44,7 @@ def history(
     sends, settled, seen = [], [], []
     for role, rows in sent.items():
         number = ROLES.index(role)
-        seen.append({"event": "producer", "producer": number, "role": role})
+        seen.append({"event": "producer", "producer": number, "role": role, "channel": role})
         for seq, row in enumerate(rows):
             sends.append({"producer": number, "seq": seq, "size": 100, **row})
             if row.get("outcome") != Outcome.UNKNOWN:
@@ -65,7 +66,10 @@ def test_nothing_watched() -> None:
     shown = checker.examine(history({}))
     names = ["by_age", "by_size", "not_early", "overshoot", "overshoot_large_segment", "size_excess"]
     names += ["unread_survives", "unacknowledged_survives", "acknowledged_kept"]
-    assert list(shown.findings) == [Finding(f"retention.{name}", not_testable=NO_LOOK) for name in names]
+    assert list(shown.findings) == [
+        *(Finding(f"retention.{name}", not_testable=NO_LOOK) for name in names),
+        Finding("delivery.intact", not_testable="nothing was delivered"),
+    ]
     assert shown.metrics == []
 
 
@@ -116,7 +120,11 @@ def test_age_in_full() -> None:
         remarks=("each message was watched until it was gone",),
     )
     assert found["retention.overshoot"] == Finding(
-        "retention.overshoot", observations=3, samples=(-1.0, 0.0, 3.0), remarks=("3 messages over a limit of 10 s",)
+        "retention.overshoot",
+        observations=3,
+        samples=(-1.0, 0.0, 3.0),
+        sample_lows=(-1.0, 0.0, 0.0),
+        remarks=("3 messages over a limit of 10 s",),
     )
     assert list(shown.metrics) == [Measured("overshoot", "s", (-1.0, 0.0, 3.0), {"segments": "small"}, better="lower")]
 
@@ -131,7 +139,11 @@ def test_the_large_segment_is_its_own_finding_and_adds_to_what_came_early() -> N
     shown = checker.examine(history({"unread": UNREAD, "large": UNREAD[:2]}, marks))
     found = {finding.property: finding for finding in shown.findings}
     assert found["retention.overshoot_large_segment"] == Finding(
-        "retention.overshoot_large_segment", 1, samples=(-1.5,), remarks=("1 messages over a limit of 10.5 s",)
+        "retention.overshoot_large_segment",
+        1,
+        samples=(-1.5,),
+        sample_lows=(-1.5,),
+        remarks=("1 messages over a limit of 10.5 s",),
     )
     early = found["retention.not_early"]
     assert (early.observations, early.violations) == (6, 1)
@@ -175,7 +187,7 @@ def test_ten_offenders_are_named(number: int) -> None:
 def test_only_acknowledged_sends_of_the_role_are_watched() -> None:
     sent: list[dict[str, int]] = [{}, {"outcome": Outcome.UNKNOWN}, {"outcome": Outcome.REJECTED}, {}]
     marks = [limit("unread", 1.0), look("unread", S, {"0": 0})]
-    part = checker.watched(history({"large": [{}] * 2, "unread": sent}, marks), "unread")
+    part = watched(history({"large": [{}] * 2, "unread": sent}, marks), "unread")
     assert part is not None
     assert part.seq.tolist() == [0, 3]
     assert part.limit_ns == S
@@ -192,10 +204,10 @@ def test_only_acknowledged_sends_of_the_role_are_watched() -> None:
     ids=["no limit", "no age", "no look", "another role"],
 )
 def test_without_an_age_a_look_or_a_sender_nothing_is_watched(marks: list[dict[str, Any]]) -> None:
-    assert checker.watched(history({"unread": [{}]}, marks), "unread") is None
+    assert watched(history({"unread": [{}]}, marks), "unread") is None
     both = [limit("unread", 1.0), look("unread", S, {"0": 0})]
-    assert checker.watched(history({}, both), "unread") is None
-    assert checker.watched(history({"unread": [{}]}, both), "unread") is not None
+    assert watched(history({}, both), "unread") is None
+    assert watched(history({"unread": [{}]}, both), "unread") is not None
 
 
 def test_each_partition_is_watched_by_itself() -> None:
@@ -209,15 +221,40 @@ def test_each_partition_is_watched_by_itself() -> None:
         look("unread", 30, {"0": 5, "1": 51, "2": 7}),
         look("unread", 40, {"0": 7, "1": 51}),
     ]
-    part = checker.watched(history({"unread": sent}, marks), "unread")
+    part = watched(history({"unread": sent}, marks), "unread")
     assert part is not None
     assert part.gone_ns.tolist() == [20, 40, 30, -1, -1]
+
+
+def test_a_message_went_after_the_last_look_that_shows_it() -> None:
+    """A look before the limit says nothing of the time beyond it, and none says nothing at all."""
+    sent = [{"sent_ns": 0, "place": place} for place in range(5)]
+    marks = [limit("unread", 10.0), look("unread", 9 * S, {"0": 1}), look("unread", 12 * S, {"0": 2})]
+    marks += [look("unread", 12 * S + 100, {"0": 2}), look("unread", 14 * S, {"0": 4})]
+    part = watched(history({"unread": sent}, marks), "unread")
+    assert part is not None
+    assert part.shown_ns.tolist() == [NOT_SHOWN, 9 * S - 5, 12 * S + 95, 12 * S + 95, 14 * S - 5]
+    least, most = part.overshoot_s()
+    assert (least.tolist(), most.tolist()) == ([-1.0, 0.0, 2.000000095, 2.000000095], [-1.0, 2.0, 4.0, 4.0])
+
+
+@pytest.mark.parametrize(
+    ("doubtful", "shown"), [(0, [15, 25, 25]), (1, [15, 15, 25]), (2, [NOT_SHOWN, 15, 15]), (4, [NOT_SHOWN] * 3)]
+)
+def test_a_count_shows_a_message_only_beyond_those_of_which_nothing_is_known(doubtful: int, shown: list[int]) -> None:
+    """The counts are those of three acknowledged messages and one other that was kept."""
+    sent = [{}] * 3 + [{"outcome": Outcome.UNKNOWN}] * doubtful
+    marks = [limit("unread", 1.0), *(count("unread", at_ns, kept) for at_ns, kept in [(20, 4), (30, 2), (40, 0)])]
+    part = watched(history({"unread": sent}, marks), "unread")
+    assert part is not None
+    assert part.shown_ns.tolist() == shown
+    assert part.gone_ns.tolist() == [30, 40, 40]
 
 
 def test_sends_without_a_place_are_never_seen_to_go() -> None:
     """Unsettled columns are -1; a look that names no partition shows nothing of it."""
     sent = [{"sent_ns": 0, "partition": -1, "place": -1}]
-    part = checker.watched(history({"unread": sent}, [limit("unread", 0.0), look("unread", 10, {"0": 5})]), "unread")
+    part = watched(history({"unread": sent}, [limit("unread", 0.0), look("unread", 10, {"0": 5})]), "unread")
     assert part is not None
     assert part.gone_ns.tolist() == [-1]
 
@@ -237,7 +274,7 @@ def test_sends_without_a_place_are_never_seen_to_go() -> None:
 )
 def test_counts(looks: list[tuple[int, int]], gone: list[int]) -> None:
     marks = [limit("unread", 1.0), *(count("unread", at_ns, kept) for at_ns, kept in looks)]
-    part = checker.watched(history({"unread": [{}] * 3}, marks), "unread")
+    part = watched(history({"unread": [{}] * 3}, marks), "unread")
     assert part is not None
     assert part.gone_ns.tolist() == gone
 
@@ -274,7 +311,9 @@ def test_size_in_full() -> None:
     assert found["retention.by_size"] == Finding("retention.by_size", 1, 0, remarks=("three times the limit was sent",))
     found = findings(history({"size": sent}, size_marks({"0": 6}, None, 4)))
     assert found["retention.size_excess"].samples == pytest.approx((-0.5,))
-    assert findings(history({"size": sent}, size_marks({"0": 0, "1": 0}, None, 5)))["retention.by_size"].violations == 0
+    for limit_messages in (3, 5):
+        untouched = findings(history({"size": sent}, size_marks({"0": 0, "1": 0}, None, limit_messages)))
+        assert untouched["retention.by_size"].violations == 1
 
 
 @pytest.mark.parametrize(("kept", "violations"), [(298, 0), (299, 1), (300, 1)])
@@ -284,10 +323,22 @@ def test_what_removed_less_than_a_hundredth_removed_nothing(kept: int, violation
     assert found["retention.by_size"].violations == violations
 
 
-def test_size_counts_acknowledged_sends_of_its_own_role() -> None:
-    sent = [{"partition": 0, "place": 0}, {"partition": 0, "place": 1, "outcome": Outcome.UNKNOWN}]
-    whole = history({"unread": [{"partition": 0}] * 5, "size": sent}, size_marks({"0": 0}, None, 1))
-    assert findings(whole)["retention.size_excess"].samples == (0.0,)
+@pytest.mark.parametrize("outcome", [Outcome.UNKNOWN, Outcome.REJECTED])
+def test_what_may_have_been_kept_makes_an_interval_of_a_size(outcome: Outcome) -> None:
+    sent = [{"partition": 0, "place": 0, "size": 70}, {"partition": 0, "place": 1, "size": 50, "outcome": outcome}]
+    for marks, low, high in (
+        (size_marks({"0": 0}, None, 1), 0.0, 1.0),
+        (size_marks({"0": 9}, None, 1), -1.0, 0.0),
+        (size_marks({"0": 0}, 100), -0.3, 0.2),
+    ):
+        whole = history({"unread": [{"partition": 0}] * 5, "size": sent}, marks)
+        found = findings(whole)["retention.size_excess"]
+        assert (found.sample_lows, found.samples) == (pytest.approx((low,)), pytest.approx((high,)))
+
+
+def test_a_size_without_doubt_is_exact() -> None:
+    whole = history({"unread": [{"outcome": Outcome.UNKNOWN}], "size": [{}]}, size_marks({"0": 0}, None, 1))
+    assert findings(whole)["retention.size_excess"] == Finding("retention.size_excess", samples=(0.0,))
 
 
 @pytest.mark.parametrize("marks", [size_marks({"0": 0}, 100)[:1], size_marks({"0": 0}, 100)[1:]])

@@ -154,3 +154,79 @@ def test_late_counts_every_attempt_and_acknowledged_sends_alone() -> None:
     finding = expiry.late(history(2, rows, s0=Outcome.UNKNOWN), attempts, LIMIT_S)
     assert (finding.observations, finding.violations) == (2, 2)
     assert [row["reader"] for row in finding.offenders] == [0, 1]
+
+
+@pytest.mark.parametrize(("first", "late"), [({}, 0), ({"0": 11}, 1), ({"0": 12}, 2), ({"1": 99}, 0)])
+def test_what_the_broker_says_is_gone_must_not_be_read(first: Mapping[str, int], late: int) -> None:
+    """Long before the limit; message 2 is kept by what it says, and 1 was not read."""
+    rows = [shown(0, 50), shown(2, 51)]
+    finding = expiry.late(history(3, rows), [{"reader": 0, "began_ns": 40, "first": first}], LIMIT_S)
+    assert (finding.observations, finding.violations) == (late, min(late, 1))
+    assert [row["seq"] for row in finding.offenders] == [0][:late]
+
+
+def test_what_is_over_age_and_said_to_be_gone_is_one_violation() -> None:
+    attempt = {"reader": 0, "began_ns": 100_000 * MS, "first": {"0": 11}}
+    finding = expiry.late(history(2, [shown(0, 50)]), [attempt], LIMIT_S)
+    assert (finding.observations, finding.violations) == (2, 1)
+
+
+def kept(index: ChannelIndex, first: Mapping[str, int], after: Mapping[str, int], reader: int = 0) -> Finding:
+    return expiry.newest_kept(index, [{"reader": reader, "began_ns": 0, "first": first, "first_after": after}])
+
+
+def test_kept_by_size_in_full() -> None:
+    """0 and 1 are said to be gone before the read, 2 after it: between, nothing is said of it. 3 is said to be kept and
+    was passed, 4 was read, 5 not passed.
+    """
+    rows = [shown(1, 50), shown(4, 51), shown(5, 52, reader=1)]
+    assert kept(history(6, rows), {"0": 12}, {"0": 13}) == Finding(
+        "retention.by_size",
+        observations=4,
+        violations=2,
+        open=1,
+        offenders=(
+            {"producer": 0, "seq": 1, "key": 7, "partition": 0, "place": 11, "kind": "said to be gone, and read"},
+            {"producer": 0, "seq": 3, "key": 7, "partition": 0, "place": 13, "kind": "said to be kept, and not read"},
+        ),
+    )
+
+
+def test_an_honest_suffix_is_kept() -> None:
+    rows = [shown(seq, 50 + seq) for seq in (2, 3, 4)]
+    assert kept(history(5, rows), {"0": 12}, {"0": 12}) == Finding("retention.by_size", observations=5)
+    nothing_said = kept(history(5, rows), {}, {})
+    assert (nothing_said.observations, nothing_said.open) == (0, 0)
+    other_partition = kept(history(5, rows), {"1": 99}, {"1": 0})
+    assert (other_partition.observations, other_partition.open) == (0, 0)
+
+
+def test_without_a_read_nothing_is_known_of_a_size() -> None:
+    why = "nothing was read from the beginning"
+    assert expiry.newest_kept(history(2, []), []) == Finding("retention.by_size", not_testable=why)
+
+
+@pytest.mark.parametrize("outcome", [Outcome.UNKNOWN, Outcome.REJECTED])
+def test_by_size_only_acknowledged_sends_are_judged(outcome: Outcome) -> None:
+    finding = kept(history(3, [shown(0, 50), shown(2, 51)], s0=outcome, s1=outcome), {"0": 11}, {"0": 11})
+    assert (finding.observations, finding.violations, finding.open) == (1, 0, 0)
+
+
+def test_a_send_without_a_place_is_not_judged_by_size() -> None:
+    sent, settled = sends([7, 7])
+    settled[0].update(place=-1)
+    settled[1].update(place=5)
+    finding = kept(indexed(sent, settled, [got(1, 50, place=5)]), {"0": 3}, {"0": 3})
+    assert (finding.observations, finding.violations, finding.open) == (1, 0, 0)
+
+
+def test_when_a_message_was_last_looked_for_before_its_limit() -> None:
+    """Seen at 50, passed at 60; the second reader comes to 1 at its limit, and to nothing else."""
+    rows = [shown(0, 50), shown(2, 60), shown(1, 10_000 * MS, reader=1)]
+    index = history(4, rows)
+    assert expiry.seen_until_ns(index, [FIRST], LIMIT_S).tolist() == [50, 60, 60, -1]
+    assert expiry.seen_until_ns(index, [FIRST, SECOND], LIMIT_S).tolist() == [50, 60, 60, -1]
+    later = [*rows[:2], shown(1, 10_000 * MS - 1, reader=1)]
+    found = expiry.seen_until_ns(history(4, later), [FIRST, SECOND], LIMIT_S)
+    assert found.tolist() == [10_000 * MS - 1, 10_000 * MS - 1, 60, -1]
+    assert expiry.seen_until_ns(index, [], LIMIT_S).tolist() == [-1] * 4
