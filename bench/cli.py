@@ -145,7 +145,7 @@ def analyse(run_directory: Run, as_json: Json = False) -> None:
     from brokerbench.bench.run.analyse import analyse as judge_again
 
     directory = store.directory_of(run_directory)
-    _show(judge_again(directory), directory, as_json)
+    _show(judge_again(directory, _say), directory, as_json)
 
 
 @app.command()

@@ -126,6 +126,25 @@ def test_a_damaged_history_is_named_and_the_result_stays(call: Call, finished: P
     assert (finished / "result.json").read_text() == before
 
 
+def test_an_edited_declaration_is_refused(call: Call, finished: Path) -> None:
+    path = finished / "cells" / "memory.replay" / "declaration.json"
+    path.write_text(path.read_text().replace('"guaranteed"', '"possible"'))
+    ended = call("analyse", finished)
+    assert (ended.code, len(ended.err.splitlines())) == (2, 1)
+    assert f"{path} is not what the run wrote" in ended.err
+
+
+def test_a_run_sealed_by_size_is_judged_and_says_so(call: Call, finished: Path) -> None:
+    before = (finished / "result.json").read_text()
+    cell = finished / "cells" / "memory.replay"
+    sizes = {path.name: path.stat().st_size for path in (cell / "history").iterdir()}
+    (cell / "history.json").write_text(json.dumps(sizes))
+    ended = call("analyse", finished)
+    assert (ended.code, len(ended.err.splitlines())) == (0, 1)
+    assert "1 of 1 histories are sealed by size only" in ended.err
+    assert (finished / "result.json").read_text() == before
+
+
 def test_an_error_of_our_own_is_one_line_and_kept(
     call: Call, plan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
