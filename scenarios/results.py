@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
@@ -220,6 +221,10 @@ def verdict_rows(
 def _row(declaration: ProfileDeclaration, finding: Finding, grade: Grade, history: str) -> VerdictRow:
     entry = PROPERTIES[finding.property]
     declared = declaration.of(finding.property)
+    if declared.client_lacks:
+        finding = Finding(finding.property, not_testable=declared.client_lacks)
+    # Rounded before they are judged: a verdict follows from the figures beside it.
+    finding = replace(finding, samples=tuple(round_sample(value) for value in finding.samples))
     judgement = judge(declared, finding)
     return VerdictRow(
         property=entry.name,
@@ -232,7 +237,7 @@ def _row(declaration: ProfileDeclaration, finding: Finding, grade: Grade, histor
             violations=finding.violations,
             unknown=finding.unknown,
             open=finding.open,
-            samples=[round_sample(value) for value in finding.samples],
+            samples=list(finding.samples),
             missed_rate_upper_95=judgement.missed_rate_upper_95,
             counts=finding.counts,
             note=finding.note,
