@@ -55,7 +55,9 @@ def _of_row(row: VerdictRow) -> str:
         measured_all_the_same = measured.observations or measured.violations or measured.samples
         return f"is said to be {row.verdict.value}, and was measured" if measured_all_the_same else ""
     if judged.verdict is not row.verdict:
-        return f"is said to be {row.verdict.value}; from its own figures follows {judged.verdict.value}: {judged.reason}"
+        return (
+            f"is said to be {row.verdict.value}; from its own figures follows {judged.verdict.value}: {judged.reason}"
+        )
     if judged.missed_rate_upper_95 != measured.missed_rate_upper_95:
         return (
             f"is said to be missed at a rate of at most {measured.missed_rate_upper_95}; "

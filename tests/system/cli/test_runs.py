@@ -134,6 +134,20 @@ def test_an_edited_declaration_is_refused(call: Call, finished: Path) -> None:
     assert f"{path} is not what the run wrote" in ended.err
 
 
+def test_no_record_is_written_from_a_forged_result(call: Call, finished: Path, tmp_path: Path) -> None:
+    path = finished / "result.json"
+    content = json.loads(path.read_text())
+    row = next(
+        row for row in content["cells"][0]["verdicts"] if row["verdict"] == "confirmed" and row["kind"] == "always"
+    )
+    row["measured"]["violations"] = 3
+    path.write_text(json.dumps(content))
+    ended = call("decide", "--run", finished, "--docs", tmp_path / "docs")
+    assert (ended.code, len(ended.err.splitlines())) == (2, 1)
+    assert f"contradicts itself: memory.replay: {row['property']} is said to be confirmed" in ended.err
+    assert list((tmp_path / "docs").iterdir()) == []
+
+
 def test_a_run_sealed_by_size_is_judged_and_says_so(call: Call, finished: Path) -> None:
     before = (finished / "result.json").read_text()
     cell = finished / "cells" / "memory.replay"
