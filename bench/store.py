@@ -25,6 +25,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from brokerbench.bench.errors import BadInput
+from brokerbench.brokers import names
 from brokerbench.brokers.declarations import ProfileDeclaration
 from brokerbench.scenarios import results
 from brokerbench.scenarios.results import Cell, ResultError, RunResult
@@ -82,7 +83,7 @@ def log_traceback(run: Path) -> Path:
 
 
 def cell_directory(run: Path, cell_id: str) -> Path:
-    return run / "cells" / cell_id
+    return run / "cells" / names.check(cell_id)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -15,13 +15,14 @@ from typing import Any, Self
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from brokerbench.brokers import names
 from brokerbench.reports import decision, facts, requirements, speeds, tables, words
 from brokerbench.reports.charts import panels, run_charts
 from brokerbench.reports.decision import Assessment, Decision, Option, State, Suitability
 from brokerbench.reports.facts import Seen
 from brokerbench.reports.requirements import subject
 from brokerbench.scenarios import consistency, results
-from brokerbench.scenarios.results import ResultError, RunResult
+from brokerbench.scenarios.results import RunResult
 from brokerbench.scenarios.verdicts import Grade
 
 DIRECTORY = "evidence"
@@ -64,7 +65,8 @@ def _lines(text: str) -> dict[tuple[str, str], int]:
 
 
 def path_in(docs: Path, run_id: str) -> Path:
-    return docs / DIRECTORY / run_id / "result.json"
+    """Raises ValueError for an id that is no name."""
+    return docs / DIRECTORY / names.check(run_id) / "result.json"
 
 
 _NAMED = 2
@@ -152,10 +154,10 @@ def check_record(docs: Path, options: Sequence[str]) -> list[str]:
     run = _RUN.search(text)
     if run is None:
         return [f"{path} does not name the run that it was generated from; `brokerbench decide` writes it anew"]
-    evidence = path_in(docs, run[1])
     try:
+        evidence = path_in(docs, run[1])
         result = results.read(evidence)
-    except ResultError as error:
+    except ValueError as error:  # also ResultError
         return [f"the evidence of {path} cannot be used: {error}"]
     problems = [f"{evidence} contradicts itself: {problem}" for problem in consistency.contradictions(result)]
     if result.run_id != run[1]:

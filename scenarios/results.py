@@ -13,8 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from brokerbench.brokers import names
 from brokerbench.brokers.declarations import PROPERTIES, Kind, ProfileDeclaration, Provider, Support
 from brokerbench.scenarios.base import Examination, Measured
 from brokerbench.scenarios.verdicts import Finding, Grade, Verdict, judge
@@ -29,6 +30,10 @@ _SINCE_2: Any = {
 }
 _NOT_COMPARABLE_IN_1 = ("closed loop", "not a benchmark figure")
 """Words in the note of a metric of version 1 that may not be compared or ranked."""
+
+
+Name = Annotated[str, AfterValidator(names.check), Field(json_schema_extra={"pattern": f"^{names.PATTERN}$"})]
+"""Becomes part of a path."""
 
 
 class _Model(BaseModel):
@@ -61,7 +66,7 @@ class Environment(_Model):
 class Engine(_Model):
     """A broker that was measured. ``version`` is what the running engine answered."""
 
-    name: str
+    name: Name
     product: str
     version: str
     kind: Literal["native", "docker", "external", "in-process"]
@@ -129,25 +134,25 @@ class Metric(_Model):
 class Cell(_Model):
     """profile x scenario x parameters. A failed cell is a result: ``error`` says what happened."""
 
-    id: str
-    profile: str
-    scenario: str
+    id: Name
+    profile: Name
+    scenario: Name
     parameters: dict[str, Any]
     seed: int
-    engine: str
+    engine: Name
     grade: Grade
     status: Literal["completed", "failed"]
     error: str = ""
     started: str
     duration_s: float
-    history: str
+    history: Annotated[str, AfterValidator(names.check_path)]
     verdicts: list[VerdictRow]
     metrics: list[Metric]
 
 
 class RunResult(_Model):
     schema_version: int = Field(default=SCHEMA_VERSION, ge=1, le=SCHEMA_VERSION)
-    run_id: str
+    run_id: Name
     created: str = Field(description="UTC, ISO 8601")
     plan: str
     seed: int
@@ -181,7 +186,7 @@ def read(path: Path) -> RunResult:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "top level"
-        raise ResultError(f"{path}: at {where}: {first['msg']}") from error
+        raise ResultError(f"{path}: at {where}: {first['msg'].removeprefix('Value error, ')}") from error
     return result if result.schema_version >= 2 else _with_comparability(result)
 
 

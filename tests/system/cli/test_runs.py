@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from brokerbench.bench import store
+from brokerbench.bench import seal, store
 from brokerbench.bench.run import runner
 from brokerbench.scenarios import results
 from tests.system.cli.conftest import PLAN, Call
@@ -132,6 +132,23 @@ def test_an_edited_declaration_is_refused(call: Call, finished: Path) -> None:
     ended = call("analyse", finished)
     assert (ended.code, len(ended.err.splitlines())) == (2, 1)
     assert f"{path} is not what the run wrote" in ended.err
+
+
+def test_a_refuted_verdict_ends_with_1_unless_the_option_says_otherwise(
+    call: Call, finished: Path
+) -> None:
+    """The declaration that was sealed with the run promises what the memory broker does not do."""
+    cell = finished / "cells" / "memory.replay"
+    path = cell / "declaration.json"
+    content = json.loads(path.read_text())
+    content["properties"]["replay.from_beginning"]["support"] = "impossible"
+    path.write_text(json.dumps(content))
+    seal.write(cell)
+    ended = call("analyse", finished)
+    assert (ended.code, len(ended.err.splitlines())) == (1, 1)
+    assert "verdicts are refuted: memory.replay replay.from_beginning" in ended.err
+    assert call("analyse", finished, "--fail-on", "failed").code == 0
+    assert call("analyse", finished, "--fail-on", "loudly").code == 2
 
 
 def test_no_record_is_written_from_a_forged_result(call: Call, finished: Path, tmp_path: Path) -> None:
