@@ -14,7 +14,7 @@ from brokerbench.brokers.types import Endpoint
 
 FOREIGN = registry.Adapter("foreign", "brokerbench.brokers.memory.broker:Memory", None, "pip install foreign")
 IMPOSTOR = registry.Adapter("kafka", "brokerbench.brokers.memory.broker:Memory", None, "pip install impostor")
-HOSTILE = Adapter("../../x", FOREIGN.path, None, "")
+HOSTILE = registry.Adapter("../../x", FOREIGN.path, None, "")
 NOT_AN_ADAPTER = "text"
 
 
