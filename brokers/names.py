@@ -1,4 +1,4 @@
-"""Names that become parts of paths: of profiles, engines, cells and runs, also those of plug-ins and foreign results."""
+"""Names that become parts of paths: of profiles, engines, cells and runs, also of plug-ins and foreign results."""
 
 from __future__ import annotations
 

@@ -76,14 +76,20 @@ _NAMED = 2
 def in_short(decided: Decision) -> str:
     """Why the winners are first and what they lack, the profiles behind them, and why others are disqualified."""
     first = [option for option in decided.options if option.rank == 1]
-    parts = [_first(first, decided.possible_points)] if first else ["every profile misses a must"]
-    fitting, reserved, out = ([o for o in decided.options if o.rank != 1 and o.fit is fit] for fit in Suitability)
+    parts = [_first(first, decided.possible_points)] if first else []
+    fitting, reserved, unmeasured, out = (
+        [o for o in decided.options if o.rank != 1 and o.fit is fit] for fit in Suitability
+    )
     if fitting:
         parts.append(
             f"next {words.listed([f'{option.profile} ({words.number(option.points)})' for option in fitting])}"
         )
     if reserved:
         parts.append(f"with reservations {_grouped(reserved, State.OPEN)}")
+    if unmeasured:
+        parts.append(f"without a rank {words.listed([option.profile for option in unmeasured])}: no must was measured")
+    if not first and not unmeasured:
+        parts.append("every profile misses a must")
     if out:
         parts.append(f"disqualified {_grouped(out, State.NOT_MET)}")
     return "; ".join(parts) + "."
@@ -233,6 +239,7 @@ def _view(result: RunResult, options: Sequence[str]) -> Mapping[str, Any]:
         "verdict_cell": lambda seen: _verdict_cell(seen, evidence),
         "missed": tables.missed,
         "bounded": _bounded(result, profiles),
+        "surroundings": facts.surroundings(result),
         "surprises": tables.surprises(result, profiles),
         "gaps": tables.gaps(result, profiles),
         "failed": facts.failed_cells(result),
@@ -248,7 +255,7 @@ def _view(result: RunResult, options: Sequence[str]) -> Mapping[str, Any]:
 def _why(option: Option) -> Mapping[str, Sequence[Assessment]]:
     """The reasons for an option's rank, by level and basis: why it is out, else open criteria, else missed ones."""
     entries = option.of("must", State.NOT_MET)
-    if option.rank is not None:
+    if option.fit is not Suitability.DISQUALIFIED:
         entries = option.of("must", State.OPEN) + option.of("should", State.NOT_MET)
         entries += [entry for entry in option.of("should", State.MET) if entry.share < 1]
         entries += option.of("should", State.OPEN)

@@ -6,6 +6,7 @@ were, is found without any history.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 
@@ -58,12 +59,19 @@ def _of_row(row: VerdictRow) -> str:
         return (
             f"is said to be {row.verdict.value}; from its own figures follows {judged.verdict.value}: {judged.reason}"
         )
-    if judged.missed_rate_upper_95 != measured.missed_rate_upper_95:
+    if not _alike(judged.missed_rate_upper_95, measured.missed_rate_upper_95):
         return (
             f"is said to be missed at a rate of at most {measured.missed_rate_upper_95}; "
             f"from its own figures follows {judged.missed_rate_upper_95}"
         )
     return ""
+
+
+def _alike(bound: float | None, said: float | None) -> bool:
+    """Versions may have computed it in another order."""
+    if bound is None or said is None:
+        return bound is said
+    return math.isclose(bound, said, rel_tol=1e-9)
 
 
 def _declaration(declared: Declared, source: str) -> Declaration:

@@ -64,7 +64,10 @@ def read(path: Path) -> Driver:
     if profile is None:
         missing["driverClass"] = f"no profile drives {masking.text(file.driverClass)}; --profile says what does"
     return Driver(
-        masking.text(file.name), profile, {name: value for entry in done.values() for name, value in entry.items()}, missing
+        masking.text(file.name),
+        profile,
+        {name: value for entry in done.values() for name, value in entry.items()},
+        missing,
     )
 
 

@@ -18,8 +18,8 @@ HOSTILE = [
     "redisPass: {s}",
     "redisPassword: '{s}'",
     "jedisPoolPwd: {s}",
-    "commonConfig: |\n  sasl.jaas.config=org.apache.kafka.PlainLoginModule required username=\"u\" password=\"{s}\";\n",
-    "commonConfig: |\n  sasl.jaas.config=org.apache.PlainLoginModule required \\\n    username=\"{s}\" \\\n    password=\"{s}\";\n",
+    'commonConfig: |\n  sasl.jaas.config=org.apache.kafka.PlainLoginModule required username="u" password="{s}";\n',
+    'commonConfig: |\n  sasl.jaas.config=PlainLoginModule required \\\n    username="{s}" \\\n    password="{s}";\n',
     "commonConfig: |\n  ssl.keystore.password={s}\n  ssl.key.password = {s}\n  ssl.truststore.location=/k/{s}\n",
     "commonConfig: |\n  SSL.TrustStore.Password={s}\n  acks=1\n",
     "commonConfig: |\n  # old: password={s}\n  ! secret={s}\n  acks=1\n",
@@ -36,8 +36,8 @@ HOSTILE = [
     "aws_access_key_id: {s}\n",
     "apiKey: {s}\n",
     "connectionString: Endpoint=sb://x/;SharedAccessKeyName=n;SharedAccessKey={s}\n",
-    "extra: '{{\"user\": \"u\", \"password\": \"{s}\"}}'\n",
-    "extra: '{{\"secret\": \"a b {s}\"}}'\n",
+    'extra: \'{{"user": "u", "password": "{s}"}}\'\n',
+    'extra: \'{{"secret": "a b {s}"}}\'\n',
     "pem: |\n  -----BEGIN PRIVATE KEY-----\n  {s}\n  -----END PRIVATE KEY-----\n",
     "other: eyJhbGciOiJIUzI1NiJ9.{s}.x\n",
     "redisPass: *{s}\n",
@@ -83,7 +83,9 @@ def test_what_is_no_secret_stays(tmp_path: Path) -> None:
 def test_a_setting_that_is_no_number_is_named_with_its_file(tmp_path: Path) -> None:
     path = tmp_path / "driver.yaml"
     path.write_text(HEAD + "producerConfig: |\n  linger.ms=abc\n", encoding="utf-8")
-    with pytest.raises(ValueError, match=r"driver\.yaml, line \d+: producerConfig\.linger\.ms must be a number, not 'abc'"):
+    with pytest.raises(
+        ValueError, match=r"driver\.yaml, line \d+: producerConfig\.linger\.ms must be a number, not 'abc'"
+    ):
         driver_file.read(path)
 
 

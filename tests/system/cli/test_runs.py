@@ -134,9 +134,7 @@ def test_an_edited_declaration_is_refused(call: Call, finished: Path) -> None:
     assert f"{path} is not what the run wrote" in ended.err
 
 
-def test_a_refuted_verdict_ends_with_1_unless_the_option_says_otherwise(
-    call: Call, finished: Path
-) -> None:
+def test_a_refuted_verdict_ends_with_1_unless_the_option_says_otherwise(call: Call, finished: Path) -> None:
     """The declaration that was sealed with the run promises what the memory broker does not do."""
     cell = finished / "cells" / "memory.replay"
     path = cell / "declaration.json"
