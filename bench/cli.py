@@ -1,4 +1,4 @@
-"""The command line. Exit codes: 0 fine; 1 a cell failed or a check does not hold; 2 bad input;
+"""The command line. Exit codes: 0 fine; 1 a verdict is refuted, a cell failed or a check does not hold; 2 bad input;
 3 engine not available; 130 interrupted (what was measured is kept).
 
 Each command imports its modules when it runs, so that help and refusals answer at once.
@@ -18,6 +18,7 @@ import typer
 
 from brokerbench.bench import errors
 from brokerbench.bench.commands import selection
+from brokerbench.bench.commands.failing import Failing
 from brokerbench.bench.engines.base import EngineChoice
 
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="brokerbench",
     help="Measure what message brokers really do, and write the decision record from the evidence.",
-    epilog="Exit codes: 0 fine, 1 a cell failed or a check does not hold, 2 bad input, 3 engine not available, "
-    "130 interrupted.",
+    epilog="Exit codes: 0 fine, 1 a verdict is refuted, a cell failed or a check does not hold, 2 bad input, "
+    "3 engine not available, 130 interrupted.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -47,6 +48,10 @@ Quietly = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 Docs = Annotated[Path, typer.Option("--docs", help="Directory of decision-record.md and its evidence.")]
 OmbJson = Annotated[
     Path | None, typer.Option("--omb-json", help="Write results as the OpenMessaging Benchmark's charts read them.")
+]
+FailOn = Annotated[
+    Failing,
+    typer.Option(help="Exit with 1 on the named outcome or a worse one: a cell failed, a verdict is refuted or open."),
 ]
 Run = Annotated[Path, typer.Argument(help="A run's directory, or its result.json.", metavar="RUN")]
 
@@ -73,6 +78,7 @@ def run(
         str | None, typer.Option("--omb-duration", help="Instead of the workload's own duration, such as '2 s'.")
     ] = None,
     omb_json: OmbJson = None,
+    fail_on: FailOn = Failing.REFUTED,
 ) -> None:
     """Run a plan, or the part of it that --profile and --scenario name."""
     if plan is not None and plan_option is not None:
@@ -81,7 +87,7 @@ def run(
     result, directory = _measure(chosen, engine, out, seed, quiet or as_json, scheduler)
     if omb_json:
         _write_omb(result, directory, omb_json, quiet or as_json)
-    _show(result, directory, as_json)
+    _show(result, directory, as_json, fail_on)
 
 
 @app.command()
@@ -118,7 +124,8 @@ def decide(
         result, directory = _measure(selection.Chosen(), engine, out, seed, quiet)
     for path in measure.write_record(result, docs):
         typer.echo(f"wrote {path}")
-    _show(result, directory, as_json=False)
+    # A refuted verdict is what a record is for.
+    _show(result, directory, as_json=False, fail_on=Failing.FAILED)
 
 
 @app.command()
@@ -139,13 +146,13 @@ def report(
 
 
 @app.command()
-def analyse(run_directory: Run, as_json: Json = False) -> None:
+def analyse(run_directory: Run, as_json: Json = False, fail_on: FailOn = Failing.REFUTED) -> None:
     """Judge a saved run again from its histories, without any broker."""
     from brokerbench.bench import store
     from brokerbench.bench.run.analyse import analyse as judge_again
 
     directory = store.directory_of(run_directory)
-    _show(judge_again(directory), directory, as_json)
+    _show(judge_again(directory, _say), directory, as_json, fail_on)
 
 
 @app.command()
@@ -288,9 +295,9 @@ def _write_omb(result: RunResult, directory: Path, path: Path, quiet: bool) -> N
             typer.echo(f"wrote {written}")
 
 
-def _show(result: RunResult, directory: Path, as_json: bool) -> None:
+def _show(result: RunResult, directory: Path, as_json: bool, fail_on: Failing) -> None:
     from brokerbench.bench import store
-    from brokerbench.bench.commands import measure
+    from brokerbench.bench.commands import failing, measure
     from brokerbench.reports import tables
 
     if as_json:
@@ -300,9 +307,8 @@ def _show(result: RunResult, directory: Path, as_json: bool) -> None:
         typer.echo(f"\nresult: {directory / store.RESULT}")
         if (directory / measure.REPORT).exists():
             typer.echo(f"report: {directory / measure.REPORT}")
-    broken = [cell.id for cell in result.cells if cell.status == "failed"]
-    if broken:
-        raise errors.CheckFailed(f"{len(broken)} of {len(result.cells)} cells failed: {', '.join(broken)}")
+    if problems := failing.problems(result, fail_on):
+        raise errors.CheckFailed("; ".join(problems))
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:

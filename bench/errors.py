@@ -3,7 +3,7 @@
 ::
 
     BenchError
-    ├── CheckFailed          1: a cell failed, or a check does not hold
+    ├── CheckFailed          1: a verdict is refuted, a cell failed, or a check does not hold
     ├── BadInput             2: something that a person wrote, named or set is wrong
     └── EngineUnavailable    3: a broker cannot be had here; the message says what mends it
     Interrupted            130: Ctrl-C or SIGTERM; no ``Exception``, so that nothing on the way swallows it

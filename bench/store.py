@@ -6,7 +6,7 @@
     <run>/cells/<cell>/cell.json       one cell's result
     <run>/cells/<cell>/declaration.json  what the profile promised when it ran
     <run>/cells/<cell>/history/        what happened (scenarios/history/history.py)
-    <run>/cells/<cell>/history.json    the history's files with their sizes
+    <run>/cells/<cell>/history.json    the seal of history and declaration (bench/seal.py)
     <run>/logs/                        engines' and cells' logs
 """
 
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import secrets
 import shutil
@@ -26,12 +25,12 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from brokerbench.bench.errors import BadInput
+from brokerbench.brokers import names
 from brokerbench.brokers.declarations import ProfileDeclaration
 from brokerbench.scenarios import results
 from brokerbench.scenarios.results import Cell, ResultError, RunResult
 
 RESULT = "result.json"
-_SEAL = "history.json"
 LOGS = "logs"
 _DECLARATION = TypeAdapter(ProfileDeclaration)
 
@@ -84,7 +83,7 @@ def log_traceback(run: Path) -> Path:
 
 
 def cell_directory(run: Path, cell_id: str) -> Path:
-    return run / "cells" / cell_id
+    return run / "cells" / names.check(cell_id)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -136,44 +135,21 @@ def load_cell(run: Path, cell_id: str) -> Cell:
     return Cell.model_validate_json((cell_directory(run, cell_id) / "cell.json").read_bytes())
 
 
-def seal_history(directory: Path) -> None:
-    """List the files of a cell's history, so that a missing part is noticed later."""
-    write_text(directory / _SEAL, json.dumps(_history_files(directory), indent=1) + "\n")
+def declaration(directory: Path) -> Path:
+    return directory / "declaration.json"
 
 
-def sealed(directory: Path) -> bool:
-    """Whether a cell's experiment came to its end, so that its history can be judged."""
-    return (directory / _SEAL).exists()
-
-
-def judging_hint(directory: Path) -> str:
-    """An addition to the error of a cell that ended early, if its history is whole."""
-    return "; its history is whole, and `brokerbench analyse` judges it" if sealed(directory) else ""
-
-
-def check_history(directory: Path) -> None:
-    """Raises ValueError that names the first file that is missing, new, or of another size than when the cell ran."""
-    sealed, found = json.loads((directory / _SEAL).read_text(encoding="utf-8")), _history_files(directory)
-    for name in sorted(sealed | found):
-        if name not in found:
-            raise ValueError(f"{directory / 'history' / name} is missing")
-        if sealed.get(name) != found[name]:
-            raise ValueError(f"{directory / 'history' / name} is not what the run wrote")
-
-
-def _history_files(directory: Path) -> dict[str, int]:
-    return {path.name: path.stat().st_size for path in (directory / "history").glob("*")}
-
-
-def save_declaration(directory: Path, declaration: ProfileDeclaration) -> None:
-    write_text(directory / "declaration.json", _DECLARATION.dump_json(declaration, indent=1).decode() + "\n")
+def save_declaration(directory: Path, promised: ProfileDeclaration) -> None:
+    write_text(declaration(directory), _DECLARATION.dump_json(promised, indent=1).decode() + "\n")
 
 
 def load_declaration(directory: Path) -> ProfileDeclaration:
-    """Raises ValueError that names a damaged file."""
-    path = directory / "declaration.json"
+    """Raises ValueError that names a missing or damaged file."""
+    path = declaration(directory)
     try:
         return _DECLARATION.validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise ValueError(f"{path} is missing") from None
     except ValidationError as error:
         raise ValueError(f"{path}: {error.errors()[0]['msg']}") from None
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint
 from typing import Generic, TypeVar
 
+from brokerbench.brokers.names import check
+
 _Kind = TypeVar("_Kind")
 UNKNOWN_ORIGIN = "unknown distribution"
 
@@ -28,7 +30,9 @@ class Plugins(Generic[_Kind]):
 
 
 def load(plugins: Iterable[EntryPoint], kind: type[_Kind], name_of: str, taken: Iterable[str]) -> Plugins[_Kind]:
-    """Plug-ins whose value is a ``kind``. Its name, the attribute ``name_of``, must be new and not one of ``taken``."""
+    """Plug-ins whose value is a ``kind``. Its name, the attribute ``name_of``, must be fit for a path, new, and not
+    one of ``taken``.
+    """
     names = set(taken)
     found: dict[str, Found[_Kind]] = {}
     broken: dict[str, str] = {}
@@ -44,6 +48,11 @@ def load(plugins: Iterable[EntryPoint], kind: type[_Kind], name_of: str, taken: 
             broken[label] = f"{plugin.value} is not a {kind.__module__}.{kind.__name__}"
             continue
         name = str(getattr(value, name_of))
+        try:
+            check(name)
+        except ValueError as error:
+            broken[label] = f"{plugin.value}: {error}"
+            continue
         if name in names:
             broken[label] = f"{plugin.value}: the name {name!r} is taken"
         else:

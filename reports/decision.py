@@ -2,7 +2,8 @@
 
 A **must** holds if the profile promises it *and* the run confirmed it on the real broker. A must that is refuted,
 impossible or not promised disqualifies. A must that is promised but not shown here (an emulator, too few observations,
-not testable, a failed cell) is a reservation: neither passed in silence nor held against the broker.
+not testable, a failed cell) is a reservation: neither passed in silence nor held against the broker. A profile of
+whose musts nothing was measured has no rank: it cannot be first.
 
 A **should** earns its weight if it is met. If it is open, its weight is counted apart, as points that could still
 be earned. A preferred speed earns the share of comparable profiles that it surely beats: its slowest repeat is faster
@@ -35,11 +36,13 @@ class State(StrEnum):
 class Suitability(StrEnum):
     FITS = "fits"
     RESERVED = "fits with reservations"
+    UNMEASURED = "no must was measured"
     DISQUALIFIED = "disqualified"
 
 
 ONLY_EMULATED = "seen on an emulator only"
 _FITS = tuple(Suitability)
+_WITHOUT_RANK = (Suitability.UNMEASURED, Suitability.DISQUALIFIED)
 _REAL = (Grade.SERVICE, Grade.SOFTWARE)
 
 
@@ -49,6 +52,7 @@ class Assessment:
 
     ``basis`` is the kind of reason in a few words, ``reason`` the counts, ``cells`` the place of the evidence.
     ``only_grade``: it is open only because the evidence is an emulator's; the service may show it.
+    ``measured``: the run has observations or samples of it.
     """
 
     criterion: Criterion
@@ -58,11 +62,15 @@ class Assessment:
     cells: tuple[str, ...] = ()
     share: float = 1.0
     only_grade: bool = False
+    measured: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """A profile under a need. ``rank`` is None if it is disqualified. ``open_points`` could still be earned."""
+    """A profile under a need. ``rank`` is None if it is disqualified, or if no must was measured.
+
+    ``open_points`` could still be earned.
+    """
 
     profile: str
     fit: Suitability
@@ -77,7 +85,7 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Options of a need, best first, disqualified ones last."""
+    """Options of a need, best first, those without a rank last."""
 
     need: Need
     options: tuple[Option, ...]
@@ -116,13 +124,17 @@ def assess(result: RunResult, criterion: Criterion, profile: str, profiles: Sequ
     reason = _counted(seen, criterion)
     if state is not State.NOT_MET and row.declared.provided_by is Provider.ADAPTER:
         reason += "; provided by the adapter, not by the broker"
-    return Assessment(criterion, state, basis, reason, cells, only_grade=only_grade)
+    measured = bool(seen.observations or seen.samples)
+    return Assessment(criterion, state, basis, reason, cells, only_grade=only_grade, measured=measured)
 
 
 def _no_evidence(criterion: Criterion, failed: tuple[str, ...]) -> Assessment:
     if failed:
-        return Assessment(criterion, State.OPEN, "no evidence: a cell failed", words.listed(failed), failed)
-    return Assessment(criterion, State.OPEN, "not measured in this run", "no cell of this run looked for it")
+        named = words.listed(failed)
+        return Assessment(criterion, State.OPEN, "no evidence: a cell failed", named, failed, measured=False)
+    return Assessment(
+        criterion, State.OPEN, "not measured in this run", "no cell of this run looked for it", measured=False
+    )
 
 
 def _state_of(seen: Seen, criterion: Criterion, *, real: bool) -> tuple[State, str]:
@@ -202,16 +214,19 @@ def rank(assessed: Mapping[str, Sequence[Assessment]]) -> tuple[Option, ...]:
     options.sort(key=_order)  # stable: equals stay in the customary order
     places = [_order(option) for option in options]
     return tuple(
-        option if option.fit is Suitability.DISQUALIFIED else replace(option, rank=1 + places.index(_order(option)))
+        option if option.fit in _WITHOUT_RANK else replace(option, rank=1 + places.index(_order(option)))
         for option in options
     )
 
 
 def _option(profile: str, entries: tuple[Assessment, ...]) -> Option:
-    musts = [entry.state for entry in entries if entry.criterion.level == "must"]
-    fit = Suitability.RESERVED if State.OPEN in musts else Suitability.FITS
-    if State.NOT_MET in musts:
+    musts = [entry for entry in entries if entry.criterion.level == "must"]
+    states = [entry.state for entry in musts]
+    fit = Suitability.RESERVED if State.OPEN in states else Suitability.FITS
+    if State.NOT_MET in states:
         fit = Suitability.DISQUALIFIED
+    elif musts and not any(entry.measured for entry in musts):
+        fit = Suitability.UNMEASURED
     shoulds = [entry for entry in entries if entry.criterion.level == "should"]
     points = sum(entry.criterion.weight * entry.share for entry in shoulds if entry.state is State.MET)
     still_open = sum(entry.criterion.weight for entry in shoulds if entry.state is State.OPEN)

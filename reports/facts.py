@@ -182,3 +182,35 @@ def failed_cells(result: RunResult) -> list[Cell]:
 def counts(rows: Sequence[VerdictRow]) -> Mapping[Verdict, int]:
     """Number of rows with each verdict, zero included."""
     return {verdict: sum(row.verdict is verdict for row in rows) for verdict in Verdict}
+
+
+def surroundings(result: RunResult) -> list[str]:
+    """Where the real brokers ran and the load came from, as far as the result knows. Emulators are left out."""
+    used = {cell.engine for cell in result.cells}
+    real = [
+        engine for engine in result.engines if engine.name in used and engine.grade in (Grade.SERVICE, Grade.SOFTWARE)
+    ]
+    here = [engine.product for engine in real if engine.kind in ("native", "docker")]
+    elsewhere = [engine.product for engine in real if engine.kind == "external"]
+    hosts = {cell.id: _hosts(cell) for cell in result.cells if _hosts(cell)}
+    found = []
+    if here:
+        where = "one machine" if hosts else "one machine, which also ran its clients"
+        found.append(
+            f"Run as the real software on {where}: {words.listed(here)}; without replica or network between brokers. "
+            "The record says nothing about failures of machines."
+        )
+    if elsewhere:
+        found.append(
+            f"Already running elsewhere: {words.listed(elsewhere)}; their machines, replicas and network are not known "
+            "to this record."
+        )
+    if hosts:
+        placed = words.listed([f"{name} on {number}" for name, number in hosts.items()])
+        found.append(f"A scheduler placed the load on hosts, so that this was not one machine alone: {placed}.")
+    return found
+
+
+def _hosts(cell: Cell) -> int:
+    """The hosts on which a scheduler placed load; 0 where all load came from the machine of the run."""
+    return max((int(metric.labels["hosts"]) for metric in cell.metrics if "hosts" in metric.labels), default=0)

@@ -15,13 +15,14 @@ from typing import Any, Self
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from brokerbench.brokers import names
 from brokerbench.reports import decision, facts, requirements, speeds, tables, words
 from brokerbench.reports.charts import panels, run_charts
 from brokerbench.reports.decision import Assessment, Decision, Option, State, Suitability
 from brokerbench.reports.facts import Seen
 from brokerbench.reports.requirements import subject
-from brokerbench.scenarios import results
-from brokerbench.scenarios.results import ResultError, RunResult
+from brokerbench.scenarios import consistency, results
+from brokerbench.scenarios.results import RunResult
 from brokerbench.scenarios.verdicts import Grade
 
 DIRECTORY = "evidence"
@@ -64,7 +65,8 @@ def _lines(text: str) -> dict[tuple[str, str], int]:
 
 
 def path_in(docs: Path, run_id: str) -> Path:
-    return docs / DIRECTORY / run_id / "result.json"
+    """Raises ValueError for an id that is no name."""
+    return docs / DIRECTORY / names.check(run_id) / "result.json"
 
 
 _NAMED = 2
@@ -74,14 +76,20 @@ _NAMED = 2
 def in_short(decided: Decision) -> str:
     """Why the winners are first and what they lack, the profiles behind them, and why others are disqualified."""
     first = [option for option in decided.options if option.rank == 1]
-    parts = [_first(first, decided.possible_points)] if first else ["every profile misses a must"]
-    fitting, reserved, out = ([o for o in decided.options if o.rank != 1 and o.fit is fit] for fit in Suitability)
+    parts = [_first(first, decided.possible_points)] if first else []
+    fitting, reserved, unmeasured, out = (
+        [o for o in decided.options if o.rank != 1 and o.fit is fit] for fit in Suitability
+    )
     if fitting:
         parts.append(
             f"next {words.listed([f'{option.profile} ({words.number(option.points)})' for option in fitting])}"
         )
     if reserved:
         parts.append(f"with reservations {_grouped(reserved, State.OPEN)}")
+    if unmeasured:
+        parts.append(f"without a rank {words.listed([option.profile for option in unmeasured])}: no must was measured")
+    if not first and not unmeasured:
+        parts.append("every profile misses a must")
     if out:
         parts.append(f"disqualified {_grouped(out, State.NOT_MET)}")
     return "; ".join(parts) + "."
@@ -152,12 +160,12 @@ def check_record(docs: Path, options: Sequence[str]) -> list[str]:
     run = _RUN.search(text)
     if run is None:
         return [f"{path} does not name the run that it was generated from; `brokerbench decide` writes it anew"]
-    evidence = path_in(docs, run[1])
     try:
+        evidence = path_in(docs, run[1])
         result = results.read(evidence)
-    except ResultError as error:
+    except ValueError as error:  # also ResultError
         return [f"the evidence of {path} cannot be used: {error}"]
-    problems = []
+    problems = [f"{evidence} contradicts itself: {problem}" for problem in consistency.contradictions(result)]
     if result.run_id != run[1]:
         problems.append(f"{evidence} is of run {result.run_id!r}, not of {run[1]!r}")
     if evidence.read_text(encoding="utf-8") != results.dump(result):
@@ -231,6 +239,7 @@ def _view(result: RunResult, options: Sequence[str]) -> Mapping[str, Any]:
         "verdict_cell": lambda seen: _verdict_cell(seen, evidence),
         "missed": tables.missed,
         "bounded": _bounded(result, profiles),
+        "surroundings": facts.surroundings(result),
         "surprises": tables.surprises(result, profiles),
         "gaps": tables.gaps(result, profiles),
         "failed": facts.failed_cells(result),
@@ -246,7 +255,7 @@ def _view(result: RunResult, options: Sequence[str]) -> Mapping[str, Any]:
 def _why(option: Option) -> Mapping[str, Sequence[Assessment]]:
     """The reasons for an option's rank, by level and basis: why it is out, else open criteria, else missed ones."""
     entries = option.of("must", State.NOT_MET)
-    if option.rank is not None:
+    if option.fit is not Suitability.DISQUALIFIED:
         entries = option.of("must", State.OPEN) + option.of("should", State.NOT_MET)
         entries += [entry for entry in option.of("should", State.MET) if entry.share < 1]
         entries += option.of("should", State.OPEN)

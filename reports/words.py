@@ -13,7 +13,7 @@ NOTHING = "\u2013"
 
 GRADE_WORDS: Mapping[Grade, str] = {
     Grade.SERVICE: "the real service",
-    Grade.SOFTWARE: "the real broker, on one machine",
+    Grade.SOFTWARE: "the real broker",
     Grade.EMULATOR: "an emulator: API shape only",
     Grade.MODEL: "in-memory model",
 }

@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from brokerbench.brokers import names
 from brokerbench.brokers.declarations import PROPERTIES, Kind, ProfileDeclaration, Provider, Support
 from brokerbench.scenarios.base import Examination, Measured
 from brokerbench.scenarios.verdicts import Finding, Grade, Verdict, judge
@@ -30,6 +32,10 @@ _LATER_IN_2 = ("open", "sample_lows")
 """Facts that joined a measurement within version 2: written only where they say something."""
 _NOT_COMPARABLE_IN_1 = ("closed loop", "not a benchmark figure")
 """Words in the note of a metric of version 1 that may not be compared or ranked."""
+
+
+Name = Annotated[str, AfterValidator(names.check), Field(json_schema_extra={"pattern": f"^{names.PATTERN}$"})]
+"""Becomes part of a path."""
 
 
 class _Model(BaseModel):
@@ -62,7 +68,7 @@ class Environment(_Model):
 class Engine(_Model):
     """A broker that was measured. ``version`` is what the running engine answered."""
 
-    name: str
+    name: Name
     product: str
     version: str
     kind: Literal["native", "docker", "external", "in-process"]
@@ -133,25 +139,25 @@ class Metric(_Model):
 class Cell(_Model):
     """profile x scenario x parameters. A failed cell is a result: ``error`` says what happened."""
 
-    id: str
-    profile: str
-    scenario: str
+    id: Name
+    profile: Name
+    scenario: Name
     parameters: dict[str, Any]
     seed: int
-    engine: str
+    engine: Name
     grade: Grade
     status: Literal["completed", "failed"]
     error: str = ""
     started: str
     duration_s: float
-    history: str
+    history: Annotated[str, AfterValidator(names.check_path)]
     verdicts: list[VerdictRow]
     metrics: list[Metric]
 
 
 class RunResult(_Model):
     schema_version: int = Field(default=SCHEMA_VERSION, ge=1, le=SCHEMA_VERSION)
-    run_id: str
+    run_id: Name
     created: str = Field(description="UTC, ISO 8601")
     plan: str
     seed: int
@@ -190,7 +196,7 @@ def read(path: Path) -> RunResult:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "top level"
-        raise ResultError(f"{path}: at {where}: {first['msg']}") from error
+        raise ResultError(f"{path}: at {where}: {first['msg'].removeprefix('Value error, ')}") from error
     return result if result.schema_version >= 2 else _with_comparability(result)
 
 
@@ -230,6 +236,10 @@ def verdict_rows(
 def _row(declaration: ProfileDeclaration, finding: Finding, grade: Grade, history: str) -> VerdictRow:
     entry = PROPERTIES[finding.property]
     declared = declaration.of(finding.property)
+    if declared.client_lacks:
+        finding = Finding(finding.property, not_testable=declared.client_lacks)
+    # Rounded before they are judged: a verdict follows from the figures beside it.
+    finding = replace(finding, samples=_rounded(finding.samples), sample_lows=_rounded(finding.sample_lows))
     judgement = judge(declared, finding)
     return VerdictRow(
         property=entry.name,
@@ -242,8 +252,8 @@ def _row(declaration: ProfileDeclaration, finding: Finding, grade: Grade, histor
             violations=finding.violations,
             unknown=finding.unknown,
             open=finding.open,
-            samples=[round_sample(value) for value in finding.samples],
-            sample_lows=[round_sample(value) for value in finding.sample_lows],
+            samples=list(finding.samples),
+            sample_lows=list(finding.sample_lows),
             missed_rate_upper_95=judgement.missed_rate_upper_95,
             counts=finding.counts,
             note=finding.note,
@@ -272,6 +282,10 @@ def metric_rows(measured: Sequence[Measured], grade: Grade) -> list[Metric]:
         )
         for entry in measured
     ]
+
+
+def _rounded(values: Sequence[float]) -> tuple[float, ...]:
+    return tuple(map(round_sample, values))
 
 
 def round_sample(value: float) -> float:

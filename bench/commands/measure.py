@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
@@ -79,13 +80,28 @@ def _selftest_seen_from(report: Path) -> str:
 
 
 def write_record(result: RunResult, docs: Path) -> list[Path]:
+    """Raises BadInput for a result whose verdicts do not follow from its own figures."""
     from brokerbench.brokers import registry
     from brokerbench.reports import record
+    from brokerbench.scenarios import consistency
 
+    if problems := consistency.contradictions(result):
+        raise BadInput(
+            f"no record is written: run {result.run_id} contradicts itself: {_first(problems)}; "
+            "`brokerbench analyse` judges it again from its histories"
+        )
     try:
         return record.write_record(result, docs, registry.options())
     except OSError as problem:
         raise BadInput(f"--docs {docs}: {explain(problem, docs)}") from None
+
+
+_NAMED = 3
+
+
+def _first(problems: Sequence[str]) -> str:
+    more = f"; and {len(problems) - _NAMED} more" if len(problems) > _NAMED else ""
+    return "; ".join(problems[:_NAMED]) + more
 
 
 def check_docs(docs: Path) -> None:

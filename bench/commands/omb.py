@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from brokerbench.bench import store
+from brokerbench.bench import seal, store
 from brokerbench.bench.errors import BadInput
 from brokerbench.brokers import registry
 from brokerbench.brokers.types import AckGranularity
@@ -90,7 +90,9 @@ def write(result: RunResult, directory: Path, path: Path, option: str) -> list[P
     for cell in cells:
         target = path if len(cells) == 1 else path.with_name(f"{path.stem}-{cell.id}{path.suffix}")
         try:
-            content = test_result.as_test_result(saved_history.load(directory / cell.history), _about(cell))
+            sealed = store.cell_directory(directory, cell.id)
+            seal.check(sealed)
+            content = test_result.as_test_result(saved_history.load(sealed / "history"), _about(cell))
         except ValueError as problem:
             reasons.append(f"{cell.id}: {problem}")
             continue

@@ -2,36 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
-from brokerbench.bench import store
+from brokerbench.bench import seal, store
 from brokerbench.bench.errors import BadInput
 from brokerbench.bench.run.cell import examine
 from brokerbench.scenarios.results import SCHEMA_VERSION, Cell, RunResult
 
 
-def analyse(run: Path) -> RunResult:
+def analyse(run: Path, say: Callable[[str], None]) -> RunResult:
     """The run with new verdicts and metrics, saved in its place. Raises BadInput for a damaged run.
 
-    A cell that failed after its experiment had ended (interrupted, short of memory) is judged, too.
+    A cell that failed after its experiment had ended (interrupted, short of memory) is judged, too. ``say`` gets a
+    sentence about histories whose changes would not all be noticed.
     """
     result = store.load(run)
+    by_size = list[str]()
     anew = result.model_copy(
-        update={"schema_version": SCHEMA_VERSION, "cells": [_cell(run, cell) for cell in result.cells]}
+        update={"schema_version": SCHEMA_VERSION, "cells": [_cell(run, cell, by_size) for cell in result.cells]}
     )
+    if by_size:
+        say(
+            f"{len(by_size)} of {len(result.cells)} histories are sealed by size only, as former versions did: "
+            f"a change that keeps the size of a file is not noticed ({', '.join(by_size)})"
+        )
     store.save(run, anew)
     return anew
 
 
-def _cell(run: Path, cell: Cell) -> Cell:
+def _cell(run: Path, cell: Cell, by_size: list[str]) -> Cell:
+    """Adds the cell to ``by_size`` where its seal keeps sizes only."""
     directory = store.cell_directory(run, cell.id)
-    if cell.status != "completed" and not store.sealed(directory):
+    if cell.status != "completed" and not seal.exists(directory):
         return cell
     try:
-        store.check_history(directory)
-        return examine(cell, directory)
-    except Exception as problem:  # a damaged file may raise anything
-        why = f"{run}: the cell {cell.id} cannot be judged again: {type(problem).__name__}: {problem}"
+        strength = seal.check(directory)
+        judged = examine(cell, directory)
+    except Exception as problem:  # a file that was damaged before it was sealed by size may raise anything
+        what = str(problem) if isinstance(problem, ValueError) else f"{type(problem).__name__}: {problem}"
+        why = f"{run}: the cell {cell.id} cannot be judged again: {what}"
         if cell.status == "completed":
             raise BadInput(why) from problem
         return cell if why in cell.error else cell.model_copy(update={"error": f"{cell.error}; {why}"})
+    if strength is seal.Strength.SIZES:
+        by_size.append(cell.id)
+    return judged

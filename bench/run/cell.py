@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import psutil
 from pydantic import TypeAdapter
 
-from brokerbench.bench import children, store
+from brokerbench.bench import children, seal, store
 from brokerbench.bench.engines.base import tail
 from brokerbench.bench.guard import Guard
 from brokerbench.bench.load.processes import Processes, lives_in_process
@@ -111,7 +111,7 @@ def execute(job: CellJob, events: TextIO) -> Cell:
     waited_s, error = 0.0, ""
     try:
         _run(job, events)
-        store.seal_history(job.directory)
+        seal.write(job.directory)
         if job.examine_when_told:
             say(events, progress=1.0, doing="waiting to be examined")
             say(events, ran=True)
@@ -121,7 +121,7 @@ def execute(job: CellJob, events: TextIO) -> Cell:
         say(events, progress=1.0, doing="examining the history")
         cell = examine(_cell(job, started), job.directory)
     except Exception as problem:  # the cell has failed, and the run goes on
-        error = describe(problem) + store.judging_hint(job.directory)
+        error = describe(problem) + seal.judging_hint(job.directory)
         _log_traceback(job)
         cell = failed(job, started, error)
     cell = cell.model_copy(update={"duration_s": round(time.monotonic() - begin - waited_s, 3)})

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from brokerbench.bench import environment, store
+from brokerbench.bench import environment, seal, store
 from brokerbench.bench.engines.base import EngineChoice, OnThisHost, RunningEngine
 from brokerbench.bench.run.cell import CellJob, CellProcess, failed
 from brokerbench.bench.run.progress import Expected, Watcher
@@ -238,7 +238,7 @@ class _CellScheduler:
             if turn:
                 turn.end()
         # What was measured in full is kept, also when there was no time to judge it.
-        if not self._stopped.is_set() or store.sealed(store.cell_directory(self._request.directory, cell.id)):
+        if not self._stopped.is_set() or seal.exists(store.cell_directory(self._request.directory, cell.id)):
             self._progress.add(done)
             self._watcher.ended(done)
 
@@ -298,7 +298,7 @@ class _CellScheduler:
 
 def _unjudged(job: CellJob, started: datetime, why: str) -> Cell:
     """The result of a cell whose process reported none."""
-    cell = failed(job, started, why + store.judging_hint(job.directory))
+    cell = failed(job, started, why + seal.judging_hint(job.directory))
     return cell.model_copy(update={"duration_s": round((datetime.now(UTC) - started).total_seconds(), 3)})
 
 

@@ -89,18 +89,33 @@ def marks(directory: Path) -> list[Mark]:
 
     Raises ValueError for a damaged file, by name and line, and for a format newer than FORMAT.
     """
-    found = []
-    for path in sorted(directory.glob("marks.*.jsonl")):
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-            try:
-                found.append(json.loads(line))
-            except ValueError as error:
-                raise ValueError(f"damaged history file {path}, line {number}: {error}") from error
+    found = [mark for path in sorted(directory.glob("marks.*.jsonl")) for mark in _marks(path)]
     newest = max((mark["version"] for mark in found if mark["event"] == "format"), default=FORMAT)
     if newest > FORMAT:
         raise ValueError(f"{directory} has history format {newest}; this version reads up to {FORMAT}")
     found.sort(key=lambda mark: mark["at_ns"])
     return found
+
+
+def _marks(path: Path) -> Iterator[Mark]:
+    with _naming(path):
+        lines = path.read_bytes().split(b"\n")
+    for number, line in enumerate(lines, 1):
+        if not line and number == len(lines):
+            return
+        try:
+            mark = json.loads(line.decode("utf-8"))
+            if not _whole(mark):
+                raise ValueError("this is no event with its time")
+        except ValueError as error:  # also of the decoder
+            raise ValueError(f"damaged history file {path}, line {number}: {error}") from error
+        yield mark
+
+
+def _whole(mark: object) -> bool:
+    if not isinstance(mark, dict) or not isinstance(mark.get("event"), str) or not isinstance(mark.get("at_ns"), int):
+        return False
+    return mark["event"] != "format" or isinstance(mark.get("version"), int)
 
 
 def rows(directory: Path, kind: str) -> int:
@@ -129,10 +144,13 @@ def _files(directory: Path, kind: str) -> list[Path]:
 
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Turn a reader's error about a damaged file into a ValueError that names the file."""
+    """Turn a reader's error about a damaged file into a ValueError that names the file.
+
+    KeyError: the file has not the table's columns.
+    """
     try:
         yield
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, KeyError) as error:
         raise ValueError(f"damaged history file {path}: {error}") from error
 
 

@@ -1,7 +1,11 @@
-"""Driver files of the OpenMessaging Benchmark: the profile of each, and the settings that are honoured."""
+"""Driver files of the OpenMessaging Benchmark: the profile of each, and the settings that are honoured.
+
+Such files hold passwords and keys: whatever of them is shown or stored goes through ``brokers.masking``.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from brokerbench.brokers import masking
 from brokerbench.brokers.types import Durability
 from brokerbench.scenarios.plans import yaml_document
 
@@ -45,26 +50,49 @@ class Driver:
 
 def read(path: Path) -> Driver:
     """Raises DocumentError."""
-    file = yaml_document.read(path, _File).value
+    document = yaml_document.read(path, _File)
+    file = document.value
     asked = {
         name: text for key, value in (file.model_extra or {}).items() for name, text in _settings(key, value).items()
     }
-    done = _honoured(asked)
+    try:
+        done = _honoured(asked)
+    except _NotANumber as wrong:
+        raise document.error(wrong.name.split(".")[:1], str(wrong)) from None
     missing = {name: _explain(name, text) for name, text in asked.items() if name not in done}
     profile = PROFILES.get(file.driverClass.rpartition(".")[2])
     if profile is None:
-        missing["driverClass"] = f"no profile drives {file.driverClass}; --profile says what does"
+        missing["driverClass"] = f"no profile drives {masking.text(file.driverClass)}; --profile says what does"
     return Driver(
-        file.name, profile, {name: value for entry in done.values() for name, value in entry.items()}, missing
+        masking.text(file.name),
+        profile,
+        {name: value for entry in done.values() for name, value in entry.items()},
+        missing,
     )
 
 
+class _NotANumber(ValueError):
+    """A setting that must be a number is none. ``name`` begins with the field of the file that it stands in."""
+
+    def __init__(self, name: str, value: str) -> None:
+        super().__init__(f"{name} must be a number, not {masking.setting(name, value)!r}")
+        self.name = name
+
+
 def _settings(key: str, value: object) -> Mapping[str, str]:
-    """A block of Java properties, line by line; any other value as it is."""
-    if not (isinstance(value, str) and "=" in value):
+    """A block of Java properties line by line, a nested value part by part; any other value as it is."""
+    if isinstance(value, dict):
+        parts = [(f"{key}.{name}", part) for name, part in value.items()]
+    elif isinstance(value, list):
+        parts = [(f"{key}.{number}", part) for number, part in enumerate(value)]
+    elif isinstance(value, str) and "=" in value and "://" not in value.partition("=")[0]:
+        # A line that ends with a backslash goes on in the next one.
+        lines = [line.strip() for line in re.sub(r"\\\s*\n", " ", value).splitlines()]
+        pairs = [line.partition("=") for line in lines if "=" in line and not line.startswith(("#", "!"))]
+        return {f"{key}.{masking.text(name.strip())}": text.strip() for name, _, text in pairs}
+    else:
         return {key: str(value)}
-    pairs = (line.partition("=") for line in value.splitlines() if "=" in line)
-    return {f"{key}.{name.strip()}": text.strip() for name, _, text in pairs}
+    return {name: text for inner, part in parts for name, text in _settings(inner, part).items()}
 
 
 def _honoured(asked: Mapping[str, str]) -> Mapping[str, Mapping[str, Any]]:
@@ -74,7 +102,10 @@ def _honoured(asked: Mapping[str, str]) -> Mapping[str, Mapping[str, Any]]:
     }
     for name, (parameter, convert) in _NUMBERS.items():
         if name in asked:
-            done[name] = {parameter: convert(asked[name])}
+            try:
+                done[name] = {parameter: convert(asked[name])}
+            except ValueError:
+                raise _NotANumber(name, asked[name]) from None
     acks = asked.get(_ACKS)
     if acks in _ACKS_MEAN:
         done[_ACKS] = {"durability": _ACKS_MEAN[acks]}
@@ -86,5 +117,5 @@ def _honoured(asked: Mapping[str, str]) -> Mapping[str, Mapping[str, Any]]:
 
 def _explain(name: str, value: str) -> str:
     if name.endswith("bootstrap.servers") or name in ("redisHost", "redisPort"):
-        return f"{value!r}: --engine says which broker is measured"
-    return f"{value!r}: {_OURS}"
+        return f"{masking.setting(name, value)!r}: --engine says which broker is measured"
+    return f"{masking.setting(name, value)!r}: {_OURS}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +52,7 @@ def read(path: Path, model: type[M]) -> Document[M]:
         content = yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise DocumentError(f"{path}, line {line}: not YAML: {error.problem}") from None
+        raise DocumentError(f"{path}, line {line}: not YAML: {_without_values(error.problem)}") from None
     except yaml.YAMLError as error:
         raise DocumentError(f"{path}: not YAML: {error}") from None
     if root is None:
@@ -64,6 +65,11 @@ def read(path: Path, model: type[M]) -> Document[M]:
         first = min(error.errors(), key=lambda entry: entry["type"] != "extra_forbidden")
         place = first["loc"]
         raise DocumentError(f"{path}, line {_line(root, place)}: {_explain(first, place, model)}") from None
+
+
+def _without_values(problem: str | None) -> str:
+    """PyYAML repeats aliases and tags, which a password that begins with * or ! is taken for."""
+    return re.sub(r"'[^'<][^']+'", "'***'", problem or "unreadable")
 
 
 def _explain(error: object, place: Place, model: type[BaseModel]) -> str:

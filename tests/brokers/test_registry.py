@@ -14,6 +14,7 @@ from brokerbench.brokers.types import Endpoint
 
 FOREIGN = registry.Adapter("foreign", "brokerbench.brokers.memory.broker:Memory", None, "pip install foreign")
 IMPOSTOR = registry.Adapter("kafka", "brokerbench.brokers.memory.broker:Memory", None, "pip install impostor")
+HOSTILE = registry.Adapter("../../x", FOREIGN.path, None, "")
 NOT_AN_ADAPTER = "text"
 
 
@@ -56,17 +57,19 @@ def test_a_broken_plugin_is_named_and_the_others_go_on() -> None:
             entry("quitting", f"{__name__}:quitting.ADAPTER"),
             entry("text", f"{__name__}:NOT_AN_ADAPTER"),
             entry("impostor", f"{__name__}:IMPOSTOR"),
+            entry("hostile", f"{__name__}:HOSTILE"),
             entry("foreign", f"{__name__}:FOREIGN"),
         ]
     )
     assert catalogue.adapters["foreign"] == FOREIGN
     assert catalogue.adapters["kafka"].path == "brokerbench.brokers.kafka.consumer_group:Kafka"
     reasons = {label.partition(" ")[0]: reason for label, reason in catalogue.broken.items()}
-    assert set(reasons) == {"broken", "quitting", "text", "impostor"}
+    assert set(reasons) == {"broken", "quitting", "text", "impostor", "hostile"}
     assert "ModuleNotFoundError" in reasons["broken"]
     assert "SystemExit: 3" in reasons["quitting"]
     assert "is not a brokerbench.brokers.registry.Adapter" in reasons["text"]
     assert "'kafka' is taken" in reasons["impostor"]
+    assert "'../../x' is no name" in reasons["hostile"]
 
 
 def test_a_missing_client_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

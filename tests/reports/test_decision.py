@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 import pytest
 
 from brokerbench.brokers.declarations import Support
-from brokerbench.reports import decision, requirements
+from brokerbench.reports import decision, record, requirements
 from brokerbench.reports.decision import Decision, State, Suitability
 from brokerbench.reports.requirements import Criterion, Need
-from brokerbench.scenarios.results import Metric, RunResult
+from brokerbench.scenarios.results import Metric, RunResult, VerdictRow
 from brokerbench.scenarios.verdicts import Grade, Verdict
 from tests.reports import change, sample
 
@@ -131,7 +132,7 @@ def test_a_failed_cell_is_no_evidence_and_is_named() -> None:
     cells = [cell for cell in sample.result().cells if cell.profile != "kafka"]
     result = sample.with_cells("r", [*cells, sample.broken("kafka", "replay"), sample.cell("kafka", "retention")])
     option = decided(result).option("kafka")
-    assert option.fit is Suitability.RESERVED
+    assert option.fit is Suitability.UNMEASURED
     assert option.of("must", State.OPEN)[0].basis == "no evidence: a cell failed"
     assert option.of("must", State.OPEN)[0].cells == ("kafka.replay",)
 
@@ -208,3 +209,30 @@ def _best(result: RunResult, profile: str) -> Metric:
         if metric.name == "publish_rate" and metric.labels["mode"] == "publish"
     ]
     return max(found, key=lambda metric: sorted(metric.samples)[1])
+
+
+def unmeasured(row: VerdictRow) -> VerdictRow:
+    nothing = row.measured.model_copy(update={"observations": 0, "violations": 0, "samples": []})
+    return row.model_copy(update={"measured": nothing, "verdict": Verdict.INCONCLUSIVE, "reason": "nothing was seen"})
+
+
+@pytest.mark.parametrize("how", [unmeasured, lambda row: None])
+def test_a_profile_of_whose_musts_nothing_was_measured_has_no_rank(
+    how: Callable[[VerdictRow], VerdictRow | None],
+) -> None:
+    result = sample.result()
+    for profile in sample.GRADES:
+        result = change.rows(result, profile, "delivery.no_loss", how)
+    found = decided(result)
+    assert found.winners == ()
+    assert {option.fit for option in found.options} == {Suitability.UNMEASURED}
+    assert "no must was measured" in record.in_short(found)
+    some = change.rows(sample.result(), "kafka", "delivery.no_loss", how)
+    option = decided(some).option("kafka")
+    assert (option.fit, option.rank) == (Suitability.UNMEASURED, None)
+    assert "kafka" not in decided(some).winners
+    assert "without a rank kafka: no must was measured" in record.in_short(decided(some))
+    # One of two musts is enough for a rank with reservations.
+    musts = [Criterion(property=name, level="must", why="x") for name in ("delivery.no_loss", "delivery.intact")]
+    both = NEED.model_copy(update={"criteria": musts})
+    assert decided(some, both).option("kafka").fit is Suitability.RESERVED

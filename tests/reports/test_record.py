@@ -13,7 +13,7 @@ from brokerbench.reports import facts, record
 from brokerbench.reports.charts import panels, run_charts
 from brokerbench.reports.record import CommittedEvidence, path_in
 from brokerbench.scenarios import results
-from brokerbench.scenarios.results import RunResult
+from brokerbench.scenarios.results import RunResult, VerdictRow
 from tests.reports import change, sample
 
 OPTIONS = registry.options()
@@ -66,6 +66,18 @@ def test_editing_one_figure_of_the_evidence_changes_the_record(docs: Path, figur
     evidence.write_text(text.replace(figure, other, 1), encoding="utf-8")
     problems = record.check_record(docs, OPTIONS)
     assert any("decision-record.md, line" in problem for problem in problems), problems
+
+
+def test_a_result_that_was_forged_before_the_record_was_written_is_refused(tmp_path: Path) -> None:
+    def forge(row: VerdictRow) -> VerdictRow:
+        return row.model_copy(update={"measured": row.measured.model_copy(update={"violations": 5})})
+
+    record.write_record(change.rows(sample.result(), "kafka", "delivery.no_loss", forge), tmp_path, OPTIONS)
+    problems = record.check_record(tmp_path, OPTIONS)
+    assert problems
+    assert all(
+        "contradicts itself: kafka." in problem and ": delivery.no_loss is said" in problem for problem in problems
+    )
 
 
 def test_an_edited_line_is_named(docs: Path) -> None:

@@ -4,6 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from brokerbench.brokers.types import Outcome, Received, Settlements
@@ -161,6 +163,21 @@ def test_damage_is_named(tmp_path: Path) -> None:
     (tmp_path / "marks.x.jsonl").write_text('{"event": "a", "at_ns": 1}\n{"even\n')
     with pytest.raises(ValueError, match=r"marks\.x\.jsonl, line 2"):
         saved_history.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "line", [b"\xff\xfe", b"3", b"{}", b'{"event": "a"}', b'{"at_ns": 1}', b'{"event": "format", "at_ns": 1}', b""]
+)
+def test_a_damaged_mark_is_named(tmp_path: Path, line: bytes) -> None:
+    (tmp_path / "marks.x.jsonl").write_bytes(b'{"event": "a", "at_ns": 1}\n' + line + b'\n{"event": "b", "at_ns": 2}\n')
+    with pytest.raises(ValueError, match=r"damaged history file .*marks\.x\.jsonl, line 2: "):
+        saved_history.load(tmp_path)
+
+
+def test_a_table_with_other_columns_is_named(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"producer": [1]}), tmp_path / "sends.w.parquet")
+    with pytest.raises(ValueError, match=r"damaged history file .*sends\.w\.parquet"):
+        saved_history.load(tmp_path).outcomes()
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.8])

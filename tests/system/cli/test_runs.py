@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from brokerbench.bench import store
+from brokerbench.bench import seal, store
 from brokerbench.bench.run import runner
 from brokerbench.scenarios import results
 from tests.system.cli.conftest import PLAN, Call
@@ -123,6 +123,54 @@ def test_a_damaged_history_is_named_and_the_result_stays(call: Call, finished: P
     assert ended.code == 2
     assert "the cell memory.replay cannot be judged again" in ended.err
     assert len(ended.err.splitlines()) == 1
+    assert (finished / "result.json").read_text() == before
+
+
+def test_an_edited_declaration_is_refused(call: Call, finished: Path) -> None:
+    path = finished / "cells" / "memory.replay" / "declaration.json"
+    path.write_text(path.read_text().replace('"guaranteed"', '"possible"'))
+    ended = call("analyse", finished)
+    assert (ended.code, len(ended.err.splitlines())) == (2, 1)
+    assert f"{path} is not what the run wrote" in ended.err
+
+
+def test_a_refuted_verdict_ends_with_1_unless_the_option_says_otherwise(call: Call, finished: Path) -> None:
+    """The declaration that was sealed with the run promises what the memory broker does not do."""
+    cell = finished / "cells" / "memory.replay"
+    path = cell / "declaration.json"
+    content = json.loads(path.read_text())
+    content["properties"]["replay.from_beginning"]["support"] = "impossible"
+    path.write_text(json.dumps(content))
+    seal.write(cell)
+    ended = call("analyse", finished)
+    assert (ended.code, len(ended.err.splitlines())) == (1, 1)
+    assert "verdicts are refuted: memory.replay replay.from_beginning" in ended.err
+    assert call("analyse", finished, "--fail-on", "failed").code == 0
+    assert call("analyse", finished, "--fail-on", "loudly").code == 2
+
+
+def test_no_record_is_written_from_a_forged_result(call: Call, finished: Path, tmp_path: Path) -> None:
+    path = finished / "result.json"
+    content = json.loads(path.read_text())
+    row = next(
+        row for row in content["cells"][0]["verdicts"] if row["verdict"] == "confirmed" and row["kind"] == "always"
+    )
+    row["measured"]["violations"] = 3
+    path.write_text(json.dumps(content))
+    ended = call("decide", "--run", finished, "--docs", tmp_path / "docs")
+    assert (ended.code, len(ended.err.splitlines())) == (2, 1)
+    assert f"contradicts itself: memory.replay: {row['property']} is said to be confirmed" in ended.err
+    assert list((tmp_path / "docs").iterdir()) == []
+
+
+def test_a_run_sealed_by_size_is_judged_and_says_so(call: Call, finished: Path) -> None:
+    before = (finished / "result.json").read_text()
+    cell = finished / "cells" / "memory.replay"
+    sizes = {path.name: path.stat().st_size for path in (cell / "history").iterdir()}
+    (cell / "history.json").write_text(json.dumps(sizes))
+    ended = call("analyse", finished)
+    assert (ended.code, len(ended.err.splitlines())) == (0, 1)
+    assert "1 of 1 histories are sealed by size only" in ended.err
     assert (finished / "result.json").read_text() == before
 
 
