@@ -87,6 +87,8 @@ class LoadController:
         self._late_after_ns: int | None = None
         self.late = 0
         """Messages of the last paced window received later than its limit so far, by all groups together."""
+        self.doubts: tuple[str, ...] = ()
+        """Why the figures of the last window need not be the broker's; none: it is sound."""
         self._producers: list[LoadProcess] = []
         self._consumers: list[LoadProcess] = []
 
