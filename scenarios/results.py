@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
@@ -22,7 +23,11 @@ SCHEMA_VERSION = 2
 """2 added ``counts`` of a measurement, ``comparable`` of a metric and ``clients`` of an environment."""
 _SINCE_2: Any = {
     "cells": {
-        "__all__": {"verdicts": {"__all__": {"measured": {"counts", "open"}}}, "metrics": {"__all__": {"comparable"}}}
+        "__all__": {
+            "verdicts": {"__all__": {"measured": {"counts", "open", "disturbed"}}},
+            "metrics": {"__all__": {"comparable", "doubt"}},
+            "disturbed": True,
+        }
     },
     "environment": {"clients"},
 }
@@ -87,6 +92,7 @@ class Measurement(_Model):
     missed_rate_upper_95: float | None = None
     counts: dict[str, int] = Field(default_factory=dict, description="further counts, which the note has in words")
     note: str = ""
+    disturbed: str = Field(default="", description="how far others took the machine meanwhile, in words")
 
 
 class Evidence(_Model):
@@ -121,6 +127,7 @@ class Metric(_Model):
     better: Literal["higher", "lower", ""] = ""
     limited_by: str = ""
     comparable: bool = Field(default=True, description="whether it may be ranked, and compared with another build's")
+    doubt: str = Field(default="", description="why it need not be the broker's: its windows were disturbed")
     note: str = ""
     grade: Grade
 
@@ -140,6 +147,7 @@ class Cell(_Model):
     started: str
     duration_s: float
     history: str
+    disturbed: str = Field(default="", description="how far others took the machine meanwhile, in words")
     verdicts: list[VerdictRow]
     metrics: list[Metric]
 
@@ -208,9 +216,10 @@ def verdict_rows(
     properties: Sequence[str],
     grade: Grade,
     history: str,
+    disturbed: str = "",
 ) -> list[VerdictRow]:
     """One row for each of ``properties``: a property without a finding is shown as not examined, never left out."""
-    found = {finding.property: finding for finding in examination.findings}
+    found = {finding.property: replace(finding, disturbed=disturbed) for finding in examination.findings}
     return [
         _row(declaration, found.get(name, Finding(name, remarks=(_NOT_EXAMINED,))), grade, history)
         for name in properties
@@ -236,6 +245,7 @@ def _row(declaration: ProfileDeclaration, finding: Finding, grade: Grade, histor
             missed_rate_upper_95=judgement.missed_rate_upper_95,
             counts=finding.counts,
             note=finding.note,
+            disturbed=finding.disturbed,
         ),
         verdict=judgement.verdict,
         reason=judgement.reason,
@@ -256,6 +266,7 @@ def metric_rows(measured: Sequence[Measured], grade: Grade) -> list[Metric]:
             better=cast(Literal["higher", "lower", ""], entry.better),
             limited_by=entry.limited_by,
             comparable=entry.comparable,
+            doubt=entry.doubt,
             note=entry.note,
             grade=grade,
         )

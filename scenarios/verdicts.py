@@ -80,6 +80,7 @@ class Finding:
     ``open`` counts cases that were required, not seen, and not excused: the observation ended before it could tell.
     Neither is an observation, and ``open`` ones never count as fine.
     ``offenders`` are the first violations, fit for JSON. ``remarks`` explain the figures to a reader.
+    ``disturbed`` says in words that others took the machine meanwhile: then no bound in time is refuted.
     """
 
     property: str
@@ -91,6 +92,7 @@ class Finding:
     remarks: tuple[str | Counts, ...] = ()
     not_testable: str = ""
     open: int = 0
+    disturbed: str = ""
 
     @builtins.property  # a field hides it
     def note(self) -> str:
@@ -124,6 +126,8 @@ class _Rule:
     on_clean: Verdict
     clean_needs: int = 1
 
+
+_TIMES = ("s", "ms", "us")
 
 _C, _R, _I = Verdict.CONFIRMED, Verdict.REFUTED, Verdict.INCONCLUSIVE
 
@@ -229,6 +233,18 @@ def _judge_quantity(declaration: Declaration, finding: Finding) -> Judgement:
         if (declaration.low is not None and value < declaration.low)
         or (declaration.high is not None and value > declaration.high)
     ]
+    if outside and finding.disturbed and in_time(finding.property):
+        return Judgement(
+            _I,
+            f"{len(outside)} of {len(finding.samples)} samples outside the declared bound, but the machine was "
+            f"{finding.disturbed}",
+        )
     return Judgement(
         _R if outside else _C, f"{len(outside)} of {len(finding.samples)} samples outside the declared bound"
     )
+
+
+def in_time(property_name: str) -> bool:
+    """Whether it is a quantity of time, which a disturbed machine lengthens."""
+    entry = PROPERTIES[property_name]
+    return entry.kind is Kind.QUANTITY and entry.unit in _TIMES

@@ -20,10 +20,11 @@ def version_1() -> dict[str, Any]:
     content["schema_version"] = 1
     del content["environment"]["clients"]
     for cell in content["cells"]:
+        del cell["disturbed"]
         for row in cell["verdicts"]:
-            del row["measured"]["counts"], row["measured"]["open"]
+            del row["measured"]["counts"], row["measured"]["open"], row["measured"]["disturbed"]
         for metric in cell["metrics"]:
-            del metric["comparable"]
+            del metric["comparable"], metric["doubt"]
     return content
 
 
