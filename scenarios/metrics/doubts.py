@@ -15,6 +15,8 @@ from brokerbench.scenarios.history import History
 
 MOST_TAKEN = 0.10
 """Share of the machine that others may take of an undisturbed window (docs/performance.md has the measurements)."""
+_LEAST_S = 0.05
+"""CPU time that others must have taken, in seconds: counters tick a hundred times a second, each on its own."""
 _DISTURBED = "disturbed"
 _EVENTS = ("window", "paced", "machine")
 
@@ -27,6 +29,7 @@ class Taken:
     """
 
     seconds: float
+    cores: int
     strangers: float | None
     steal: float
     throttled: float
@@ -37,9 +40,13 @@ class Taken:
     def by_others(self) -> float:
         return (self.strangers or 0.0) + self.steal + self.throttled
 
+    @property
+    def disturbed(self) -> bool:
+        return self.by_others > MOST_TAKEN and self.by_others * self.seconds * self.cores > _LEAST_S
+
     def mark(self) -> dict[str, Any]:
         """Attributes for the mark of the stretch."""
-        disturbed = [f"{_DISTURBED}: {words(self.by_others)}"] if self.by_others > MOST_TAKEN else []
+        disturbed = [f"{_DISTURBED}: {words(self.by_others)}"] if self.disturbed else []
         return {"machine": asdict(self), "doubts": disturbed}
 
 
@@ -56,6 +63,7 @@ def taken(before: MachineUsage, after: MachineUsage) -> Taken:
     programs_s = after.programs_s - before.programs_s
     return Taken(
         seconds=seconds,
+        cores=after.cores,
         strangers=_share(programs_s - ours_s, cpu_s) if known else None,
         steal=_share(after.stolen_s - before.stolen_s, cpu_s),
         throttled=_share(after.throttled_s - before.throttled_s, cpu_s),
@@ -65,7 +73,7 @@ def taken(before: MachineUsage, after: MachineUsage) -> Taken:
 
 
 def _share(used_s: float, of_s: float) -> float:
-    """Counters tick a hundred times a second, each on its own: a small negative difference is none."""
+    """Counters tick on their own: a small negative difference is none."""
     return min(1.0, max(0.0, used_s / of_s))
 
 
@@ -112,11 +120,13 @@ def trusted(windows: Sequence[W], planned: int) -> tuple[list[W], str, str]:
     sound = [window for window in windows if not window.doubts]
     if len(sound) == len(windows):
         return sound, "", ""
-    why = "; ".join(dict.fromkeys(doubt for window in windows for doubt in window.doubts))
+    # One of each kind: shares differ from window to window, and stand in metrics of their own.
+    kinds = {doubt.partition(":")[0]: doubt for window in reversed(windows) for doubt in window.doubts}
+    why = "; ".join(kinds[kind] for kind in sorted(kinds))
     count = f"{len(windows) - len(sound)} of {len(windows)} windows"
     if len(sound) >= max(1, planned):
-        return sound, "", f"{count} left out ({why})"
-    return list(windows), f"{count} in doubt: {why}", ""
+        return sound, "", f"{count} left out, the first {why}"
+    return list(windows), f"{count} in doubt, the first {why}", ""
 
 
 def stated(metric: Measured, doubt: str, left_out: str) -> Measured:
