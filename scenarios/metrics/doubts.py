@@ -120,13 +120,18 @@ def trusted(windows: Sequence[W], planned: int) -> tuple[list[W], str, str]:
     sound = [window for window in windows if not window.doubts]
     if len(sound) == len(windows):
         return sound, "", ""
+    if len(sound) >= max(1, planned):
+        return sound, "", f"left out: {why(windows)}"
+    return list(windows), why(windows), ""
+
+
+def why(windows: Sequence[_Measured]) -> str:
+    """How many of these windows are in doubt, and why the first of them are; empty where all are sound."""
     # One of each kind: shares differ from window to window, and stand in metrics of their own.
     kinds = {doubt.partition(":")[0]: doubt for window in reversed(windows) for doubt in window.doubts}
-    why = "; ".join(kinds[kind] for kind in sorted(kinds))
-    count = f"{len(windows) - len(sound)} of {len(windows)} windows"
-    if len(sound) >= max(1, planned):
-        return sound, "", f"{count} left out, the first {why}"
-    return list(windows), f"{count} in doubt, the first {why}", ""
+    count = sum(bool(window.doubts) for window in windows)
+    said = "; ".join(kinds[kind] for kind in sorted(kinds))
+    return f"{count} of {len(windows)} windows in doubt, the first {said}" if count else ""
 
 
 def stated(metric: Measured, doubt: str, left_out: str) -> Measured:
