@@ -23,6 +23,7 @@ from brokerbench.brokers.declarations import Kind, Provider, Support
 from brokerbench.reports import facts, speeds, words
 from brokerbench.reports.facts import Seen
 from brokerbench.reports.requirements import Criterion, Need, subject
+from brokerbench.scenarios import verdicts
 from brokerbench.scenarios.results import RunResult
 from brokerbench.scenarios.verdicts import Grade, Verdict
 
@@ -140,6 +141,8 @@ def _no_evidence(criterion: Criterion, failed: tuple[str, ...]) -> Assessment:
 def _state_of(seen: Seen, criterion: Criterion, *, real: bool) -> tuple[State, str]:
     """The state, and the kind of reason for it. ``real``: the evidence is the real broker's."""
     row = seen.weightiest
+    if seen.samples and row.measured.disturbed and verdicts.in_time(row.property):
+        return State.OPEN, "measured on a disturbed machine"
     if seen.about.kind is Kind.QUANTITY:
         return _within(criterion, seen.samples, real) if seen.samples else (State.OPEN, row.verdict.value)
     if row.declared.support is Support.IMPOSSIBLE:

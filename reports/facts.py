@@ -179,6 +179,11 @@ def failed_cells(result: RunResult) -> list[Cell]:
     return [cell for cell in result.cells if cell.status == "failed"]
 
 
+def disturbed_cells(result: RunResult) -> list[Cell]:
+    """Cells during which others took the machine."""
+    return [cell for cell in result.cells if cell.disturbed]
+
+
 def counts(rows: Sequence[VerdictRow]) -> Mapping[Verdict, int]:
     """Number of rows with each verdict, zero included."""
     return {verdict: sum(row.verdict is verdict for row in rows) for verdict in Verdict}

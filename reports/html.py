@@ -49,6 +49,7 @@ def _view(result: RunResult) -> dict[str, Any]:
         "grades": {name: facts.grade_of(result, name) for name in profiles},
         "grade_words": words.GRADE_WORDS,
         "failed": facts.failed_cells(result),
+        "disturbed": facts.disturbed_cells(result),
         "totals": facts.counts([row for cell in result.cells for row in cell.verdicts]),
         "Verdict": Verdict,
         "decisions": decisions,

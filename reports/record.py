@@ -243,6 +243,7 @@ def _view(result: RunResult, options: Sequence[str]) -> Mapping[str, Any]:
         "surprises": tables.surprises(result, profiles),
         "gaps": tables.gaps(result, profiles),
         "failed": facts.failed_cells(result),
+        "disturbed": facts.disturbed_cells(result),
         "speed_tables": _speed_tables(speeds.of_run(result, profiles)),
         "conditions": speeds.conditions(speeds.of_run(result, profiles)),
         "speed_row": lambda speed: _speed_row(speed, evidence),

@@ -115,7 +115,7 @@ _HEAD = ("cell", "status", "confirmed", "refuted", "inconclusive", "not testable
 
 def text(result: RunResult) -> str:
     """Tables in plain text, without colour or width of a terminal."""
-    parts = [_verdicts(result), _speeds(result), _refuted(result), _failures(result)]
+    parts = [_verdicts(result), _speeds(result), _refuted(result), _failures(result), _disturbed(result)]
     if not result.complete:
         parts.append("The run was cut short: only the cells above ended before.")
     return "\n\n".join(part for part in parts if part)
@@ -168,3 +168,9 @@ def _refuted(result: RunResult) -> str:
 def _failures(result: RunResult) -> str:
     lines = [f"  {cell.id}: {cell.error}" for cell in facts.failed_cells(result)]
     return "\n".join(["Failed:", *lines]) if lines else ""
+
+
+def _disturbed(result: RunResult) -> str:
+    lines = [f"  {cell.id}: {cell.disturbed}" for cell in facts.disturbed_cells(result)]
+    head = "Other work ran on the machine; speeds from disturbed windows rank nothing, no bound in time is refuted:"
+    return "\n".join([head, *lines]) if lines else ""

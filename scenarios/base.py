@@ -102,6 +102,25 @@ class BrokerUsage:
 
 
 @dataclass(frozen=True, slots=True)
+class MachineUsage:
+    """CPU time of this machine's cores at one moment, in seconds since it began.
+
+    ``programs_s``: of all programs. ``ours_s``: of the run, its broker and the kernel's threads, None where these
+    cannot be told from others. ``throttled_s``: held back by a limit of the control group. Pressures (the time in which
+    some program waited) are None where the system does not tell.
+    """
+
+    at_s: float
+    cores: int
+    programs_s: float
+    ours_s: float | None
+    stolen_s: float
+    throttled_s: float
+    cpu_pressure_s: float | None
+    io_pressure_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Context:
     """Everything that one cell may use.
 
@@ -125,6 +144,8 @@ class Context:
     progress: Progress
     engine_use: Callable[[], BrokerUsage | None] = lambda: None
     """None where the broker's processes cannot be inspected: in this process, or on another host."""
+    machine_use: Callable[[], MachineUsage | None] = lambda: None
+    """None where it is not looked at."""
 
     def writer(self, name: str) -> Writer:
         """A new part of the history; ``name`` is unique within the cell."""
@@ -147,7 +168,8 @@ class Measured:
 
     ``better`` is "higher", "lower" or "" (neither, a description). ``limited_by`` names what limited it, where
     that was not the broker (``"generator"``): such a figure ranks nothing. One that is not ``comparable`` ranks
-    nothing either, and is compared with no other build's; ``note`` gives the reason.
+    nothing either, and is compared with no other build's; ``note`` gives the reason. One in ``doubt`` (the reason, in
+    words: its windows were disturbed) is not comparable.
     """
 
     name: str
@@ -159,6 +181,7 @@ class Measured:
     limited_by: str = ""
     note: str = ""
     comparable: bool = True
+    doubt: str = ""
 
 
 @dataclass(frozen=True, slots=True)

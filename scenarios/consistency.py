@@ -89,4 +89,5 @@ def _finding(name: str, measured: Measurement) -> Finding:
         sample_lows=tuple(measured.sample_lows),
         unknown=measured.unknown,
         open=measured.open,
+        disturbed=measured.disturbed,
     )

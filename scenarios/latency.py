@@ -24,6 +24,7 @@ from brokerbench.scenarios.history import History
 from brokerbench.scenarios.load import workload
 from brokerbench.scenarios.load.controller import LoadController, load_controller
 from brokerbench.scenarios.load.load_commands import OnProgress
+from brokerbench.scenarios.load.repeats import Repeats
 from brokerbench.scenarios.load.schedule import Schedule
 
 DEFAULTS: Parameters = {
@@ -66,6 +67,8 @@ _FEW = 10
 """Messages that may be under way at any rate."""
 _LOOKS, _NARROW = 3, 1.05
 _LOWERINGS, _LOWER, _MUCH_LOWER = 4, 0.95, 0.85
+_STRETCHED = 2.0
+"""Extra windows may take as long as those of the curve and of the confirmation, each with what it leaves to drain."""
 _MOST_KEPT_BYTES = 2 << 30
 """A channel that would hold more gives way to a new one: some brokers keep acknowledged messages in memory."""
 
@@ -127,10 +130,12 @@ class _Experiment:
         self._asked = sorted(float(rate) for rate in self._parameters["rates"])
         self._searches = int(self._parameters["search_steps"])
         self._search_s = _search_s(self._parameters)
+        curve = len(self._asked or self._parameters["shares"])
+        planned = curve + int(self._parameters["confirm"])
+        self._repeats = Repeats(planned, _STRETCHED * planned * self._window_s)
         self._lasted: list[float] = []
         self._failed: list[float] = []
         self._channels, self._warm = count(), 0
-        curve = len(self._asked or self._parameters["shares"])
         # Climbing mostly takes a few steps; progress need not be exact.
         self._done, self._steps = 0, curve + 2 * self._searches + int(self._parameters["confirm"]) + 2
 
@@ -241,6 +246,12 @@ class _Experiment:
         return any(self._lasts(purpose, rate, self._search_s) for _ in range(2))
 
     def _lasts(self, purpose: str, rate: float, window_s: float) -> bool:
+        """In a window that is not in doubt, where there is one."""
+        return self._repeats.until_sound(
+            lambda: self._lasts_once(purpose, rate, window_s), lambda: self._controller.doubts
+        )
+
+    def _lasts_once(self, purpose: str, rate: float, window_s: float) -> bool:
         self._make_room(rate * window_s)
         passed = self._step(f"{purpose}: {rate:,.0f} messages a second")
         before = self._controller.published

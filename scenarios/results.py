@@ -23,13 +23,11 @@ from brokerbench.scenarios.verdicts import Finding, Grade, Verdict, judge
 SCHEMA_VERSION = 2
 """2 added ``counts`` of a measurement, ``comparable`` of a metric and ``clients`` of an environment."""
 _SINCE_2: Any = {
-    "cells": {
-        "__all__": {"verdicts": {"__all__": {"measured": {"counts", "open"}}}, "metrics": {"__all__": {"comparable"}}}
-    },
+    "cells": {"__all__": {"verdicts": {"__all__": {"measured": {"counts"}}}, "metrics": {"__all__": {"comparable"}}}},
     "environment": {"clients"},
 }
-_LATER_IN_2 = ("open", "sample_lows")
-"""Facts that joined a measurement within version 2: written only where they say something."""
+_LATER_IN_2 = ("open", "sample_lows", "disturbed", "doubt")
+"""Facts that joined cells, measurements and metrics within version 2: written only where they say something."""
 _NOT_COMPARABLE_IN_1 = ("closed loop", "not a benchmark figure")
 """Words in the note of a metric of version 1 that may not be compared or ranked."""
 
@@ -98,6 +96,7 @@ class Measurement(_Model):
     missed_rate_upper_95: float | None = None
     counts: dict[str, int] = Field(default_factory=dict, description="further counts, which the note has in words")
     note: str = ""
+    disturbed: str = Field(default="", description="how far others took the machine meanwhile, in words")
 
 
 class Evidence(_Model):
@@ -132,6 +131,7 @@ class Metric(_Model):
     better: Literal["higher", "lower", ""] = ""
     limited_by: str = ""
     comparable: bool = Field(default=True, description="whether it may be ranked, and compared with another build's")
+    doubt: str = Field(default="", description="why it need not be the broker's: its windows were disturbed")
     note: str = ""
     grade: Grade
 
@@ -151,6 +151,7 @@ class Cell(_Model):
     started: str
     duration_s: float
     history: Annotated[str, AfterValidator(names.check_path)]
+    disturbed: str = Field(default="", description="how far others took the machine meanwhile, in words")
     verdicts: list[VerdictRow]
     metrics: list[Metric]
 
@@ -180,10 +181,10 @@ def dump(result: RunResult) -> str:
     """Canonical text: the same result gives the same bytes. A result stays in the version that it was read in."""
     content = result.model_dump(mode="json", exclude=_SINCE_2 if result.schema_version < 2 else None)
     for cell in content["cells"]:
-        for row in cell["verdicts"]:
-            row["measured"] = {
-                name: value for name, value in row["measured"].items() if value or name not in _LATER_IN_2
-            }
+        for part in (cell, *(row["measured"] for row in cell["verdicts"]), *cell["metrics"]):
+            for name in _LATER_IN_2:
+                if name in part and not part[name]:
+                    del part[name]
     return json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"
 
 
@@ -224,9 +225,10 @@ def verdict_rows(
     properties: Sequence[str],
     grade: Grade,
     history: str,
+    disturbed: str = "",
 ) -> list[VerdictRow]:
     """One row for each of ``properties``: a property without a finding is shown as not examined, never left out."""
-    found = {finding.property: finding for finding in examination.findings}
+    found = {finding.property: replace(finding, disturbed=disturbed) for finding in examination.findings}
     return [
         _row(declaration, found.get(name, Finding(name, remarks=(_NOT_EXAMINED,))), grade, history)
         for name in properties
@@ -257,6 +259,7 @@ def _row(declaration: ProfileDeclaration, finding: Finding, grade: Grade, histor
             missed_rate_upper_95=judgement.missed_rate_upper_95,
             counts=finding.counts,
             note=finding.note,
+            disturbed=finding.disturbed,
         ),
         verdict=judgement.verdict,
         reason=judgement.reason,
@@ -277,6 +280,7 @@ def metric_rows(measured: Sequence[Measured], grade: Grade) -> list[Metric]:
             better=cast(Literal["higher", "lower", ""], entry.better),
             limited_by=entry.limited_by,
             comparable=entry.comparable,
+            doubt=entry.doubt,
             note=entry.note,
             grade=grade,
         )

@@ -22,6 +22,7 @@ from brokerbench.scenarios.base import Context, Examination, Parameters, Scenari
 from brokerbench.scenarios.history import History
 from brokerbench.scenarios.load import workload
 from brokerbench.scenarios.load.controller import LoadController, load_controller
+from brokerbench.scenarios.load.repeats import Repeats
 
 DEFAULTS: Parameters = {
     **workload.PARAMETERS,
@@ -42,6 +43,8 @@ PROPERTIES = delivery.PROPERTIES
 MODES = ("both", "publish", "consume")
 """In this order: messages left by the first are part of the backlog that the last consumes."""
 
+_STRETCHED = 2.0
+"""Extra windows may take as long as all planned ones, each with what it leaves to drain."""
 _JOIN_S = 20.0
 """Longest wait for a consumer's first message, in seconds."""
 
@@ -88,7 +91,9 @@ class _Experiment:
         self._controller, self._context = controller, controller.context
         self._parameters = self._context.parameters
         self._batches = [int(batch) for batch in self._parameters["batches"]]
-        self._done, self._steps = 0, int(self._parameters["repeats"]) * len(self._batches) * len(MODES)
+        repeats, window_s = int(self._parameters["repeats"]), float(self._parameters["window_s"])
+        self._done, self._steps = 0, repeats * len(self._batches) * len(MODES)
+        self._repeats = Repeats(self._steps, _STRETCHED * self._steps * window_s)
 
     def run(self) -> None:
         self._controller.measure_ceilings(self._batches, float(self._parameters["ceiling_s"]))
@@ -116,9 +121,20 @@ class _Experiment:
             self._context.progress((begun + share) / self._steps, f"repeat {repeat + 1}: {mode}, batches of {batch}")
 
         passed(0.0)
+        window_s = float(self._parameters["window_s"])
+        again = False
+
+        def measure() -> None:
+            nonlocal again
+            if again and mode == "consume":
+                # The window in doubt took the backlog.
+                self._controller.window("publish", batch, window_s, warmup=True)
+            self._controller.window(mode, batch, window_s, on_progress=passed)
+            again = True
+
         # A backlog must be published before it can be consumed.
         if mode in modes or (mode == "publish" and "consume" in modes):
-            self._controller.window(mode, batch, float(self._parameters["window_s"]), on_progress=passed)
+            self._repeats.until_sound(measure, lambda: self._controller.doubts)
 
     def _warm_up(self, batches: Sequence[int]) -> None:
         """Real messages through every producer and consumer: connect, join groups, warm code paths."""

@@ -82,6 +82,7 @@ class Finding:
     ``open`` counts cases that were required, not seen, and not excused: the observation ended before it could tell.
     Neither is an observation, and ``open`` ones never count as fine.
     ``offenders`` are the first violations, fit for JSON. ``remarks`` explain the figures to a reader.
+    ``disturbed`` says in words that others took the machine meanwhile: then no bound in time is refuted.
     """
 
     property: str
@@ -94,6 +95,7 @@ class Finding:
     not_testable: str = ""
     open: int = 0
     sample_lows: tuple[float, ...] = ()
+    disturbed: str = ""
 
     @builtins.property  # a field hides it
     def note(self) -> str:
@@ -127,6 +129,8 @@ class _Rule:
     on_clean: Verdict
     clean_needs: int = 1
 
+
+_TIMES = ("s", "ms", "us")
 
 _C, _R, _I = Verdict.CONFIRMED, Verdict.REFUTED, Verdict.INCONCLUSIVE
 
@@ -232,8 +236,16 @@ def _judge_quantity(declaration: Declaration, finding: Finding) -> Judgement:
     outside = sum(upper < low or lower > high for lower, upper in ends)
     inside = sum(low <= lower and upper <= high for lower, upper in ends)
     reason = f"{outside} of {len(ends)} samples outside the declared bound"
+    if outside and finding.disturbed and in_time(finding.property):
+        return Judgement(_I, f"{reason}, but the machine was {finding.disturbed}")
     if finding.open and not outside:
         return Judgement(_I, f"{reason}, but {finding.open} more never came")
     if outside or inside == len(ends):
         return Judgement(_R if outside else _C, reason)
     return Judgement(_I, f"{reason}; {len(ends) - inside} are not known well enough to be inside or outside")
+
+
+def in_time(property_name: str) -> bool:
+    """Whether it is a quantity of time, which a disturbed machine lengthens."""
+    entry = PROPERTIES[property_name]
+    return entry.kind is Kind.QUANTITY and entry.unit in _TIMES

@@ -15,61 +15,33 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from contextlib import closing, suppress
+from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-import psutil
 from pydantic import TypeAdapter
 
 from brokerbench.bench import children, seal, store
 from brokerbench.bench.engines.base import tail
 from brokerbench.bench.guard import Guard
 from brokerbench.bench.load.processes import Processes, lives_in_process
-from brokerbench.bench.run import hlog
+from brokerbench.bench.run import hlog, meters
 from brokerbench.brokers import registry
 from brokerbench.brokers.errors import BrokerError
 from brokerbench.brokers.protocols import Broker
 from brokerbench.brokers.types import Endpoint
 from brokerbench.scenarios import experiments
-from brokerbench.scenarios.base import BrokerUsage, Context, LoadFailed
+from brokerbench.scenarios.base import Context, LoadFailed, MachineUsage
 from brokerbench.scenarios.history import saved_history
+from brokerbench.scenarios.load import usage
+from brokerbench.scenarios.metrics import doubts
 from brokerbench.scenarios.results import Cell, metric_rows, verdict_rows
 from brokerbench.scenarios.verdicts import Grade
 
 if TYPE_CHECKING:
     from brokerbench.bench.load.hosts import Hosts
-
-_LOOPBACK = ("lo", "lo0")
-
-
-class BrokerMeter:
-    """Reads the process ``pid`` and its descendants. None once it is gone, and where reading is not permitted."""
-
-    def __init__(self, pid: int) -> None:
-        self._pid = pid
-
-    def __call__(self) -> BrokerUsage | None:
-        try:
-            first = psutil.Process(self._pid)
-            everyone = [first, *first.children(recursive=True)]
-            cpu_s = sum(_cpu_s(process) for process in everyone)
-            resident_bytes = sum(int(process.memory_info().rss) for process in everyone)
-            # Of this process alone: writes of ended children are not known. macOS counts no bytes by process.
-            disk_bytes = int(first.io_counters().write_bytes) if hasattr(first, "io_counters") else 0
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            return None
-        counters = psutil.net_io_counters(pernic=True)
-        network_bytes = sum(counters[name].bytes_sent for name in _LOOPBACK if name in counters)
-        return BrokerUsage(int(cpu_s * 1e9), resident_bytes, disk_bytes, network_bytes)
-
-
-def _cpu_s(process: psutil.Process) -> float:
-    """Includes the usage of ended children: Redis saves in short-lived ones."""
-    times = process.cpu_times()
-    return float(times.user + times.system + times.children_user + times.children_system)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,15 +123,28 @@ def _run(job: CellJob, events: TextIO) -> None:
             history_directory=job.directory / "history",
             load=load,
             progress=lambda share, doing: say(events, progress=share, doing=doing),
-            engine_use=(lambda: None) if job.engine_pid is None else BrokerMeter(job.engine_pid),
+            engine_use=(lambda: None) if job.engine_pid is None else meters.BrokerMeter(job.engine_pid),
+            machine_use=_machine_meter(job),
         )
         try:
-            scenario.run(context)
+            # Windows look at the machine themselves.
+            with nullcontext() if scenario.alone else usage.watched(context):
+                scenario.run(context)
             say(events, progress=1.0, doing="gathering the history")
             load.gather(job.directory / "gathered")
         finally:
             load.close()
             remove_channels(broker, job.channel_prefix)
+
+
+def _machine_meter(job: CellJob) -> Callable[[], MachineUsage | None]:
+    # Load processes that dask places may be on this machine and are not known.
+    ours = (
+        meters.ours(os.getppid(), job.engine_pid, job.endpoint.address, in_process=lives_in_process(job.profile))
+        if not job.scheduler
+        else None
+    )
+    return meters.MachineMeter(ours)
 
 
 def _load(job: CellJob) -> Processes | Hosts:
@@ -184,12 +169,17 @@ def examine(cell: Cell, directory: Path) -> Cell:
     if any(loaded.events("paced")):  # an open loop
         hlog.write(directory, loaded)
     declaration = store.load_declaration(directory)
+    disturbed = doubts.disturbance(loaded)
+    watched = list(doubts.metrics(loaded.events("machine"), {}))
     return cell.model_copy(
         update={
             "status": "completed",
             "error": "",
-            "verdicts": verdict_rows(declaration, examination, scenario.properties, cell.grade, cell.history),
-            "metrics": metric_rows(examination.metrics, cell.grade),
+            "disturbed": disturbed,
+            "verdicts": verdict_rows(
+                declaration, examination, scenario.properties, cell.grade, cell.history, disturbed
+            ),
+            "metrics": metric_rows([*examination.metrics, *watched], cell.grade),
         }
     )
 

@@ -221,7 +221,8 @@ def summary(cell: Cell) -> str:
         return f"failed after {cell.duration_s:.1f} s: {cell.error}"
     counts = Counter(row.verdict.value for row in cell.verdicts)
     verdicts = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
-    return f"{verdicts or 'no verdicts'} in {cell.duration_s:.1f} s"
+    disturbed = f"; {cell.disturbed}" if cell.disturbed else ""
+    return f"{verdicts or 'no verdicts'} in {cell.duration_s:.1f} s{disturbed}"
 
 
 def _cells(count: int) -> str:

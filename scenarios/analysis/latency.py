@@ -17,7 +17,7 @@ from brokerbench.brokers.types import Resolution
 from brokerbench.scenarios.base import Measured
 from brokerbench.scenarios.history import History
 from brokerbench.scenarios.load import workload
-from brokerbench.scenarios.metrics import clock_sync, lag, message_times, window_rates
+from brokerbench.scenarios.metrics import clock_sync, doubts, lag, message_times, window_rates
 from brokerbench.scenarios.metrics.message_times import NEVER, MessageTimes, Times
 
 QUANTILES: Mapping[str, float] = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p99.9": 99.9, "p99.99": 99.99, "max": 100.0}
@@ -55,6 +55,7 @@ class Paced:
     of: MessageTimes
     clock_error_ns: int = 0
     """Largest difference of the clocks of producers and consumers, in ns: 0 on one host."""
+    doubts: tuple[str, ...] = ()
 
     @property
     def duration_s(self) -> float:
@@ -94,6 +95,7 @@ def paced_windows(history: History, *, warmup: bool = False) -> list[Paced]:
             away_ns=int(mark["consumers_away_s"] * 1e9),
             of=everything.due_within(mark["start_ns"], mark["end_ns"]),
             clock_error_ns=clock_error_ns,
+            doubts=doubts.of_mark(mark),
         )
         for mark in marks
     ]
@@ -115,18 +117,31 @@ def metrics(history: History) -> list[Measured]:
     by_flush = about["settle_resolution"] == Resolution.FLUSH.value
     found: list[Measured] = []
     # Windows of the climb serve the search alone: they are short, and the last ones are far beyond any rate that lasts.
-    steady = [window for window in windows if window.purpose not in ("backlog", "climb")]
-    for rate in dict.fromkeys(window.rate for window in steady):
-        ours = [window for window in steady if window.rate == rate]
-        found += _at_rate(history, ours, {**common, "rate": round(rate)}, limit_ns, by_flush=by_flush)
+    tried = [window for window in windows if window.purpose not in ("backlog", "climb")]
+    steady: list[Paced] = []
+    for rate in dict.fromkeys(window.rate for window in tried):
+        at_rate = [window for window in tried if window.rate == rate]
+        confirmed = sum(window.purpose == "confirm" for window in at_rate)
+        ours, doubt, left_out = doubts.trusted(at_rate, min(confirmed, int(parameters["confirm"])))
+        labels = {**common, "rate": round(rate)}
+        measured = _at_rate(history, ours, labels, limit_ns, by_flush=by_flush)
+        found += [doubts.stated(metric, doubt, left_out) for metric in measured]
+        found += doubts.metrics(_marks(history, at_rate), labels)
+        steady += ours
     climbed = [window for window in windows if window.purpose == "climb"]
-    found += _sustainable(history, steady, climbed, common, limit_ns)
+    lasting = _sustainable(history, steady, climbed, common, limit_ns)
+    found += [doubts.stated(metric, doubts.why([*steady, *climbed]), "") for metric in lasting]
     for window in windows:
         if window.purpose == "backlog":
-            found += _backlog(window, common, limit_ns)
+            found += [doubts.stated(metric, doubts.why([window]), "") for metric in _backlog(window, common, limit_ns)]
     found += over_time
     found += window_rates.out_of_order(history)
     return [metric for metric in found if metric.samples]
+
+
+def _marks(history: History, windows: Sequence[Paced]) -> Iterable[Mapping[str, Any]]:
+    numbers = {window.number for window in windows}
+    return (mark for mark in history.events("paced", warmup=False) if mark["window"] in numbers)
 
 
 def _at_rate(

@@ -13,7 +13,7 @@ from brokerbench.brokers.types import Resolution
 from brokerbench.scenarios.base import Measured
 from brokerbench.scenarios.history import History, saved_history
 from brokerbench.scenarios.load import workload
-from brokerbench.scenarios.metrics import clock_sync, lag, window_rates
+from brokerbench.scenarios.metrics import clock_sync, doubts, lag, window_rates
 from brokerbench.scenarios.metrics.lag import Looks
 from brokerbench.scenarios.metrics.window_rates import Timeline, Times, Window
 
@@ -49,9 +49,13 @@ def metrics(history: History) -> list[Measured]:
     parameters = workload.labels(about["parameters"], _LABELS)
     # Where messages differ in size, the mean of all of them stands for those of a window.
     size = float(parameters["size"]) if "size" in parameters else _mean_size(history)
+    planned = int(about["parameters"].get("repeats", 1))
     for mode, batch in dict.fromkeys((window.mode, window.batch) for window in windows):
-        ours = [window for window in windows if (window.mode, window.batch) == (mode, batch)]
+        every = [window for window in windows if (window.mode, window.batch) == (mode, batch)]
+        trusted, doubt, left_out = doubts.trusted([window for window in every if not window.warmup], planned)
+        ours = [window for window in every if window.warmup or window in trusted]
         labels = {"mode": mode, "batch": batch, **parameters, **clock_sync.labels(history)}
+        before = len(found)
         for side in _SIDES:
             if mode in side.modes:
                 found += _speed(history, timeline, side, ours, labels, size)
@@ -69,6 +73,8 @@ def metrics(history: History) -> list[Measured]:
             latencies = _latency("end_to_end_latency", ours, labels, timeline.received_ns, timeline.end_to_end_ns, note)
             found += clock_sync.stated(latencies, clock_sync.error_ns(history))
             found += _waiting(looks, ours, labels)
+        found[before:] = [doubts.stated(metric, doubt, left_out) for metric in found[before:]]
+        found += doubts.metrics(_marks(history, every), labels)
     found += window_rates.out_of_order(history)
     return [metric for metric in found if metric.samples]
 

@@ -87,6 +87,8 @@ class LoadController:
         self._late_after_ns: int | None = None
         self.late = 0
         """Messages of the last paced window received later than its limit so far, by all groups together."""
+        self.doubts: tuple[str, ...] = ()
+        """Why the figures of the last window need not be the broker's; none: it is sound."""
         self._producers: list[LoadProcess] = []
         self._consumers: list[LoadProcess] = []
 
@@ -188,12 +190,14 @@ class LoadController:
         for at, process in enumerate(consuming):
             left = self._missing(at) if knows else None
             process.command(Consume(number, batch, start_ns, end_ns, left, patience_s))
-        host = HostUsage(start_ns, self.context.engine_use)
+        host = HostUsage(start_ns, self.context.engine_use, self.context.machine_use)
         self._late_after_ns = None
         waiting = share_passed(on_progress, start_ns, end_ns)
         drained = self._consumed(reports(consuming, window_s + _SLACK_S, waiting))
         if publishing:
             self._published = sum(reports(publishing, window_s + _SLACK_S, waiting))
+        used = host.used()
+        self.doubts = tuple(used["doubts"])
         self._writer.mark(
             "window",
             window=number,
@@ -203,7 +207,7 @@ class LoadController:
             start_ns=start_ns,
             end_ns=end_ns,
             drained=drained and mode == "consume",
-            **host.used(),
+            **used,
         )
         return min(after - earlier for after, earlier in zip(self._received, before, strict=True))
 
@@ -234,11 +238,13 @@ class LoadController:
         begin_ns = start_ns + int(consumers_away_s * 1e9)
         for process in self._consumers:
             process.command(Consume(number, batch, begin_ns, end_ns, None, schedule.duration_s, self._late_after_ns))
-        host = HostUsage(start_ns, self.context.engine_use)
+        host = HostUsage(start_ns, self.context.engine_use, self.context.machine_use)
         waiting = share_passed(on_progress, start_ns, end_ns)
         self._consumed(reports(self._consumers, schedule.duration_s + _SLACK_S, waiting))
         # Every message is sent, however late: a broker at a tenth of the asked rate needs ten times as long.
         self._published = sum(reports(self._producers, 20 * schedule.duration_s + _SLACK_S))
+        used = host.used()
+        self.doubts = tuple(used["doubts"])
         self._writer.mark(
             "paced",
             window=number,
@@ -251,7 +257,7 @@ class LoadController:
             consumers_away_s=consumers_away_s,
             start_ns=start_ns,
             end_ns=end_ns,
-            **host.used(),
+            **used,
         )
         return max(map(self._missing, range(len(self._groups))))
 

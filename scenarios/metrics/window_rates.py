@@ -19,6 +19,7 @@ from brokerbench.scenarios.checkers import order
 from brokerbench.scenarios.checkers.index import channel_index
 from brokerbench.scenarios.history import Action, History, saved_history
 from brokerbench.scenarios.history.stamp import INTACT
+from brokerbench.scenarios.metrics import doubts
 from brokerbench.scenarios.metrics.message_times import SendIndex
 
 Times = npt.NDArray[np.int64]
@@ -43,6 +44,7 @@ class Window:
     start_ns: int
     end_ns: int
     drained: bool
+    doubts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,10 @@ class Timeline:
 
 def windows(history: History) -> list[Window]:
     """Windows in the order in which they were measured."""
-    return [Window(mark["window"], **{name: mark[name] for name in _OF_WINDOW}) for mark in history.events("window")]
+    return [
+        Window(mark["window"], **{name: mark[name] for name in _OF_WINDOW}, doubts=doubts.of_mark(mark))
+        for mark in history.events("window")
+    ]
 
 
 def timeline(history: History) -> Timeline:

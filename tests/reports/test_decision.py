@@ -102,6 +102,41 @@ def test_speed_limited_by_the_generator_ranks_nothing() -> None:
     assert "generator" in speed.basis
 
 
+def test_a_speed_from_disturbed_windows_ranks_nothing() -> None:
+    doubt = "2 of 3 windows in doubt, the first disturbed: 43 % of the machine was taken by others"
+    disturbed = change.metrics(
+        sample.result(), "kafka", lambda metric: metric.model_copy(update={"doubt": doubt, "comparable": False})
+    )
+    speed = decided(disturbed).option("kafka").assessments[-1]
+    assert speed.state is State.OPEN
+    assert speed.basis == f"a speed that ranks nothing: {doubt}"
+
+
+@pytest.mark.parametrize("profile", ["redis-streams", "kafka"])
+def test_a_time_measured_on_a_disturbed_machine_decides_nothing(profile: str) -> None:
+    def disturbed(row: VerdictRow) -> VerdictRow:
+        measured = row.measured.model_copy(update={"disturbed": "disturbed: up to 43 % of the machine"})
+        return row.model_copy(update={"measured": measured})
+
+    before = decided(sample.result()).option(profile).assessments[2]
+    assert before.state in (State.MET, State.NOT_MET)
+    after = decided(change.rows(sample.result(), profile, str(before.criterion.property), disturbed))
+    found = after.option(profile).assessments[2]
+    assert (found.state, found.basis) == (State.OPEN, "measured on a disturbed machine")
+
+
+def test_a_statement_seen_on_a_disturbed_machine_counts() -> None:
+    def disturbed(row: VerdictRow) -> VerdictRow:
+        measured = row.measured.model_copy(update={"disturbed": "disturbed: up to 43 % of the machine"})
+        return row.model_copy(update={"measured": measured})
+
+    result = sample.result()
+    name = str(decided(result).option("kafka").assessments[0].criterion.property)
+    states = [entry.state for entry in decided(result).option("kafka").assessments]
+    after = decided(change.rows(result, "kafka", name, disturbed)).option("kafka").assessments
+    assert [entry.state for entry in after] == states
+
+
 def test_a_preferred_speed_needs_ranges_that_do_not_overlap() -> None:
     shares = {option.profile: option.assessments[-1].share for option in decided(sample.result()).options}
     assert shares["kafka-share"] == 1.0, "its batches of 1000 beat both"

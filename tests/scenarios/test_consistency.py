@@ -31,6 +31,7 @@ FIELDS: Mapping[str, st.SearchStrategy[Any]] = {
     "offenders": st.just(()),
     "remarks": st.just(()),
     "not_testable": st.just(""),
+    "disturbed": st.sampled_from(["", "disturbed: 43 % of the machine was taken by others"]),
 }
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from brokerbench.brokers.declarations import Declaration, Provider, Support
+from brokerbench.brokers.declarations import PROPERTIES, Declaration, Kind, Provider, Support
 from brokerbench.scenarios.verdicts import MIN_OBSERVATIONS, Finding, Verdict, judge, upper_bound_95
 
 ALWAYS, CAN, QUANTITY = "delivery.no_loss", "replay.from_beginning", "retention.overshoot"
@@ -87,6 +87,38 @@ def test_the_reason_counts_what_is_not_known_well_enough() -> None:
     reason = judge(declared(Support.GUARANTEED, 0.0, 1.0), finding).reason
     assert reason == ("0 of 3 samples outside the declared bound; 2 are not known well enough to be inside or outside")
     assert judge(declared(Support.GUARANTEED, 0.0, 3.0), finding).reason == "0 of 3 samples outside the declared bound"
+
+
+DISTURBED = "disturbed: up to 43 % of the machine was taken by others, in 1 of 3 stretches"
+
+
+@pytest.mark.parametrize(
+    ("samples", "disturbed", "verdict"),
+    [
+        ((1.0, 9.0), "", Verdict.REFUTED),
+        ((1.0, 9.0), DISTURBED, Verdict.INCONCLUSIVE),
+        ((1.0, 2.0), DISTURBED, Verdict.CONFIRMED),
+    ],
+)
+def test_a_disturbed_machine_refutes_no_bound_in_time(
+    samples: tuple[float, ...], disturbed: str, verdict: Verdict
+) -> None:
+    found = judge(declared(Support.GUARANTEED, 0.0, 5.0), Finding(QUANTITY, samples=samples, disturbed=disturbed))
+    assert found.verdict is verdict
+    if verdict is Verdict.INCONCLUSIVE:
+        assert found.reason == f"1 of 2 samples outside the declared bound, but the machine was {DISTURBED}"
+
+
+@pytest.mark.parametrize("name", sorted(name for name, entry in PROPERTIES.items() if entry.kind is Kind.QUANTITY))
+def test_a_disturbed_machine_excuses_times_alone(name: str) -> None:
+    found = judge(declared(Support.GUARANTEED, None, 5.0), Finding(name, samples=(9.0,), disturbed=DISTURBED))
+    in_time = PROPERTIES[name].unit in ("ms", "s")
+    assert found.verdict is (Verdict.INCONCLUSIVE if in_time else Verdict.REFUTED)
+
+
+def test_a_disturbed_machine_excuses_no_violation() -> None:
+    lost = Finding(ALWAYS, observations=1000, violations=1, disturbed=DISTURBED)
+    assert judge(declared(Support.GUARANTEED), lost).verdict is Verdict.REFUTED
 
 
 def test_reasons_for_not_testing_come_first() -> None:

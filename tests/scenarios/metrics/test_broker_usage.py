@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from brokerbench.bench.run.cell import BrokerMeter
+from brokerbench.bench.run.meters import BrokerMeter
 from brokerbench.scenarios.metrics import window_rates
 
 _BUSY = """
