@@ -69,7 +69,8 @@ def _limits(base: Limits, numbers: Mapping[str, int]) -> Limits:
 def _removal(numbers: Mapping[str, int]) -> dict[str, Declaration]:
     check_ms = numbers.get(_CHECK)
     if check_ms is None:
-        return {"retention.overshoot": measured_only(f"the broker does not tell {_CHECK}")}
+        unknown = measured_only(f"the broker does not tell {_CHECK}")
+        return {"retention.overshoot": unknown, "retention.size_excess": unknown}
     return {"retention.overshoot": overshoot(check_ms / 1000)}
 
 
