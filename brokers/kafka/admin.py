@@ -32,7 +32,7 @@ from brokerbench.brokers.kafka.client import LOGGER, REQUEST_TIMEOUT_S, client_c
 from brokerbench.brokers.kafka.declarations import MAX_REQUEST_BYTES
 from brokerbench.brokers.kafka.producer import KafkaProducer
 from brokerbench.brokers.kafka.reader import KafkaReader
-from brokerbench.brokers.kafka.settings import told
+from brokerbench.brokers.kafka.settings import NOT_SET, told
 from brokerbench.brokers.kafka.version import kafka_version
 from brokerbench.brokers.types import (
     ChannelSpec,
@@ -210,20 +210,24 @@ class KafkaAdmin:
         """The cluster's settings on which the declarations depend; see ``settings.told``."""
         try:
             brokers = self._client.list_topics(timeout=REQUEST_TIMEOUT_S).brokers
-            return told([self.configuration(ResourceType.BROKER, str(number)) for number in brokers])
+            found = [self._entries(ResourceType.BROKER, str(number)) for number in brokers]
+            return told([{name: entry.value or NOT_SET for name, entry in entries.items()} for entries in found])
         except (KafkaException, Refused, Unreachable) as failure:
             LOGGER.warning("the broker does not tell its settings: %s", failure)
             return told([{}])
 
     def configuration(self, kind: ResourceType, name: str, only_own: bool = False) -> dict[str, str]:
         """Settings in force; ``only_own``: without inherited and default ones."""
-        futures = self._client.describe_configs([ConfigResource(kind, name)], request_timeout=REQUEST_TIMEOUT_S)
-        entries: dict[str, ConfigEntry] = _answer(_only(futures), f"look up the settings of {name}")
         return {
             key: entry.value
-            for key, entry in entries.items()
+            for key, entry in self._entries(kind, name).items()
             if entry.value is not None and (not only_own or entry.source in _OWN)
         }
+
+    def _entries(self, kind: ResourceType, name: str) -> dict[str, ConfigEntry]:
+        futures = self._client.describe_configs([ConfigResource(kind, name)], request_timeout=REQUEST_TIMEOUT_S)
+        entries: dict[str, ConfigEntry] = _answer(_only(futures), f"look up the settings of {name}")
+        return entries
 
 
 def _topic_config(spec: ChannelSpec, replicas: int) -> dict[str, str]:

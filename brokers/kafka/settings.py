@@ -25,6 +25,8 @@ _LEAST_LOCK, _LONGEST_LOCK = "group.share.min.record.lock.duration.ms", "group.s
 NAMES = (_CHECK, *(name for name, _ in _AGE), _SIZE, _LARGEST, _UNCLEAN, _LEAST_LOCK, _LONGEST_LOCK)
 """Settings of a broker on which the declarations depend."""
 
+NOT_SET = "not set"
+
 _LOCK_BOUNDS_S = (15.0, 60.0)
 """Kafka's default bounds of a lock, in seconds."""
 _LONG_ENOUGH_MS = 86_400_000
