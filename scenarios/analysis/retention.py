@@ -61,9 +61,7 @@ def examine(history: History) -> Examination:
                 *(in_time(history, "read", finding) for finding in _read_late(history)),
             ],
         ),
-        combined(
-            "retention.by_size", [in_time(history, "size", _by_size(history, kept)), *_read_beyond_size(history)]
-        ),
+        combined("retention.by_size", [in_time(history, "size", _by_size(history, kept)), *_read_beyond_size(history)]),
         combined("retention.not_early", [_not_early([unread, large]), *_read_early(history)]),
         in_time(history, "unread", _overshoot("retention.overshoot", unread, ""), all_gone=_all_gone(unread)),
         in_time(

@@ -166,7 +166,7 @@ def test_what_is_gone_in_time_is_judged_whatever_the_settings(lag_s: float | Non
 @pytest.mark.parametrize(("lag_s", "judged"), [(4.0, True), (6.0, False), (None, False)])
 def test_a_size_is_judged_when_the_broker_had_time_to_cut(lag_s: float | None, judged: bool) -> None:
     marks: list[Mapping[str, Any]] = [
-        {"event": "producer", "producer": 0, "role": "size"},
+        {"event": "producer", "producer": 0, "role": "size", "channel": "c"},
         {"event": "limit", "role": "size", "age_s": None, "bytes": 100, "messages": None},
         {"event": "look", "role": "size", **at(7, 0)},
     ]
