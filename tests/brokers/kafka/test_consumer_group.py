@@ -596,7 +596,7 @@ def test_a_broker_that_keeps_other_settings_than_were_asked_for_is_not_used(
 ) -> None:
     name = f"test-{uuid.uuid4().hex[:12]}"
     monkeypatch.setattr(broker._admin, "configuration", lambda *_, **__: {"segment.ms": "604800000"})
-    with pytest.raises(Unsupported, match="segment.ms: the broker was asked for 1000 and keeps 604800000"):
+    with pytest.raises(Unsupported, match=r"segment\.ms: the broker was asked for 1000 and keeps 604800000"):
         broker.create_channel(ChannelSpec(name, retention=Retention(max_age_s=60.0, segment_ms=1000)))
     assert broker.list_channels(name) == []
 
