@@ -111,6 +111,9 @@ class Limits:
     """Whether a channel can have a ``DeadLetterPolicy``; False: asking for one raises Unsupported. None: undeclared."""
     dead_letter_prefix: str = ""
     """The prefix that every channel for dead letters must have in its name."""
+    retention_lag_s: float | None = 0.0
+    """Longest time from a retention limit until what is beyond it is removed, as the broker's settings have it; 0: they
+    delay nothing; None: they are not known."""
     has_deduplication: bool | None = None
     """Of two messages with one ``dedup_id`` only one is kept; False: such ids raise Unsupported. None: undeclared."""
 
@@ -130,6 +133,9 @@ class ProfileDeclaration:
     def of(self, property_name: str) -> Declaration:
         return self.properties.get(property_name, UNDECLARED)
 
+
+NOT_TOLD = "not told"
+"""The value of a setting that a broker did not tell, or told differently in its parts: it bounds nothing."""
 
 UNDECLARED = Declaration(Support.UNDECLARED, Provider.NOBODY, "nothing declared")
 
@@ -152,6 +158,11 @@ PROGRESS = bounded(
     "the bound leaves room for messages that wait behind others, and for a busy machine",
 )
 """``delivery.progress`` of a broker whose consumers wait in the broker."""
+
+
+def measured_only(source: str, note: str = "") -> Declaration:
+    """A QUANTITY without a bound, as a setting that bounds it was not told."""
+    return Declaration(Support.UNDECLARED, Provider.NOBODY, source, note)
 
 
 def possible(source: str, note: str = "") -> Declaration:

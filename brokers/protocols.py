@@ -7,7 +7,7 @@ producers of one ``Broker`` may be used by different threads side by side.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol, Self, runtime_checkable
 
 from brokerbench.brokers.declarations import ProfileDeclaration
@@ -160,6 +160,17 @@ class Broker(Protocol):
 
         Raises Misuse while another thread is inside one of them; then all others are closed, and closing again takes
         the rest.
+        """
+
+
+@runtime_checkable
+class Configured(Protocol):
+    """A broker whose promises depend on its settings: ``declaration`` is derived from them."""
+
+    def settings(self) -> Mapping[str, str]:
+        """The settings in force on which the declaration depends, by the broker's own names.
+
+        The value is ``NOT_TOLD`` where the broker tells none; such a setting bounds nothing.
         """
 
 

@@ -76,6 +76,7 @@ PROPERTIES = (
 
 _SEND_CHUNK = 100
 _WAIT_S = 0.2
+_NOTHING_CONSUMED = "not possible: the group had consumed nothing that could be read again"
 _NO_READER = "the profile has no operation that reads again what was acknowledged"
 
 Places = dict[int, int]
@@ -170,6 +171,11 @@ class _Run:
     def _replays(self, broker: Replayable, consumed: Mapping[str, Column]) -> None:
         last = _last_places(consumed["partition"], consumed["place"])
         starts: list[tuple[str, ReplayStart]] = []
+        if not last:
+            for number, mode in enumerate(("from_beginning", "from_position", "from_time") * self._attempts):
+                about = {"mode": mode, "reader": 100 + number, "began_ns": time.monotonic_ns(), "last": {}}
+                self._writer.mark("attempt", outcome="ended early", reason=_NOTHING_CONSUMED, **about)
+            return
         for number in range(self._attempts):
             share = (number + 1) / (self._attempts + 1)
             position, at = FromPosition(Position(_places_at(consumed, share))), FromTime(_time_at(consumed, share))

@@ -139,6 +139,8 @@ class _Run:
         self._grace_s = float(context.parameters["grace_s"])
         longest = limits.lease_max_s or 300.0
         self._lease_s = min(longest, self._age_s + 60.0)
+        # Longer than the time of grace it does not wait: then its findings say that it did not.
+        self._lag_s = min(limits.retention_lag_s or 0.0, self._grace_s)
 
     def acked_and_size(self) -> None:
         self._acked()
@@ -177,6 +179,7 @@ class _Run:
             bytes=retention.max_bytes,
             messages=retention.max_messages,
             segmented=segmented,
+            lag_s=self._context.declaration.limits.retention_lag_s,
         )
         return spec.name, segmented
 
@@ -215,7 +218,9 @@ class _Run:
         producer.flush()
         producer.close()
         sent_up_to = ends(self._broker, channel)
-        allowed_s = max(self._context.declaration.of("retention.overshoot").high or 0.0, self._grace_s)
+        declaration, allowed_s = self._context.declaration, self._grace_s
+        if (declaration.limits.retention_lag_s or 0.0) <= self._grace_s:
+            allowed_s = max(declaration.of("retention.overshoot").high or 0.0, self._grace_s)
         whole = self._whole("read", channel, limit_s=self._age_s, allowed_s=allowed_s)
         number = _WHOLE_READERS["read"]
         for at, share in enumerate(_READ_AT):
@@ -288,7 +293,7 @@ class _Run:
         producer.close()
         watch = self._retention_watch("size", channel)
         deadline = time.monotonic() + self._grace_s
-        while time.monotonic() < deadline and watch.still_for_s() < _SETTLED_AFTER_S:
+        while time.monotonic() < deadline and watch.still_for_s() < max(_SETTLED_AFTER_S, self._lag_s):
             watch.look()
         watch.finish()
         if isinstance(self._broker, Replayable):
@@ -315,7 +320,7 @@ class _Run:
             # Taken just before a long limit, these also show that the messages were there until then.
             _sleep_until(sent + self._age_s - _EARLY_LOOK_S)
         kept = list(take_until(consumer.take, count, min(_EARLY_LOOK_S, self._age_s / 2)))
-        _sleep_until(sent + self._age_s + float(parameters["give_back_after_s"]))
+        _sleep_until(sent + self._age_s + max(float(parameters["give_back_after_s"]), self._lag_s))
         if isinstance(self._broker, Retaining):
             self._broker.enforce_retention(channel)
         if isinstance(consumer.consumer, Releasable):

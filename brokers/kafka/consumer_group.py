@@ -32,6 +32,7 @@ from brokerbench.brokers.kafka.client import (
 from brokerbench.brokers.kafka.declarations import KAFKA
 from brokerbench.brokers.kafka.offsets import OffsetTracker
 from brokerbench.brokers.kafka.reader import FETCH_AGAIN_MS, receive_within, started_consumer
+from brokerbench.brokers.kafka.settings import declared
 from brokerbench.brokers.settling import Outcomes, by_partition
 from brokerbench.brokers.types import (
     ChannelSpec,
@@ -229,7 +230,7 @@ class Kafka(KafkaConnection):
     """Profile ``kafka``. Also ``Replayable``, ``Bounded`` and ``Counting``."""
 
     def declaration(self) -> ProfileDeclaration:
-        return KAFKA
+        return declared(KAFKA, self.settings())
 
     def create_channel(self, spec: ChannelSpec) -> None:
         """``lease_s`` has no meaning here: a delivery is hidden as long as its consumer is a member."""

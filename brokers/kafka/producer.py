@@ -17,7 +17,7 @@ from brokerbench.brokers.errors import Unsupported
 from brokerbench.brokers.kafka.client import LOGGER, client_config, outcome_of, reason, translated
 from brokerbench.brokers.kafka.client_choice import new_producer
 from brokerbench.brokers.kafka.client_protocols import MESSAGE, Messages, ProducerClient
-from brokerbench.brokers.kafka.declarations import MAX_PAYLOAD_BYTES
+from brokerbench.brokers.kafka.declarations import BATCH_BYTES, MAX_REQUEST_BYTES
 from brokerbench.brokers.rows import sizes_of
 from brokerbench.brokers.types import (
     MAX_ERRORS,
@@ -82,9 +82,6 @@ def _settlements(messages: Messages, settled_ns: IntColumn) -> Settlements:
     return Settlements(tickets, outcomes, settled_ns, partitions, places, texts)
 
 
-MAX_MESSAGE_BYTES = 1_048_588
-"""Kafka's default ``message.max.bytes``: one record batch, with its header of about 70 bytes."""
-
 _CHUNK = 1_000
 """Messages handed to the client at a time; reports are taken between two chunks."""
 _ROOM_S = 0.01
@@ -98,8 +95,11 @@ _LINGER_S = 0.02
 class KafkaProducer:
     """The producer of both Kafka profiles. See ``brokerbench.brokers.protocols.Producer``."""
 
-    def __init__(self, endpoint: Endpoint, channel: str, settings: ProducerSettings) -> None:
-        self._client = _client(endpoint, channel, settings)
+    def __init__(
+        self, endpoint: Endpoint, channel: str, settings: ProducerSettings, max_request_bytes: int = MAX_REQUEST_BYTES
+    ) -> None:
+        self._client = _client(endpoint, channel, settings, max_request_bytes)
+        self._max_payload_bytes = max_request_bytes - BATCH_BYTES
         self._guard = ThreadGuard("the producer")
         self._next_ticket = self._in_flight = 0
         self._reports = DeliveryReports()
@@ -111,7 +111,7 @@ class KafkaProducer:
         with self._guard:
             first_ticket, count = self._next_ticket, len(batch)
             self._next_ticket += count
-            rejected = _too_large(batch)
+            rejected = _too_large(batch, self._max_payload_bytes)
             self._reports.refused([(first_ticket + index, KafkaError.MSG_SIZE_TOO_LARGE) for index in rejected])
             for start, stop in _chunks(rejected, count):
                 send = self._send_plain if batch.attributes is None else self._send_with_headers
@@ -198,7 +198,7 @@ class KafkaProducer:
         return rejected
 
 
-def _client(endpoint: Endpoint, channel: str, settings: ProducerSettings) -> ProducerClient:
+def _client(endpoint: Endpoint, channel: str, settings: ProducerSettings, max_request_bytes: int) -> ProducerClient:
     safe = settings.durability is not Durability.RELAXED
     config = client_config(
         endpoint,
@@ -210,7 +210,7 @@ def _client(endpoint: Endpoint, channel: str, settings: ProducerSettings) -> Pro
         linger_ms=min(settings.linger_ms, settings.timeout_s * 500),
         batch_size=settings.batch_bytes,
         batch_num_messages=max(1, min(settings.max_in_flight, 1_000_000)),
-        message_max_bytes=MAX_MESSAGE_BYTES,
+        message_max_bytes=max_request_bytes,
         queue_buffering_max_messages=settings.max_in_flight,
         partitioner="murmur2_random",
     )
@@ -220,9 +220,9 @@ def _client(endpoint: Endpoint, channel: str, settings: ProducerSettings) -> Pro
         raise translated(failure, "create a producer") from None
 
 
-def _too_large(batch: Batch) -> list[int]:
+def _too_large(batch: Batch, max_payload_bytes: int) -> list[int]:
     """Indices beyond the declared limit. The client would take some of these, and the broker refuse their batch."""
-    too_large = sizes_of(batch.payloads) > MAX_PAYLOAD_BYTES
+    too_large = sizes_of(batch.payloads) > max_payload_bytes
     return np.flatnonzero(too_large).tolist() if np.count_nonzero(too_large) else []
 
 

@@ -17,6 +17,7 @@ waits for no answer, and a ``poll`` without a wait makes the client fetch in the
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 
 import numpy as np
@@ -25,7 +26,7 @@ from confluent_kafka.admin import ResourceType  # type: ignore[attr-defined]
 
 from brokerbench.brokers.contract import ThreadGuard, check_count
 from brokerbench.brokers.declarations import ProfileDeclaration
-from brokerbench.brokers.errors import BrokerError, Misuse, Unsupported
+from brokerbench.brokers.errors import BrokerError, Misuse, Refused, Unsupported
 from brokerbench.brokers.kafka.admin import KafkaConnection, group_id
 from brokerbench.brokers.kafka.client import (
     INTERRUPTIBLE_S,
@@ -42,6 +43,7 @@ from brokerbench.brokers.kafka.client import (
 from brokerbench.brokers.kafka.client_choice import new_share_consumer
 from brokerbench.brokers.kafka.client_protocols import ACCEPT, REJECT, RELEASE, Part, Poll
 from brokerbench.brokers.kafka.declarations import KAFKA_SHARE, MAX_POLL_RECORDS
+from brokerbench.brokers.kafka.settings import declared
 from brokerbench.brokers.kafka.share_acknowledgements import PendingAcknowledgements
 from brokerbench.brokers.settling import Outcomes, by_partition
 from brokerbench.brokers.types import (
@@ -257,7 +259,7 @@ class KafkaShare(KafkaConnection):
     """Profile ``kafka-share``. Also ``Replayable`` and ``Bounded``: the topic is an ordinary log."""
 
     def declaration(self) -> ProfileDeclaration:
-        return KAFKA_SHARE
+        return declared(KAFKA_SHARE, self.settings())
 
     def create_channel(self, spec: ChannelSpec) -> None:
         """With ``dead_letter``, its channel must exist; Kafka wants its name to begin with ``dlq.``."""
@@ -266,10 +268,20 @@ class KafkaShare(KafkaConnection):
             self._accept_dead_letters(spec.dead_letter)
         self._admin.create_topic(spec)
         try:
-            self._admin.configure(ResourceType.GROUP, group_id(spec.name, ""), wanted)
+            self._configure_group(group_id(spec.name, ""), wanted)
         except BrokerError:
             self._admin.delete_topic(spec.name)
             raise
+
+    def _configure_group(self, group: str, settings: Mapping[str, str | None]) -> None:
+        """Of a group of its own: named after a channel that this package created."""
+        try:
+            self._admin.configure(ResourceType.GROUP, group, settings)
+        except Refused as refusal:
+            raise Refused(
+                f"{refusal}; the profile sets {', '.join(settings)} for its own groups: allow AlterConfigs and "
+                "DescribeConfigs of them"
+            ) from None
 
     def _accept_dead_letters(self, policy: DeadLetterPolicy) -> None:
         if not policy.channel.startswith("dlq."):
@@ -282,7 +294,7 @@ class KafkaShare(KafkaConnection):
         kept = self._admin.configuration(ResourceType.GROUP, group_id(channel, ""), only_own=True)
         group = group_id(channel, settings.group)
         # With Kafka's default, latest, a new group would miss the messages that are there already.
-        self._admin.configure(ResourceType.GROUP, group, kept | {"share.auto.offset.reset": "earliest"})
+        self._configure_group(group, kept | {"share.auto.offset.reset": "earliest"})
         lease_s = int(self._admin.configuration(ResourceType.GROUP, group)[_LOCK_MS]) / 1000
         return self._opened.add(KafkaShareConsumer(self._endpoint, channel, settings, lease_s))
 

@@ -33,18 +33,27 @@ def kafka_version(endpoint: Endpoint) -> str:
 
 
 def _ask(endpoint: Endpoint) -> bytes:
-    host, _, port = endpoint.address.split(",")[0].strip().rpartition(":")
+    """The answer of the first of the servers that answers. Raises Unreachable when none does."""
+    failures = []
+    for server in endpoint.address.split(","):
+        try:
+            return _ask_one(server.strip(), endpoint.options)
+        except (OSError, ValueError) as failure:
+            failures.append(f"{server.strip()}: {failure}")
+    raise Unreachable(f"ask {endpoint.address} for its version: {'; '.join(failures)}")
+
+
+def _ask_one(server: str, options: Mapping[str, str]) -> bytes:
+    host, _, port = server.rpartition(":")
+    host = host.strip("[]")
     body = struct.pack(">hhi", _API_VERSIONS, _VERSION, 1) + b"\xff\xff" + b"\x00"
     body += _compact(b"brokerbench") + _compact(b"1") + b"\x00"
-    try:
-        with socket.create_connection((host.strip("[]"), int(port)), _TIMEOUT_S) as plain:
-            if "SSL" not in endpoint.options.get("security_protocol", "").upper():
-                return _exchange(plain, body)
-            context = ssl.create_default_context(cafile=endpoint.options.get("ssl_ca_location"))
-            with context.wrap_socket(plain, server_hostname=host) as secured:
-                return _exchange(secured, body)
-    except (OSError, ValueError) as failure:
-        raise Unreachable(f"ask {endpoint.address} for its version: {failure}") from None
+    with socket.create_connection((host, int(port)), _TIMEOUT_S) as plain:
+        if "SSL" not in options.get("security_protocol", "").upper():
+            return _exchange(plain, body)
+        context = ssl.create_default_context(cafile=options.get("ssl_ca_location"))
+        with context.wrap_socket(plain, server_hostname=host) as secured:
+            return _exchange(secured, body)
 
 
 def _exchange(stream: socket.socket, body: bytes) -> bytes:

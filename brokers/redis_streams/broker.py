@@ -12,7 +12,7 @@ from typing import Any, Self
 from redis import Redis, exceptions
 
 from brokerbench.brokers.contract import Opened
-from brokerbench.brokers.declarations import ProfileDeclaration
+from brokerbench.brokers.declarations import NOT_TOLD, ProfileDeclaration
 from brokerbench.brokers.errors import ChannelMissing, Misuse, Refused, Unsupported
 from brokerbench.brokers.redis_streams import codec
 from brokerbench.brokers.redis_streams.connection import RedisConnection, connection_settings, translated
@@ -20,6 +20,7 @@ from brokerbench.brokers.redis_streams.consumer import RedisConsumer
 from brokerbench.brokers.redis_streams.declaration import DECLARATION
 from brokerbench.brokers.redis_streams.producer import RedisProducer
 from brokerbench.brokers.redis_streams.reader import RedisReader
+from brokerbench.brokers.redis_streams.settings import NAMES, declared
 from brokerbench.brokers.types import (
     ChannelSpec,
     ConsumerSettings,
@@ -46,6 +47,7 @@ class RedisStreams:
         self._settings = settings
         self._redis: Redis = Redis(**settings)
         self._opened = Opened(self._redis.close)
+        self._told: Mapping[str, str] | None = None
 
     @classmethod
     def connect(cls, endpoint: Endpoint) -> Self:
@@ -61,7 +63,21 @@ class RedisStreams:
         return broker
 
     def declaration(self) -> ProfileDeclaration:
-        return DECLARATION
+        return declared(DECLARATION, self.settings())
+
+    def settings(self) -> Mapping[str, str]:
+        """By CONFIG GET, which a managed service or an access list may forbid. Read once."""
+        if self._told is None:
+            self._told = {name: self._setting(name) for name in NAMES}
+        return self._told
+
+    def _setting(self, name: str) -> str:
+        try:
+            with translated("CONFIG GET"):
+                found = self._redis.config_get(name)
+        except Refused:
+            return NOT_TOLD
+        return str(found.get(name, NOT_TOLD))
 
     def server_version(self) -> str:
         with translated("INFO"):

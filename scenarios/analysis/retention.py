@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from brokerbench.brokers.types import Outcome
+from brokerbench.scenarios.analysis.removal_lag import in_time
 from brokerbench.scenarios.analysis.retention_looks import Times, Watched, watched
 from brokerbench.scenarios.base import Examination, Measured
 from brokerbench.scenarios.checkers import arrivals, expiry
@@ -53,18 +54,33 @@ def examine(history: History) -> Examination:
     unread, large = watched(history, "unread"), watched(history, "large")
     kept = _kept_of_size(history)
     findings = [
-        combined("retention.by_age", [_by_age(unread), *_read_late(history)]),
-        combined("retention.by_size", [_by_size(history, kept), *_read_beyond_size(history)]),
+        combined(
+            "retention.by_age",
+            [
+                in_time(history, "unread", _by_age(unread)),
+                *(in_time(history, "read", finding) for finding in _read_late(history)),
+            ],
+        ),
+        combined("retention.by_size", [in_time(history, "size", _by_size(history, kept)), *_read_beyond_size(history)]),
         combined("retention.not_early", [_not_early([unread, large]), *_read_early(history)]),
-        _overshoot("retention.overshoot", unread, ""),
-        _overshoot("retention.overshoot_large_segment", large, _why_not(history, "large")),
-        _size_excess(history, kept),
-        _survives(history, "retention.unread_survives", "unread"),
-        _survives(history, "retention.unacknowledged_survives", "held"),
+        in_time(history, "unread", _overshoot("retention.overshoot", unread, ""), all_gone=_all_gone(unread)),
+        in_time(
+            history,
+            "large",
+            _overshoot("retention.overshoot_large_segment", large, _why_not(history, "large")),
+            all_gone=_all_gone(large),
+        ),
+        in_time(history, "size", _size_excess(history, kept)),
+        in_time(history, "unread", _survives(history, "retention.unread_survives", "unread")),
+        in_time(history, "held", _survives(history, "retention.unacknowledged_survives", "held")),
         _survives(history, "retention.acknowledged_kept", "acked"),
         _intact(history),
     ]
     return Examination(findings, _curves(unread, large))
+
+
+def _all_gone(part: Watched | None) -> bool:
+    return part is None or bool((part.gone_ns >= 0).all())
 
 
 def _reads(history: History, role: str, **attributes: object) -> dict[str, list[Mapping[str, Any]]]:

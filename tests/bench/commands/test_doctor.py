@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,21 @@ def test_parts_that_were_not_fetched_are_missing(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("BROKERBENCH_CACHE", str(tmp_path))
     assert not check("Kafka's jars").ok
     assert not check("LocalStack's environment").ok
+
+
+@pytest.mark.parametrize("checkout", [True, False])
+def test_the_advice_is_a_command_that_exists_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checkout: bool
+) -> None:
+    monkeypatch.setenv("BROKERBENCH_CACHE", str(tmp_path))
+    monkeypatch.setenv("BROKERBENCH_JAVA", "/no/such/java")
+    monkeypatch.setattr("brokerbench.bench.engines.prepare.in_checkout", lambda: checkout)
+    advice = {entry.mend for entry in doctor.examine() if not entry.ok}
+    assert any("make engines" in mend for mend in advice) is checkout
+    assert any("brokerbench.bench.engines.prepare" in mend for mend in advice) is not checkout
+    if not checkout:
+        assert not any("make " in mend for mend in advice)
+    assert importlib.util.find_spec("brokerbench.bench.engines.prepare")
 
 
 def client() -> doctor.Check:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from brokerbench.brokers.declarations import PROPERTIES
+from brokerbench.brokers.declarations import NOT_TOLD, PROPERTIES
 from brokerbench.brokers.errors import ChannelMissing, Misuse, Refused, Unreachable, Unsupported
 from brokerbench.brokers.kafka.consumer_group import Kafka, KafkaConsumer
 from brokerbench.brokers.kafka.declarations import KAFKA
@@ -588,3 +588,29 @@ def test_old_messages_go_by_age(broker: Kafka) -> None:
         time.sleep(0.1)
     assert broker.bounds(name) == (Position({0: 10}), Position({0: 10}))
     broker.delete_channel(name)
+
+
+@engine
+def test_a_broker_that_keeps_other_settings_than_were_asked_for_is_not_used(
+    broker: Kafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    monkeypatch.setattr(broker._admin, "configuration", lambda *_, **__: {"segment.ms": "604800000"})
+    with pytest.raises(Unsupported, match=r"segment\.ms: the broker was asked for 1000 and keeps 604800000"):
+        broker.create_channel(ChannelSpec(name, retention=Retention(max_age_s=60.0, segment_ms=1000)))
+    assert broker.list_channels(name) == []
+
+
+@engine
+def test_a_broker_that_tells_no_settings_bounds_nothing(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise Refused("look up the settings: CLUSTER_AUTHORIZATION_FAILED")
+
+    broker = Kafka.connect(Endpoint("kafka", address))
+    assert broker.declaration() == KAFKA  # a native engine's settings are the ones declared offline
+    broker.close()
+    broker = Kafka.connect(Endpoint("kafka", address))
+    monkeypatch.setattr(broker._admin, "_entries", refuse)
+    assert set(broker.settings().values()) == {NOT_TOLD}
+    assert broker.declaration().of("retention.overshoot").high is None
+    broker.close()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from brokerbench.brokers.declarations import PROPERTIES
-from brokerbench.brokers.errors import BrokerError, ChannelMissing, Misuse, Unsupported
+from brokerbench.brokers.errors import BrokerError, ChannelMissing, Misuse, Refused, Unsupported
 from brokerbench.brokers.kafka.declarations import KAFKA_SHARE
 from brokerbench.brokers.kafka.share_group import KafkaShare, KafkaShareConsumer
 from brokerbench.brokers.protocols import (
@@ -367,3 +367,15 @@ def test_two_consumers_share_a_partition(broker: KafkaShare) -> None:
     assert min(counts) > 0
     broker.close()
     broker.delete_channel(name)
+
+
+@engine
+def test_a_cluster_that_lets_no_group_be_configured_is_told_what_to_allow(
+    broker: KafkaShare, channel: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise Refused("configure: GROUP_AUTHORIZATION_FAILED")
+
+    monkeypatch.setattr(broker._admin, "configure", refuse)
+    with pytest.raises(Refused, match=r"share\.auto\.offset\.reset.* for its own groups: allow AlterConfigs"):
+        broker.consumer(channel, ConsumerSettings())

@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 import redis
 
+from brokerbench.brokers.declarations import NOT_TOLD
 from brokerbench.brokers.errors import ChannelMissing, Misuse, Refused, Unreachable, Unsupported
 from brokerbench.brokers.redis_streams.broker import RedisStreams
 from brokerbench.brokers.redis_streams.codec import id_before, place_of, places_of
 from brokerbench.brokers.redis_streams.consumer import RedisConsumer
+from brokerbench.brokers.redis_streams.declaration import DECLARATION
 from brokerbench.brokers.types import (
     Batch,
     ChannelSpec,
@@ -377,3 +379,23 @@ def test_a_closed_port_is_unreachable_and_secrets_stay_secret() -> None:
     with pytest.raises(Misuse) as misuse:
         RedisStreams.connect(Endpoint("redis", "redis://:hunter2@127.0.0.1:1"))
     assert "hunter2" not in str(misuse.value)
+
+
+def test_settings_are_told_where_the_server_allows_it(address: str) -> None:
+    admin = redis.Redis.from_url(f"redis://{address}")
+    admin.acl_setuser(
+        "limited", enabled=True, passwords=["+pw"], keys=["*"], categories=["+@all"], commands=["-config"]
+    )
+    broker = RedisStreams.connect(Endpoint("redis", address))
+    limited = RedisStreams.connect(Endpoint("redis", address, secrets={"user": "limited", "password": "pw"}))
+    try:
+        assert broker.settings()["appendfsync"] == "everysec"
+        assert "everysec" in broker.declaration().durability[Durability.DEFAULT]
+        assert set(limited.settings().values()) == {NOT_TOLD}
+        assert "does not tell" in limited.declaration().durability[Durability.DEFAULT]
+        assert limited.declaration().properties == DECLARATION.properties
+    finally:
+        broker.close()
+        limited.close()
+        admin.acl_deluser("limited")
+        admin.close()

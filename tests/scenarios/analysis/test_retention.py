@@ -135,3 +135,56 @@ def survivors(seen_again: tuple[int, ...], *, proven: bool) -> Finding:
 def test_nothing_watched_is_not_a_finding() -> None:
     for finding in checker.examine(build([])).findings:
         assert finding.not_testable, finding.property
+
+
+def lagging(lag_s: float | None, marks: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return [{**mark, "lag_s": lag_s} if mark["event"] == "limit" else mark for mark in marks]
+
+
+@pytest.mark.parametrize(("lag_s", "violations", "open_cases"), [(0.0, 1, 0), (5.0, 1, 0), (5.1, 0, 1), (None, 0, 1)])
+def test_what_the_broker_may_keep_for_longer_is_an_open_case(
+    lag_s: float | None, violations: int, open_cases: int
+) -> None:
+    # The last was sent at 2 s: its limit ends at 12 s, and the last look was answered at 17.01 s.
+    history = build(lagging(lag_s, unread(at(5, 0), at(17, 2))))
+    finding = found(history, "retention.by_age")
+    assert (finding.observations, finding.violations, finding.open) == (2 + violations, violations, open_cases)
+    assert len(found(history, "retention.overshoot").samples) == (2 if violations else 0)
+    assert len(finding.offenders) == violations
+    assert ("grace_s" in finding.note) is (lag_s == 5.1)
+    assert ("does not tell" in finding.note) is (lag_s is None)
+
+
+@pytest.mark.parametrize("lag_s", [300.0, None])
+def test_what_is_gone_in_time_is_judged_whatever_the_settings(lag_s: float | None) -> None:
+    history = build(lagging(lag_s, unread(at(5, 0), at(13, 3))))
+    finding = found(history, "retention.by_age")
+    assert (finding.observations, finding.violations, finding.open) == (3, 0, 0)
+    assert len(found(history, "retention.overshoot").samples) == 3
+
+
+@pytest.mark.parametrize(("lag_s", "judged"), [(4.0, True), (6.0, False), (None, False)])
+def test_a_size_is_judged_when_the_broker_had_time_to_cut(lag_s: float | None, judged: bool) -> None:
+    marks: list[Mapping[str, Any]] = [
+        {"event": "producer", "producer": 0, "role": "size", "channel": "c"},
+        {"event": "limit", "role": "size", "age_s": None, "bytes": 100, "messages": None},
+        {"event": "look", "role": "size", **at(7, 0)},
+    ]
+    history = build(lagging(lag_s, marks))
+    by_size = found(history, "retention.by_size")
+    assert (by_size.observations, by_size.violations, by_size.open) == ((1, 1, 0) if judged else (0, 0, 1))
+    assert len(found(history, "retention.size_excess").samples) == judged
+
+
+@pytest.mark.parametrize(("lag_s", "survived", "open_cases"), [(3.0, 1, 0), (30.0, 0, 1), (None, 0, 1)])
+def test_a_survivor_counts_when_the_broker_had_time_to_remove_it(
+    lag_s: float | None, survived: int, open_cases: int
+) -> None:
+    marks: list[Mapping[str, Any]] = [
+        *unread(at(5, 0), at(16, 2)),
+        {"event": "reader", "reader": 1, "role": "unread", "stage": "after"},
+        {"event": "looked", "role": "unread", "proven": True, "at_ns": 17 * S},
+    ]
+    history = build(lagging(lag_s, marks), deliveries=[{"reader": 1, "producer": 0, "seq": 2}])
+    finding = found(history, "retention.unread_survives")
+    assert (finding.observations - finding.violations, finding.open) == (survived, open_cases)
