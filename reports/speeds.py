@@ -41,6 +41,8 @@ class Speed:
         """Why this figure ranks nothing; empty if it may rank."""
         if self.metric.grade not in _RANKING_GRADES:
             return words.GRADE_WORDS[self.metric.grade]
+        if self.metric.doubt:
+            return self.metric.doubt
         if not self.metric.comparable:
             return self.metric.note
         return f"limited by the {self.metric.limited_by}" if self.metric.limited_by else ""

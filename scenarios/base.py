@@ -151,7 +151,8 @@ class Measured:
 
     ``better`` is "higher", "lower" or "" (neither, a description). ``limited_by`` names what limited it, where
     that was not the broker (``"generator"``): such a figure ranks nothing. One that is not ``comparable`` ranks
-    nothing either, and is compared with no other build's; ``note`` gives the reason.
+    nothing either, and is compared with no other build's; ``note`` gives the reason. One in ``doubt`` (the reason, in
+    words: its windows were disturbed) is not comparable.
     """
 
     name: str
@@ -163,6 +164,7 @@ class Measured:
     limited_by: str = ""
     note: str = ""
     comparable: bool = True
+    doubt: str = ""
 
 
 @dataclass(frozen=True, slots=True)

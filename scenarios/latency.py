@@ -18,12 +18,13 @@ from collections.abc import Sequence
 from itertools import count
 
 from brokerbench.brokers.declarations import Limits
-from brokerbench.scenarios.analysis import delivery, latency
+from brokerbench.scenarios.analysis import delivery, latency, steadiness
 from brokerbench.scenarios.base import Context, Examination, Parameters, Scenario
 from brokerbench.scenarios.history import History
 from brokerbench.scenarios.load import workload
 from brokerbench.scenarios.load.controller import LoadController, load_controller
 from brokerbench.scenarios.load.load_commands import OnProgress
+from brokerbench.scenarios.load.repeats import Repeats
 from brokerbench.scenarios.load.schedule import Schedule
 
 DEFAULTS: Parameters = {
@@ -47,6 +48,8 @@ DEFAULTS: Parameters = {
     "saturate_s": 2.0,
     "window_s": 4.0,
     "rate_warmup_s": 5.0,
+    "overrun_s": 1.0,
+    "most_backlog_bytes": 0,
     "warmup_s": 0.5,
     "ceiling_s": 0.3,
     "drain_s": 30.0,
@@ -61,6 +64,10 @@ _SEARCH_SHARE, _LIMITS = 0.5, 10
 """A window of the search is this share of a full window, and at least this many latency limits long: in a window no
 longer than the limit no rate could fail. It is shorter than those that confirm, as twice the rate that passes fills a
 broker."""
+_WARM_UPS = 6
+"""Most warm-ups at a rate: another one follows while latency still falls."""
+_STRETCHED = 1.0
+"""Windows in doubt are measured again for at most as long as all planned windows take."""
 _LATE_SHARE = 0.01
 _FEW = 10
 """Messages that may be under way at any rate."""
@@ -105,7 +112,7 @@ SCENARIO = Scenario(
     name="latency",
     summary="open loop: latency against rate, the highest rate that lasts, catching up with a backlog",
     defaults=DEFAULTS,
-    off_at_zero=frozenset({"search_steps", "confirm", "away_s", "saturate_s", "rate_warmup_s"}),
+    off_at_zero=frozenset({"search_steps", "confirm", "away_s", "saturate_s", "rate_warmup_s", "overrun_s"}),
     properties=PROPERTIES,
     alone=True,
     expected_s=expected_s,
@@ -133,6 +140,8 @@ class _Experiment:
         curve = len(self._asked or self._parameters["shares"])
         # Climbing mostly takes a few steps; progress need not be exact.
         self._done, self._steps = 0, curve + 2 * self._searches + int(self._parameters["confirm"]) + 2
+        again = curve + int(self._parameters["confirm"])
+        self._repeats = Repeats(again, _STRETCHED * again * self._window_s)
 
     def run(self) -> None:
         self._controller.measure_ceilings([self._batch], float(self._parameters["ceiling_s"]))
@@ -140,7 +149,7 @@ class _Experiment:
         most = self._saturate() if float(self._parameters["saturate_s"]) else max(self._asked)
         self._open()
         if float(self._parameters["rate_warmup_s"]):
-            self._warm_up_at(min(self._asked, default=most))
+            self._warm_up_at(max(self._asked, default=most))
         if self._asked or not self._searches:
             self._curve(self._asked or self._shares_of(most))
         if self._searches:
@@ -169,7 +178,7 @@ class _Experiment:
 
     def _curve(self, rates: Sequence[float]) -> None:
         for rate in rates:
-            self._learn(rate, self._lasts("curve", rate, self._window_s))
+            self._learn(rate, self._lasts_soundly("curve", rate))
 
     def _climb(self, first: float) -> None:
         """Double the rate until it does not last, or halve it until it does."""
@@ -205,7 +214,7 @@ class _Experiment:
         """
         rate, times, none = self._lasting, int(self._parameters["confirm"]), False
         for _ in range(_LOWERINGS if times and rate else 0):
-            lasted = [self._lasts("confirm", rate, self._window_s) for _ in range(times)]
+            lasted = [self._lasts_soundly("confirm", rate) for _ in range(times)]
             if 2 * sum(lasted) > times:
                 break
             rate *= _MUCH_LOWER if none and not any(lasted) else _LOWER
@@ -240,6 +249,12 @@ class _Experiment:
         """With a second chance: one stall of a broker must not end a search."""
         return any(self._lasts(purpose, rate, self._search_s) for _ in range(2))
 
+    def _lasts_soundly(self, purpose: str, rate: float) -> bool:
+        """A window in doubt is no evidence against the broker: it is measured again."""
+        return self._repeats.until_sound(
+            lambda: self._lasts(purpose, rate, self._window_s), lambda: self._controller.doubts
+        )
+
     def _lasts(self, purpose: str, rate: float, window_s: float) -> bool:
         self._make_room(rate * window_s)
         passed = self._step(f"{purpose}: {rate:,.0f} messages a second")
@@ -259,11 +274,17 @@ class _Experiment:
             self._open()
 
     def _warm_up_at(self, rate: float) -> None:
-        """The same load, not counted, for programs that get faster with use, such as a broker on the JVM."""
+        """The highest load, not counted, for programs that get faster with use, such as a broker on the JVM.
+
+        Again while latency still falls: at a low rate such a broker may take half a minute.
+        """
         warmup_s = float(self._parameters["rate_warmup_s"])
-        self._context.progress(0.0, f"warming up at {rate:,.0f} messages a second")
-        self._controller.paced("warm-up", self._batch, self._schedule(rate, warmup_s), warmup=True)
-        self._controller.drain()
+        for _ in range(_WARM_UPS):
+            self._context.progress(0.0, f"warming up at {rate:,.0f} messages a second")
+            self._controller.paced("warm-up", self._batch, self._schedule(rate, warmup_s), warmup=True)
+            self._controller.drain()
+            if not steadiness.falls(self._controller.middle_ms):
+                return
 
     def _catch_up(self, rate: float) -> None:
         away_s = float(self._parameters["away_s"])

@@ -22,7 +22,10 @@ SCHEMA_VERSION = 2
 """2 added ``counts`` of a measurement, ``comparable`` of a metric and ``clients`` of an environment."""
 _SINCE_2: Any = {
     "cells": {
-        "__all__": {"verdicts": {"__all__": {"measured": {"counts", "open"}}}, "metrics": {"__all__": {"comparable"}}}
+        "__all__": {
+            "verdicts": {"__all__": {"measured": {"counts", "open"}}},
+            "metrics": {"__all__": {"comparable", "doubt"}},
+        }
     },
     "environment": {"clients"},
 }
@@ -121,6 +124,7 @@ class Metric(_Model):
     better: Literal["higher", "lower", ""] = ""
     limited_by: str = ""
     comparable: bool = Field(default=True, description="whether it may be ranked, and compared with another build's")
+    doubt: str = Field(default="", description="why it need not be the broker's: its windows were disturbed")
     note: str = ""
     grade: Grade
 
@@ -256,6 +260,7 @@ def metric_rows(measured: Sequence[Measured], grade: Grade) -> list[Metric]:
             better=cast(Literal["higher", "lower", ""], entry.better),
             limited_by=entry.limited_by,
             comparable=entry.comparable,
+            doubt=entry.doubt,
             note=entry.note,
             grade=grade,
         )

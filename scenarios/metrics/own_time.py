@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-_LATE_SHARE = 0.01
+LATE_SHARE = 0.01
 """Share of a window's messages: as many as may be later than the latency limit in a window that lasts."""
 _LOST_SHARE = 0.05
 """Share of a window that a process may stand still in short stalls: more would show in any rate."""
@@ -37,7 +37,7 @@ def doubts(of: Iterable[OwnTime], limit_ms: float | None = None) -> tuple[str, .
 
 
 def _doubt(own: OwnTime, limit_ms: float | None) -> str:
-    if own.late > _LATE_SHARE * own.due:
+    if own.late > LATE_SHARE * own.due:
         return f"{own.name} was late by itself: {own.late:,} of {own.due:,} messages beyond the limit"
     for lost_ms, doing in ((own.stalls_ms, "stood still"), (own.gaps_ms, "did not ask the broker")):
         if _harms(lost_ms, own.wall_ns / 1e6, limit_ms):
@@ -48,4 +48,4 @@ def _doubt(own: OwnTime, limit_ms: float | None) -> str:
 def _harms(lost_ms: Sequence[float], wall_ms: float, limit_ms: float | None) -> bool:
     """A message due in a stall is too late where more than the limit of the stall is left."""
     beyond_ms = 0.0 if limit_ms is None else sum(max(0.0, each - limit_ms) for each in lost_ms)
-    return sum(lost_ms) > _LOST_SHARE * wall_ms or beyond_ms > _LATE_SHARE * wall_ms
+    return sum(lost_ms) > _LOST_SHARE * wall_ms or beyond_ms > LATE_SHARE * wall_ms

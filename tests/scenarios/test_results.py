@@ -23,7 +23,7 @@ def version_1() -> dict[str, Any]:
         for row in cell["verdicts"]:
             del row["measured"]["counts"], row["measured"]["open"]
         for metric in cell["metrics"]:
-            del metric["comparable"]
+            del metric["comparable"], metric["doubt"]
     return content
 
 
