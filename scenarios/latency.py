@@ -64,8 +64,8 @@ _SEARCH_SHARE, _LIMITS = 0.5, 10
 """A window of the search is this share of a full window, and at least this many latency limits long: in a window no
 longer than the limit no rate could fail. It is shorter than those that confirm, as twice the rate that passes fills a
 broker."""
-_WARM_UPS = 6
-"""Most warm-ups at a rate: another one follows while latency still falls."""
+_WARM_UPS, _MORE_WARM_UP_S = 6, 30.0
+"""Most warm-ups at a rate, and the most that those after the first take: one follows while latency still falls."""
 _STRETCHED = 1.0
 """Windows in doubt are measured again for at most as long as all planned windows take."""
 _LATE_SHARE = 0.01
@@ -279,9 +279,9 @@ class _Experiment:
         Again while latency still falls: at a low rate such a broker may take half a minute.
         """
         warmup_s = float(self._parameters["rate_warmup_s"])
-        for _ in range(_WARM_UPS):
+        for each_s in (warmup_s, *[min(warmup_s, _MORE_WARM_UP_S / (_WARM_UPS - 1))] * (_WARM_UPS - 1)):
             self._context.progress(0.0, f"warming up at {rate:,.0f} messages a second")
-            self._controller.paced("warm-up", self._batch, self._schedule(rate, warmup_s), warmup=True)
+            self._controller.paced("warm-up", self._batch, self._schedule(rate, each_s), warmup=True)
             self._controller.drain()
             if not steadiness.falls(self._controller.middle_ms):
                 return
