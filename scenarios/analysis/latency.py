@@ -219,7 +219,7 @@ def _quantiles(
     unsent = sum(int(np.count_nonzero(_ending(window.of, end).sent_ns == NEVER)) for window in windows)
     samples = sum(len(part) for part in parts)
     missing = sum(len(_ending(window.of, end)) for window in windows) - samples - (0 if corrected else unsent)
-    note = f"{samples:,} samples; {missing:,} never came; {steadiness.within(parts)}"
+    note = f"{samples:,} samples; {missing:,} never came; {'cut off' if unsent else steadiness.within(parts)}"
     if unsent:
         counted = (
             "at least: they count with the time until they were given up" if corrected else "not among the samples"
@@ -354,7 +354,8 @@ def _warm_up(windows: Sequence[Paced], parameters: Mapping[str, Any], labels: Ma
         return
     values = [_end_to_end(part) for part in _stretches(warm[-1])]
     medians = [float(np.median(part)) / 1e6 for part in values if len(part)]
-    falling = steadiness.falls(medians)
+    # Of an overload that was cut off, the last messages were given up soonest.
+    falling = not warm[-1].unsent and steadiness.falls(medians)
     note = f"at {warm[-1].rate:,.0f} messages a second, {len(warm)} times; medians of the last in stretches: "
     note += f"{', '.join(f'{median:.3g}' for median in medians)} ms{': still falling' if falling else ''}"
     seconds = (sum(window.duration_s for window in warm),)
