@@ -18,6 +18,7 @@ from brokerbench.brokers import registry
 from brokerbench.brokers.types import Endpoint
 from brokerbench.scenarios import latency
 from brokerbench.scenarios.analysis import latency as latency_metrics
+from brokerbench.scenarios.base import Context
 from brokerbench.scenarios.history import saved_history
 from brokerbench.scenarios.load.controller import LoadController
 from brokerbench.scenarios.load.schedule import Schedule
@@ -30,6 +31,19 @@ LIMIT_S = 0.25
 @pytest.fixture(scope="module")
 def endpoint(endpoint_of: Callable[[str], Endpoint]) -> Endpoint:
     return endpoint_of("redis")
+
+
+def on_redis(directory: Path, load: Processes, endpoint: Endpoint, name: str) -> Context:
+    broker = registry.connect(PROFILE, endpoint)
+    return replace(
+        loaded(latency, directory, load),
+        profile=PROFILE,
+        endpoint=endpoint,
+        broker=broker,
+        declaration=broker.declaration(),
+        connect=lambda: registry.connect(PROFILE, endpoint),
+        channel_prefix=f"{name}-{os.getpid()}-",
+    )
 
 
 def _pid(controller: LoadController, endpoint: Endpoint, who: str) -> int:
@@ -54,20 +68,48 @@ def stopped(pid: int, after_s: float, seconds: float) -> Iterator[None]:
             timer.join()
 
 
+@contextmanager
+def throttled(pid: int) -> Iterator[None]:
+    """To a tenth, as a limit of a control group does it."""
+    over = threading.Event()
+
+    def throttle() -> None:
+        while not over.is_set():
+            os.kill(pid, signal.SIGSTOP)
+            over.wait(0.09)
+            os.kill(pid, signal.SIGCONT)
+            over.wait(0.01)
+
+    thread = threading.Thread(target=throttle)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+@pytest.mark.engine
+@pytest.mark.parametrize("who", ["producer", "consumer"])
+def test_a_client_throttled_to_a_tenth_doubts_itself(tmp_path: Path, endpoint: Endpoint, who: str) -> None:
+    with Processes() as load:
+        about = on_redis(tmp_path, load, endpoint, f"throttled-{who}")
+        with about.writer("latency") as writer, LoadController(about, writer) as controller:
+            controller.open(who, [(100, 50_000)])
+            with throttled(_pid(controller, endpoint, who)):
+                controller.paced("curve", 100, Schedule(1000.0, 3.0), late_after_s=LIMIT_S)
+            doubts = controller.doubts
+            controller.drain()
+            controller.close()
+        about.broker.close()
+    assert any(doubt.startswith(f"{who}-0") for doubt in doubts)
+
+
 @pytest.mark.engine
 @pytest.mark.parametrize("who", ["producer", "consumer", "broker"])
 def test_lateness_has_the_right_cause(tmp_path: Path, endpoint: Endpoint, who: str) -> None:
     with Processes() as load:
-        broker = registry.connect(PROFILE, endpoint)
-        about = replace(
-            loaded(latency, tmp_path, load),
-            profile=PROFILE,
-            endpoint=endpoint,
-            broker=broker,
-            declaration=broker.declaration(),
-            connect=lambda: registry.connect(PROFILE, endpoint),
-            channel_prefix=f"stopped-{who}-{os.getpid()}-",
-        )
+        about = on_redis(tmp_path, load, endpoint, f"stopped-{who}")
         with about.writer("latency") as writer, LoadController(about, writer) as controller:
             controller.open(who, [(100, 50_000)])
             controller.paced("warm-up", 100, Schedule(2000.0, 1.0), warmup=True)
@@ -77,7 +119,7 @@ def test_lateness_has_the_right_cause(tmp_path: Path, endpoint: Endpoint, who: s
             controller.drain()
             doubts, late = controller.doubts, controller.late
             controller.close()
-        broker.close()
+        about.broker.close()
     assert late > 0.2 * 12_000, f"{backlog} of 12,000 were left"
     (window,) = latency_metrics.paced_windows(saved_history.load(tmp_path / "history"))
     assert window.doubts == doubts
