@@ -42,6 +42,10 @@ class Worker(Protocol):
         """Wait for the next command. ``None``: there are no more, and the body returns."""
         ...
 
+    def told(self) -> bool:
+        """Whether a command waits to be executed."""
+        ...
+
     def report(self, report: Any) -> None:
         """Report to the controller; anything that pickles."""
         ...

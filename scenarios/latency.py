@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from itertools import count
 
 from brokerbench.brokers.declarations import Limits
-from brokerbench.scenarios.analysis import delivery, latency
+from brokerbench.scenarios.analysis import delivery, latency, steadiness
 from brokerbench.scenarios.base import Context, Examination, Parameters, Scenario
 from brokerbench.scenarios.history import History
 from brokerbench.scenarios.load import workload
@@ -48,6 +48,8 @@ DEFAULTS: Parameters = {
     "saturate_s": 2.0,
     "window_s": 4.0,
     "rate_warmup_s": 5.0,
+    "overrun_s": 1.0,
+    "most_backlog_bytes": 0,
     "warmup_s": 0.5,
     "ceiling_s": 0.3,
     "drain_s": 30.0,
@@ -62,6 +64,10 @@ _SEARCH_SHARE, _LIMITS = 0.5, 10
 """A window of the search is this share of a full window, and at least this many latency limits long: in a window no
 longer than the limit no rate could fail. It is shorter than those that confirm, as twice the rate that passes fills a
 broker."""
+_WARM_UPS, _MORE_WARM_UP_S = 6, 30.0
+"""Most warm-ups at a rate, and the most that those after the first take: one follows while latency still falls."""
+_STRETCHED = 1.0
+"""Windows in doubt are measured again for at most as long as all planned windows take."""
 _LATE_SHARE = 0.01
 _FEW = 10
 """Messages that may be under way at any rate."""
@@ -108,7 +114,7 @@ SCENARIO = Scenario(
     name="latency",
     summary="open loop: latency against rate, the highest rate that lasts, catching up with a backlog",
     defaults=DEFAULTS,
-    off_at_zero=frozenset({"search_steps", "confirm", "away_s", "saturate_s", "rate_warmup_s"}),
+    off_at_zero=frozenset({"search_steps", "confirm", "away_s", "saturate_s", "rate_warmup_s", "overrun_s"}),
     properties=PROPERTIES,
     alone=True,
     expected_s=expected_s,
@@ -131,13 +137,13 @@ class _Experiment:
         self._searches = int(self._parameters["search_steps"])
         self._search_s = _search_s(self._parameters)
         curve = len(self._asked or self._parameters["shares"])
-        planned = curve + int(self._parameters["confirm"])
-        self._repeats = Repeats(planned, _STRETCHED * planned * self._window_s)
         self._lasted: list[float] = []
         self._failed: list[float] = []
         self._channels, self._warm = count(), 0
         # Climbing mostly takes a few steps; progress need not be exact.
         self._done, self._steps = 0, curve + 2 * self._searches + int(self._parameters["confirm"]) + 2
+        again = curve + int(self._parameters["confirm"])
+        self._repeats = Repeats(again, _STRETCHED * again * self._window_s)
 
     def run(self) -> None:
         self._controller.measure_ceilings([self._batch], float(self._parameters["ceiling_s"]))
@@ -145,7 +151,7 @@ class _Experiment:
         most = self._saturate() if float(self._parameters["saturate_s"]) else max(self._asked)
         self._open()
         if float(self._parameters["rate_warmup_s"]):
-            self._warm_up_at(min(self._asked, default=most))
+            self._warm_up_at(max(self._asked, default=most))
         if self._asked or not self._searches:
             self._curve(self._asked or self._shares_of(most))
         if self._searches:
@@ -270,11 +276,17 @@ class _Experiment:
             self._open()
 
     def _warm_up_at(self, rate: float) -> None:
-        """The same load, not counted, for programs that get faster with use, such as a broker on the JVM."""
+        """The highest load, not counted, for programs that get faster with use, such as a broker on the JVM.
+
+        Again while latency still falls: at a low rate such a broker may take half a minute.
+        """
         warmup_s = float(self._parameters["rate_warmup_s"])
-        self._context.progress(0.0, f"warming up at {rate:,.0f} messages a second")
-        self._controller.paced("warm-up", self._batch, self._schedule(rate, warmup_s), warmup=True)
-        self._controller.drain()
+        for each_s in (warmup_s, *[min(warmup_s, _MORE_WARM_UP_S / (_WARM_UPS - 1))] * (_WARM_UPS - 1)):
+            self._context.progress(0.0, f"warming up at {rate:,.0f} messages a second")
+            self._controller.paced("warm-up", self._batch, self._schedule(rate, each_s), warmup=True)
+            self._controller.drain()
+            if not steadiness.falls(self._controller.middle_ms):
+                return
 
     def _catch_up(self, rate: float) -> None:
         away_s = float(self._parameters["away_s"])

@@ -25,7 +25,7 @@ from brokerbench.scenarios import history
 from brokerbench.scenarios.clients.recording import RecordingConsumer, RecordingProducer
 from brokerbench.scenarios.history import saved_history, stamp
 from brokerbench.scenarios.load import load_commands, workload
-from brokerbench.scenarios.load.load_commands import Consumed, ask
+from brokerbench.scenarios.load.load_commands import Consumed, Published, ask
 
 RUN = 1
 SEED = 1
@@ -167,8 +167,8 @@ class OwnClient:
 
     def published(self, seconds: float = 0.0) -> int:
         """Messages acknowledged on this channel so far, at the end of a window that has ``seconds`` left."""
-        acknowledged: int = self._producer.report(seconds + _SLACK_S)
-        return acknowledged
+        published: Published = self._producer.report(seconds + _SLACK_S)
+        return published.acknowledged
 
     def _publish(self, seconds: float) -> int:
         start_ns = time.monotonic_ns()

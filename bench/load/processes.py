@@ -233,6 +233,9 @@ class _Worker:
     def next_command(self) -> Any:
         return self._commands.get()
 
+    def told(self) -> bool:
+        return not self._commands.empty()
+
     def report(self, report: Any) -> None:
         self._wire.send((_REPORT, report))
 

@@ -221,8 +221,18 @@ def summary(cell: Cell) -> str:
         return f"failed after {cell.duration_s:.1f} s: {cell.error}"
     counts = Counter(row.verdict.value for row in cell.verdicts)
     verdicts = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
-    disturbed = f"; {cell.disturbed}" if cell.disturbed else ""
-    return f"{verdicts or 'no verdicts'} in {cell.duration_s:.1f} s{disturbed}"
+    disturbed = [cell.disturbed] if cell.disturbed else []
+    return "; ".join([f"{verdicts or 'no verdicts'} in {cell.duration_s:.1f} s", *disturbed, *_left_out(cell)])
+
+
+def _left_out(cell: Cell) -> list[str]:
+    """What its figures do not show: messages never sent, windows in doubt, a warm-up that was too short."""
+    unsent = sum(sum(metric.samples) for metric in cell.metrics if metric.name == "unsent")
+    doubts = dict.fromkeys(metric.doubt for metric in cell.metrics if metric.doubt)
+    found = [f"{unsent:,.0f} due messages were never sent"] if unsent else []
+    found += [f"in doubt: {doubt}" for doubt in doubts]
+    cold = [metric for metric in cell.metrics if metric.name == "warm_up" and metric.labels.get("steady") == "no"]
+    return [*found, *(f"warmed up for {sum(metric.samples):g} s, and not steady" for metric in cold)]
 
 
 def _cells(count: int) -> str:

@@ -149,7 +149,7 @@ def _rows(series: _Series) -> Iterator[Mapping[str, Any]]:
             "level": level,
             **words.middle_and_range(metric.samples),
             "repeats": len(metric.samples),
-            "limited": bool(metric.limited_by),
+            "limited": bool(metric.limited_by or metric.doubt),
         }
 
 
@@ -234,7 +234,7 @@ def _latency_rows(cell: Cell, varied: Sequence[str]) -> list[dict[str, Any]]:
             "high": max(metric.samples),
             "windows": len(metric.samples),
             "lasting": lasting,
-            "limited": bool(metric.limited_by),
+            "limited": bool(metric.limited_by or metric.doubt),
             "note": metric.note,
         }
         for metric in cell.metrics

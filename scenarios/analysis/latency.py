@@ -3,10 +3,13 @@
 A message belongs to the window in which it was due. *Corrected* latencies begin when a message was due: time that it
 waited because its producer was late counts. *Uncorrected* ones begin when it was sent, as a closed loop sees them: too
 low when something stalls. A message that never arrived has no latency: it is counted apart, and makes a window fail.
+One that was due and never sent, as the overload had to end, has a corrected latency of at least the time until it was
+given up: left out, it would make a percentile too good.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,10 +17,11 @@ from typing import Any
 import numpy as np
 
 from brokerbench.brokers.types import Resolution
+from brokerbench.scenarios.analysis import steadiness
 from brokerbench.scenarios.base import Measured
 from brokerbench.scenarios.history import History
 from brokerbench.scenarios.load import workload
-from brokerbench.scenarios.metrics import clock_sync, doubts, lag, message_times, window_rates
+from brokerbench.scenarios.metrics import clock_sync, doubts, lag, message_times, own_time, window_rates
 from brokerbench.scenarios.metrics.message_times import NEVER, MessageTimes, Times
 
 QUANTILES: Mapping[str, float] = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p99.9": 99.9, "p99.99": 99.99, "max": 100.0}
@@ -36,10 +40,7 @@ _LABELS = (
     "durability",
 )
 _GRID_NS = lag.LOOK_NS
-_STRETCHES = 10
-"""Stretches of a window whose medians show whether its latency drifts."""
-_DRIFT_P = 0.01
-_DRIFT_RATIO = 1.5
+_WARM_STRETCHES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +54,18 @@ class Paced:
     end_ns: int
     away_ns: int
     of: MessageTimes
+    doubts: tuple[str, ...] = ()
+    """Why its figures need not be the broker's."""
     clock_error_ns: int = 0
     """Largest difference of the clocks of producers and consumers, in ns: 0 on one host."""
-    doubts: tuple[str, ...] = ()
 
     @property
     def duration_s(self) -> float:
         return (self.end_ns - self.start_ns) / 1e9
+
+    @property
+    def unsent(self) -> int:
+        return int(np.count_nonzero(self.of.as_sent().sent_ns == NEVER))
 
     def received_rate(self) -> float:
         """Messages a second that were due and received within the window: by all groups together."""
@@ -93,12 +99,23 @@ def paced_windows(history: History, *, warmup: bool = False) -> list[Paced]:
             start_ns=mark["start_ns"],
             end_ns=mark["end_ns"],
             away_ns=int(mark["consumers_away_s"] * 1e9),
-            of=everything.due_within(mark["start_ns"], mark["end_ns"]),
-            clock_error_ns=clock_error_ns,
+            of=_with_unsent(history, mark, everything.due_within(mark["start_ns"], mark["end_ns"])),
             doubts=doubts.of_mark(mark),
+            clock_error_ns=clock_error_ns,
         )
         for mark in marks
     ]
+
+
+def _with_unsent(history: History, mark: Mapping[str, Any], of: MessageTimes) -> MessageTimes:
+    """Unsent messages are known by slice of the window: each counts as due at its end, so that none seems too late."""
+    given_up = list(history.events("unsent", window=mark["window"]))
+    if not given_up:
+        return of
+    ends = [(np.array(one["slices"], np.int64) + 1) * one["slice_ns"] for one in given_up]
+    parts = [np.repeat(end, one["counts"]) for end, one in zip(ends, given_up, strict=True)]
+    due_ns = np.minimum(mark["start_ns"] + np.concatenate(parts), mark["end_ns"] - 1)
+    return of.with_unsent(due_ns, mark["start_ns"] + max(one["until_ns"] for one in given_up))
 
 
 def metrics(history: History) -> list[Measured]:
@@ -117,20 +134,21 @@ def metrics(history: History) -> list[Measured]:
     by_flush = about["settle_resolution"] == Resolution.FLUSH.value
     found: list[Measured] = []
     # Windows of the climb serve the search alone: they are short, and the last ones are far beyond any rate that lasts.
-    tried = [window for window in windows if window.purpose not in ("backlog", "climb")]
-    steady: list[Paced] = []
-    for rate in dict.fromkeys(window.rate for window in tried):
-        at_rate = [window for window in tried if window.rate == rate]
-        confirmed = sum(window.purpose == "confirm" for window in at_rate)
-        ours, doubt, left_out = doubts.trusted(at_rate, min(confirmed, int(parameters["confirm"])))
-        labels = {**common, "rate": round(rate)}
-        measured = _at_rate(history, ours, labels, limit_ns, by_flush=by_flush)
-        found += [doubts.stated(metric, doubt, left_out) for metric in measured]
-        found += doubts.metrics(_marks(history, at_rate), labels)
-        steady += ours
+    steady = [window for window in windows if window.purpose not in ("backlog", "climb")]
+    medians = _medians(window for window in steady if window.purpose in ("curve", "confirm") and not window.doubts)
+    apart, warming = steadiness.apart(medians), steadiness.warming(medians)
+    found += _warm_up(paced_windows(history, warmup=True), parameters, common)
+    for rate in dict.fromkeys(window.rate for window in steady):
+        every = [window for window in steady if window.rate == rate]
+        ours, doubt, left_out = doubts.trusted(every, 1)
+        doubt = "; ".join(filter(None, [doubt, warming.get(rate, "")]))
+        notes = "; ".join(filter(None, [left_out, apart.get(rate, "")]))
+        at_rate = _at_rate(history, ours, {**common, "rate": round(rate)}, limit_ns, by_flush=by_flush)
+        found += [doubts.stated(metric, doubt, notes) for metric in at_rate]
+        found += doubts.metrics(_marks(history, every), {**common, "rate": round(rate)})
     climbed = [window for window in windows if window.purpose == "climb"]
-    lasting = _sustainable(history, steady, climbed, common, limit_ns)
-    found += [doubts.stated(metric, doubts.why([*steady, *climbed]), "") for metric in lasting]
+    searched = not parameters["rates"] or any(window.purpose in ("climb", "search") for window in windows)
+    found += _lasting(history, steady, climbed, common, limit_ns, searched=searched)
     for window in windows:
         if window.purpose == "backlog":
             found += [doubts.stated(metric, doubts.why([window]), "") for metric in _backlog(window, common, limit_ns)]
@@ -155,6 +173,10 @@ def _at_rate(
     groups = window_rates.several(history)
     in_total = {**labels, "group": window_rates.ALL} if groups else labels
     yield Measured("goodput", "msg/s", received, in_total, limited_by=limited, note=note)
+    unsent = tuple(float(window.unsent) for window in windows)
+    if any(unsent):
+        note = "due and never sent: the window had passed, or the backlog its bound"
+        yield Measured("unsent", "messages", unsent, labels, better="lower", note=note, comparable=False)
     for at, group in enumerate(groups):
         alone = tuple(replace(window, of=window.of.of_group(at)).received_rate() for window in windows)
         yield Measured("goodput", "msg/s", alone, {**labels, "group": group}, limited_by=limited)
@@ -197,10 +219,18 @@ def _quantiles(
     name: str, windows: Sequence[Paced], labels: Mapping[str, Any], limited: str, end: str
 ) -> Iterable[Measured]:
     """One metric for each percentile that has enough samples beyond it, in every window."""
-    parts = [latencies_ns(window.of, end, corrected=labels["from"] == "due") for window in windows]
+    corrected = labels["from"] == "due"
+    parts = [latencies_ns(window.of, end, corrected=corrected) for window in windows]
     fewest = min(len(part) for part in parts)
-    missing = sum(len(_ending(window.of, end)) for window in windows) - sum(len(part) for part in parts)
-    note = f"{sum(len(part) for part in parts):,} samples; {missing:,} never came; {_drift(parts)}"
+    unsent = sum(int(np.count_nonzero(_ending(window.of, end).sent_ns == NEVER)) for window in windows)
+    samples = sum(len(part) for part in parts)
+    missing = sum(len(_ending(window.of, end)) for window in windows) - samples - (0 if corrected else unsent)
+    note = f"{samples:,} samples; {missing:,} never came; {'cut off' if unsent else steadiness.within(parts)}"
+    if unsent:
+        counted = (
+            "at least: they count with the time until they were given up" if corrected else "not among the samples"
+        )
+        note += f"; {unsent:,} were due and never sent ({counted})"
     told = [
         (quantile, percent)
         for quantile, percent in QUANTILES.items()
@@ -211,16 +241,19 @@ def _quantiles(
         for at, (quantile, _) in enumerate(told):
             values = tuple(float(of_window[at]) for of_window in found)
             of = {**labels, "quantile": quantile}
-            yield Measured(name, "ms", values, of, better="lower", limited_by=limited, note=note)
+            yield Measured(name, "ms", values, of, better="lower", limited_by=limited, note=note, comparable=not unsent)
 
 
 def latencies_ns(of: MessageTimes, end: str, *, corrected: bool) -> Times:
     """From due (``corrected``) or sent until ``end`` (a column of MessageTimes), without messages that never came.
 
-    A message is sent and settled once, and received by each group.
+    A message is sent and settled once, and received by each group. Corrected, one that was never sent has the time
+    until it was given up.
     """
     of = _ending(of, end)
     ends: Times = getattr(of, end)
+    if corrected and of.given_up_ns != NEVER:
+        ends = np.where(of.sent_ns == NEVER, of.given_up_ns, ends)
     came = ends != NEVER
     begins = of.due_ns if corrected else of.sent_ns
     values: Times = np.maximum(ends[came] - begins[came], 0)
@@ -235,23 +268,14 @@ def _end_to_end(of: MessageTimes) -> Times:
     return latencies_ns(of, _Ends.RECEIVED, corrected=True)
 
 
-def _drift(parts: Sequence[Times]) -> str:
-    """Whether latency climbs within a window, by Kendall's rank correlation of ten medians with time."""
-    from scipy import stats  # half a second that no other cell needs
-
-    climbing = 0
-    for part in parts:
-        if len(part) < 10 * _STRETCHES:
-            continue
-        medians = np.array([np.median(stretch) for stretch in np.array_split(part, _STRETCHES)])
-        correlation, p = stats.kendalltau(np.arange(_STRETCHES), medians)
-        if correlation > 0 and p < _DRIFT_P and medians[-1] > _DRIFT_RATIO * max(1.0, medians[0]):
-            climbing += 1
-    return f"climbing within {climbing} of {len(parts)} windows" if climbing else "steady"
-
-
 def limited_by_generator(history: History, window: Paced, limit_ns: float) -> bool:
-    """The producers had no core left, or sent one in a hundred later than the limit though the broker took them."""
+    """The producers sent one in a hundred later than the limit by their own doing.
+
+    Histories of before do not tell what held a producer up: there it must have had no core left.
+    """
+    marks = list(history.events("usage", role="producer", window=window.number))
+    if any("late" in mark for mark in marks):
+        return any(mark["late"] > own_time.LATE_SHARE * mark["due"] for mark in marks)
     spent = window_rates.usage(history, "producer", window.number)
     saturated = spent is not None and spent.busiest >= window_rates.SATURATED
     lag_ns = latencies_ns(window.of, _Ends.SENT, corrected=True)
@@ -259,10 +283,21 @@ def limited_by_generator(history: History, window: Paced, limit_ns: float) -> bo
     return saturated and late
 
 
-def _sustainable(
-    history: History, windows: Sequence[Paced], climbed: Sequence[Paced], labels: Mapping[str, Any], limit_ns: float
+def _lasting(
+    history: History,
+    windows: Sequence[Paced],
+    climbed: Sequence[Paced],
+    labels: Mapping[str, Any],
+    limit_ns: float,
+    *,
+    searched: bool,
 ) -> Iterable[Measured]:
-    """The highest rate of which most windows lasted; of those that were tried more than once, if any of them did."""
+    """The highest rate of which most windows lasted; of those that were tried more than once, if any of them did.
+
+    It is ``sustainable_rate`` where it was searched for, or where a higher one failed; else the highest of the rates
+    that were asked for, which says nothing about those above. Windows in doubt are no evidence where there are others.
+    """
+    windows, climbed = _evidence(windows), _evidence(climbed)
     # A rate was chosen because it lasted in the search: where it was confirmed, only the confirmation is evidence.
     confirmed = {window.rate for window in windows if window.purpose == "confirm"}
     windows = [window for window in windows if window.purpose == "confirm" or window.rate not in confirmed]
@@ -274,25 +309,69 @@ def _sustainable(
     higher = _tried([window for window in (*windows, *climbed) if window.rate > best], limit_ns)
     above = sorted(rate for rate, lasted in higher.items() if not any(lasted))
     first = [window for window in (*windows, *climbed) if above and window.rate == above[0]]
-    limited = any(limited_by_generator(history, window, limit_ns) for window in first)
+    limited = any(window.doubts or limited_by_generator(history, window, limit_ns) for window in first)
     beyond = (
         f"{above[0]:,.0f} did not last"
         if above
         else "no higher rate failed in all its windows: the true one may be higher"
+        if searched
+        else "lasted at the asked rate; no higher rate was tried"
     )
     ours = [window for window in windows if window.rate == best]
+    doubt = doubts.trusted(ours, 1)[1]
+    is_highest = searched or bool(above)
     yield Measured(
-        "sustainable_rate",
+        "sustainable_rate" if is_highest else "asked_rate",
         "msg/s",
         # A rate of messages, as it was asked for: all groups together received a multiple of it.
         tuple(window.received_rate() / window.of.groups for window in ours),
         {**labels, "limit_ms": limit_ns / 1e6},
-        better="higher",
+        better="higher" if is_highest else "",
         limited_by="generator" if limited else "",
+        comparable=is_highest and not doubt,
+        doubt=doubt,
         note=f"{best:,.0f} asked for; lasted in {sum(tried[best])} of {len(ours)} windows of {ours[0].duration_s:g} s "
         f"(99th percentile and backlog within {limit_ns / 1e6:g} ms), so with 95 % confidence in "
         f"{_at_least(sum(tried[best]), len(ours)):.0%} of such windows or more; {beyond}",
     )
+
+
+def _evidence(windows: Sequence[Paced]) -> list[Paced]:
+    """Without windows in doubt, except where a rate has no others."""
+    by_rate: dict[float, list[Paced]] = {}
+    for window in windows:
+        by_rate.setdefault(window.rate, []).append(window)
+    return [window for ours in by_rate.values() for window in doubts.trusted(ours, 1)[0]]
+
+
+def _medians(windows: Iterable[Paced]) -> list[steadiness.RatedMedian]:
+    values = ((window.rate, _end_to_end(window.of)) for window in windows)
+    return [(rate, float(np.median(part)) / 1e6) for rate, part in values if len(part)]
+
+
+def _warm_up(windows: Sequence[Paced], parameters: Mapping[str, Any], labels: Mapping[str, Any]) -> Iterable[Measured]:
+    """How long messages were paced before they counted, and whether the broker was warm by then."""
+    warm = [window for window in windows if window.purpose == "warm-up"]
+    asked_s = float(parameters.get("rate_warmup_s", 0.0))
+    about = {**labels, "asked_s": asked_s}
+    if not warm:
+        note = "no warm-up at a rate: the broker may have been cold"
+        yield Measured("warm_up", "s", (0.0,), {**about, "steady": "unknown"}, note=note, comparable=False)
+        return
+    values = [_end_to_end(part) for part in _stretches(warm[-1])]
+    medians = [float(np.median(part)) / 1e6 for part in values if len(part)]
+    # Of an overload that was cut off, the last messages were given up soonest.
+    falling = not warm[-1].unsent and steadiness.falls(medians)
+    note = f"at {warm[-1].rate:,.0f} messages a second, {len(warm)} times; medians of the last in stretches: "
+    note += f"{', '.join(f'{median:.3g}' for median in medians)} ms{': still falling' if falling else ''}"
+    seconds = (sum(window.duration_s for window in warm),)
+    about |= {"steady": "no" if falling else "yes"}
+    yield Measured("warm_up", "s", seconds, about, note=note, comparable=False)
+
+
+def _stretches(window: Paced) -> Iterable[MessageTimes]:
+    ends = np.linspace(window.start_ns, window.end_ns, _WARM_STRETCHES + 1).astype(np.int64).tolist()
+    return [window.of.due_within(start_ns, end_ns) for start_ns, end_ns in itertools.pairwise(ends)]
 
 
 def _tried(windows: Sequence[Paced], limit_ns: float) -> Mapping[float, Sequence[bool]]:

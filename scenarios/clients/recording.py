@@ -52,6 +52,13 @@ class _EncodedKeys(dict[int, bytes]):
         return encoded
 
 
+OnCall = Callable[[int, int], None]
+"""Told when a call of the broker's client has ended: its begin and its end (monotonic, in ns)."""
+
+
+def unwatched(begin_ns: int, end_ns: int) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class _Stamped:
     """Messages with their stamps, as columns."""
@@ -93,6 +100,7 @@ class RecordingProducer:
         self._encoded_keys = _EncodedKeys()
         self.acknowledged = 0
         """Number of sends that the broker acknowledged."""
+        self.on_call: OnCall = unwatched
         self.clock_ahead_ns = 0
         """How far this host's monotonic clock is ahead of the cell's; stamps hold the cell's time."""
         writer.mark("producer", producer=number, channel=channel, size=size, **attributes)
@@ -158,13 +166,19 @@ class RecordingProducer:
         self._next_seq += len(seqs)
 
     def _hand_over(self, batch: Batch) -> SendReceipt:
+        begin_ns = time.monotonic_ns()
         receipt = self._producer.send(batch)
-        self._settled(self._producer.poll())
+        settlements = self._producer.poll()
+        self.on_call(begin_ns, time.monotonic_ns())
+        self._settled(settlements)
         return receipt
 
     def poll(self) -> None:
         """Record the outcomes that have arrived."""
-        self._settled(self._producer.poll())
+        begin_ns = time.monotonic_ns()
+        settlements = self._producer.poll()
+        self.on_call(begin_ns, time.monotonic_ns())
+        self._settled(settlements)
 
     def flush(self, timeout_s: float = 30.0) -> Settlements:
         settlements = self._producer.flush(timeout_s)
@@ -216,10 +230,14 @@ class RecordingConsumer:
         self._writer, self._number, self._batches = writer, number, 0
         # (batch, asked_ns) of acknowledgements without an answer yet, oldest first.
         self._asked: deque[tuple[int, int]] = deque()
+        self.on_call: OnCall = unwatched
         writer.mark("reader", reader=number, kind="consumer", channel=channel, group=settings.group, **attributes)
 
     def take(self, max_messages: int, wait_s: float) -> RecordedBatch:
-        return self._written(self.consumer.receive(max_messages, wait_s))
+        begin_ns = time.monotonic_ns()
+        received = self.consumer.receive(max_messages, wait_s)
+        self.on_call(begin_ns, time.monotonic_ns())
+        return self._written(received)
 
     def take_ahead(self, max_messages: int, wait_s: float) -> RecordedBatch:
         """Take a batch and acknowledge it before it is verified, so that the broker works meanwhile.
@@ -229,7 +247,9 @@ class RecordingConsumer:
         """
         if not isinstance(self.consumer, Pipelining):
             raise TypeError("this profile waits for each acknowledgement")
+        begin_ns = time.monotonic_ns()
         received = self.consumer.receive_and_acknowledge(max_messages, wait_s)
+        self.on_call(begin_ns, time.monotonic_ns())
         if len(received):
             self._asked.append((self._batches, received.received_ns))
         batch = self._written(received)
@@ -239,7 +259,10 @@ class RecordingConsumer:
     def settle(self, timeout_s: float) -> None:
         """Wait for the answers that ``take_ahead`` has left open."""
         if isinstance(self.consumer, Pipelining):
-            self._answered(self.consumer.answers(timeout_s))
+            begin_ns = time.monotonic_ns()
+            answers = self.consumer.answers(timeout_s)
+            self.on_call(begin_ns, time.monotonic_ns())
+            self._answered(answers)
 
     def _answered(self, answers: Sequence[Settlements]) -> None:
         for settlements in answers:
@@ -258,6 +281,7 @@ class RecordingConsumer:
     def acknowledge(self, batch: RecordedBatch, indices: Indices = None) -> Settlements:
         asked_ns = time.monotonic_ns()
         settlements = self.consumer.acknowledge(batch.received, indices)
+        self.on_call(asked_ns, time.monotonic_ns())
         self._writer.acknowledgements(self._number, batch.number, Action.ACKNOWLEDGE, settlements, asked_ns)
         return settlements
 
@@ -269,6 +293,7 @@ class RecordingConsumer:
             return
         asked_ns = time.monotonic_ns()
         answers = self.consumer.acknowledge_all([batch.received for batch in batches])
+        self.on_call(asked_ns, time.monotonic_ns())
         for batch, settlements in zip(batches, answers, strict=True):
             self._writer.acknowledgements(self._number, batch.number, Action.ACKNOWLEDGE, settlements, asked_ns)
 

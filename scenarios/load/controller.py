@@ -25,26 +25,32 @@ from brokerbench.scenarios.load.load_commands import (
     Close,
     Consume,
     Consumed,
+    Halt,
     MeasureCeiling,
     OnProgress,
     OpenConsumer,
     OpenProducer,
     Pace,
     Publish,
+    Published,
     ask,
     ask_all,
     no_progress,
     reports,
     share_passed,
 )
+from brokerbench.scenarios.load.overload import BacklogBound
 from brokerbench.scenarios.load.schedule import Schedule
 from brokerbench.scenarios.load.usage import HostUsage
+from brokerbench.scenarios.metrics import own_time
 
 START_S = 30.0
 _LEAD_NS = 20_000_000
 """Commands go out this long before a window, in ns, so that all processes begin together."""
 _SLACK_S = 60.0
 """A process whose report is later than this, in seconds, is lost."""
+_LATE_AFTER_NS, _OVERRUN_S = 100_000_000, 1.0
+"""Where an experiment has no limit of its own, or no grace."""
 _IDLE_S = 0.3
 _DRAIN_BATCH = 1000
 _NO_WINDOW = -1
@@ -87,8 +93,12 @@ class LoadController:
         self._late_after_ns: int | None = None
         self.late = 0
         """Messages of the last paced window received later than its limit so far, by all groups together."""
+        self.unsent = 0
+        """Messages of the last paced window that were due and never sent."""
         self.doubts: tuple[str, ...] = ()
         """Why the figures of the last window need not be the broker's; none: it is sound."""
+        self.middle_ms: Sequence[float] = ()
+        """Of the last window, in a few equal stretches: median latencies that the slowest consumer saw."""
         self._producers: list[LoadProcess] = []
         self._consumers: list[LoadProcess] = []
 
@@ -193,11 +203,14 @@ class LoadController:
         host = HostUsage(start_ns, self.context.engine_use, self.context.machine_use)
         self._late_after_ns = None
         waiting = share_passed(on_progress, start_ns, end_ns)
-        drained = self._consumed(reports(consuming, window_s + _SLACK_S, waiting))
+        consumed: list[Consumed] = reports(consuming, window_s + _SLACK_S, waiting)
+        drained = self._consumed(consumed)
+        published: list[Published] = reports(publishing, window_s + _SLACK_S, waiting)
         if publishing:
-            self._published = sum(reports(publishing, window_s + _SLACK_S, waiting))
+            self._published = sum(report.acknowledged for report in published)
         used = host.used()
-        self.doubts = tuple(used["doubts"])
+        own = own_time.doubts([each.own for each in consumed] + [each.own for each in published])
+        self.doubts = (*used["doubts"], *own)
         self._writer.mark(
             "window",
             window=number,
@@ -207,7 +220,7 @@ class LoadController:
             start_ns=start_ns,
             end_ns=end_ns,
             drained=drained and mode == "consume",
-            **used,
+            **{**used, "doubts": list(self.doubts)},
         )
         return min(after - earlier for after, earlier in zip(self._received, before, strict=True))
 
@@ -224,27 +237,48 @@ class LoadController:
     ) -> int:
         """Open loop: producers follow the schedule; consumers receive, from ``consumers_away_s`` on.
 
-        Returns the backlog at the schedule's end, of the group with the largest. Messages whose time has passed are
-        still sent; none is left out. ``late`` counts the messages received more than ``late_after_s`` after they were
-        due, in this window or while it is drained.
+        Returns the messages due and not received at the schedule's end, of the group with the most. Messages whose time
+        has passed are still sent, until ``overrun_s`` after the schedule's end; the rest never is. ``late`` counts the
+        messages received more than ``late_after_s`` after they were due, in this window or while it is drained.
         """
         self._late_after_ns = None if late_after_s is None else int(late_after_s * 1e9)
         self.late = 0
+        late_ns, overrun_s = self._late_after_ns or _LATE_AFTER_NS, float(self._parameters.get("overrun_s", _OVERRUN_S))
         start_ns = _soon_ns()
         end_ns = start_ns + int(schedule.duration_s * 1e9)
         number = next(self._windows)
         for at, process in enumerate(self._producers):
-            process.command(Pace(number, batch, start_ns, schedule, at, len(self._producers), self.context.seed))
+            pace = Pace(
+                number, batch, start_ns, schedule, at, len(self._producers), self.context.seed, overrun_s, late_ns
+            )
+            process.command(pace)
         begin_ns = start_ns + int(consumers_away_s * 1e9)
         for process in self._consumers:
             process.command(Consume(number, batch, begin_ns, end_ns, None, schedule.duration_s, self._late_after_ns))
         host = HostUsage(start_ns, self.context.engine_use, self.context.machine_use)
-        waiting = share_passed(on_progress, start_ns, end_ns)
-        self._consumed(reports(self._consumers, schedule.duration_s + _SLACK_S, waiting))
-        # Every message is sent, however late: a broker at a tenth of the asked rate needs ten times as long.
-        self._published = sum(reports(self._producers, 20 * schedule.duration_s + _SLACK_S))
+        passed, halted = share_passed(on_progress, start_ns, end_ns), list[str]()
+        bytes_a_second = schedule.rate * float(self._parameters["size"])
+        most_bytes = float(self._parameters.get("most_backlog_bytes", 0))
+        bound = BacklogBound(self.context, self._channel, self._groups, bytes_a_second, most_bytes)
+
+        def waiting() -> None:
+            passed()
+            if not halted and (reason := bound.passed()):
+                halted.append(reason)
+                for process in self._producers:
+                    process.command(Halt())
+
+        consumed: list[Consumed] = reports(self._consumers, schedule.duration_s + _SLACK_S, waiting)
+        self._consumed(consumed)
+        published: list[Published] = reports(self._producers, schedule.duration_s + overrun_s + _SLACK_S, waiting)
+        if halted:
+            reports(self._producers, _SLACK_S)
+        self._published = sum(report.acknowledged for report in published)
+        self.unsent = sum(report.unsent for report in published)
         used = host.used()
-        self.doubts = tuple(used["doubts"])
+        own = own_time.doubts([each.own for each in published] + [each.own for each in consumed], late_ns / 1e6)
+        self.doubts = (*used["doubts"], *own)
+        self.middle_ms = max((report.middle_ms for report in consumed), key=lambda each: sum(each))
         self._writer.mark(
             "paced",
             window=number,
@@ -257,9 +291,11 @@ class LoadController:
             consumers_away_s=consumers_away_s,
             start_ns=start_ns,
             end_ns=end_ns,
-            **used,
+            unsent=self.unsent,
+            halted="; ".join(halted),
+            **{**used, "doubts": list(self.doubts)},
         )
-        return max(map(self._missing, range(len(self._groups))))
+        return self.unsent + max(map(self._missing, range(len(self._groups))))
 
     def _consumed(self, found: Sequence[Consumed]) -> bool:
         """Count the messages of each consumer; True when all ended early because nothing was left."""

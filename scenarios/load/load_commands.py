@@ -9,6 +9,7 @@ from typing import Any
 
 from brokerbench.scenarios.base import LoadProcess
 from brokerbench.scenarios.load.schedule import Schedule
+from brokerbench.scenarios.metrics.own_time import OwnTime
 
 PRODUCER = "brokerbench.scenarios.load.bodies:produce"
 CONSUMER = "brokerbench.scenarios.load.bodies:consume"
@@ -41,7 +42,7 @@ class OpenConsumer:
 
 @dataclass(frozen=True, slots=True)
 class Publish:
-    """Publish from ``start_ns`` until ``end_ns`` (monotonic), then flush. Reports the acknowledged sends so far."""
+    """Publish from ``start_ns`` until ``end_ns`` (monotonic), then flush. Reports Published."""
 
     window: int
     batch: int
@@ -51,9 +52,11 @@ class Publish:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Publish when messages are due, in batches of at most ``batch``, then flush. Reports like Publish.
+    """Publish when messages are due, in batches of at most ``batch``, then flush. Reports Published.
 
-    Late messages are sent at once and none is left out: the schedule does not wait for the broker.
+    Late messages are sent at once: the schedule does not wait for the broker. Those that are not sent ``overrun_s``
+    after the schedule's end, or when told to halt, are never sent: they are counted. A message that is more than
+    ``late_after_ns`` late by the generator's own doing counts against it.
     ``clock_ahead_ns``: how far the process' monotonic clock is ahead of the cell's.
     """
 
@@ -64,7 +67,23 @@ class Pace:
     producer: int
     producers: int
     seed: int
+    overrun_s: float
+    late_after_ns: int
     clock_ahead_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Halt:
+    """Send no more messages of the current Pace. Reports True."""
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """Sends acknowledged so far, on this channel; messages of this window that were due and not sent."""
+
+    acknowledged: int
+    unsent: int
+    own: OwnTime
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +106,16 @@ class Consume:
 
 @dataclass(frozen=True, slots=True)
 class Consumed:
-    """Messages received, late ones among them, and whether the consumer ended early because nothing was left."""
+    """Messages received, late ones among them, and whether the consumer ended early because nothing was left.
+
+    ``middle_ms``: in each of a few equal stretches of the time, the median latency of the middle messages of batches.
+    """
 
     received: int
     late: int
     early: bool
+    own: OwnTime
+    middle_ms: Sequence[float] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +136,7 @@ class Close:
     """Close the opened producers or consumer. Reports True."""
 
 
-Command = OpenProducer | OpenConsumer | Publish | Pace | Consume | Backlog | MeasureCeiling | Close
+Command = OpenProducer | OpenConsumer | Publish | Pace | Halt | Consume | Backlog | MeasureCeiling | Close
 
 
 def on_clock(command: Any, ahead_ns: int) -> Any:

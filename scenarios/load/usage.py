@@ -116,7 +116,7 @@ class ProcessUsage:
     def _now(self) -> tuple[int, int, int, int]:
         return time.monotonic_ns(), self._worker.cpu_ns(), time.thread_time_ns(), _PAUSES.total_ns
 
-    def end(self, **attributes: int) -> None:
+    def end(self, **attributes: Any) -> None:
         wall_ns, process_ns, loop_ns, gc_ns = (
             after - before for after, before in zip(self._now(), self._begin, strict=True)
         )

@@ -75,7 +75,8 @@ class MessageTimes:
     """Parallel columns of nanoseconds, in order of ``due_ns``.
 
     ``settled_ns`` is NEVER for a send that was not acknowledged, ``received_ns`` (of the first delivery) without one.
-    The rows of one message, one for each of ``groups``, stand together.
+    The rows of one message, one for each of ``groups``, stand together. ``sent_ns`` is NEVER for a message that was due
+    and never sent: its sender gave up at ``given_up_ns``, so it was late by at least the time until then.
     """
 
     due_ns: Times
@@ -83,6 +84,7 @@ class MessageTimes:
     settled_ns: Times
     received_ns: Times
     groups: int = 1
+    given_up_ns: int = NEVER
 
     def __len__(self) -> int:
         return len(self.due_ns)
@@ -102,9 +104,18 @@ class MessageTimes:
         return self if taken.all() else self._rows(taken, self.groups)
 
     def _rows(self, part: slice | npt.NDArray[np.bool_], groups: int) -> MessageTimes:
-        return MessageTimes(
-            self.due_ns[part], self.sent_ns[part], self.settled_ns[part], self.received_ns[part], groups
+        due_ns, sent_ns, settled_ns = self.due_ns[part], self.sent_ns[part], self.settled_ns[part]
+        return MessageTimes(due_ns, sent_ns, settled_ns, self.received_ns[part], groups, self.given_up_ns)
+
+    def with_unsent(self, due_ns: Times, given_up_ns: int) -> MessageTimes:
+        """With messages that were due at these times and never sent."""
+        due_ns = np.append(self.due_ns, np.repeat(due_ns, self.groups))
+        order = np.argsort(due_ns, kind="stable")
+        never = np.full(len(due_ns) - len(self), NEVER)
+        sent_ns, settled_ns, received_ns = (
+            np.append(column, never)[order] for column in (self.sent_ns, self.settled_ns, self.received_ns)
         )
+        return MessageTimes(due_ns[order], sent_ns, settled_ns, received_ns, self.groups, given_up_ns)
 
     def backlog_age_ns(self, at_ns: Times) -> Times:
         """At each time, how long the oldest message that was due and not yet received had been due; 0 without one.

@@ -20,6 +20,8 @@ from brokerbench.scenarios.omb.driver_file import Driver
 AS_FAST_AS_POSSIBLE = 10_000_000
 """Messages a second: its max-rate files ask for this rate to mean "as fast as possible"."""
 MINUTE_S = 60.0
+_LEAST_WARMUP_S = 5.0
+"""A shortened test has at least as long a warm-up, if the file's own is not shorter: brokers start cold."""
 _KEYS = 10_000
 """``KeyDistributor.UNIQUE_COUNT``."""
 _PACED_BATCH = 100
@@ -74,7 +76,9 @@ class Mapped:
 
 
 def mapped(workload: Workload, source: Path, driver: Driver | None = None, duration_s: float | None = None) -> Mapped:
-    """``duration_s`` shortens the test; warm-up and backlog shrink in the same proportion. Raises IncompatibleField."""
+    """``duration_s`` shortens the test; the backlog shrinks in the same proportion, so does the warm-up, to some
+    seconds at least. Raises IncompatibleField.
+    """
     asked_s = workload.testDurationMinutes * MINUTE_S
     scale = 1.0 if duration_s is None else duration_s / asked_s
     missing: dict[str, str] = {}
@@ -92,7 +96,10 @@ def mapped(workload: Workload, source: Path, driver: Driver | None = None, durat
         missing["topics"] = f"one channel instead of {workload.topics}; it gets the whole rate"
     common |= {**_keys(workload), **_payload(workload, source, missing)}
     timed = asked_s * scale
-    warmup_s = workload.warmupDurationMinutes * MINUTE_S * scale
+    whole_warmup_s = workload.warmupDurationMinutes * MINUTE_S
+    warmup_s = min(whole_warmup_s, max(_LEAST_WARMUP_S, whole_warmup_s * scale))
+    if warmup_s < whole_warmup_s:
+        missing["warmupDurationMinutes"] = f"a warm-up cut short: {warmup_s:g} s instead of {whole_warmup_s:g} s"
     if workload.paced:
         scenario, own = "latency", _paced(workload, timed, warmup_s, scale, missing)
     else:

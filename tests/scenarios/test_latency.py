@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -126,6 +127,8 @@ class _Controller:
         self._capacity, self._closed, self._stalls, self._prompt, self._young = capacity, closed, stalls, prompt, young
         self.context: Context | None = None
         self.late = 0
+        self.doubts: tuple[str, ...] = ()
+        self.middle_ms: tuple[float, ...] = ()
         self.paces: list[tuple[str, float, float]] = []
         self.opened: list[str] = []
         self.published = 0
@@ -291,7 +294,7 @@ def test_the_rate_that_lasts_is_stated_with_confidence(
     windows = [at_rate(*each) for each in tries]
     climbed = [at_rate(*each, purpose="climb") for each in climbs]
     nothing = History(sends={}, send_outcomes={}, deliveries={}, acknowledgements={}, marks=[])
-    (found,) = latency_metrics._sustainable(nothing, windows, climbed, {}, 50 * MS)
+    (found,) = latency_metrics._lasting(nothing, windows, climbed, {}, 50 * MS, searched=True)
     assert found.note.startswith(f"{best} asked for")
     assert re.search(words, found.note), found.note
 
@@ -299,7 +302,7 @@ def test_the_rate_that_lasts_is_stated_with_confidence(
 def test_what_the_search_chose_does_not_add_to_the_confidence() -> None:
     nothing = History(sends={}, send_outcomes={}, deliveries={}, acknowledgements={}, marks=[])
     searched = replace(at_rate(10, True, "search"), end_ns=S // 2)
-    (found,) = latency_metrics._sustainable(nothing, [searched, *[at_rate(10, True)] * 3], [], {}, 50 * MS)
+    (found,) = latency_metrics._lasting(nothing, [searched, *[at_rate(10, True)] * 3], [], {}, 50 * MS, searched=True)
     assert "3 of 3 windows of 1 s" in found.note
     assert len(found.samples) == 3
 
@@ -307,9 +310,10 @@ def test_what_the_search_chose_does_not_add_to_the_confidence() -> None:
 def test_no_rate_is_stated_where_none_lasted() -> None:
     nothing = History(sends={}, send_outcomes={}, deliveries={}, acknowledgements={}, marks=[])
     windows = [at_rate(10, True), at_rate(10, False), at_rate(20, False)]
-    assert not list(latency_metrics._sustainable(nothing, windows, [], {}, 50 * MS))
+    assert not list(latency_metrics._lasting(nothing, windows, [], {}, 50 * MS, searched=True))
 
 
+nothing = History(sends={}, send_outcomes={}, deliveries={}, acknowledgements={}, marks=[])
 QUICK = {"window_s": 0.4, "saturate_s": 0.2, "warmup_s": 0.1, "ceiling_s": 0.05, "away_s": 0.3, "rate_warmup_s": 0.0}
 
 
@@ -353,12 +357,134 @@ def test_a_whole_run(tmp_path: Path) -> None:
     assert not every(metrics, "end_to_end_latency", rate=200, quantile="p99.99"), "80 messages cannot show 1 in 10,000"
     (lag,) = every(metrics, "schedule_lag", rate=2000, quantile="p50")
     assert lag.samples[0] >= 0
-    (sustained,) = every(metrics, "sustainable_rate")
-    assert "no higher rate failed in all" in sustained.note
+    assert not every(metrics, "sustainable_rate"), "nobody looked for it"
+    (asked,) = every(metrics, "asked_rate")
+    assert "lasted at the asked rate; no higher rate was tried" in asked.note
+    assert not asked.comparable
+    (warm_up,) = every(metrics, "warm_up")
+    assert warm_up.samples == (0.0,)
+    assert warm_up.labels["steady"] == "unknown"
     (waited,) = every(metrics, "backlog_taken")
     # Half of what lasted: 1000 where the machine has time for 2000.
     assert waited.samples[0] == pytest.approx(0.3 * waited.labels["rate"], rel=0.3)
     assert every(metrics, "catch_up_time")[0].samples[0] < 0.9
+
+
+@pytest.mark.parametrize(
+    ("climbs", "searched", "name"),
+    [
+        ([], True, "sustainable_rate"),
+        ([], False, "asked_rate"),
+        ([(20, False)], False, "sustainable_rate"),
+    ],
+)
+def test_a_named_rate_is_no_sustainable_one(climbs: list[tuple[float, bool]], searched: bool, name: str) -> None:
+    windows = [at_rate(10, True, "curve"), *(at_rate(*each, purpose="curve") for each in climbs)]
+    (found,) = latency_metrics._lasting(nothing, windows, [], {}, 50 * MS, searched=searched)
+    assert found.name == name
+    assert found.comparable == (name == "sustainable_rate")
+
+
+def test_a_window_in_doubt_is_not_held_against_the_broker() -> None:
+    doubtful = replace(at_rate(10, False), doubts=("producer-0 stood still",))
+    sound = [at_rate(10, True)] * 2
+    (found,) = latency_metrics._lasting(nothing, [doubtful, *sound], [], {}, 50 * MS, searched=True)
+    assert found.note.startswith("10 asked for; lasted in 2 of 2 windows")
+    assert not found.doubt
+    (found,) = latency_metrics._lasting(nothing, [*sound, replace(doubtful, rate=12.0)], [], {}, 50 * MS, searched=True)
+    assert found.limited_by == "generator"
+    lasting = replace(at_rate(10, True), doubts=("consumer-0 stood still",))
+    (found,) = latency_metrics._lasting(nothing, [lasting], [], {}, 50 * MS, searched=True)
+    assert "consumer-0 stood still" in found.doubt
+    assert not found.comparable
+
+
+def test_messages_that_were_never_sent_are_late_by_what_was_waited() -> None:
+    of = journey(*((at, at, at + 1, at + 5) for at in range(0, 500, 10)))
+    cut = window(of.with_unsent(ms(*range(500, 1000, 10)), 2000 * MS))
+    assert cut.unsent == 50
+    assert not cut.lasts(1e12)
+    for end in ("sent_ns", "settled_ns", "received_ns"):
+        corrected = latency_metrics.latencies_ns(cut.of, end, corrected=True)
+        assert len(corrected) == 100
+        assert corrected.max() == 1500 * MS
+        assert np.count_nonzero(corrected >= 1000 * MS) == 50
+        assert len(latency_metrics.latencies_ns(cut.of, end, corrected=False)) == 50
+    assert cut.of.backlog_age_ns(ms(999)).tolist() == [499 * MS]
+    assert cut.of.underway(ms(999)).tolist() == [0], "they wait for no consumer"
+    assert cut.received_rate() == 50
+
+
+def test_overload_ends_with_its_window_and_what_was_not_sent_is_told(tmp_path: Path) -> None:
+    began = time.monotonic()
+    with Processes() as load:
+        asked = {"rates": [3_000_000.0], "saturate_s": 0.0, "search_steps": 0, "confirm": 0, "overrun_s": 0.2}
+        latency.run(context(tmp_path, load, **asked))
+    assert time.monotonic() - began < 60
+    seen = saved_history.load(tmp_path / "history")
+    marks = list(seen.events("paced"))
+    assert len(marks) == 2, "the generator was too slow as well: measured again, and not for ever"
+    due_ns = np.asarray(seen.sends["intended_ns"])
+    for mark in marks:
+        assert any("late by itself" in doubt for doubt in mark["doubts"])
+        assert mark["unsent"] > 0
+        sent = np.count_nonzero((due_ns >= mark["start_ns"]) & (due_ns < mark["end_ns"]))
+        assert sent + mark["unsent"] == pytest.approx(0.4 * 3_000_000, rel=0.05), "every due message is accounted for"
+    metrics = latency_metrics.metrics(seen)
+    (unsent,) = every(metrics, "unsent")
+    assert unsent.samples == tuple(mark["unsent"] for mark in marks)
+    assert "late by itself" in unsent.doubt
+    (median,) = every(metrics, "end_to_end_latency", quantile="p50", **{"from": "due"})
+    assert median.samples[0] > 100, "half of all due messages were later than that: left out they would hide it"
+    assert "were due and never sent (at least" in median.note
+    assert not median.comparable
+    assert not every(metrics, "sustainable_rate")
+    assert not every(metrics, "asked_rate")
+
+
+class _Cold(_Controller):
+    """A broker that gets faster with each warm-up, ``times`` times."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__(1e9, closed=1)
+        self.warm_ups: list[float] = []
+        self._times = times
+
+    def paced(self, purpose: str, batch: int, schedule: Schedule, **more: Any) -> int:
+        if purpose == "warm-up":
+            self.warm_ups.append(schedule.rate)
+            self.middle_ms = (67, 50, 41, 35, 30) if len(self.warm_ups) <= self._times else (9.6, 9.7, 9.5, 9.6, 9.6)
+        return super().paced(purpose, batch, schedule, **more)
+
+
+@pytest.mark.parametrize(("cold", "warm_ups"), [(0, 1), (3, 4), (99, 6)])
+def test_the_warm_up_has_the_highest_rate_and_goes_on_while_latency_falls(
+    tmp_path: Path, cold: int, warm_ups: int
+) -> None:
+    asked = {"rates": [10.0, 500.0], "saturate_s": 0.0, "search_steps": 0, "rate_warmup_s": 1.0}
+    controller = search(tmp_path, _Cold(cold), **asked)
+    assert isinstance(controller, _Cold)
+    assert controller.warm_ups == [500.0] * warm_ups
+
+
+class _Doubtful(_Controller):
+    """The windows of these numbers are in doubt, and fail."""
+
+    def __init__(self, *numbers: int) -> None:
+        super().__init__(1e9, closed=1, stalls=numbers)
+        self._numbers = numbers
+
+    def paced(self, purpose: str, batch: int, schedule: Schedule, **more: Any) -> int:
+        found = super().paced(purpose, batch, schedule, **more)
+        self.doubts = ("producer-0 stood still",) if len(self.paces) - 1 in self._numbers else ()
+        return found
+
+
+def test_a_window_in_doubt_is_measured_again(tmp_path: Path) -> None:
+    asked = {"rates": [10.0, 500.0], "saturate_s": 0.0, "search_steps": 0, "confirm": 2, "away_s": 0.0}
+    controller = search(tmp_path, _Doubtful(1, 2, 4), **asked)
+    assert controller.rates("curve") == [10, 500, 500, 500]
+    assert controller.rates("confirm") == [500] * 3
 
 
 def test_without_a_closed_loop_rates_must_be_given() -> None:

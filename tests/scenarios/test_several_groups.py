@@ -92,7 +92,7 @@ def test_under_a_given_rate_each_group_keeps_up(tmp_path: Path) -> None:
     assert {of(examination, "out_of_order", group=group).samples for group in seen.groups()} == {(0.0,)}
     # A busy machine receives part of it after the window; more than was due in it cannot come.
     assert 500 < goodput.samples[0] <= 1.3 * 2 * 500, "what both groups received"
-    assert of(examination, "sustainable_rate").samples[0] == pytest.approx(goodput.samples[0] / 2), "what was published"
+    assert of(examination, "asked_rate").samples[0] == pytest.approx(goodput.samples[0] / 2), "what was published"
     end_to_end = of(examination, "end_to_end_latency", quantile="max", **{"from": "due"})
     published = of(examination, "publish_latency", quantile="max", **{"from": "due"})
     received, sent = (int(metric.note.split(" samples")[0].replace(",", "")) for metric in (end_to_end, published))

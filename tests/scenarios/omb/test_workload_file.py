@@ -71,9 +71,22 @@ def test_subscriptions_become_groups_that_each_wait_for_every_message() -> None:
 
 def test_a_shorter_test_is_shorter_in_proportion() -> None:
     found = mapped(9.0, consumerBacklogSizeGB=1, messageSize=1000)
-    assert (found.parameters["window_s"], found.parameters["rate_warmup_s"]) == (9.0, pytest.approx(0.6))
+    assert found.parameters["window_s"] == 9.0
     assert found.parameters["away_s"] == pytest.approx(2**30 / 1000 / 50000 / 100)
     assert "shortened: 9 s instead of 900 s" in found.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("duration_s", "minutes", "warmup_s"), [(9.0, 1, 5.0), (225.0, 1, 15.0), (900.0, 1, 60.0), (9.0, 0, 0.0)]
+)
+@pytest.mark.parametrize(("rate", "name"), [(50_000, "rate_warmup_s"), (0, "warmup_s")])
+def test_a_warm_up_that_is_cut_short_is_named(
+    duration_s: float, minutes: int, warmup_s: float, rate: int, name: str
+) -> None:
+    found = mapped(duration_s, warmupDurationMinutes=minutes, producerRate=rate)
+    assert found.parameters[name] == pytest.approx(warmup_s)
+    told = found.parameters["omb"]["not_honoured"].get("warmupDurationMinutes", "")
+    assert told == (f"a warm-up cut short: {warmup_s:g} s instead of 60 s" if warmup_s < 60 * minutes else "")
 
 
 @pytest.mark.parametrize(
