@@ -228,9 +228,11 @@ def summary(cell: Cell) -> str:
 def _left_out(cell: Cell) -> list[str]:
     """What its figures do not show: messages never sent, windows in doubt, a warm-up that was too short."""
     unsent = sum(sum(metric.samples) for metric in cell.metrics if metric.name == "unsent")
-    doubts = dict.fromkeys(metric.doubt for metric in cell.metrics if metric.doubt)
+    doubts = list(dict.fromkeys(metric.doubt for metric in cell.metrics if metric.doubt))
     found = [f"{unsent:,.0f} due messages were never sent"] if unsent else []
-    found += [f"in doubt: {doubt}" for doubt in doubts]
+    if doubts and not cell.disturbed:
+        more = f" ({len(doubts)} figures)" if len(doubts) > 1 else ""
+        found.append(f"in doubt{more}: {doubts[0]}")
     cold = [metric for metric in cell.metrics if metric.name == "warm_up" and metric.labels.get("steady") == "no"]
     return [*found, *(f"warmed up for {sum(metric.samples):g} s, and not steady" for metric in cold)]
 
