@@ -16,6 +16,7 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Column
 
+from brokerbench.reports import words
 from brokerbench.scenarios.results import Cell
 
 
@@ -218,11 +219,12 @@ def estimate(cells: Sequence[Expected], shares: Mapping[str, float], elapsed_s: 
 def summary(cell: Cell) -> str:
     """One line about an ended cell."""
     if cell.status == "failed":
-        return f"failed after {cell.duration_s:.1f} s: {cell.error}"
+        return f"failed after {cell.duration_s:.1f} s: {cell.failure}"
     counts = Counter(row.verdict.value for row in cell.verdicts)
     verdicts = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
-    disturbed = f"; {cell.disturbed}" if cell.disturbed else ""
-    return f"{verdicts or 'no verdicts'} in {cell.duration_s:.1f} s{disturbed}"
+    refused, missing = words.not_acknowledged(cell.sends), words.left_out(cell)
+    more = [cell.disturbed, refused, f"left out: {missing}" if missing else ""]
+    return "; ".join([f"{verdicts or 'no verdicts'} in {cell.duration_s:.1f} s", *filter(None, more)])
 
 
 def _cells(count: int) -> str:

@@ -8,16 +8,16 @@ low when something stalls. A message that never arrived has no latency: it is co
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from brokerbench.brokers.types import Resolution
-from brokerbench.scenarios.base import Measured
+from brokerbench.scenarios.base import Measured, Sends
 from brokerbench.scenarios.history import History
 from brokerbench.scenarios.load import workload
-from brokerbench.scenarios.metrics import clock_sync, doubts, lag, message_times, window_rates
+from brokerbench.scenarios.metrics import clock_sync, doubts, lag, message_times, send_fates, window_rates
 from brokerbench.scenarios.metrics.message_times import NEVER, MessageTimes, Times
 
 QUANTILES: Mapping[str, float] = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p99.9": 99.9, "p99.99": 99.99, "max": 100.0}
@@ -56,6 +56,8 @@ class Paced:
     clock_error_ns: int = 0
     """Largest difference of the clocks of producers and consumers, in ns: 0 on one host."""
     doubts: tuple[str, ...] = ()
+    sends: Sends = field(default_factory=lambda: Sends(0))
+    """The fates of the messages that were due in it."""
 
     @property
     def duration_s(self) -> float:
@@ -85,6 +87,7 @@ def paced_windows(history: History, *, warmup: bool = False) -> list[Paced]:
     if not marks:
         return []
     everything, clock_error_ns = message_times.of_history(history), clock_sync.error_ns(history)
+    fates = send_fates.within(history, [(mark["start_ns"], mark["end_ns"]) for mark in marks], "intended_ns")
     return [
         Paced(
             number=mark["window"],
@@ -96,8 +99,9 @@ def paced_windows(history: History, *, warmup: bool = False) -> list[Paced]:
             of=everything.due_within(mark["start_ns"], mark["end_ns"]),
             clock_error_ns=clock_error_ns,
             doubts=doubts.of_mark(mark),
+            sends=sends,
         )
-        for mark in marks
+        for mark, sends in zip(marks, fates, strict=True)
     ]
 
 
@@ -135,13 +139,34 @@ def metrics(history: History) -> list[Measured]:
         if window.purpose == "backlog":
             found += [doubts.stated(metric, doubts.why([window]), "") for metric in _backlog(window, common, limit_ns)]
     found += over_time
-    found += window_rates.out_of_order(history)
     return [metric for metric in found if metric.samples]
 
 
 def _marks(history: History, windows: Sequence[Paced]) -> Iterable[Mapping[str, Any]]:
     numbers = {window.number for window in windows}
     return (mark for mark in history.events("paced", warmup=False) if mark["window"] in numbers)
+
+
+def left_out(metrics: Sequence[Measured]) -> dict[str, str]:
+    """Percentiles that are not stated, as too few messages lie beyond them: each with its rates."""
+    told = {(metric.labels.get("rate"), metric.labels.get("quantile")) for metric in metrics if _is_latency(metric)}
+    rates = dict.fromkeys(metric.labels["rate"] for metric in metrics if metric.name == "goodput")
+    missing = {quantile: [f"{rate:,}" for rate in rates if (rate, quantile) not in told] for quantile in QUANTILES}
+    return {
+        f"{quantile} of end_to_end_latency": f"a window has fewer than {_FEWEST_BEYOND} messages beyond it at "
+        f"{', '.join(at)} messages a second"
+        for quantile, at in missing.items()
+        if at
+    }
+
+
+def _is_latency(metric: Measured) -> bool:
+    return metric.name == "end_to_end_latency" and metric.labels.get("from") == "due"
+
+
+def _is_told(percent: float, samples: int) -> bool:
+    """Whether so many samples state this percentile."""
+    return samples > 0 and (percent == 100.0 or samples * (1 - percent / 100) >= _FEWEST_BEYOND)
 
 
 def _at_rate(
@@ -154,7 +179,8 @@ def _at_rate(
     received = tuple(window.received_rate() for window in windows)
     groups = window_rates.several(history)
     in_total = {**labels, "group": window_rates.ALL} if groups else labels
-    yield Measured("goodput", "msg/s", received, in_total, limited_by=limited, note=note)
+    sends = send_fates.added(window.sends for window in windows)
+    yield Measured("goodput", "msg/s", received, in_total, limited_by=limited, note=note, sends=sends)
     for at, group in enumerate(groups):
         alone = tuple(replace(window, of=window.of.of_group(at)).received_rate() for window in windows)
         yield Measured("goodput", "msg/s", alone, {**labels, "group": group}, limited_by=limited)
@@ -201,11 +227,7 @@ def _quantiles(
     fewest = min(len(part) for part in parts)
     missing = sum(len(_ending(window.of, end)) for window in windows) - sum(len(part) for part in parts)
     note = f"{sum(len(part) for part in parts):,} samples; {missing:,} never came; {_drift(parts)}"
-    told = [
-        (quantile, percent)
-        for quantile, percent in QUANTILES.items()
-        if fewest and (percent == 100.0 or fewest * (1 - percent / 100) >= _FEWEST_BEYOND)
-    ]
+    told = [(quantile, percent) for quantile, percent in QUANTILES.items() if _is_told(percent, fewest)]
     if told:
         found = [np.percentile(part, [percent for _, percent in told]) / 1e6 for part in parts]
         for at, (quantile, _) in enumerate(told):
@@ -292,6 +314,7 @@ def _sustainable(
         note=f"{best:,.0f} asked for; lasted in {sum(tried[best])} of {len(ours)} windows of {ours[0].duration_s:g} s "
         f"(99th percentile and backlog within {limit_ns / 1e6:g} ms), so with 95 % confidence in "
         f"{_at_least(sum(tried[best]), len(ours)):.0%} of such windows or more; {beyond}",
+        sends=send_fates.added(window.sends for window in ours),
     )
 
 
