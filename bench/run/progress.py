@@ -16,6 +16,7 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Column
 
+from brokerbench.reports import words
 from brokerbench.scenarios.results import Cell
 
 
@@ -218,23 +219,21 @@ def estimate(cells: Sequence[Expected], shares: Mapping[str, float], elapsed_s: 
 def summary(cell: Cell) -> str:
     """One line about an ended cell."""
     if cell.status == "failed":
-        return f"failed after {cell.duration_s:.1f} s: {cell.error}"
+        return f"failed after {cell.duration_s:.1f} s: {cell.failure}"
     counts = Counter(row.verdict.value for row in cell.verdicts)
     verdicts = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
-    disturbed = [cell.disturbed] if cell.disturbed else []
-    return "; ".join([f"{verdicts or 'no verdicts'} in {cell.duration_s:.1f} s", *disturbed, *_left_out(cell)])
+    refused, missing = words.not_acknowledged(cell.sends), words.left_out(cell)
+    more = [cell.disturbed, refused, f"left out: {missing}" if missing else "", _in_doubt(cell)]
+    return "; ".join([f"{verdicts or 'no verdicts'} in {cell.duration_s:.1f} s", *filter(None, more)])
 
 
-def _left_out(cell: Cell) -> list[str]:
-    """What its figures do not show: messages never sent, windows in doubt, a warm-up that was too short."""
-    unsent = sum(sum(metric.samples) for metric in cell.metrics if metric.name == "unsent")
+def _in_doubt(cell: Cell) -> str:
+    """The first doubt about figures of an undisturbed machine."""
     doubts = list(dict.fromkeys(metric.doubt for metric in cell.metrics if metric.doubt))
-    found = [f"{unsent:,.0f} due messages were never sent"] if unsent else []
-    if doubts and not cell.disturbed:
-        more = f" ({len(doubts)} figures)" if len(doubts) > 1 else ""
-        found.append(f"in doubt{more}: {doubts[0]}")
-    cold = [metric for metric in cell.metrics if metric.name == "warm_up" and metric.labels.get("steady") == "no"]
-    return [*found, *(f"warmed up for {sum(metric.samples):g} s, and not steady" for metric in cold)]
+    if not doubts or cell.disturbed:
+        return ""
+    more = f" ({len(doubts)} figures)" if len(doubts) > 1 else ""
+    return f"in doubt{more}: {doubts[0]}"
 
 
 def _cells(count: int) -> str:

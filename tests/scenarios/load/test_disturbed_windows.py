@@ -16,20 +16,16 @@ from brokerbench.scenarios import latency, ordering, throughput
 from brokerbench.scenarios.base import Examination, MachineUsage
 from brokerbench.scenarios.history import History, saved_history
 from brokerbench.scenarios.load import usage
-from brokerbench.scenarios.metrics import doubts, own_time
+from brokerbench.scenarios.metrics import doubts
 from tests.scenarios.harness import context, every, loaded, memory, of
+
+pytestmark = pytest.mark.usefixtures("sound_windows")
 
 QUICK = {"window_s": 0.2, "warmup_s": 0.05, "repeats": 2, "batches": [10], "ceiling_s": 0.05, "drain_s": 10.0}
 OPEN = {
     "window_s": 0.3, "warmup_s": 0.05, "ceiling_s": 0.05, "rates": [500.0], "search_steps": 0, "confirm": 0,
     "away_s": 0, "saturate_s": 0, "rate_warmup_s": 0, "batch": 10,
 }  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def no_other_doubts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Load processes of windows this short are late by themselves on a busy machine; that is tested elsewhere."""
-    monkeypatch.setattr(own_time, "doubts", lambda of, limit_ms=None: ())
 
 
 def machine(disturbed: Callable[[int], bool]) -> Callable[[], MachineUsage]:
