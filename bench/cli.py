@@ -282,8 +282,10 @@ def _measure(
     for notice in work.notices:
         _say(notice)
 
-    from brokerbench.bench.commands import measure
+    from brokerbench.bench.commands import fit, measure
 
+    for notice in fit.check(work.cells, elsewhere=bool(scheduler)):
+        _say(notice)
     return measure.measure(work, engine, out, chosen_seed, quiet, scheduler)
 
 

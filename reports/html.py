@@ -33,7 +33,12 @@ def render(result: RunResult, selftest: str = "") -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        count=words.count, listed=words.listed, number=words.number, rate=words.rate, spread=words.spread
+        count=words.count,
+        listed=words.listed,
+        number=words.number,
+        rate=words.rate,
+        spread=words.spread,
+        not_acknowledged=words.not_acknowledged,
     )
     return environment.get_template("report.html.j2").render(_view(result) | {"selftest": selftest})
 

@@ -244,6 +244,7 @@ def _view(result: RunResult, options: Sequence[str]) -> Mapping[str, Any]:
         "gaps": tables.gaps(result, profiles),
         "failed": facts.failed_cells(result),
         "disturbed": facts.disturbed_cells(result),
+        "left_out": [cell for cell in result.cells if cell.left_out],
         "speed_tables": _speed_tables(speeds.of_run(result, profiles)),
         "conditions": speeds.conditions(speeds.of_run(result, profiles)),
         "speed_row": lambda speed: _speed_row(speed, evidence),
@@ -302,7 +303,7 @@ def _speed_row(speed: speeds.Speed, evidence: CommittedEvidence) -> list[str]:
     metric, cpu, ceiling = speed.metric, speed.cpu, speed.ceiling
     return [
         speed.profile,
-        speed.what,
+        "<br>".join(filter(None, [speed.what, _escape(speed.not_acknowledged)])),
         f"{words.number(speed.median)} {metric.unit}",
         f"{words.number(min(metric.samples))} to {words.number(max(metric.samples))}, n = {len(metric.samples)}",
         words.spread(cpu.samples, cpu.unit) if cpu else "not measured",

@@ -45,7 +45,15 @@ class Speed:
             return self.metric.doubt
         if not self.metric.comparable:
             return self.metric.note
-        return f"limited by the {self.metric.limited_by}" if self.metric.limited_by else ""
+        if self.metric.limited_by:
+            return f"limited by the {self.metric.limited_by}"
+        # Another profile took these sends, too: its load was another one.
+        return "sends were rejected" if self.metric.sends and self.metric.sends.rejected else ""
+
+    @property
+    def not_acknowledged(self) -> str:
+        """The sends behind the figure that the broker did not acknowledge; empty if it acknowledged all."""
+        return words.not_acknowledged(self.metric.sends)
 
     @property
     def what(self) -> str:

@@ -115,7 +115,8 @@ _HEAD = ("cell", "status", "confirmed", "refuted", "inconclusive", "not testable
 
 def text(result: RunResult) -> str:
     """Tables in plain text, without colour or width of a terminal."""
-    parts = [_verdicts(result), _speeds(result), _refuted(result), _failures(result), _disturbed(result)]
+    parts = [_verdicts(result), _speeds(result), _refuted(result), _sends(result), _left_out(result)]
+    parts += [_failures(result), _disturbed(result)]
     if not result.complete:
         parts.append("The run was cut short: only the cells above ended before.")
     return "\n\n".join(part for part in parts if part)
@@ -148,7 +149,9 @@ def _speeds(result: RunResult) -> str:
             speed.profile,
             speed.what,
             words.spread(speed.metric.samples, speed.metric.unit),
-            f"ranks nothing: {speed.no_rank}" if speed.no_rank else "",
+            "; ".join(
+                filter(None, [f"ranks nothing: {speed.no_rank}" if speed.no_rank else "", speed.not_acknowledged])
+            ),
         ]
         for speed in speeds.of_run(result, facts.profiles(result))
     ]
@@ -165,8 +168,19 @@ def _refuted(result: RunResult) -> str:
     return "\n".join(["Not as declared:", *lines]) if lines else ""
 
 
+def _sends(result: RunResult) -> str:
+    told = [(cell.id, words.not_acknowledged(cell.sends)) for cell in result.cells if cell.status == "completed"]
+    lines = [f"  {cell}: {text}" for cell, text in told if text]
+    return "\n".join(["Sends that were not acknowledged:", *lines]) if lines else ""
+
+
+def _left_out(result: RunResult) -> str:
+    lines = [f"  {cell.id}: {what}: {why}" for cell in result.cells for what, why in cell.left_out.items()]
+    return "\n".join(["Left out:", *lines]) if lines else ""
+
+
 def _failures(result: RunResult) -> str:
-    lines = [f"  {cell.id}: {cell.error}" for cell in facts.failed_cells(result)]
+    lines = [f"  {cell.id}: {cell.failure}" for cell in facts.failed_cells(result)]
     return "\n".join(["Failed:", *lines]) if lines else ""
 
 

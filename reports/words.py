@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from brokerbench.brokers.declarations import Support
+from brokerbench.scenarios.results import Cell, Sends
 from brokerbench.scenarios.verdicts import Grade
 
 NOTHING = "\u2013"
@@ -71,3 +72,22 @@ def listed(words: Sequence[str]) -> str:
     if len(words) < 2:
         return "".join(words)
     return f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def not_acknowledged(sends: Sends | None) -> str:
+    """``15 of 2,500 sends rejected (first reason: too large), 3 of unknown fate``; empty if all were acknowledged."""
+    if sends is None:
+        return ""
+    counted = (("rejected", sends.rejected, "rejected"), ("unknown", sends.unknown, "of unknown fate"))
+    parts: list[str] = []
+    for name, found, text in counted:
+        if found:
+            of = "" if parts else f" of {count(sends.sent)} sends"
+            why = f" (first reason: {sends.reasons[name]})" if name in sends.reasons else ""
+            parts.append(f"{count(found)}{of} {text}{why}")
+    return ", ".join(parts)
+
+
+def left_out(cell: Cell) -> str:
+    """What the cell was asked for and does not show, with the reasons; empty if there is nothing."""
+    return "; ".join(f"{what}: {why}" for what, why in cell.left_out.items())

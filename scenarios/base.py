@@ -167,13 +167,31 @@ class Context:
 
 
 @dataclass(frozen=True, slots=True)
+class Sends:
+    """The fates of all sends of a figure or of a cell. Those neither rejected nor unknown were acknowledged.
+
+    ``reasons``: the first reason that was given for an outcome, by its name (``rejected``, ``unknown``).
+    """
+
+    sent: int
+    rejected: int = 0
+    unknown: int = 0
+    rejected_bytes: int = 0
+    reasons: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def acknowledged(self) -> int:
+        return self.sent - self.rejected - self.unknown
+
+
+@dataclass(frozen=True, slots=True)
 class Measured:
     """One metric: samples in ``unit``, warm-up samples apart, labels that distinguish it from its siblings.
 
     ``better`` is "higher", "lower" or "" (neither, a description). ``limited_by`` names what limited it, where
     that was not the broker (``"generator"``): such a figure ranks nothing. One that is not ``comparable`` ranks
     nothing either, and is compared with no other build's; ``note`` gives the reason. One in ``doubt`` (the reason, in
-    words: its windows were disturbed) is not comparable.
+    words: its windows were disturbed) is not comparable. ``sends``: the fates of the sends behind a rate.
     """
 
     name: str
@@ -186,14 +204,19 @@ class Measured:
     note: str = ""
     comparable: bool = True
     doubt: str = ""
+    sends: Sends | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """What a history shows: facts, not verdicts."""
+    """What a history shows: facts, not verdicts.
+
+    ``left_out``: what the experiment was asked for and does not show -> why, or what is shown instead.
+    """
 
     findings: Sequence[Finding]
     metrics: Sequence[Measured]
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,12 +231,16 @@ class Scenario:
     """Parameters of which 0 switches something off; any other number whose default is above 0 must be so too."""
     properties: tuple[str, ...]
     """Every property that ``examine`` answers for, on every profile: none may be missing in silence."""
+    also: tuple[str, ...] = ()
+    """Further properties, of which ``examine`` answers for those that fit the parameters."""
     alone: bool = False
     """True when it measures speed: nothing else may run beside it."""
     expected_s: Callable[[Parameters, Limits | None], float]
     """Rough length on a profile with these limits (None: unknown). For progress bars and the order of cells."""
     check: Callable[[Parameters], None]
     """Before anything starts. Raises ValueError for values that cannot be honoured, or contradict each other."""
+    fits: Callable[[Parameters, Limits | None], None] = lambda parameters, limits: None
+    """As ``check``, for a profile with these limits (None: unknown), on the host that reads a log."""
     run: Callable[[Context], None]
     examine: Callable[[History], Examination]
 

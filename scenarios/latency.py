@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from itertools import count
 
 from brokerbench.brokers.declarations import Limits
-from brokerbench.scenarios.analysis import delivery, latency, steadiness
+from brokerbench.scenarios.analysis import delivery, key_order, latency, steadiness
 from brokerbench.scenarios.base import Context, Examination, Parameters, Scenario
 from brokerbench.scenarios.history import History
 from brokerbench.scenarios.load import workload
@@ -92,7 +92,9 @@ def run(context: Context) -> None:
 
 
 def examine(history: History) -> Examination:
-    return Examination(delivery.findings(history), latency.metrics(history))
+    found = delivery.findings(history, key_order.property_of(history, "latency"))
+    metrics = latency.metrics(history)
+    return Examination(found, metrics, latency.left_out(metrics))
 
 
 def expected_s(parameters: Parameters, limits: Limits | None) -> float:
@@ -116,9 +118,11 @@ SCENARIO = Scenario(
     defaults=DEFAULTS,
     off_at_zero=frozenset({"search_steps", "confirm", "away_s", "saturate_s", "rate_warmup_s", "overrun_s"}),
     properties=PROPERTIES,
+    also=key_order.PROPERTIES,
     alone=True,
     expected_s=expected_s,
     check=check,
+    fits=workload.check_fits,
     run=run,
     examine=examine,
 )
@@ -163,6 +167,8 @@ class _Experiment:
             self._curve(self._shares_of(lasting or most))
         if lasting and float(self._parameters["away_s"]):
             self._catch_up(float(self._parameters["backlog_share"]) * lasting)
+        elif float(self._parameters["away_s"]):
+            self._controller.left_out("backlog", "no rate lasted, so consumers would never have caught up with one")
         self._controller.close()
 
     @property
@@ -236,7 +242,7 @@ class _Experiment:
         self._controller.open(name, [(self._batch, in_flight)])
         self._controller.window("publish", self._batch, float(self._parameters["warmup_s"]) / 2, warmup=True)
         self._controller.window("consume", self._batch, float(self._parameters["warmup_s"]), warmup=True)
-        self._controller.drain(_JOIN_S)
+        self._controller.warmed_up(_JOIN_S)
 
     def _saturate(self) -> float:
         """Messages a second received in a closed loop."""

@@ -32,7 +32,7 @@ from brokerbench.scenarios.clients.consumer_group import ConsumerGroup
 from brokerbench.scenarios.clients.recording import RecordedBatch, RecordingConsumer, RecordingProducer, open_producer
 from brokerbench.scenarios.history import Column, History, Writer
 from brokerbench.scenarios.history.stamp import INTACT
-from brokerbench.scenarios.load.payloads import check_size
+from brokerbench.scenarios.load.payloads import check_size, check_size_fits
 from brokerbench.scenarios.metrics import lag
 
 DEFAULTS: Parameters = {
@@ -123,6 +123,7 @@ SCENARIO = Scenario(
     properties=PROPERTIES,
     expected_s=expected_s,
     check=check_size,
+    fits=check_size_fits,
     run=run,
     examine=examine,
 )

@@ -42,7 +42,7 @@ from brokerbench.scenarios.clients.recording import (
     take_until,
 )
 from brokerbench.scenarios.history import Column, Writer
-from brokerbench.scenarios.load.payloads import check_size
+from brokerbench.scenarios.load.payloads import check_size, check_size_fits
 
 DEFAULTS: Parameters = {
     "messages": 3000,
@@ -106,6 +106,7 @@ SCENARIO = Scenario(
     properties=PROPERTIES,
     expected_s=expected_s,
     check=check_size,
+    fits=check_size_fits,
     run=run,
     examine=checker.examine,
 )

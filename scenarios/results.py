@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from brokerbench.brokers import names
 from brokerbench.brokers.declarations import PROPERTIES, Kind, ProfileDeclaration, Provider, Support
+from brokerbench.scenarios import base
 from brokerbench.scenarios.base import Examination, Measured
 from brokerbench.scenarios.verdicts import Finding, Grade, Verdict, judge
 
@@ -26,7 +27,7 @@ _SINCE_2: Any = {
     "cells": {"__all__": {"verdicts": {"__all__": {"measured": {"counts"}}}, "metrics": {"__all__": {"comparable"}}}},
     "environment": {"clients"},
 }
-_LATER_IN_2 = ("open", "sample_lows", "disturbed", "doubt")
+_LATER_IN_2 = ("open", "sample_lows", "disturbed", "doubt", "sends", "left_out", "unjudged")
 """Facts that joined cells, measurements and metrics within version 2: written only where they say something."""
 _NOT_COMPARABLE_IN_1 = ("closed loop", "not a benchmark figure")
 """Words in the note of a metric of version 1 that may not be compared or ranked."""
@@ -120,6 +121,16 @@ class VerdictRow(_Model):
     evidence: Evidence
 
 
+class Sends(_Model):
+    """The fates of sends. Those neither rejected nor of unknown fate were acknowledged."""
+
+    sent: int
+    rejected: int = Field(description="refused: by the broker, or by the client before it sent them")
+    unknown: int = Field(description="without an answer, or with one that leaves the fate open")
+    rejected_bytes: int
+    reasons: dict[str, str] = Field(description="rejected, unknown: the first reason that was given")
+
+
 class Metric(_Model):
     """A quantity with its samples. ``limited_by`` names what limited it where that was not the broker."""
 
@@ -134,6 +145,7 @@ class Metric(_Model):
     doubt: str = Field(default="", description="why it need not be the broker's: its windows were disturbed")
     note: str = ""
     grade: Grade
+    sends: Sends | None = Field(default=None, description="the fates of the sends behind a rate")
 
 
 class Cell(_Model):
@@ -154,6 +166,16 @@ class Cell(_Model):
     disturbed: str = Field(default="", description="how far others took the machine meanwhile, in words")
     verdicts: list[VerdictRow]
     metrics: list[Metric]
+    sends: Sends | None = Field(default=None, description="the fates of all sends, warm-up included")
+    left_out: dict[str, str] = Field(
+        default_factory=dict, description="what was asked for and is not shown: why, or what is shown instead"
+    )
+    unjudged: str = Field(default="", description="of a failed cell: why its history could not be judged again")
+
+    @property
+    def failure(self) -> str:
+        """Everything that is known about the failure of a failed cell."""
+        return "; ".join(filter(None, (self.error, self.unjudged)))
 
 
 class RunResult(_Model):
@@ -227,11 +249,14 @@ def verdict_rows(
     history: str,
     disturbed: str = "",
 ) -> list[VerdictRow]:
-    """One row for each of ``properties``: a property without a finding is shown as not examined, never left out."""
+    """One row for each of ``properties``, then one for each other finding.
+
+    A property without a finding is shown as not examined, never left out.
+    """
     found = {finding.property: replace(finding, disturbed=disturbed) for finding in examination.findings}
     return [
         _row(declaration, found.get(name, Finding(name, remarks=(_NOT_EXAMINED,))), grade, history)
-        for name in properties
+        for name in dict.fromkeys((*properties, *found))
     ]
 
 
@@ -283,6 +308,7 @@ def metric_rows(measured: Sequence[Measured], grade: Grade) -> list[Metric]:
             doubt=entry.doubt,
             note=entry.note,
             grade=grade,
+            sends=None if entry.sends is None else sends_row(entry.sends),
         )
         for entry in measured
     ]
@@ -290,6 +316,10 @@ def metric_rows(measured: Sequence[Measured], grade: Grade) -> list[Metric]:
 
 def _rounded(values: Sequence[float]) -> tuple[float, ...]:
     return tuple(map(round_sample, values))
+
+
+def sends_row(found: base.Sends) -> Sends:
+    return Sends.model_validate(found, from_attributes=True)
 
 
 def round_sample(value: float) -> float:

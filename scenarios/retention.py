@@ -38,7 +38,7 @@ from brokerbench.scenarios.clients.recording import (
 from brokerbench.scenarios.clients.retention_watch import RetentionWatch
 from brokerbench.scenarios.clients.whole_channel import WholeChannel, ends, send_fresh
 from brokerbench.scenarios.history import Writer
-from brokerbench.scenarios.load.payloads import check_size
+from brokerbench.scenarios.load.payloads import check_size, check_size_fits
 
 DEFAULTS: Parameters = {
     "age_s": 6.0,
@@ -119,6 +119,7 @@ SCENARIO = Scenario(
     properties=PROPERTIES,
     expected_s=expected_s,
     check=check_size,
+    fits=check_size_fits,
     run=run,
     examine=checker.examine,
 )

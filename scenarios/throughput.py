@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from brokerbench.brokers.declarations import Limits
-from brokerbench.scenarios.analysis import delivery, throughput
+from brokerbench.scenarios.analysis import delivery, key_order, throughput
 from brokerbench.scenarios.base import Context, Examination, Parameters, Scenario
 from brokerbench.scenarios.history import History
 from brokerbench.scenarios.load import workload
@@ -62,7 +62,8 @@ def run(context: Context) -> None:
 
 
 def examine(history: History) -> Examination:
-    return Examination(delivery.findings(history), throughput.metrics(history))
+    found = delivery.findings(history, key_order.property_of(history, "throughput"))
+    return Examination(found, throughput.metrics(history))
 
 
 def expected_s(parameters: Parameters, limits: Limits | None) -> float:
@@ -76,9 +77,11 @@ SCENARIO = Scenario(
     "with client CPU and the noop ceiling beside",
     defaults=DEFAULTS,
     properties=PROPERTIES,
+    also=key_order.PROPERTIES,
     alone=True,
     expected_s=expected_s,
     check=check,
+    fits=workload.check_fits,
     run=run,
     examine=examine,
 )
@@ -142,4 +145,4 @@ class _Experiment:
         for batch in batches:
             self._controller.window("publish", batch, warmup_s / len(batches), warmup=True)
         self._controller.window("consume", batches[0], warmup_s, warmup=True)
-        self._controller.drain(_JOIN_S)
+        self._controller.warmed_up(_JOIN_S)

@@ -96,6 +96,8 @@ def write(result: RunResult, directory: Path, path: Path, option: str) -> list[P
         except ValueError as problem:
             reasons.append(f"{cell.id}: {problem}")
             continue
+        if missing := {**cell.parameters.get("omb", {}).get("not_honoured", {}), **cell.left_out}:
+            content["notHonoured"] = missing
         store.write_named(option, target, json.dumps(content, indent=2) + "\n")
         written.append(target)
     if not written:

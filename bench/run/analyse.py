@@ -44,7 +44,7 @@ def _cell(run: Path, cell: Cell, by_size: list[str]) -> Cell:
         why = f"{run}: the cell {cell.id} cannot be judged again: {what}"
         if cell.status == "completed":
             raise BadInput(why) from problem
-        return cell if why in cell.error else cell.model_copy(update={"error": f"{cell.error}; {why}"})
+        return cell.model_copy(update={"unjudged": why})
     if strength is seal.Strength.SIZES:
         by_size.append(cell.id)
     return judged

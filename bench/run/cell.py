@@ -32,12 +32,13 @@ from brokerbench.brokers import registry
 from brokerbench.brokers.errors import BrokerError
 from brokerbench.brokers.protocols import Broker
 from brokerbench.brokers.types import Endpoint
+from brokerbench.reports import words
 from brokerbench.scenarios import experiments
 from brokerbench.scenarios.base import Context, LoadFailed, MachineUsage
 from brokerbench.scenarios.history import saved_history
 from brokerbench.scenarios.load import usage
-from brokerbench.scenarios.metrics import doubts
-from brokerbench.scenarios.results import Cell, metric_rows, verdict_rows
+from brokerbench.scenarios.metrics import doubts, send_fates
+from brokerbench.scenarios.results import Cell, metric_rows, sends_row, verdict_rows
 from brokerbench.scenarios.verdicts import Grade
 
 if TYPE_CHECKING:
@@ -171,8 +172,15 @@ def examine(cell: Cell, directory: Path) -> Cell:
     declaration = store.load_declaration(directory)
     disturbed = doubts.disturbance(loaded)
     watched = list(doubts.metrics(loaded.events("machine"), {}))
+    sends = send_fates.of_history(loaded)
+    told = {str(mark["what"]): str(mark["why"]) for mark in loaded.events("left_out")}
+    common: dict[str, Any] = {"sends": sends_row(sends), "left_out": {**told, **examination.left_out}, "unjudged": ""}
+    if sends.sent and not sends.acknowledged:
+        why = f"no send was acknowledged: {words.not_acknowledged(common['sends'])}"
+        return cell.model_copy(update={**common, "status": "failed", "error": why, "verdicts": [], "metrics": []})
     return cell.model_copy(
         update={
+            **common,
             "status": "completed",
             "error": "",
             "disturbed": disturbed,

@@ -16,6 +16,7 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Column
 
+from brokerbench.reports import words
 from brokerbench.scenarios.results import Cell
 
 
@@ -218,20 +219,21 @@ def estimate(cells: Sequence[Expected], shares: Mapping[str, float], elapsed_s: 
 def summary(cell: Cell) -> str:
     """One line about an ended cell."""
     if cell.status == "failed":
-        return f"failed after {cell.duration_s:.1f} s: {cell.error}"
+        return f"failed after {cell.duration_s:.1f} s: {cell.failure}"
     counts = Counter(row.verdict.value for row in cell.verdicts)
     verdicts = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
-    disturbed = [cell.disturbed] if cell.disturbed else []
-    return "; ".join([f"{verdicts or 'no verdicts'} in {cell.duration_s:.1f} s", *disturbed, *_left_out(cell)])
+    more = [cell.disturbed, words.not_acknowledged(cell.sends), *_left_out(cell)]
+    return "; ".join([f"{verdicts or 'no verdicts'} in {cell.duration_s:.1f} s", *filter(None, more)])
 
 
 def _left_out(cell: Cell) -> list[str]:
-    """What its figures do not show: messages never sent, windows in doubt, a warm-up that was too short."""
+    """What its figures do not show: parts left out, messages never sent, windows in doubt, too short a warm-up."""
     unsent = sum(sum(metric.samples) for metric in cell.metrics if metric.name == "unsent")
     doubts = dict.fromkeys(metric.doubt for metric in cell.metrics if metric.doubt)
     found = [f"{unsent:,.0f} due messages were never sent"] if unsent else []
     found += [f"in doubt: {doubt}" for doubt in doubts]
     cold = [metric for metric in cell.metrics if metric.name == "warm_up" and metric.labels.get("steady") == "no"]
+    found += [f"left out: {parts}"] if (parts := words.left_out(cell)) else []
     return [*found, *(f"warmed up for {sum(metric.samples):g} s, and not steady" for metric in cold)]
 
 

@@ -221,7 +221,7 @@ def _replayed(whole: ChannelIndex, attempt: replay.Attempt) -> Delivered:
     return whole.delivered.to([int(attempt["reader"])])
 
 
-FACTS = ("send.settled", "redelivery.none")
+FACTS = ("send.settled", "send.taken", "redelivery.none")
 """Their findings are legal, and occur without any fault."""
 
 ONE_BY_ONE: Mapping[str, Several] = {
@@ -249,6 +249,7 @@ CHECKS: Mapping[str, Check] = {
     "delivery.no_rejected": _of_group(arrivals.delivered_all_the_same),
     "delivery.count": _of_group(lambda whole, group: delivery_counts.counted(whole, group, all_seen=True)),
     "send.settled": arrivals.unknown,
+    "send.taken": arrivals.refused,
     "deduplication.applied": _of_repeats(deduplication.repeats_swallowed),
     "deduplication.only_repeats": _of_repeats(deduplication.new_kept),
     "dead_letter.complete": _of_letters(

@@ -76,7 +76,7 @@ def _all_alarms(seeds: Sequence[int]) -> list[Alarm]:
 
 
 def history(seed: int) -> History:
-    """The history of one seed. Its faults are legal: a broker may leave an outcome unknown."""
+    """The history of one seed. Its faults are legal: a broker may leave an outcome unknown, or refuse a message."""
     rng = np.random.default_rng(seed)
     kind = rng.random()
     lapses = bool(kind < _LAPSING_SHARE)
@@ -88,7 +88,7 @@ def history(seed: int) -> History:
         names.append(FaultName.LOSE_ACKNOWLEDGEMENT)
     if not letters:
         # It would lose dead letters too, whose outcome is known.
-        names.append(FaultName.UNKNOWN_AND_LOSE)
+        names += [FaultName.UNKNOWN_AND_LOSE, FaultName.REFUSE]
     legal = [Fault(name, float(rng.choice([0.0, 0.05, 0.2])), seed) for name in names]
     return _unanswered(record(lambda simulation: act(_World(simulation, rng)), legal).history, rng)
 

@@ -176,6 +176,7 @@ _FALSE_OUTCOMES = {
     FaultName.REJECT_BUT_DELIVER: Outcome.REJECTED,
     FaultName.UNKNOWN_OUTCOME: Outcome.UNKNOWN,
     FaultName.UNKNOWN_AND_LOSE: Outcome.UNKNOWN,
+    FaultName.REFUSE: Outcome.REJECTED,
 }
 
 

@@ -49,6 +49,8 @@ class FaultName(StrEnum):
     """Settled as unknown, but kept and delivered."""
     UNKNOWN_AND_LOSE = "unknown_and_lose"
     """Settled as unknown, and lost: no fault of a broker, and no checker may say so."""
+    REFUSE = "refuse"
+    """Settled as rejected, and not kept: no fault of a broker, but it belongs beside every rate."""
     LOSE_ACKNOWLEDGEMENT = "lose_acknowledgement"
     """The acknowledgement of its first delivery does nothing and is answered with unknown. Hit: at the redelivery after
     its lease."""

@@ -26,7 +26,13 @@ _OF_RETENTION = (
     FaultName.READABLE_LATE,
     FaultName.NEWEST_REMOVED,
 )
-_LOSSES = (FaultName.LOSE, FaultName.WITHHOLD, FaultName.LOSE_AND_DUPLICATE, FaultName.UNKNOWN_AND_LOSE)
+_LOSSES = (
+    FaultName.LOSE,
+    FaultName.WITHHOLD,
+    FaultName.LOSE_AND_DUPLICATE,
+    FaultName.UNKNOWN_AND_LOSE,
+    FaultName.REFUSE,
+)
 _WITHHELD = (*_LOSSES, FaultName.LOSE_LAST_BEFORE_CRASH, FaultName.DEAD_LETTER_MISSING)
 _SHOWN_OTHERWISE = (
     FaultName.CORRUPT,

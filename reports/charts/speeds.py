@@ -37,13 +37,12 @@ _OVERSHOOTS: Mapping[str, str] = {
 
 def speeds(result: RunResult, profiles: Sequence[str]) -> Spec | None:
     """Publish, consume and both: median, range of the repeats, and the ceiling of the harness alone."""
-    rows = [
-        _speed_row(speed)
+    found = [
+        speed
         for speed in speed_rows.of_run(result, profiles)
-        if "batch" in speed.metric.labels
-        and min(speed.metric.samples) > 0
-        and not speed_rows.of_one_group(speed.metric)
+        if "batch" in speed.metric.labels and not speed_rows.of_one_group(speed.metric)
     ]
+    rows = [_speed_row(speed) for speed in found if max(speed.metric.samples) > 0]
     if not rows:
         return None
     batches = sorted({row["batch"] for row in rows}, key=lambda text: (len(text), text))
@@ -58,17 +57,29 @@ def speeds(result: RunResult, profiles: Sequence[str]) -> Spec | None:
     notes = (
         "Dot: median; line: range of the repeats; black tick: ceiling of the harness alone (noop). Logarithmic.",
         "Hollow: an emulator, or limited by the generator; such a figure ranks nothing.",
+        *_stalled(found),
     )
     return stack(panels, data, "Speed on verified messages", *notes)
 
 
+def _stalled(found: Sequence[Speed]) -> list[str]:
+    """A note for each speed with repeats in which nothing passed: a logarithmic axis has no place for 0."""
+    zeros = [(speed, sum(value == 0 for value in speed.metric.samples)) for speed in found]
+    return [
+        f"Not on the axis: {count} of {len(speed.metric.samples)} repeats of {speed.profile}, {speed.what} (stalled)."
+        for speed, count in zeros
+        if count
+    ]
+
+
 def _speed_row(speed: Speed) -> dict[str, Any]:
     metric = speed.metric
+    lowest = min(value for value in metric.samples if value > 0)
     return {
         "profile": speed.profile,
         "what": speed.what.partition(", batch")[0],
         "batch": f"batch {metric.labels['batch']}",
-        **words.middle_and_range(metric.samples),
+        **words.middle_and_range([max(value, lowest) for value in metric.samples]),
         "repeats": len(metric.samples),
         "unit": metric.unit,
         "ceiling": words.median(speed.ceiling.samples) if speed.ceiling else None,

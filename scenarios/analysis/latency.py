@@ -11,17 +11,17 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from brokerbench.brokers.types import Resolution
 from brokerbench.scenarios.analysis import steadiness
-from brokerbench.scenarios.base import Measured
+from brokerbench.scenarios.base import Measured, Sends
 from brokerbench.scenarios.history import History
 from brokerbench.scenarios.load import workload
-from brokerbench.scenarios.metrics import clock_sync, doubts, lag, message_times, own_time, window_rates
+from brokerbench.scenarios.metrics import clock_sync, doubts, lag, message_times, own_time, send_fates, window_rates
 from brokerbench.scenarios.metrics.message_times import NEVER, MessageTimes, Times
 
 QUANTILES: Mapping[str, float] = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p99.9": 99.9, "p99.99": 99.99, "max": 100.0}
@@ -58,6 +58,8 @@ class Paced:
     """Why its figures need not be the broker's."""
     clock_error_ns: int = 0
     """Largest difference of the clocks of producers and consumers, in ns: 0 on one host."""
+    sends: Sends = field(default_factory=lambda: Sends(0))
+    """The fates of the messages that were due in it."""
 
     @property
     def duration_s(self) -> float:
@@ -91,6 +93,7 @@ def paced_windows(history: History, *, warmup: bool = False) -> list[Paced]:
     if not marks:
         return []
     everything, clock_error_ns = message_times.of_history(history), clock_sync.error_ns(history)
+    fates = send_fates.within(history, [(mark["start_ns"], mark["end_ns"]) for mark in marks], "intended_ns")
     return [
         Paced(
             number=mark["window"],
@@ -102,8 +105,9 @@ def paced_windows(history: History, *, warmup: bool = False) -> list[Paced]:
             of=_with_unsent(history, mark, everything.due_within(mark["start_ns"], mark["end_ns"])),
             doubts=doubts.of_mark(mark),
             clock_error_ns=clock_error_ns,
+            sends=sends,
         )
-        for mark in marks
+        for mark, sends in zip(marks, fates, strict=True)
     ]
 
 
@@ -153,13 +157,36 @@ def metrics(history: History) -> list[Measured]:
         if window.purpose == "backlog":
             found += [doubts.stated(metric, doubts.why([window]), "") for metric in _backlog(window, common, limit_ns)]
     found += over_time
-    found += window_rates.out_of_order(history)
     return [metric for metric in found if metric.samples]
 
 
 def _marks(history: History, windows: Sequence[Paced]) -> Iterable[Mapping[str, Any]]:
     numbers = {window.number for window in windows}
     return (mark for mark in history.events("paced", warmup=False) if mark["window"] in numbers)
+
+
+def left_out(metrics: Sequence[Measured]) -> dict[str, str]:
+    """Percentiles that are not stated, as too few messages lie beyond them: each with its rates."""
+    told = dict.fromkeys(
+        (metric.labels.get("rate"), metric.labels.get("quantile")) for metric in metrics if _is_latency(metric)
+    )
+    rates = [rate for rate, quantile in told if quantile == "max"]  # others have no such latency at all
+    missing = {quantile: [f"{rate:,}" for rate in rates if (rate, quantile) not in told] for quantile in QUANTILES}
+    return {
+        f"{quantile} of end_to_end_latency": f"a window has fewer than {_FEWEST_BEYOND} messages beyond it at "
+        f"{', '.join(at)} messages a second"
+        for quantile, at in missing.items()
+        if at
+    }
+
+
+def _is_latency(metric: Measured) -> bool:
+    return metric.name == "end_to_end_latency" and metric.labels.get("from") == "due"
+
+
+def _is_told(percent: float, samples: int) -> bool:
+    """Whether so many samples state this percentile."""
+    return samples > 0 and (percent == 100.0 or samples * (1 - percent / 100) >= _FEWEST_BEYOND)
 
 
 def _at_rate(
@@ -172,7 +199,8 @@ def _at_rate(
     received = tuple(window.received_rate() for window in windows)
     groups = window_rates.several(history)
     in_total = {**labels, "group": window_rates.ALL} if groups else labels
-    yield Measured("goodput", "msg/s", received, in_total, limited_by=limited, note=note)
+    sends = send_fates.added(window.sends for window in windows)
+    yield Measured("goodput", "msg/s", received, in_total, limited_by=limited, note=note, sends=sends)
     unsent = tuple(float(window.unsent) for window in windows)
     if any(unsent):
         note = "due and never sent: the window had passed, or the backlog its bound"
@@ -231,11 +259,7 @@ def _quantiles(
             "at least: they count with the time until they were given up" if corrected else "not among the samples"
         )
         note += f"; {unsent:,} were due and never sent ({counted})"
-    told = [
-        (quantile, percent)
-        for quantile, percent in QUANTILES.items()
-        if fewest and (percent == 100.0 or fewest * (1 - percent / 100) >= _FEWEST_BEYOND)
-    ]
+    told = [(quantile, percent) for quantile, percent in QUANTILES.items() if _is_told(percent, fewest)]
     if told:
         found = [np.percentile(part, [percent for _, percent in told]) / 1e6 for part in parts]
         for at, (quantile, _) in enumerate(told):
@@ -333,6 +357,7 @@ def _lasting(
         note=f"{best:,.0f} asked for; lasted in {sum(tried[best])} of {len(ours)} windows of {ours[0].duration_s:g} s "
         f"(99th percentile and backlog within {limit_ns / 1e6:g} ms), so with 95 % confidence in "
         f"{_at_least(sum(tried[best]), len(ours)):.0%} of such windows or more; {beyond}",
+        sends=send_fates.added(window.sends for window in ours),
     )
 
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from brokerbench.brokers.types import Resolution
-from brokerbench.scenarios.base import Measured
-from brokerbench.scenarios.history import History, saved_history
+from brokerbench.scenarios.base import Measured, Sends
+from brokerbench.scenarios.history import History
 from brokerbench.scenarios.load import workload
-from brokerbench.scenarios.metrics import clock_sync, doubts, lag, window_rates
+from brokerbench.scenarios.metrics import clock_sync, doubts, lag, send_fates, window_rates
 from brokerbench.scenarios.metrics.lag import Looks
 from brokerbench.scenarios.metrics.window_rates import Timeline, Times, Window
 
@@ -41,14 +41,15 @@ def metrics(history: History) -> list[Measured]:
     about = next(iter(history.events("throughput")), None)
     if about is None:
         return []
-    timeline, windows, looks = window_rates.timeline(history), window_rates.windows(history), lag.looks(history)
+    parameters = workload.labels(about["parameters"], _LABELS)
+    # Where messages differ in size, bytes are counted message by message.
+    timeline = window_rates.timeline(history, sizes="size" not in parameters)
+    windows, looks = window_rates.windows(history), lag.looks(history)
+    fates = _fates(history, windows)
     by_group = {
         group: window_rates.consumed_ns(history, readers) for group, readers in window_rates.several(history).items()
     }
     found: list[Measured] = list(lag.over_time(looks))
-    parameters = workload.labels(about["parameters"], _LABELS)
-    # Where messages differ in size, the mean of all of them stands for those of a window.
-    size = float(parameters["size"]) if "size" in parameters else _mean_size(history)
     planned = int(about["parameters"].get("repeats", 1))
     for mode, batch in dict.fromkeys((window.mode, window.batch) for window in windows):
         every = [window for window in windows if (window.mode, window.batch) == (mode, batch)]
@@ -58,7 +59,7 @@ def metrics(history: History) -> list[Measured]:
         before = len(found)
         for side in _SIDES:
             if mode in side.modes:
-                found += _speed(history, timeline, side, ours, labels, size)
+                found += _speed(history, timeline, side, ours, labels, fates.get((mode, batch)))
         if mode != "publish":
             found += _by_group(by_group, ours, labels)
         busy = tuple(mark["machine_cores"] for mark in _marks(history, ours))
@@ -75,7 +76,6 @@ def metrics(history: History) -> list[Measured]:
             found += _waiting(looks, ours, labels)
         found[before:] = [doubts.stated(metric, doubt, left_out) for metric in found[before:]]
         found += doubts.metrics(_marks(history, every), labels)
-    found += window_rates.out_of_order(history)
     return [metric for metric in found if metric.samples]
 
 
@@ -103,7 +103,7 @@ def _speed(
     side: _Side,
     windows: Sequence[Window],
     labels: Mapping[str, Any],
-    size: float,
+    sends: Sends | None,
 ) -> Iterable[Measured]:
     times = timeline.published_ns if side.name == "publish" else timeline.consumed_ns
     measured = [window for window in windows if not window.warmup]
@@ -116,9 +116,10 @@ def _speed(
     if side.name == "consume" and "groups" in labels:
         labels = {**labels, "group": window_rates.ALL}
         note = "; ".join(filter(None, [f"of all {labels['groups']} groups together", note]))
-    yield _measured(f"{side.name}_rate", "msg/s", speeds, labels, "higher", limited, note)
-    in_bytes = _each(windows, lambda window: size * window_rates.rate(times, window))
-    yield _measured(f"{side.name}_bytes", "B/s", in_bytes, labels, "higher", limited, note)
+    rate = _measured(f"{side.name}_rate", "msg/s", speeds, labels, "higher", limited, note)
+    yield replace(rate, sends=sends)
+    in_bytes = _each(windows, lambda window: _size(timeline, side, labels, window) * window_rates.rate(times, window))
+    yield replace(_measured(f"{side.name}_bytes", "B/s", in_bytes, labels, "higher", limited, note), sends=sends)
     if ceiling:
         yield Measured(
             "noop_ceiling", "msg/s", (ceiling,), {**labels, "of": f"{side.name}_rate"}, note="the same loop, no broker"
@@ -134,9 +135,28 @@ def _speed(
     yield Measured("client_cpu_per_message", "us", costs, of, better="lower")
 
 
-def _mean_size(history: History) -> float:
-    parts = [part["size"] for part in saved_history.stretches(history.sends, ("size",))]
-    return float(sum(part.sum() for part in parts) / max(1, sum(map(len, parts))))
+def _size(timeline: Timeline, side: _Side, labels: Mapping[str, Any], window: Window) -> float:
+    """Of the messages that the broker took, or handed out, in the window: their mean where they differ in size."""
+    if "size" in labels:
+        return float(labels["size"])
+    if side.name == "publish":
+        return window_rates.mean_size(timeline.published_sizes, timeline.published_ns, window)
+    return window_rates.mean_size(timeline.received_sizes, timeline.received_ns, window)
+
+
+def _fates(history: History, windows: Sequence[Window]) -> Mapping[tuple[str, int], Sends]:
+    """The fates of the sends of all windows of one mode and batch size that count.
+
+    A window that only consumes has those of the windows that published its backlog.
+    """
+    sending = [window for window in windows if window.mode != "consume" and not window.warmup]
+    of_windows = send_fates.within(history, [(window.start_ns, window.end_ns) for window in sending])
+    parts: dict[tuple[str, int], list[Sends]] = {}
+    for window, of_window in zip(sending, of_windows, strict=True):
+        parts.setdefault((window.mode, window.batch), []).append(of_window)
+    fates = {key: send_fates.added(of_windows) for key, of_windows in parts.items()}
+    backlogs = {("consume", batch): sends for (mode, batch), sends in fates.items() if mode == "publish"}
+    return {**fates, **backlogs}
 
 
 def _by_group(

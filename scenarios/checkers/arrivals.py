@@ -193,3 +193,14 @@ def unknown(index: ChannelIndex) -> Finding:
         violations=len(open_),
         offenders=offenders(open_, index.sent.describe),
     )
+
+
+def refused(index: ChannelIndex) -> Finding:
+    """``send.taken``; observations are all sends, violations those that were rejected."""
+    rejected = np.flatnonzero(index.sent.outcome == Outcome.REJECTED)
+    return Finding(
+        "send.taken",
+        observations=len(index.sent),
+        violations=len(rejected),
+        offenders=offenders(rejected, index.sent.describe),
+    )

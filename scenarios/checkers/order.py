@@ -111,7 +111,9 @@ def groups_within(these: FirstDeliveries, within: str | None) -> OrderGroups:
 
 
 def several_readers(index: ChannelIndex) -> bool:
-    return len(index.history.readers(channel=index.channel)) > 1
+    """Of the channel; of one group, where the index is of one among several."""
+    of_group = {"group": index.group} if index.group else {}
+    return len(index.history.readers(channel=index.channel, **of_group)) > 1
 
 
 def _in_order(

@@ -33,6 +33,9 @@ from brokerbench.scenarios.base import Context
 from brokerbench.scenarios.history import Action, Column, Writer
 from brokerbench.scenarios.history.stamp import Stamper, Stamps
 
+_MOST_REASONS = 10
+_REASON_LENGTH = 500
+
 
 def encode_key(key: int) -> bytes:
     """The ordering key of a key number. Negative numbers stand for "no key"."""
@@ -101,6 +104,7 @@ class RecordingProducer:
         self.acknowledged = 0
         """Number of sends that the broker acknowledged."""
         self.on_call: OnCall = unwatched
+        self._reasons: set[str] = set()
         self.clock_ahead_ns = 0
         """How far this host's monotonic clock is ahead of the cell's; stamps hold the cell's time."""
         writer.mark("producer", producer=number, channel=channel, size=size, **attributes)
@@ -194,6 +198,24 @@ class RecordingProducer:
             return
         self.acknowledged += int(np.count_nonzero(settlements.outcomes == Outcome.ACKNOWLEDGED))
         self._writer.send_outcomes(self._number, settlements)
+        if settlements.errors:
+            self._note_reasons(settlements)
+
+    def _note_reasons(self, settlements: Settlements) -> None:
+        """Mark each reason once. A text with numbers in it is another one each time: only the first few are kept."""
+        for ticket, why in settlements.errors.items():
+            if len(self._reasons) == _MOST_REASONS:
+                return
+            if why not in self._reasons:
+                self._reasons.add(why)
+                outcome = Outcome(int(settlements.outcomes[settlements.tickets == ticket][0]))
+                self._writer.mark(
+                    "not_acknowledged",
+                    producer=self._number,
+                    seq=int(ticket),
+                    outcome=outcome.name.lower(),
+                    reason=why[:_REASON_LENGTH],
+                )
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,7 +75,7 @@ def of_run(result: RunResult, source: str) -> Round:
             cell.id: _cell_conditions(cell, engines.get(cell.engine), result.environment.clients.get(cell.profile))
             for cell in result.cells
         },
-        failed={cell.id: cell.error for cell in result.cells if cell.status == "failed"},
+        failed={cell.id: cell.failure for cell in result.cells if cell.status == "failed"},
         cut_short=not result.complete,
         verdicts=tuple(
             Judged(cell.id, row.property, row.verdict, _declared(row.declared.model_dump()), row.reason)

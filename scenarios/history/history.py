@@ -11,7 +11,8 @@ writers never meet, and long tables have several; ``saved_history.load`` joins t
 ``acknowledgements.*``  one row an action on a delivery (acknowledge, release, reject, extend): reader, batch, slot,
                         action, outcome, asked_ns, settled_ns
 ``marks.*.jsonl``       events in words: format version, readers and producers with their attributes, phases, proofs
-                        of drains, refusals, identities for deduplication (of consecutive sends)
+                        of drains, refusals, the first reasons for sends that were not acknowledged, what was left
+                        out, identities for deduplication (of consecutive sends)
 ======================  =====================================================================================
 
 ``seq`` counts a producer's sends from 0 without gaps and equals its ticket. ``reader`` numbers consumers *and* replay

@@ -173,6 +173,10 @@ class LoadController:
                 process.command(OpenProducer(self._channel, next(self._producer_numbers), batch, most))
             reports(self._producers, START_S)
 
+    def left_out(self, what: str, why: str) -> None:
+        """Record that the experiment does not show something that it was asked for."""
+        self._writer.mark("left_out", what=what, why=why)
+
     def close(self) -> None:
         """Prove that the channel is empty, and delete it."""
         self._prove_drained()
@@ -313,6 +317,15 @@ class LoadController:
             found = self._take(behind, deadline, patience_s if self._members == 1 else _IDLE_S)
             now = time.monotonic()
             last = now if found else last
+
+    def warmed_up(self, patience_s: float) -> None:
+        """End a warm-up: receive the rest of it. What is left then is recorded: consumers are not warm."""
+        self.drain(patience_s)
+        for group in self._behind():
+            self.left_out(
+                f"a part of the warm-up of {self._groups[group]}",
+                f"{self._missing(group):,} of {self._published:,} messages were not received in time",
+            )
 
     def _behind(self) -> list[int]:
         """Groups that have not received everything."""

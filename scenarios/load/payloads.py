@@ -5,24 +5,20 @@ Payloads are a pool of records, made ahead, which a producer stamps and sends in
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
+from brokerbench.brokers.declarations import Limits
 from brokerbench.scenarios.base import Parameters
 from brokerbench.scenarios.history.stamp import SIZE, random_records
-from brokerbench.scenarios.load import sizes
+from brokerbench.scenarios.load import replay_log, sizes
 
-_MOST_BYTES = 256 << 20
-"""Largest log to replay, in bytes: each producer keeps it in memory."""
 _POOL_BYTES = 64 << 20
-_LINES = (".jsonl", ".ndjson")
-_TEXT = (pa.string(), pa.large_string(), pa.binary(), pa.large_binary())
 
 
 class Kind(StrEnum):
@@ -36,7 +32,8 @@ class PayloadSpec:
     """``size`` in bytes, or ``sizes`` as ``brokerbench.scenarios.load.sizes`` reads them; a replayed log has its own.
 
     ``random_share``: random part of a compressible message; the rest is zeros. ``path``: a log to replay: a file of
-    lines (.jsonl, .ndjson), of rows (.parquet: ``column``), a directory of files, or any file as one record.
+    lines (.jsonl, .ndjson), of rows (.parquet: ``column``), a directory (every file below it), or any file as one
+    record.
     """
 
     size: int
@@ -67,10 +64,10 @@ def check_size(parameters: Parameters) -> None:
     PayloadSpec(size=int(parameters["size"]))
 
 
-def records(spec: PayloadSpec, *, seed: int, producer: int) -> list[bytes]:
+def records(spec: PayloadSpec, *, seed: int, producer: int) -> Sequence[bytes]:
     """The pool of one producer; of a log, all of it in its order. Raises ValueError for records that cannot be sent."""
     if spec.kind is Kind.REPLAY:
-        return read_log(Path(spec.path), spec.column)
+        return replay_log.read(Path(spec.path), spec.column).records
     if not spec.sizes and spec.kind is Kind.RANDOM:
         return random_records(size=spec.size, seed=seed, producer=producer, pool=spec.pool)
     rng = np.random.default_rng([seed, producer])
@@ -81,47 +78,33 @@ def records(spec: PayloadSpec, *, seed: int, producer: int) -> list[bytes]:
     return [rng.bytes(int(size * share)).ljust(size, b"\0") for size in wanted.tolist()]
 
 
-def read_log(path: Path, column: str = "") -> list[bytes]:
-    """Raises ValueError that names the file, and the record that is too short for a stamp."""
-    try:
-        found = _read(path, column)
-    except OSError as problem:
-        raise ValueError(f"payload_path {path}: cannot be read: {problem.strerror or problem}") from None
-    if not found:
-        raise ValueError(f"payload_path {path}: holds no record")
-    for number, record in enumerate(found, 1):
-        if len(record) < SIZE:
-            raise ValueError(
-                f"payload_path {path}: record {number} has {len(record)} bytes; the measuring stamp needs {SIZE}"
-            )
-    return found
+def check_fits(spec: PayloadSpec, limits: Limits | None) -> None:
+    """Raises ValueError that names a message above the limit, and says what to do; also as ``records`` does."""
+    what, size, smaller = _largest(spec)
+    if limits is None or limits.max_message_bytes is None or size <= limits.max_message_bytes:
+        return
+    encoded = "" if limits.payload_encoding == "bytes" else f" (it encodes them: {limits.payload_encoding})"
+    raise ValueError(
+        f"{what} has {size:,} bytes, and the profile takes {limits.max_message_bytes:,} at most{encoded}; "
+        f"{smaller}, or leave the profile out"
+    )
 
 
-def _read(path: Path, column: str) -> list[bytes]:
-    files = sorted(entry for entry in path.iterdir() if entry.is_file()) if path.is_dir() else [path]
-    if sum(entry.stat().st_size for entry in files) > _MOST_BYTES:
-        raise ValueError(
-            f"payload_path {path}: more than {_MOST_BYTES >> 20} MiB, which each producer would have to keep"
-        )
-    if path.suffix == ".parquet":
-        return _column(path, column)
-    if path.suffix in _LINES:
-        return [line for line in path.read_bytes().splitlines() if line]
-    return [entry.read_bytes() for entry in files]
+def _largest(spec: PayloadSpec) -> tuple[str, int, str]:
+    """The largest message that may be sent: its name in a sentence, its size in bytes, the way to a smaller one."""
+    if spec.kind is Kind.REPLAY:
+        log = replay_log.read(Path(spec.path), spec.column)
+        name = f"payload_path {spec.path}: {log.describe(log.largest)}"
+        return name, len(log.records[log.largest]), "take such records out of the log"
+    if spec.sizes:
+        advice = "set a smaller one (the third value of lognormal)"
+        return f"sizes {spec.sizes!r}: the largest message", sizes.largest(spec.sizes), advice
+    return "size: a message", spec.size, "set a smaller one"
 
 
-def _column(path: Path, column: str) -> list[bytes]:
-    try:
-        file = pq.ParquetFile(path)
-    except pa.ArrowInvalid as problem:
-        raise ValueError(f"payload_path {path}: {problem}") from None
-    fits = [field.name for field in file.schema_arrow if field.type in _TEXT]
-    if not column and len(fits) != 1:
-        raise ValueError(f"payload_path {path}: payload_column must name one of {', '.join(fits) or 'no column fits'}")
-    if column and column not in fits:
-        raise ValueError(f"payload_path {path}: no column {column!r} of text or bytes; there are: {', '.join(fits)}")
-    values = file.read(columns=[column or fits[0]]).column(0).cast(pa.large_binary())
-    return [value for value in values.to_pylist() if value is not None]
+def check_size_fits(parameters: Parameters, limits: Limits | None) -> None:
+    """As ``check_fits``, for scenarios whose messages are of one ``size``."""
+    check_fits(PayloadSpec(size=int(parameters["size"])), limits)
 
 
 NO_KEY = -1

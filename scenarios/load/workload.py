@@ -14,7 +14,7 @@ from brokerbench.brokers.types import Durability, ProducerSettings
 from brokerbench.scenarios.base import Parameters
 from brokerbench.scenarios.clients.recording import RecordingProducer
 from brokerbench.scenarios.history import Writer
-from brokerbench.scenarios.load import payloads, sizes
+from brokerbench.scenarios.load import payloads, replay_log, sizes
 from brokerbench.scenarios.load.payloads import Choice, KeySpec, Kind, PayloadSpec
 
 PARAMETERS: Parameters = {
@@ -44,6 +44,11 @@ def check(parameters: Parameters) -> None:
     key_spec(parameters)
     if parameters["sizes"]:
         sizes.draw(str(parameters["sizes"]), 1, np.random.default_rng(0))
+
+
+def check_fits(parameters: Parameters, limits: Limits | None) -> None:
+    """Raises ValueError for messages above the limit, and for a log that cannot be read here."""
+    payloads.check_fits(payload_spec(parameters), limits)
 
 
 def payload_spec(parameters: Parameters) -> PayloadSpec:
@@ -96,8 +101,20 @@ def producer(
     """A producer of the load that these ``arguments`` of a body describe."""
     run, seed, spec = arguments["run"], arguments["seed"], arguments["payloads"]
     records = payloads.records(spec, seed=seed, producer=number)
+    if spec.kind is Kind.REPLAY and (hidden := replay_log.hidden(Path(spec.path))):
+        writer.mark("left_out", what="hidden files of payload_path", why=f"{hidden:,} in {spec.path}")
     return RecordingProducer(
-        broker, channel, writer, number=number, run=run, seed=seed, size=spec.size, records=records, settings=settings
+        broker,
+        channel,
+        writer,
+        number=number,
+        run=run,
+        seed=seed,
+        size=spec.size,
+        records=records,
+        settings=settings,
+        records_ahead=len(records),
+        bytes_ahead=sum(map(len, records)),
     )
 
 

@@ -15,8 +15,6 @@ import numpy.typing as npt
 
 from brokerbench.brokers.types import Outcome
 from brokerbench.scenarios.base import Measured
-from brokerbench.scenarios.checkers import order
-from brokerbench.scenarios.checkers.index import channel_index
 from brokerbench.scenarios.history import Action, History, saved_history
 from brokerbench.scenarios.history.stamp import INTACT
 from brokerbench.scenarios.metrics import doubts
@@ -62,13 +60,18 @@ class WindowUsage:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """Acknowledged sends, acknowledged deliveries, and all deliveries (repeats count), each in order of time."""
+    """Acknowledged sends, acknowledged deliveries, and all deliveries (repeats count), each in order of time.
+
+    Sizes, in bytes, of those sends and of all deliveries; empty where they were not asked for.
+    """
 
     published_ns: Times
     publish_latency_ns: Times
     consumed_ns: Times
     received_ns: Times
     end_to_end_ns: Times
+    published_sizes: Times
+    received_sizes: Times
 
 
 def windows(history: History) -> list[Window]:
@@ -79,23 +82,37 @@ def windows(history: History) -> list[Window]:
     ]
 
 
-def timeline(history: History) -> Timeline:
-    """Raises ValueError for sends that are not numbered without gaps."""
+def timeline(history: History, *, sizes: bool = False) -> Timeline:
+    """``sizes``: of messages, too. Raises ValueError for sends that are not numbered without gaps."""
     sends = SendIndex(history)
-    intended_ns, sent_ns = sends.columns("intended_ns", "sent_ns")
-    published: list[tuple[Times, Times]] = []
+    intended_ns, sent_ns, *sent_sizes = sends.columns("intended_ns", "sent_ns", *(("size",) if sizes else ()))
+    published: list[tuple[Times, ...]] = []
     for part in saved_history.stretches(history.send_outcomes, ("producer", "seq", "settled_ns", "outcome")):
         numbers = sends.numbers(part["producer"], part["seq"])
         ours = np.flatnonzero((part["outcome"] == Outcome.ACKNOWLEDGED) & (numbers >= 0))
         settled_ns = part["settled_ns"][ours]
-        published.append((settled_ns, settled_ns - intended_ns[numbers[ours]]))
-    received: list[tuple[Times, Times]] = []
-    for part in saved_history.stretches(history.deliveries, ("producer", "seq", "received_ns", "status")):
+        numbers = numbers[ours]
+        published.append((settled_ns, settled_ns - intended_ns[numbers], *(column[numbers] for column in sent_sizes)))
+    received: list[tuple[Times, ...]] = []
+    for part in saved_history.stretches(
+        history.deliveries, ("producer", "seq", "received_ns", "status", *(("size",) if sizes else ()))
+    ):
         numbers = sends.numbers(part["producer"], part["seq"])
         ours = np.flatnonzero((part["status"] == INTACT) & (numbers >= 0))
         received_ns = part["received_ns"][ours]
-        received.append((received_ns, received_ns - sent_ns[numbers[ours]]))
-    return Timeline(*_in_order(published), consumed_ns(history), *_in_order(received))
+        of_these = (part["size"][ours],) if sizes else ()
+        received.append((received_ns, received_ns - sent_ns[numbers[ours]], *of_these))
+    published_ns, publish_latency_ns, published_sizes = _in_order(published)
+    received_ns, end_to_end_ns, received_sizes = _in_order(received)
+    return Timeline(
+        published_ns,
+        publish_latency_ns,
+        consumed_ns(history),
+        received_ns,
+        end_to_end_ns,
+        published_sizes,
+        received_sizes,
+    )
 
 
 def consumed_ns(history: History, readers: Sequence[int] | None = None) -> Times:
@@ -109,15 +126,16 @@ def consumed_ns(history: History, readers: Sequence[int] | None = None) -> Times
     return np.sort(np.concatenate(parts))
 
 
-def _in_order(parts: Sequence[tuple[Times, Times]]) -> tuple[Times, Times]:
-    """Times and values, in order of time."""
+def _in_order(parts: Sequence[tuple[Times, ...]]) -> tuple[Times, Times, Times]:
+    """Times, values and sizes (empty where the parts have none), in order of time."""
     nothing = np.empty(0, np.int64)
-    times = np.concatenate([nothing, *(times for times, _ in parts)])
-    values = np.concatenate([nothing, *(values for _, values in parts)])
+    times, values, sizes = (
+        np.concatenate([nothing, *(part[at] for part in parts if len(part) > at)]) for at in range(3)
+    )
     if (times[1:] < times[:-1]).any():
         order = np.argsort(times, kind="stable")
-        return times[order], values[order]
-    return times, values
+        return times[order], values[order], sizes[order] if len(sizes) else sizes
+    return times, values, sizes
 
 
 def within(times: Times, window: Window) -> slice:
@@ -133,6 +151,12 @@ def rate(times: Times, window: Window) -> float:
         return 0.0
     end_ns = int(inside[-1]) if window.drained else window.end_ns
     return len(inside) / max(1, end_ns - window.start_ns) * 1e9
+
+
+def mean_size(sizes: Times, times: Times, window: Window) -> float:
+    """Mean size of the messages of the window, in bytes; 0 without one. ``sizes``: in the order of ``times``."""
+    inside = sizes[within(times, window)]
+    return float(inside.mean()) if len(inside) else 0.0
 
 
 def usage(history: History, role: str, window: int) -> WindowUsage | None:
@@ -173,26 +197,6 @@ def several(history: History) -> dict[str, list[int]]:
     """Readers of each group; none where there is only one."""
     groups = history.groups()
     return groups if len(groups) > 1 else {}
-
-
-def out_of_order(history: History) -> Iterable[Measured]:
-    """How often order per producer and key was broken in each group; nothing where messages have no key.
-
-    A figure, not a verdict: the promise of a profile depends on its consumers, which ``ordering`` varies.
-    """
-    broken = dict.fromkeys(several(history), 0)
-    if not broken or any((part["key"] < 0).any() for part in saved_history.stretches(history.sends, ("key",))):
-        return
-    compared = dict(broken)
-    for channel in channel_index.channels(history):
-        producers = history.producers(channel=channel)
-        for part in channel_index.of_channel(history, channel).by_group():
-            found = order.per_key("ordering.per_key", part, part.delivered, producers)
-            broken[part.group] += found.violations
-            compared[part.group] += found.observations
-    for group, count in broken.items():
-        note = f"of {compared[group]:,} neighbours of one producer and key"
-        yield Measured("out_of_order", "pairs", (float(count),), {"group": group}, better="lower", note=note)
 
 
 _LOOPBACK = "all of this host's loopback, clients included"

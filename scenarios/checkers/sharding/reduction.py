@@ -83,6 +83,27 @@ def extracting(excerpt: Callable[[ChannelIndex], History], checks: Sequence[Chec
     return Reduction(lambda part, _shards: (part.channel, excerpt(part)), of_all)
 
 
+def order_per_key(name: str) -> Reduction[Finding]:
+    """Order per producer and key, where shards hold messages as they were sent, and a key spans them.
+
+    The last message of each key goes along from shard to shard: the next of its key may lie in any later one.
+    """
+    last: dict[Stream, FirstDeliveries] = {}
+
+    def of_part(part: ChannelIndex, _shards: Shards) -> Finding:
+        stream = part.channel, part.group
+        producers = part.history.producers(channel=part.channel)
+        _, these = order.firsts(part, part.delivered, producers)
+        if stream in last:
+            these = joined([last[stream], these])
+        groups = order.groups_within(these, "key")
+        last[stream] = order.last(these, groups)
+        found = order.along(name, these, groups, several=order.several_readers(part))
+        return replace(found, unknown=part.sent.unknown(producers))
+
+    return Reduction(of_part, lambda parts, _shards: [added(parts)])
+
+
 @dataclass(frozen=True, slots=True)
 class _Along:
     firsts: Spool
@@ -140,16 +161,23 @@ def judged(
     messages_per_shard: int = MESSAGES_PER_SHARD,
     *,
     by_order_group: bool = False,
+    per_key: str = "",
 ) -> list[Finding]:
     """``delivery.no_loss``, then one finding for each of ``checks``, over all channels and groups of the history.
 
-    The judgement of a message (``by_order_group``: of a producer and key) must not depend on others.
+    The judgement of a message (``by_order_group``: of a producer and key) must not depend on others. ``per_key``: last,
+    order per producer and key under this name, for which shards must not be ``by_order_group``.
     Raises ValueError for a damaged history, OSError where the disk has no room for the shards.
     """
     reductions: list[Reduction[Any]] = [searching(lambda part: part.delivered), *map(adding, checks.values())]
+    named: dict[str | tuple[str, ...], Reduction[Any]] = dict(
+        zip(("delivery.no_loss", *checks), reductions, strict=True)
+    )
+    if per_key:
+        named[per_key] = order_per_key(per_key)
     found = reduced(
         directory,
-        dict(zip(("delivery.no_loss", *checks), reductions, strict=True)),
+        named,
         messages_per_shard,
         each_group=True,
         by_order_group=by_order_group,
