@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from brokerbench.scenarios.load import payloads, sizes, workload
+from brokerbench.brokers.declarations import Limits
+from brokerbench.brokers.memory.declaration import DECLARATION as MEMORY
+from brokerbench.scenarios.load import payloads, replay_log, sizes, workload
 from brokerbench.scenarios.load.payloads import Choice, Keys, KeySpec, Kind, PayloadSpec
 
 
@@ -150,3 +153,62 @@ def test_labels_tell_of_an_unusual_load() -> None:
         "linger_ms": 0.0,
     }
     assert workload.labels({"size": 1}, names) == {"size": 1}, "an older history"
+
+
+def test_a_directory_is_read_to_the_bottom_without_hidden_files(tmp_path: Path) -> None:
+    for name in ("push/b.json", "push/a.json", "issues/deep/er/c.json", "z.json", ".git/HEAD", "push/.DS_Store"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name.encode().ljust(100, b"."))
+    log = replay_log.read(tmp_path)
+    assert log.names == ["issues/deep/er/c.json", "push/a.json", "push/b.json", "z.json"]
+    assert [record.rstrip(b".").decode() for record in log.records] == list(log.names)
+    assert (log.hidden, replay_log.hidden(tmp_path), log.size) == (2, 2, 400)
+    assert str(log) == (
+        f"payload_path {tmp_path}: 4 records, 400 bytes, the largest is record 1 (issues/deep/er/c.json) with 100; "
+        "left out: 2 hidden files"
+    )
+    (tmp_path / "push" / "short").write_bytes(b"x")
+    with pytest.raises(ValueError, match=r"record 4 \(push/short\) has 1 bytes; the measuring stamp needs 48"):
+        replay_log.read(tmp_path)
+
+
+def limits(most: int | None, encoding: str = "bytes") -> Limits:
+    return replace(MEMORY.limits, max_message_bytes=most, payload_encoding=encoding)
+
+
+def test_a_message_above_the_limit_is_refused_with_name_size_limit_and_a_way_out(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    log.write_bytes(b"a" * 500 + b"\n" + b"b" * 2001 + b"\n")
+    spec = PayloadSpec(size=1000, kind=Kind.REPLAY, path=str(log))
+    payloads.check_fits(spec, limits(2001))
+    payloads.check_fits(spec, limits(None))
+    payloads.check_fits(spec, None)
+    with pytest.raises(
+        ValueError,
+        match=r"log.jsonl: record 2 has 2,001 bytes, and the profile takes 2,000 at most \(it encodes them: base64\); "
+        "take such records out of the log, or leave the profile out",
+    ):
+        payloads.check_fits(spec, limits(2000, "base64"))
+    payloads.check_fits(PayloadSpec(size=1000), limits(1000))
+    with pytest.raises(
+        ValueError, match=r"size: a message has 1,001 bytes, and the profile takes 1,000 at most; set a"
+    ):
+        payloads.check_fits(PayloadSpec(size=1001), limits(1000))
+
+
+@pytest.mark.parametrize(
+    ("text", "most"),
+    [
+        ("lognormal(1 KiB, 1.0)", 64 << 10),
+        ("lognormal(1 KiB, 1.0, 2 KiB)", 2048),
+        ("lognormal(1 MiB, 1.0)", 1 << 20),
+        ("uniform(100 B, 3 KiB)", 3072),
+        ("1 KiB: 99, 3 MiB: 1", 3 << 20),
+    ],
+)
+def test_the_largest_size_of_a_distribution(text: str, most: int) -> None:
+    assert sizes.largest(text) == most
+    payloads.check_fits(PayloadSpec(size=100, sizes=text), limits(most))
+    with pytest.raises(ValueError, match=f"the largest message has {most:,} bytes"):
+        payloads.check_fits(PayloadSpec(size=100, sizes=text), limits(most - 1))

@@ -54,7 +54,10 @@ def test_no_cell_and_no_property_is_missing(run: Path) -> None:
     }
     for cell in result.cells:
         assert cell.status == "completed", (cell.id, cell.error)
-        assert [row.property for row in cell.verdicts] == list(experiments.scenario(cell.scenario).properties)
+        scenario = experiments.scenario(cell.scenario)
+        judged = [row.property for row in cell.verdicts]
+        assert judged[: len(scenario.properties)] == list(scenario.properties)
+        assert set(judged) <= {*scenario.properties, *scenario.also}
         assert cell.grade is (Grade.EMULATOR if cell.profile.startswith("sqs") else Grade.SOFTWARE)
         assert list((run / cell.history).glob("sends.*.parquet")), "what was judged is on disk"
     assert {engine.kind for engine in result.engines} == {"native"}

@@ -124,6 +124,10 @@ def test_findings_do_not_depend_on_the_cut(rows: dict[str, list[dict[str, int]]]
         assert {of.property: of for of in reduction.judged(Path(one), messages_per_shard=shard)} == {
             of.property: of for of in expected if of.property in delivery.PROPERTIES
         }
+        # Shards of messages in turn, which a key spans.
+        in_order = "ordering.per_key"
+        *_, along = reduction.judged(Path(one), messages_per_shard=shard, per_key=in_order)
+        assert along == next(of for of in expected if of.property == in_order)
 
 
 @settings(max_examples=60, deadline=None)
