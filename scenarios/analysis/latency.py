@@ -172,8 +172,10 @@ def left_out(metrics: Sequence[Measured]) -> dict[str, str]:
     for metric in metrics:
         if metric.name == "warm_up" and metric.labels.get("steady") == "no":
             found["steady load"] = f"latency still fell after warming up for {sum(metric.samples):g} s"
-    told = {(metric.labels.get("rate"), metric.labels.get("quantile")) for metric in metrics if _is_latency(metric)}
-    rates = dict.fromkeys(metric.labels["rate"] for metric in metrics if metric.name == "goodput")
+    told = dict.fromkeys(
+        (metric.labels.get("rate"), metric.labels.get("quantile")) for metric in metrics if _is_latency(metric)
+    )
+    rates = [rate for rate, quantile in told if quantile == "max"]  # others have no such latency at all
     missing = {quantile: [f"{rate:,}" for rate in rates if (rate, quantile) not in told] for quantile in QUANTILES}
     return found | {
         f"{quantile} of end_to_end_latency": f"a window has fewer than {_FEWEST_BEYOND} messages beyond it at "

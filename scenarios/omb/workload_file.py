@@ -85,9 +85,6 @@ def mapped(workload: Workload, source: Path, driver: Driver | None = None, durat
     notes = (
         [] if duration_s is None else [f"shortened: {duration_s:g} s instead of {asked_s:g} s, all else in proportion"]
     )
-    if scale < 1 and workload.warmupDurationMinutes:
-        full_s = workload.warmupDurationMinutes * MINUTE_S
-        missing["warmupDurationMinutes"] = f"{full_s * scale:g} s instead of {full_s:g} s, shortened with the test"
     if scale < 1 and workload.consumerBacklogSizeGB:
         missing["consumerBacklogSizeGB"] = f"{workload.consumerBacklogSizeGB * scale:.3g} GB, shortened with the test"
     common: dict[str, Any] = {

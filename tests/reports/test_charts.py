@@ -9,9 +9,9 @@ import vl_convert
 from brokerbench.brokers import registry
 from brokerbench.brokers.declarations import PROPERTIES
 from brokerbench.reports import facts
-from brokerbench.reports.charts import panels, run_charts
+from brokerbench.reports.charts import panels, run_charts, speeds
 from brokerbench.scenarios.results import Cell, Metric
-from tests.reports import sample
+from tests.reports import change, sample
 
 
 def test_pictures_are_valid_vega_lite_and_deterministic() -> None:
@@ -178,3 +178,20 @@ def test_the_drawing_says_which_data_it_shows() -> None:
     drawing = panels.draw(spec)
     assert panels.data_hash(spec) in drawing.splitlines()[0]
     assert vl_convert.vegalite_to_png(dict(spec), scale=0.5).startswith(b"\x89PNG")
+
+
+def test_a_stalled_repeat_is_named_under_the_picture() -> None:
+    def stalled(metric: Metric) -> Metric:
+        zero = metric.name == "publish_rate"
+        return metric.model_copy(update={"samples": [0.0, *metric.samples[1:]]}) if zero else metric
+
+    result = change.metrics(sample.result(), "kafka", stalled)
+    drawn = speeds.speeds(result, facts.profiles(result))
+    whole = speeds.speeds(sample.result(), facts.profiles(result))
+    assert drawn is not None
+    assert whole is not None
+    notes = drawn["title"]["subtitle"]
+    assert any(note.startswith("Not on the axis: 1 of ") and "kafka, publish" in note for note in notes)
+    assert not any(note.startswith("Not on the axis") for note in whole["title"]["subtitle"])
+    rows = [sum(map(len, spec["datasets"].values())) for spec in (drawn, whole)]
+    assert rows[0] == rows[1], "the speed is still drawn"

@@ -159,3 +159,37 @@ except SystemExit as end:
 def test_help_and_refusals_load_nothing_slow(words: list[str], code: int) -> None:
     done = subprocess.run([sys.executable, "-c", LIGHT.format(words=words)], capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == f"{code} []", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("profile", "parameters", "message"),
+    [
+        (
+            "kafka",
+            "size: 2 MiB",
+            "kafka.throughput: size: a message has 2,097,152 bytes, and the profile takes 1,048,500",
+        ),
+        ("sqs-standard", "size: 1 MiB", "takes 786,429 at most (it encodes them: base64"),
+        ("kafka", "sizes: '1 KiB: 99, 3 MiB: 1'", "the largest message has 3,145,728 bytes"),
+        (
+            "kafka",
+            "payload: replay, payload_path: LOG",
+            "record 2 (deep/big.json) has 1,100,000 bytes, and the profile",
+        ),
+        ("memory", "payload: replay, payload_path: LOG/nowhere", "nowhere: cannot be read: No such file"),
+    ],
+)
+def test_a_message_above_a_limit_ends_the_run_before_it_begins(
+    call: Call, tmp_path: Path, profile: str, parameters: str, message: str
+) -> None:
+    log = tmp_path / "log"
+    (log / "deep").mkdir(parents=True)
+    (log / "a.json").write_bytes(b"a" * 100)
+    (log / "deep" / "big.json").write_bytes(b"b" * 1_100_000)
+    given = parameters.replace("LOG", str(log))
+    cells = f"  - {{scenario: throughput, profiles: [{profile}], parameters: {{{given}}}}}\n"
+    plan = write(tmp_path / "plan.yaml", f"name: large\ncells:\n{cells}")
+    ended = call("run", plan, "--out", tmp_path / "run")
+    assert ended.code == 2
+    assert message in ended.err
+    assert not (tmp_path / "run").exists()

@@ -43,7 +43,7 @@ def test_a_workload_runs_and_its_result_is_written(call: Call, workload: Path, t
     assert "shortened: 0.5 s instead of 900 s" in ended.err
     (cell,) = json.loads((out / "result.json").read_text())["cells"]
     assert (cell["id"], cell["status"]) == ("memory.latency", "completed")
-    assert list(cell["parameters"]["omb"]["not_honoured"]) == ["payloadFile"]
+    assert list(cell["parameters"]["omb"]["not_honoured"]) == ["payloadFile", "warmupDurationMinutes"]
     assert cell["parameters"]["groups"] == 2, "subscriptionsPerTopic"
     found = json.loads(results.read_text())
     assert (found["workload"], found["driver"]) == ("1 topic / 1 partition / 1Kb", "memory")
@@ -95,3 +95,24 @@ def test_only_commits_are_put_together(workload: Path) -> None:
         "redis-streams": 1,
         "sqs-fifo": 1,
     }
+
+
+def test_a_backlog_that_was_not_built_is_named_wherever_the_result_is(
+    call: Call, workload: Path, tmp_path: Path
+) -> None:
+    # More than any client sends: the rate does not last.
+    text = WORKLOAD.replace("producerRate: 2000", "producerRate: 9000000")
+    workload.write_text(text.replace("consumerBacklogSizeGB: 0", "consumerBacklogSizeGB: 1"))
+    out, results = tmp_path / "run", tmp_path / "omb.json"
+    words = ("run", "--omb", workload, "--omb-duration", "200 ms", "--profile", "memory")
+    ended = call(*words, "--out", out, "--omb-json", results)
+    assert ended.code == 0, ended.err
+    (cell,) = json.loads((out / "result.json").read_text())["cells"]
+    why = "no rate lasted, so consumers would never have caught up with one"
+    assert cell["left_out"]["backlog"] == why
+    assert f"backlog: {why}" in ended.err
+    assert f"backlog: {why}" in ended.out
+    assert f"backlog: {why}" in (out / "report.html").read_text().replace("\n", " ")
+    told = json.loads(results.read_text())["notHonoured"]
+    assert told["backlog"] == why
+    assert "payloadFile" in told
