@@ -51,14 +51,14 @@ def the_last(history: History) -> Spots:
 def followed(history: History) -> Spots:
     """First deliveries to the group with a later one of their key in the same batch."""
     rows = history.deliveries
-    return _spots(rows, _next(rows, _taken(history) & _is_first(rows), ("reader", "batch", "key")))
+    return _spots(rows, _next(rows, _taken(history) & _is_first(rows), ("reader", "batch", "broker_key")))
 
 
 def followed_in_partition(history: History) -> Spots:
     """The next of the partition in the same batch has the same producer and another key."""
     rows, chosen, within = history.deliveries, _taken(history), ("reader", "batch", "partition")
     same_producer = _next(rows, chosen, within, alike="producer")
-    same_key = _next(rows, chosen, within, alike="key")
+    same_key = _next(rows, chosen, within, alike="broker_key")
     return _spots(rows, same_producer & ~same_key)
 
 
@@ -72,7 +72,7 @@ def followed_elsewhere(history: History) -> Spots:
 
 def followed_in_replay(history: History) -> Spots:
     rows = history.deliveries
-    return _spots(rows, _next(rows, _read_again(history), ("reader", "batch", "key")))
+    return _spots(rows, _next(rows, _read_again(history), ("reader", "batch", "broker_key")))
 
 
 def read_before_another(history: History) -> Spots:
@@ -91,7 +91,7 @@ def released(history: History) -> Spots:
     """Released deliveries with a later one of their key released from the same batch, which will overtake them."""
     rows = history.deliveries
     back = _settled(history, Action.RELEASE) & _is_first(rows)
-    return _spots(rows, _next(rows, back, ("reader", "batch", "key")))
+    return _spots(rows, _next(rows, back, ("reader", "batch", "broker_key")))
 
 
 def acknowledged(history: History) -> Spots:
@@ -102,13 +102,13 @@ def acknowledged(history: History) -> Spots:
 def left_behind(history: History) -> Spots:
     """Deliveries to consumers that died with them, and with no later one of their key."""
     rows, chosen = history.deliveries, _left(history)
-    return _spots(rows, chosen & ~_next(rows, chosen, ("key",)))
+    return _spots(rows, chosen & ~_next(rows, chosen, ("broker_key",)))
 
 
 def left_behind_in_order(history: History) -> Spots:
     """Deliveries to consumers that died with them and a later one of their key, which will overtake them."""
     rows = history.deliveries
-    return _spots(rows, _next(rows, _left(history), ("reader", "batch", "key")))
+    return _spots(rows, _next(rows, _left(history), ("reader", "batch", "broker_key")))
 
 
 def repeated(history: History) -> Spots:

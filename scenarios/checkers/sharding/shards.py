@@ -37,7 +37,7 @@ from brokerbench.scenarios.history.stamp import INTACT
 MESSAGES_PER_SHARD = 250_000
 _MOST_SHARDS = 255
 _KINDS = tuple(SCHEMAS)
-_UNREAD = {"sends": "intended_ns", "deliveries": "key"}
+_UNREAD = {"sends": "intended_ns"}
 """Columns that no checker reads: shards omit them."""
 FIELDS = {
     kind: {entry.name: np.dtype(DTYPES[entry.type]) for entry in schema if entry.name != _UNREAD.get(kind)}
