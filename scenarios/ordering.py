@@ -26,6 +26,7 @@ import numpy as np
 from brokerbench.brokers.declarations import Limits
 from brokerbench.brokers.protocols import Broker
 from brokerbench.brokers.types import AckGranularity, ChannelSpec, Settlements
+from brokerbench.scenarios.analysis import delivery
 from brokerbench.scenarios.analysis import ordering as checker
 from brokerbench.scenarios.base import Context, Examination, Parameters, Scenario, small_requests_s
 from brokerbench.scenarios.clients import channels
@@ -63,6 +64,7 @@ PROPERTIES = (
     "delivery.no_duplicate",
     "delivery.intact",
     "delivery.progress",
+    *delivery.CONSISTENCY,
 )
 
 _PHASES = {

@@ -31,6 +31,7 @@ from brokerbench.brokers.types import (
     Position,
     ReplayStart,
 )
+from brokerbench.scenarios.analysis import delivery
 from brokerbench.scenarios.analysis import replay as checker
 from brokerbench.scenarios.base import Context, Parameters, Scenario, small_requests_s
 from brokerbench.scenarios.clients import channels
@@ -74,6 +75,7 @@ PROPERTIES = (
     "delivery.no_duplicate",
     "delivery.intact",
     "delivery.progress",
+    *delivery.CONSISTENCY,
 )
 
 _SEND_CHUNK = 100

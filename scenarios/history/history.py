@@ -277,7 +277,8 @@ class History:
         source = outcomes[name]
         out = np.full(len(self.sends["seq"]), missing, source.dtype)
         for producer in np.unique(outcomes["producer"]):
-            theirs = outcomes["producer"] == producer
+            theirs = np.flatnonzero(outcomes["producer"] == producer)
+            theirs = theirs[strongest(outcomes["seq"][theirs], outcomes["outcome"][theirs])]
             seqs = outcomes["seq"][theirs]
             table = np.full(int(seqs.max()) + 1, missing, source.dtype)
             table[seqs] = source[theirs]
@@ -288,6 +289,26 @@ class History:
         return out
 
 
-def select(columns: Columns, rows: Column) -> Columns:
-    """The same columns, only these rows (mask or indices)."""
+_STRENGTH = {Outcome.UNKNOWN: 0, Outcome.REJECTED: 1, Outcome.ACKNOWLEDGED: 2}
+
+
+def strongest(ids: Column, outcome: Column) -> Column | slice:
+    """Of rows of outcomes, by the messages' ids (0 and up), those to go by: one a message, the first of its strongest.
+
+    A message that was told acknowledged is promised to arrive, whatever is told of it beside; one told rejected, never
+    to. Everything, where no message has two.
+    """
+    seen = np.zeros(int(ids.max(initial=-1)) + 1, bool)
+    seen[ids] = True
+    if int(seen.sum()) == len(ids):
+        return slice(None)
+    strength = np.zeros(len(_STRENGTH), np.int8)
+    strength[list(_STRENGTH)] = list(_STRENGTH.values())
+    order = np.lexsort([-strength[outcome], ids])  # stable: of equals the first comes first
+    firsts = order[np.flatnonzero(np.append(True, ids[order][1:] != ids[order][:-1]))]
+    return np.sort(firsts)
+
+
+def select(columns: Columns, rows: Column | slice) -> Columns:
+    """The same columns, only these rows (mask, indices or slice)."""
     return {name: column[rows] for name, column in columns.items()}
