@@ -122,7 +122,7 @@ def delivered_again(index: ChannelIndex, delivered: Delivered) -> Finding:
     done_ns = delivered.done_ns
     limit_ns = done_ns[delivered.message]
     suspects = np.flatnonzero(delivered.column("received_ns") > limit_ns)
-    surely = channel_index.call_began_ns(index, delivered, suspects) >= limit_ns[suspects]
+    surely = channel_index.asked_ns(index, delivered, suspects) >= limit_ns[suspects]
     bad = np.union1d(suspects[surely], leases.held(index, delivered))
     unknown = len(np.setdiff1d(suspects, bad))
     observed = done_ns != NEVER

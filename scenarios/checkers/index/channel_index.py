@@ -256,25 +256,27 @@ def last_event_ns(index: ChannelIndex, delivered: Delivered, which: Ids) -> Ids:
     return last
 
 
-def call_began_ns(index: ChannelIndex, delivered: Delivered, which: Ids) -> Ids:
-    """The earliest moment at which the receive call of each of these deliveries can have begun.
-
-    The history tells it, as the harness's own time. Histories of before do not: it was after the reader's last event,
-    and after the mark that names the reader.
-    """
+def asked_ns(index: ChannelIndex, delivered: Delivered, which: Ids) -> Ids:
+    """When the call of each of these deliveries began, as the harness took it; in histories of before, its reader's
+    last event."""
     began: Ids = delivered.column("asked_ns")[which]
     untold = np.flatnonzero(began == NO_TIME)
     if len(untold):
-        began[untold] = _derived_began_ns(index, delivered, which[untold])
+        began[untold] = last_event_ns(index, delivered, which[untold])
     return began
 
 
-def _derived_began_ns(index: ChannelIndex, delivered: Delivered, which: Ids) -> Ids:
-    began = last_event_ns(index, delivered, which)
+def call_began_ns(index: ChannelIndex, delivered: Delivered, which: Ids) -> Ids:
+    """The earliest moment at which the receive call of each of these deliveries can have begun.
+
+    In histories of before it was also after the mark that names the reader.
+    """
+    began = asked_ns(index, delivered, which)
     reader = delivered.column("reader")[which]
-    for number in np.unique(reader).tolist():
+    untold = delivered.column("asked_ns")[which] == NO_TIME
+    for number in np.unique(reader[untold]).tolist():
         opened = max(int(mark.get("at_ns", 0)) for mark in index.history.events("reader", reader=number))
-        ours = reader == number
+        ours = untold & (reader == number)
         began[ours] = np.maximum(began[ours], opened)
     return began
 
