@@ -33,6 +33,26 @@ class Case:
     where: Callable[[History], Spots]
 
 
+def acknowledged_at_once(history: History) -> Spots:
+    """Messages whose first delivery was acknowledged: until then a consumer held them."""
+    rows = history.deliveries
+    return _spots(rows, _taken(history) & _is_first(rows) & _settled(history, Action.ACKNOWLEDGE))
+
+
+def later_on_its_partition(history: History) -> Spots:
+    """Messages with another before them on their partition, of a lower producer, or of the same and sent before.
+
+    Of two messages of one place the checker names that which is later in this order.
+    """
+    settled = history.send_outcomes
+    order = np.lexsort([settled["place"], settled["partition"]])
+    partition, producer, seq = (settled[name][order] for name in ("partition", "producer", "seq"))
+    lower = (producer[:-1] < producer[1:]) | ((producer[:-1] == producer[1:]) & (seq[:-1] < seq[1:]))
+    chosen = np.zeros(len(order), bool)
+    chosen[order[1:][lower & (partition[1:] == partition[:-1])]] = True
+    return _spots(settled, chosen)
+
+
 def any_message(history: History) -> Spots:
     settled = history.send_outcomes
     return _spots(settled, settled["outcome"] == Outcome.ACKNOWLEDGED)
@@ -222,6 +242,14 @@ CASES: Mapping[FaultName, Case] = {
     FaultName.REPLAY_REORDER: Case(Script.LINE, "replay.order", followed_in_replay),
     FaultName.REPLAY_STALE_POSITION: Case(Script.LINE, "replay.complete", last_of_a_read),
     FaultName.REPLAY_ALTERED: Case(Script.LINE, "replay.intact", any_message),
+    FaultName.DUPLICATE_WHILE_HELD: Case(Script.DELIVER, "delivery.no_duplicate", acknowledged_at_once),
+    FaultName.WRONG_KEY: Case(Script.DELIVER, "delivery.key", any_message),
+    FaultName.WRONG_PLACE: Case(Script.DELIVER, "delivery.place", any_message),
+    FaultName.WRONG_PLACE_TOLD: Case(Script.LINE, "delivery.place", any_message),
+    FaultName.SHARED_PLACE: Case(Script.LINE, "delivery.own_place", later_on_its_partition),
+    FaultName.TIME_OFF: Case(Script.DELIVER, "delivery.broker_time", any_message),
+    FaultName.TIME_BACK: Case(Script.LINE, "delivery.broker_time_order", later_on_its_partition),
+    FaultName.SETTLED_TWICE: Case(Script.DELIVER, "send.settled_once", any_message),
 }
 
 _DISORDER = "a replay brings back the order of the log, which is not the order in which the fault delivered"
@@ -229,6 +257,8 @@ _LINE = "what is out of order within its key or partition is so in what holds th
 _NOT_READ = "a message that a reader does not get while it should be kept looks as if it were removed early"
 _NOT_KEPT = "a message that a reader does not get although the broker says that it is kept looks as if it were removed"
 _LETTERS_TOO = "the fault strikes in the channel of dead letters as well"
+_EARLY = "a second delivery while a consumer holds the message breaks both statements"
+_AWAY = "the place of the message before it is on another partition"
 _BEHIND = "what waits in its key for the end of the lease is overtaken by other keys"
 
 CROSS: Mapping[tuple[FaultName, str], str] = {
@@ -256,7 +286,13 @@ CROSS: Mapping[tuple[FaultName, str], str] = {
     (FaultName.LOSE_ACKNOWLEDGEMENT, "ordering.channel"): _BEHIND,
     (FaultName.LOSE_ACKNOWLEDGEMENT, "redelivery.after_release"): "a released message waits behind one of its key "
     "whose acknowledgement was lost",
+    (FaultName.EARLY_REDELIVERY, "delivery.no_duplicate"): _EARLY,
+    (FaultName.DUPLICATE_WHILE_HELD, "redelivery.not_early"): _EARLY,
+    (FaultName.DUPLICATE_WHILE_HELD, "delivery.count"): "the extra delivery uses a number that a later one uses again",
+    (FaultName.DUPLICATE_WHILE_HELD, "ordering.while_waiting"): "the extra delivery overtakes those that wait",
     (FaultName.EARLY_REDELIVERY, "delivery.count"): "the extra delivery uses a number that a later one uses again",
+    (FaultName.DEDUPLICATION_WRONG, "delivery.own_place"): "its sender is told the place of the message before it",
+    (FaultName.DEDUPLICATION_WRONG, "delivery.key_partition"): _AWAY,
     (FaultName.DEDUPLICATION_WRONG, "delivery.no_loss"): "a new message that is swallowed as a repeat is lost",
     (FaultName.REPLAY_GAP, "retention.not_early"): _NOT_READ,
 }
