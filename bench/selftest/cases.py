@@ -259,6 +259,7 @@ _NOT_KEPT = "a message that a reader does not get although the broker says that 
 _LETTERS_TOO = "the fault strikes in the channel of dead letters as well"
 _EARLY = "a second delivery while a consumer holds the message breaks both statements"
 _AWAY = "the place of the message before it is on another partition"
+_ELSEWHERE = "at another place a message's time is not between those of its neighbours"
 _BEHIND = "what waits in its key for the end of the lease is overtaken by other keys"
 
 CROSS: Mapping[tuple[FaultName, str], str] = {
@@ -291,6 +292,9 @@ CROSS: Mapping[tuple[FaultName, str], str] = {
     (FaultName.DUPLICATE_WHILE_HELD, "delivery.count"): "the extra delivery uses a number that a later one uses again",
     (FaultName.DUPLICATE_WHILE_HELD, "ordering.while_waiting"): "the extra delivery overtakes those that wait",
     (FaultName.EARLY_REDELIVERY, "delivery.count"): "the extra delivery uses a number that a later one uses again",
+    (FaultName.WRONG_PLACE_TOLD, "delivery.broker_time_order"): _ELSEWHERE,
+    (FaultName.SHARED_PLACE, "delivery.broker_time_order"): _ELSEWHERE,
+    (FaultName.TIME_OFF, "delivery.broker_time_order"): "the next time on its partition is an hour before it",
     (FaultName.DEDUPLICATION_WRONG, "delivery.own_place"): "its sender is told the place of the message before it",
     (FaultName.DEDUPLICATION_WRONG, "delivery.key_partition"): _AWAY,
     (FaultName.DEDUPLICATION_WRONG, "delivery.no_loss"): "a new message that is swallowed as a repeat is lost",

@@ -34,12 +34,12 @@ APART_NS = 10_000_000_000
 CLIENT_APART_NS = 1_000_000_000
 
 NOT_TOLD: Mapping[str, str] = {
-    "delivery.key": "no key of a delivery was told (loads do not ask for keys)",
+    "delivery.key": "no key of a delivery was asked for (by loads), or told",
     "delivery.place": "the sender was told no place, and nothing was delivered twice from places",
     "delivery.own_place": "no place of a message was told",
     "delivery.key_partition": "no partition of a message with a key was told",
-    "delivery.count": "no number of a delivery was told (loads do not ask for numbers)",
-    "delivery.broker_time": "no time of the broker was told (loads do not ask for times)",
+    "delivery.count": "no number of a delivery was asked for (by loads), or told",
+    "delivery.broker_time": "no time of the broker was asked for (by loads), or told",
     "delivery.broker_time_order": "no time of the broker was told together with a place",
     "send.settled_once": "nothing was settled",
 }
