@@ -241,7 +241,8 @@ def _exceed(simulation: Simulation, size: Size) -> None:
 def create_limited(simulation: Simulation, partitions: int, messages: int) -> None:
     """A channel that keeps this many messages; the mark says so."""
     limit = Retention(max_messages=messages)
-    simulation.broker.create_channel(ChannelSpec(CHANNEL, partitions=partitions, lease_s=LEASE_S, retention=limit))
+    spec = ChannelSpec(CHANNEL, partitions=partitions, lease_s=LEASE_S, retention=limit)
+    channels.create(simulation.broker, spec, simulation.writer)
     simulation.writer.mark("limited", channel=CHANNEL, messages=messages)
 
 
