@@ -78,7 +78,7 @@ def test_a_changed_value_changes_the_finding(kind: str, name: str) -> None:
 
 @cache
 def _played(script: Script) -> History:
-    return play(script, Size(300), []).history
+    return play(script, Size(300, keys=5), []).history
 
 
 def _found(history: History, name: str) -> Finding | str:
