@@ -10,9 +10,11 @@ import pytest
 from brokerbench.bench.selftest.checks import CHECKS
 from brokerbench.bench.selftest.scripts import Script, Size, play
 from brokerbench.bench.selftest.simulation import CHANNEL
+from brokerbench.scenarios.checkers import order
 from brokerbench.scenarios.checkers.index import channel_index
-from brokerbench.scenarios.history import SCHEMAS, History
+from brokerbench.scenarios.history import SCHEMAS, Action, History
 from brokerbench.scenarios.verdicts import Finding
+from tests.scenarios.checkers.histories import got, settle, typed
 
 HOUR_NS = 3600 * 10**9
 DELIVER, REPEAT, LAPSE = Script.DELIVER, Script.REPEAT, Script.LAPSE
@@ -51,17 +53,18 @@ USED_BY = {
     ("acknowledgements", "slot"): ("redelivery.not_late", DELIVER, 1),
     ("acknowledgements", "action"): ("redelivery.not_late", DELIVER, -1),
     ("acknowledgements", "outcome"): ("redelivery.not_late", DELIVER, 1),
-    ("acknowledgements", "asked_ns"): ("ordering.per_key", DELIVER, HOUR_NS),
     ("acknowledgements", "settled_ns"): ("redelivery.not_late", LAPSE, -HOUR_NS),
 }
 """By table and column: a property that uses it, and the script and the change of a value that show it."""
-WHOLE = {("deliveries", "asked_ns"), ("acknowledgements", "asked_ns")}
+WHOLE = {("deliveries", "asked_ns")}
 """Columns of which no single row decides."""
+ELSEWHERE = {("acknowledgements", "asked_ns")}
+"""Of two consumers at work at one time, which no script has: ``test_the_end_of_the_work_on_a_message_is_judged``."""
 
 
 def test_every_column_is_used() -> None:
     columns = {(kind, name) for kind, schema in SCHEMAS.items() for name in schema.names}
-    assert columns == USED_BY.keys() | METRICS
+    assert columns == USED_BY.keys() | METRICS | ELSEWHERE
 
 
 @pytest.mark.parametrize(("kind", "name"), USED_BY, ids=[".".join(of) for of in USED_BY])
@@ -76,9 +79,17 @@ def test_a_changed_value_changes_the_finding(kind: str, name: str) -> None:
     assert _found(other, prop) != _found(history, prop)
 
 
+def test_the_end_of_the_work_on_a_message_is_judged() -> None:
+    """The second of a key goes to another consumer: too early where the first was not acknowledged by then."""
+    first, second = got(0, 10), got(1, 20, reader=1)
+    for asked_ns, wrong in ((15, 0), (25, 1)):
+        index = typed([5, 5], [first, second], [settle(first, Action.ACKNOWLEDGE, asked_ns)])
+        assert order.per_key("ordering.per_key", index, index.delivered, [0]).violations == wrong
+
+
 @cache
 def _played(script: Script) -> History:
-    return play(script, Size(300, keys=5), []).history
+    return play(script, Size(300), []).history
 
 
 def _found(history: History, name: str) -> Finding | str:
