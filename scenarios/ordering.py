@@ -26,8 +26,10 @@ import numpy as np
 from brokerbench.brokers.declarations import Limits
 from brokerbench.brokers.protocols import Broker
 from brokerbench.brokers.types import AckGranularity, ChannelSpec, Settlements
+from brokerbench.scenarios.analysis import delivery
 from brokerbench.scenarios.analysis import ordering as checker
 from brokerbench.scenarios.base import Context, Examination, Parameters, Scenario, small_requests_s
+from brokerbench.scenarios.clients import channels
 from brokerbench.scenarios.clients.consumer_group import ConsumerGroup
 from brokerbench.scenarios.clients.recording import RecordedBatch, RecordingConsumer, RecordingProducer, open_producer
 from brokerbench.scenarios.history import Column, History, Writer
@@ -62,6 +64,7 @@ PROPERTIES = (
     "delivery.no_duplicate",
     "delivery.intact",
     "delivery.progress",
+    *delivery.CONSISTENCY,
 )
 
 _PHASES = {
@@ -143,7 +146,8 @@ class _Phase:
         context, parameters = self._context, self._context.parameters
         lease_s = float(parameters["lease_s"])
         partitions = 1 if self._phase == "shared" else int(parameters["partitions"])
-        context.broker.create_channel(ChannelSpec(self.channel, partitions=partitions, lease_s=lease_s))
+        spec = ChannelSpec(self.channel, partitions=partitions, lease_s=lease_s)
+        channels.create(context.broker, spec, self._writer)
         consumers, batch = {
             "one": (1, int(parameters["batch"])),
             "three": (int(parameters["consumers"]), int(parameters["small_batch"])),

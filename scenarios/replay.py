@@ -31,13 +31,16 @@ from brokerbench.brokers.types import (
     Position,
     ReplayStart,
 )
+from brokerbench.scenarios.analysis import delivery
 from brokerbench.scenarios.analysis import replay as checker
 from brokerbench.scenarios.base import Context, Parameters, Scenario, small_requests_s
+from brokerbench.scenarios.clients import channels
 from brokerbench.scenarios.clients.consumer_group import ConsumerGroup, Progress
 from brokerbench.scenarios.clients.recording import (
     RecordingConsumer,
     RecordingProducer,
     RecordingReader,
+    ReplayableBroker,
     open_producer,
     take_until,
 )
@@ -72,6 +75,7 @@ PROPERTIES = (
     "delivery.no_duplicate",
     "delivery.intact",
     "delivery.progress",
+    *delivery.CONSISTENCY,
 )
 
 _SEND_CHUNK = 100
@@ -128,7 +132,7 @@ class _Run:
     def run(self) -> None:
         context, broker, parameters = self._context, self._context.broker, self._context.parameters
         partitions, lease_s = int(parameters["partitions"]), float(parameters["lease_s"])
-        broker.create_channel(ChannelSpec(self._channel, partitions, lease_s=lease_s))
+        channels.create(broker, ChannelSpec(self._channel, partitions, lease_s=lease_s), self._writer)
         context.progress(0.0, "sending, consuming and acknowledging everything")
         with self._group("first", 0) as group:
             self._send_first()
@@ -169,7 +173,7 @@ class _Run:
 
     # -- profiles that can read again --------------------------------------------------------------
 
-    def _replays(self, broker: Replayable, consumed: Mapping[str, Column]) -> None:
+    def _replays(self, broker: ReplayableBroker, consumed: Mapping[str, Column]) -> None:
         last = _last_places(consumed["partition"], consumed["place"])
         starts: list[tuple[str, ReplayStart]] = []
         if not last:
@@ -186,7 +190,7 @@ class _Run:
             self._attempt(broker, self._writer, mode, start, 100 + number, lambda: last)
 
     def _attempt(
-        self, broker: Replayable, writer: Writer, mode: str, start: ReplayStart, number: int, last: Last
+        self, broker: ReplayableBroker, writer: Writer, mode: str, start: ReplayStart, number: int, last: Last
     ) -> None:
         began_ns = time.monotonic_ns()
         about: dict[str, Any] = {"mode": mode, "reader": number, "began_ns": began_ns, **_described(start)}

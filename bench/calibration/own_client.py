@@ -20,7 +20,7 @@ import numpy as np
 from brokerbench.bench.errors import CheckFailed
 from brokerbench.bench.load.processes import Processes, ProcessHandle
 from brokerbench.brokers import registry
-from brokerbench.brokers.types import ChannelSpec, Endpoint, Outcome
+from brokerbench.brokers.types import ChannelSpec, ConsumerSettings, Endpoint, Outcome
 from brokerbench.scenarios import history
 from brokerbench.scenarios.clients.recording import RecordingConsumer, RecordingProducer
 from brokerbench.scenarios.history import saved_history, stamp
@@ -225,7 +225,7 @@ def _noop(directory: Path, wanted: ClientLoad, seconds: float) -> Sample:
     messages = 0
     with history.Writer(directory, "noop", RUN) as writer:
         producer = RecordingProducer(broker, "calibrate", writer, number=0, run=RUN, seed=SEED, size=wanted.size)
-        consumer = RecordingConsumer(broker, "calibrate", writer, number=0)
+        consumer = RecordingConsumer(broker, "calibrate", writer, number=0, settings=ConsumerSettings(details=False))
         begin_s, begin_cpu_s = time.perf_counter(), time.process_time()
         while not messages or time.perf_counter() - begin_s < seconds:
             for _ in range(_NOOP_SLICE):

@@ -8,12 +8,13 @@ from typing import Any
 from brokerbench.bench.selftest.checks import CHECKS, ONE_BY_ONE, consumed, producers
 from brokerbench.bench.selftest.scripts import LETTERS, MAX_DELIVERIES
 from brokerbench.bench.selftest.simulation import CHANNEL
-from brokerbench.scenarios.checkers import dead_letters
+from brokerbench.scenarios.checkers import dead_letters, layout
 from brokerbench.scenarios.checkers.index import channel_index
 from brokerbench.scenarios.checkers.index.channel_index import ChannelIndex
 from brokerbench.scenarios.checkers.sharding.deduplication import deduplicating
 from brokerbench.scenarios.checkers.sharding.excerpts import excerpt
 from brokerbench.scenarios.checkers.sharding.reduction import (
+    PLACES,
     Reduction,
     adding,
     adding_each,
@@ -36,6 +37,7 @@ def reductions(marks: Sequence[Mark]) -> Mapping[str | tuple[str, ...], Reductio
     phase: Mark = next(said.events("phase", channel=CHANNEL), {})
     apart: dict[str | tuple[str, ...], Reduction[Any]] = {
         **{name: adding_each(name, check) for name, check in ONE_BY_ONE.items()},
+        layout.NAMES: PLACES,
     }
     if phase.get("letters"):
         apart[_LETTERS] = extracting(_letters, [CHECKS[name] for name in _LETTERS])

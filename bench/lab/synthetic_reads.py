@@ -12,6 +12,7 @@ from brokerbench.scenarios.history.stamp import CORRUPT, FOREIGN, INTACT
 
 BATCH = 100
 _DELIVERY_NS = 5_000_000
+_ASKED_BEFORE_NS = 1_000
 _ANSWERED_AFTER_NS = 1_000
 _READ_EVERY_NS = 100
 # Rows of a partition's stretch with a fault; nothing else happens before and between them.
@@ -66,7 +67,7 @@ def read_partition(reader: SyntheticReader, sent: Sends) -> Sends:
     got = _columns(sent.only(row), reader, last + _DELIVERY_NS, count)
     got["status"] = status
     got["checksum"][status == CORRUPT] = 0
-    for name in ("producer", "seq", "key", "place"):
+    for name in ("producer", "seq", "broker_key", "place"):
         got[name][status == FOREIGN] = -1
     _write(reader, got, action)
     failing = sent.only(np.flatnonzero(_every(sent, _FAILING_EVERY, 3)))
@@ -148,10 +149,12 @@ def _columns(of: Sends, reader: SyntheticReader, received_ns: Column, count: Col
     at = np.arange(len(of))
     reader.rows += len(of)
     return {
-        **{name: of[name].copy() for name in ("producer", "seq", "key", "partition", "place", "size", "checksum")},
+        **{name: of[name].copy() for name in ("producer", "seq", "partition", "place", "size", "checksum")},
+        "broker_key": of["key"].copy(),
         "reader": np.full(len(of), reader.number, np.int32),
         "batch": reader.batch + at // BATCH,
         "slot": (at % BATCH).astype(np.int32),
+        "asked_ns": received_ns - _ASKED_BEFORE_NS,
         "received_ns": received_ns,
         "broker_epoch_ns": received_ns // 1_000_000,
         "delivery_count": count,

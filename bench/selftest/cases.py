@@ -33,6 +33,26 @@ class Case:
     where: Callable[[History], Spots]
 
 
+def acknowledged_at_once(history: History) -> Spots:
+    """Messages whose first delivery was acknowledged: until then a consumer held them."""
+    rows = history.deliveries
+    return _spots(rows, _taken(history) & _is_first(rows) & _settled(history, Action.ACKNOWLEDGE))
+
+
+def later_on_its_partition(history: History) -> Spots:
+    """Messages with another before them on their partition, of a lower producer, or of the same and sent before.
+
+    Of two messages of one place the checker names that which is later in this order.
+    """
+    settled = history.send_outcomes
+    order = np.lexsort([settled["place"], settled["partition"]])
+    partition, producer, seq = (settled[name][order] for name in ("partition", "producer", "seq"))
+    lower = (producer[:-1] < producer[1:]) | ((producer[:-1] == producer[1:]) & (seq[:-1] < seq[1:]))
+    chosen = np.zeros(len(order), bool)
+    chosen[order[1:][lower & (partition[1:] == partition[:-1])]] = True
+    return _spots(settled, chosen)
+
+
 def any_message(history: History) -> Spots:
     settled = history.send_outcomes
     return _spots(settled, settled["outcome"] == Outcome.ACKNOWLEDGED)
@@ -51,14 +71,14 @@ def the_last(history: History) -> Spots:
 def followed(history: History) -> Spots:
     """First deliveries to the group with a later one of their key in the same batch."""
     rows = history.deliveries
-    return _spots(rows, _next(rows, _taken(history) & _is_first(rows), ("reader", "batch", "key")))
+    return _spots(rows, _next(rows, _taken(history) & _is_first(rows), ("reader", "batch", "broker_key")))
 
 
 def followed_in_partition(history: History) -> Spots:
     """The next of the partition in the same batch has the same producer and another key."""
     rows, chosen, within = history.deliveries, _taken(history), ("reader", "batch", "partition")
     same_producer = _next(rows, chosen, within, alike="producer")
-    same_key = _next(rows, chosen, within, alike="key")
+    same_key = _next(rows, chosen, within, alike="broker_key")
     return _spots(rows, same_producer & ~same_key)
 
 
@@ -72,7 +92,7 @@ def followed_elsewhere(history: History) -> Spots:
 
 def followed_in_replay(history: History) -> Spots:
     rows = history.deliveries
-    return _spots(rows, _next(rows, _read_again(history), ("reader", "batch", "key")))
+    return _spots(rows, _next(rows, _read_again(history), ("reader", "batch", "broker_key")))
 
 
 def read_before_another(history: History) -> Spots:
@@ -91,7 +111,7 @@ def released(history: History) -> Spots:
     """Released deliveries with a later one of their key released from the same batch, which will overtake them."""
     rows = history.deliveries
     back = _settled(history, Action.RELEASE) & _is_first(rows)
-    return _spots(rows, _next(rows, back, ("reader", "batch", "key")))
+    return _spots(rows, _next(rows, back, ("reader", "batch", "broker_key")))
 
 
 def acknowledged(history: History) -> Spots:
@@ -102,13 +122,13 @@ def acknowledged(history: History) -> Spots:
 def left_behind(history: History) -> Spots:
     """Deliveries to consumers that died with them, and with no later one of their key."""
     rows, chosen = history.deliveries, _left(history)
-    return _spots(rows, chosen & ~_next(rows, chosen, ("key",)))
+    return _spots(rows, chosen & ~_next(rows, chosen, ("broker_key",)))
 
 
 def left_behind_in_order(history: History) -> Spots:
     """Deliveries to consumers that died with them and a later one of their key, which will overtake them."""
     rows = history.deliveries
-    return _spots(rows, _next(rows, _left(history), ("reader", "batch", "key")))
+    return _spots(rows, _next(rows, _left(history), ("reader", "batch", "broker_key")))
 
 
 def repeated(history: History) -> Spots:
@@ -223,6 +243,14 @@ CASES: Mapping[FaultName, Case] = {
     FaultName.REPLAY_REORDER: Case(Script.LINE, "replay.order", followed_in_replay),
     FaultName.REPLAY_STALE_POSITION: Case(Script.LINE, "replay.complete", last_of_a_read),
     FaultName.REPLAY_ALTERED: Case(Script.LINE, "replay.intact", any_message),
+    FaultName.DUPLICATE_WHILE_HELD: Case(Script.DELIVER, "delivery.no_duplicate", acknowledged_at_once),
+    FaultName.WRONG_KEY: Case(Script.DELIVER, "delivery.key", any_message),
+    FaultName.WRONG_PLACE: Case(Script.DELIVER, "delivery.place", any_message),
+    FaultName.WRONG_PLACE_TOLD: Case(Script.LINE, "delivery.place", any_message),
+    FaultName.SHARED_PLACE: Case(Script.LINE, "delivery.own_place", later_on_its_partition),
+    FaultName.TIME_OFF: Case(Script.DELIVER, "delivery.broker_time", any_message),
+    FaultName.TIME_BACK: Case(Script.LINE, "delivery.broker_time_order", later_on_its_partition),
+    FaultName.SETTLED_TWICE: Case(Script.DELIVER, "send.settled_once", any_message),
 }
 
 _DISORDER = "a replay brings back the order of the log, which is not the order in which the fault delivered"
@@ -230,6 +258,9 @@ _LINE = "what is out of order within its key or partition is so in what holds th
 _NOT_READ = "a message that a reader does not get while it should be kept looks as if it were removed early"
 _NOT_KEPT = "a message that a reader does not get although the broker says that it is kept looks as if it were removed"
 _LETTERS_TOO = "the fault strikes in the channel of dead letters as well"
+_EARLY = "a second delivery while a consumer holds the message breaks both statements"
+_AWAY = "the place of the message before it is on another partition"
+_ELSEWHERE = "at another place a message's time is not between those of its neighbours"
 _BEHIND = "what waits in its key for the end of the lease is overtaken by other keys"
 
 CROSS: Mapping[tuple[FaultName, str], str] = {
@@ -258,7 +289,16 @@ CROSS: Mapping[tuple[FaultName, str], str] = {
     (FaultName.LOSE_ACKNOWLEDGEMENT, "ordering.channel"): _BEHIND,
     (FaultName.LOSE_ACKNOWLEDGEMENT, "redelivery.after_release"): "a released message waits behind one of its key "
     "whose acknowledgement was lost",
+    (FaultName.EARLY_REDELIVERY, "delivery.no_duplicate"): _EARLY,
+    (FaultName.DUPLICATE_WHILE_HELD, "redelivery.not_early"): _EARLY,
+    (FaultName.DUPLICATE_WHILE_HELD, "delivery.count"): "the extra delivery uses a number that a later one uses again",
+    (FaultName.DUPLICATE_WHILE_HELD, "ordering.while_waiting"): "the extra delivery overtakes those that wait",
     (FaultName.EARLY_REDELIVERY, "delivery.count"): "the extra delivery uses a number that a later one uses again",
+    (FaultName.WRONG_PLACE_TOLD, "delivery.broker_time_order"): _ELSEWHERE,
+    (FaultName.SHARED_PLACE, "delivery.broker_time_order"): _ELSEWHERE,
+    (FaultName.TIME_OFF, "delivery.broker_time_order"): "the next time on its partition is an hour before it",
+    (FaultName.DEDUPLICATION_WRONG, "delivery.own_place"): "its sender is told the place of the message before it",
+    (FaultName.DEDUPLICATION_WRONG, "delivery.key_partition"): _AWAY,
     (FaultName.DEDUPLICATION_WRONG, "delivery.no_loss"): "a new message that is swallowed as a repeat is lost",
     (FaultName.REPLAY_GAP, "retention.not_early"): _NOT_READ,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from brokerbench.scenarios.checkers import (
     deduplication,
     delivery_counts,
     expiry,
+    layout,
     leases,
     order,
     order_while_waiting,
@@ -25,6 +27,7 @@ from brokerbench.scenarios.checkers import (
 from brokerbench.scenarios.checkers.findings import combined
 from brokerbench.scenarios.checkers.index import channel_index
 from brokerbench.scenarios.checkers.index.channel_index import ChannelIndex, Delivered
+from brokerbench.scenarios.checkers.sharding.reduction import OF_CHANNELS
 from brokerbench.scenarios.history import History, stamp
 from brokerbench.scenarios.verdicts import Finding
 
@@ -241,6 +244,11 @@ def _all_of(check: Several) -> Check:
     return lambda whole: combined("", check(whole))
 
 
+def _layout(at: int, whole: ChannelIndex) -> Finding:
+    """The finding of that number among those of ``layout.NAMES``."""
+    return layout.judged(whole)[at]
+
+
 CHECKS: Mapping[str, Check] = {
     "delivery.no_loss": _of_group(_lost),
     "delivery.no_phantom": _of_group(arrivals.phantoms),
@@ -248,6 +256,8 @@ CHECKS: Mapping[str, Check] = {
     "delivery.intact": _of_group(arrivals.altered),
     "delivery.no_rejected": _of_group(arrivals.delivered_all_the_same),
     "delivery.count": _of_group(lambda whole, group: delivery_counts.counted(whole, group, all_seen=True)),
+    **OF_CHANNELS,
+    **{name: partial(_layout, at) for at, name in enumerate(layout.NAMES)},
     "send.settled": arrivals.unknown,
     "send.taken": arrivals.refused,
     "deduplication.applied": _of_repeats(deduplication.repeats_swallowed),

@@ -21,7 +21,7 @@ def _head(outcome: SelftestResult) -> list[str]:
         "",
         "Written by `brokerbench selftest --page docs/selftest.md`; not edited by hand. Faults are seeded into the",
         "reference broker (`brokers/faulty/broker.py`), experiments are recorded by the same clients as those on real",
-        "brokers, and every checker judges every history. Nobody waits: the clock jumps over leases and limits.",
+        "brokers, and every checker judges every history. The clock jumps over leases and limits instead of waiting.",
         "",
         f"* Faults found by their checkers, with exactly the offending messages: "
         f"{sum(row.found for row in outcome.matrix.rows)} of {len(outcome.matrix.rows)}.",

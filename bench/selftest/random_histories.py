@@ -34,6 +34,7 @@ from brokerbench.bench.selftest.simulation import CHANNEL, Simulation, record
 from brokerbench.brokers.faulty import Fault, FaultName
 from brokerbench.brokers.memory.log import DEDUPLICATION_WINDOW_S
 from brokerbench.brokers.types import ChannelSpec, DeadLetterPolicy, Outcome, Retention
+from brokerbench.scenarios.clients import channels
 from brokerbench.scenarios.clients.recording import RecordedBatch, RecordingConsumer, RecordingProducer
 from brokerbench.scenarios.history import History, select
 
@@ -137,10 +138,10 @@ class _World:
 def _consume(world: _World, *, lapses: bool, letters: bool) -> None:
     simulation, rng = world.simulation, world.rng
     if letters:
-        simulation.broker.create_channel(ChannelSpec(LETTERS, lease_s=LEASE_S))
+        channels.create(simulation.broker, ChannelSpec(LETTERS, lease_s=LEASE_S), simulation.writer)
     dead_letter = DeadLetterPolicy(LETTERS, MAX_DELIVERIES) if letters else None
     spec = ChannelSpec(CHANNEL, partitions=world.partitions, lease_s=LEASE_S, dead_letter=dead_letter)
-    simulation.broker.create_channel(spec)
+    channels.create(simulation.broker, spec, simulation.writer)
     world.window_s = DEDUPLICATION_WINDOW_S if rng.random() < _REPEATS_SHARE else None
     marked = {"lapses": lapses, "letters": letters, "window_s": world.window_s}
     simulation.writer.mark("phase", channel=CHANNEL, lease_s=LEASE_S, **marked)
@@ -174,7 +175,8 @@ def _keep(world: _World) -> None:
         create_limited(simulation, world.partitions, int(rng.integers(1, 2 * world.to_send)))
     else:
         limit = Retention(max_age_s=LIMIT_S)
-        simulation.broker.create_channel(ChannelSpec(CHANNEL, partitions=world.partitions, retention=limit))
+        spec = ChannelSpec(CHANNEL, partitions=world.partitions, retention=limit)
+        channels.create(simulation.broker, spec, simulation.writer)
         simulation.writer.mark("kept", channel=CHANNEL, age_s=LIMIT_S)
     world.producers = [world.producer() for _ in range(rng.integers(1, 7))]
     while world.to_send > 0:

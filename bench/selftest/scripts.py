@@ -37,6 +37,7 @@ from brokerbench.brokers.types import (
     Position,
     Retention,
 )
+from brokerbench.scenarios.clients import channels
 from brokerbench.scenarios.clients.recording import RecordedBatch, RecordingConsumer, RecordingProducer, RecordingReader
 from brokerbench.scenarios.history.stamp import INTACT
 
@@ -120,7 +121,7 @@ def _crash(simulation: Simulation, size: Size) -> None:
 
 
 def _fail(simulation: Simulation, size: Size) -> None:
-    simulation.broker.create_channel(ChannelSpec(LETTERS, lease_s=LEASE_S))
+    channels.create(simulation.broker, ChannelSpec(LETTERS, lease_s=LEASE_S), simulation.writer)
     consumers = _begin(simulation, size, alone=False, dead_letter=DeadLetterPolicy(LETTERS, MAX_DELIVERIES))
     _consume_meanwhile(simulation, size, consumers, partial(_fail_until, deliveries=MAX_DELIVERIES))
     _drain(simulation, [consumer(simulation, _READER + 50, LETTERS)], _none_fails, LETTERS)
@@ -157,7 +158,7 @@ def _begin(
 ) -> list[RecordingConsumer]:
     """The mark states the promises of this channel: a repeat within ``window_s`` is swallowed."""
     spec = ChannelSpec(CHANNEL, partitions=size.partitions, lease_s=LEASE_S, dead_letter=dead_letter)
-    simulation.broker.create_channel(spec)
+    channels.create(simulation.broker, spec, simulation.writer)
     promised = {"alone": alone, "lapses": lapses, "letters": dead_letter is not None, "window_s": window_s}
     simulation.writer.mark("phase", channel=CHANNEL, lease_s=LEASE_S, **promised)
     return _consumers(simulation, size, first=0)
@@ -219,7 +220,8 @@ def _take_all(consumers: Sequence[RecordingConsumer], failing: Failing) -> bool:
 
 def _keep(simulation: Simulation, size: Size) -> None:
     limit = Retention(max_age_s=LIMIT_S)
-    simulation.broker.create_channel(ChannelSpec(CHANNEL, partitions=size.partitions, lease_s=LEASE_S, retention=limit))
+    spec = ChannelSpec(CHANNEL, partitions=size.partitions, lease_s=LEASE_S, retention=limit)
+    channels.create(simulation.broker, spec, simulation.writer)
     simulation.writer.mark("kept", channel=CHANNEL, age_s=LIMIT_S)
     for send in _sends(simulation, size):
         send()
@@ -239,7 +241,8 @@ def _exceed(simulation: Simulation, size: Size) -> None:
 def create_limited(simulation: Simulation, partitions: int, messages: int) -> None:
     """A channel that keeps this many messages; the mark says so."""
     limit = Retention(max_messages=messages)
-    simulation.broker.create_channel(ChannelSpec(CHANNEL, partitions=partitions, lease_s=LEASE_S, retention=limit))
+    spec = ChannelSpec(CHANNEL, partitions=partitions, lease_s=LEASE_S, retention=limit)
+    channels.create(simulation.broker, spec, simulation.writer)
     simulation.writer.mark("limited", channel=CHANNEL, messages=messages)
 
 

@@ -54,7 +54,8 @@ class SimulatedClock:
         return {name: self._told(column) if _is_told(name) else column for name, column in table.items()}
 
     def _mark(self, mark: Mark) -> Mark:
-        return {name: int(self._told(np.array(value))) if _is_told(name) else value for name, value in mark.items()}
+        moved = {name: int(self._told(np.array(value))) if _is_told(name) else value for name, value in mark.items()}
+        return {**moved, "at_epoch_ns": self._begin_epoch_ns + moved["at_ns"] - self._begin_ns}
 
     def _told(self, times_ns: Column) -> Column:
         """This host's times converted to the simulated clock."""
@@ -65,7 +66,7 @@ class SimulatedClock:
 
 def _is_told(name: str) -> bool:
     """Whether a column or attribute is a time of this host."""
-    return name.endswith("_ns") and "epoch" not in name and name != "resolution_ns"
+    return name.endswith("_ns") and "epoch" not in name and not name.endswith("resolution_ns")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ hit with the payload as it was sent, for comparison with a checker's findings.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -155,20 +156,26 @@ class FaultyProducer:
         return self._with_false_outcomes(self._inner.close())
 
     def _with_false_outcomes(self, settled: Settlements) -> Settlements:
-        errors = dict(settled.errors)
+        errors, twice = dict(settled.errors), list[int]()
         outcomes, partitions, places = settled.outcomes.copy(), settled.partitions.copy(), settled.places.copy()
         for at, ticket in enumerate(settled.tickets.tolist()):
             payload = self._payloads.pop(ticket)
             partition, place = int(partitions[at]), int(places[at])
             if ticket in self._hits:
                 self._injector.hit(self._hits.pop(ticket), partition, place, payload)
+            places[at] = self._injector.place_told(partition, place, payload)
+            if self._injector.strikes(FaultName.SETTLED_TWICE, partition, place):
+                self._injector.hit(FaultName.SETTLED_TWICE, partition, place, payload)
+                twice.append(ticket)
             for name, outcome in _FALSE_OUTCOMES.items():
                 if self._injector.strikes(name, partition, place):
                     self._injector.hit(name, partition, place, payload)
                     outcomes[at], partitions[at], places[at] = outcome, NO_PARTITION, NO_PLACE
                     errors[ticket] = f"fault: {name}"
                     break
-        return replace(settled, outcomes=outcomes, partitions=partitions, places=places, errors=errors)
+        told = replace(settled, outcomes=outcomes, partitions=partitions, places=places, errors=errors)
+        again = [Settlements.uniform(ticket, 1, Outcome.UNKNOWN, time.monotonic_ns()) for ticket in twice]
+        return Settlements.concat([told, *again])
 
 
 _CONNECTED: dict[tuple[str, str], Faulty] = {}

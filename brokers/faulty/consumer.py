@@ -57,6 +57,9 @@ class FaultyConsumer:
         present = list(rows)
         for name, partner in _SWAPS.items():
             rows = injector.swapped(name, rows, partner, first=True)
+        for row in present if injector.has(FaultName.DUPLICATE_WHILE_HELD) else ():
+            if row.count == 1 and injector.happens(FaultName.DUPLICATE_WHILE_HELD, row):
+                self._withheld.put(row.again())
         for name, held in self._withheld.overtake(present):
             injector.hit(name, held.partition, held.place, held.payload)
             self._add(rows, held, room)

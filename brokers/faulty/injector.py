@@ -39,8 +39,15 @@ _SHOWN_OTHERWISE = (
     FaultName.CORRUPT_LAST_BYTE,
     FaultName.TRUNCATE,
     FaultName.WRONG_COUNT,
+    FaultName.WRONG_KEY,
+    FaultName.WRONG_PLACE,
     FaultName.DEAD_LETTER_ALTERED,
 )
+_TOLD_OTHERWISE = (FaultName.SHARED_PLACE, FaultName.TIME_OFF, FaultName.TIME_BACK)
+"""To consumers and readers alike."""
+_FAR = 1 << 40
+"""No place of a channel is so high."""
+_HOUR_NS, _BACK_NS = 3600 * 10**9, 5 * 10**9
 
 
 class Injector:
@@ -55,7 +62,8 @@ class Injector:
             raise Misuse("a fault is given twice")
         # Most runs have one fault and millions of messages: skip the dice of faults that cannot happen.
         self._withholds = self.has(*_WITHHELD)
-        self._shows_otherwise = self.has(*_SHOWN_OTHERWISE)
+        self._shows_otherwise = self.has(*_SHOWN_OTHERWISE, *_TOLD_OTHERWISE)
+        self._tells_otherwise = self.has(*_TOLD_OTHERWISE)
         self._space = space
         self._serials = count()
         self.swallowed: set[tuple[str, str]] = set()
@@ -180,12 +188,34 @@ class Injector:
             payload = payload[:-1]
         if self.happens(FaultName.WRONG_COUNT, row):
             number += 1
-        return row if payload is row.payload and number == row.count else replace(row, payload=payload, count=number)
+        key = b"another-" + (row.key or b"") if self.happens(FaultName.WRONG_KEY, row) else row.key
+        place = row.place + _FAR if self.happens(FaultName.WRONG_PLACE, row) else row.place
+        return self._told(replace(row, payload=payload, count=number, key=key), place)
 
     def read_again(self, channel: str, row: Row) -> Row:
         """The row as a reader sees it."""
         payload = self._perhaps_altered(FaultName.REPLAY_ALTERED, channel, row)
-        return row if payload is row.payload else replace(row, payload=payload)
+        if payload is row.payload and not self._tells_otherwise:
+            return row
+        return self._told(replace(row, payload=payload), row.place)
+
+    def _told(self, row: Row, place: int) -> Row:
+        """The row at ``place``, with the place and time that consumers and readers alike are told."""
+        time_ns = row.epoch_ns
+        if self.happens(FaultName.SHARED_PLACE, row):
+            place -= 1
+        if self.happens(FaultName.TIME_OFF, row):
+            time_ns += _HOUR_NS
+        if self.happens(FaultName.TIME_BACK, row):
+            time_ns -= _BACK_NS
+        return replace(row, place=place, epoch_ns=time_ns)
+
+    def place_told(self, partition: int, place: int, payload: bytes) -> int:
+        """The place that the sender is told."""
+        if self.strikes(FaultName.WRONG_PLACE_TOLD, partition, place):
+            self.hit(FaultName.WRONG_PLACE_TOLD, partition, place, payload)
+            return place + _FAR
+        return place - 1 if self.strikes(FaultName.SHARED_PLACE, partition, place) else place
 
     def _perhaps_altered(self, name: FaultName, channel: str, row: Row) -> bytes:
         """The payload: ``name``, and among dead letters their own fault, change a byte, the same one each time."""

@@ -57,14 +57,14 @@ def rows_of(received: Received) -> list[Row]:
 
 
 def received_of(rows: list[Row], shown: Sequence[Row]) -> Received:
-    """``rows`` delivered with the payloads and counts of ``shown``, which faults may have altered."""
+    """``rows`` delivered as ``shown``: faults may have altered all that a consumer sees."""
     return Received(
         [row.payload for row in shown],
-        [row.key for row in rows],
-        np.array([row.partition for row in rows], np.int32),
-        np.array([row.place for row in rows], np.int64),
+        [row.key for row in shown],
+        np.array([row.partition for row in shown], np.int32),
+        np.array([row.place for row in shown], np.int64),
         time.monotonic_ns(),
-        np.array([row.epoch_ns for row in rows], np.int64),
+        np.array([row.epoch_ns for row in shown], np.int64),
         np.array([row.count for row in shown], np.int32),
         attributes=[row.attributes for row in rows] if any(row.attributes for row in rows) else None,
         handle=rows,

@@ -68,6 +68,23 @@ _OF_THE_LOG = {
     ),
     "delivery.no_phantom": guaranteed(f"{_DESIGN}, message delivery semantics"),
     "delivery.intact": guaranteed("kafka.apache.org/44/implementation/message-format (CRC of each record batch)"),
+    "delivery.key": guaranteed("kafka.apache.org/44/implementation/message-format (the key of a record)"),
+    "delivery.place": guaranteed(
+        f"{_DESIGN}, message delivery semantics",
+        "an offset never changes; a repeated request is recognised by the idempotent producer (durability default or "
+        "strict)",
+    ),
+    "delivery.own_place": guaranteed(f"{_DESIGN}, the log", "offsets count the records of a partition"),
+    "delivery.key_partition": guaranteed(
+        f"{_DESIGN}, the producer", "a key stays on one partition as long as their number does not change"
+    ),
+    "delivery.broker_time": guaranteed(
+        f"{_TOPIC}, message.timestamp.type=LogAppendTime", "the adapter creates its topics so"
+    ),
+    "delivery.broker_time_order": guaranteed(
+        f"{_TOPIC}, message.timestamp.type=LogAppendTime", "as long as the clock of the broker's host is not set back"
+    ),
+    "send.settled_once": guaranteed("librdkafka: one delivery report for each message"),
     "replay.from_beginning": guaranteed(f"{_CONSUMER}.seekToBeginning"),
     "replay.from_position": guaranteed(f"{_CONSUMER}.seek"),
     "replay.from_time": guaranteed(
@@ -158,6 +175,7 @@ KAFKA = ProfileDeclaration(
             "derived: a group resumes at its committed offset, and the adapter rewinds only to unacknowledged messages",
             "an idle group forgets its offsets after offsets.retention.minutes (7 days)",
         ),
+        "delivery.count": impossible(_CONSUMER, "a consumer group counts no deliveries"),
         "ordering.channel": possible(
             f"{_CONSUMER}: order per partition only", "holds with one partition; several are read independently"
         ),
@@ -206,6 +224,10 @@ KAFKA_SHARE = ProfileDeclaration(
         "delivery.no_duplicate": guaranteed(
             f"derived: an accepted record's state is final, and is stored before the answer; {_SHARE}",
             "an unsettled delivery whose lock ended is delivered again",
+        ),
+        "delivery.count": guaranteed(
+            f"{_SHARE}, ConsumerRecord.deliveryCount",
+            "the client may fetch messages that it never returns: deliveries that are counted all the same",
         ),
         "replay.independent_reader": guaranteed(
             f"{_CONSUMER}.assign", "the topic's log, read by a plain consumer outside the share group"

@@ -71,6 +71,18 @@ DECLARATION = ProfileDeclaration(
         "delivery.no_phantom": guaranteed("derived: entries come from XADD only"),
         "delivery.no_duplicate": guaranteed(_XACK, "XACK removes the entry from the pending list"),
         "delivery.intact": guaranteed("redis.io/docs: develop/reference/protocol-spec", "bulk strings are binary safe"),
+        "delivery.key": guaranteed(
+            "derived: the key is a field of the entry, and entries are immutable", by=Provider.ADAPTER
+        ),
+        "delivery.place": guaranteed(_XADD, "the id is the answer to XADD, and an entry keeps it"),
+        "delivery.own_place": guaranteed(_XADD, "ids are unique in a stream"),
+        "delivery.key_partition": guaranteed(
+            "derived: the adapter chooses the stream by the key's checksum", by=Provider.ADAPTER
+        ),
+        "delivery.count": guaranteed("redis.io/docs: commands/xpending", "the number of times it was delivered"),
+        "delivery.broker_time": guaranteed(f"{_XADD} (ids)", "ids begin with the server's time in ms"),
+        "delivery.broker_time_order": guaranteed(f"{_XADD} (ids)", "an id is greater than all before it"),
+        "send.settled_once": guaranteed("derived: the adapter matches answers and commands", by=Provider.ADAPTER),
         "replay.from_beginning": guaranteed(_XREAD, "acknowledged entries stay in the stream"),
         "replay.from_position": guaranteed(_XREAD, "after any id"),
         "replay.from_time": guaranteed(_XRANGE, "ids begin with the server's time in ms"),

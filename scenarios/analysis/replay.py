@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from brokerbench.brokers.types import Outcome
+from brokerbench.scenarios.analysis import delivery
 from brokerbench.scenarios.base import Examination, Measured
 from brokerbench.scenarios.checkers import arrival_delay, arrivals
 from brokerbench.scenarios.checkers.findings import combined, spread, with_waits
@@ -74,6 +75,7 @@ def examine(history: History) -> Examination:
         ),
         arrivals.altered(whole, consumed),
         arrival_delay.over([arrival_delay.progress(whole, consumed)]),
+        *delivery.consistency(whole),
     ]
     return Examination(findings, list(_rates(whole, reads)))
 

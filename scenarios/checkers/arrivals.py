@@ -6,11 +6,12 @@ readers that go through each partition in order, up to the highest place that th
 unknown fate are neither lost nor required. A delivery too damaged to tell its message could be any of the missing ones:
 for each such delivery one missing message is open instead of claimed, and no message is named, as it may be that one.
 
-``delivered_again``: no message was delivered after its acknowledgement. A delivery counts against the broker only when
-it was *asked for* after the acknowledgement had been answered with yes, in the same group. A reader's calls are
-sequential, so a call began after everything that its reader did before. A delivery that was received after an
-acknowledgement by another consumer, but may have been on its way already, is left out as unknown. Redeliveries of
-messages that were not acknowledged (released, rewound, lease ended) are legal, and counted apart.
+``delivered_again``: no message was delivered again while a consumer of the group held it, nor after it was
+acknowledged. A delivery counts against the broker when it was *asked for* after the acknowledgement had been answered
+with yes, in the same group, or when it is one of the two for certain (``leases.held``): it may have gone into a call
+that waited already. Other deliveries that were received after an acknowledgement, but may have been on their way
+already, are left out as unknown. Redeliveries of messages that no consumer held any more (released, rewound, lease
+ended) are legal, and counted apart.
 
 ``altered``: payloads arrived byte for byte as sent. A delivery is altered when its stamp does not verify, or when it
 verifies but differs from the send of that message (size, checksum). A delivery with a destroyed stamp counts here where
@@ -31,6 +32,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from brokerbench.brokers.types import NO_PLACE, Outcome
+from brokerbench.scenarios.checkers import leases
 from brokerbench.scenarios.checkers.findings import first_of
 from brokerbench.scenarios.checkers.index import channel_index
 from brokerbench.scenarios.checkers.index.channel_index import NEVER, ChannelIndex, Delivered, Mask, offenders
@@ -112,23 +114,35 @@ def _below(index: ChannelIndex, delivered: Delivered, in_order: bool) -> Mask:
 
 
 def delivered_again(index: ChannelIndex, delivered: Delivered) -> Finding:
-    """``delivery.no_duplicate`` for ``delivered`` to *one* group. Observations are acknowledged messages."""
+    """``delivery.no_duplicate`` for ``delivered`` to *one* group.
+
+    Observations are messages that were acknowledged, or came again while they were held.
+    """
     delivered = delivered.known()
     done_ns = delivered.done_ns
     limit_ns = done_ns[delivered.message]
     suspects = np.flatnonzero(delivered.column("received_ns") > limit_ns)
-    surely = channel_index.last_event_ns(index, delivered, suspects) >= limit_ns[suspects]
-    bad = suspects[surely]
+    surely = channel_index.asked_ns(index, delivered, suspects) >= limit_ns[suspects]
+    bad = np.union1d(suspects[surely], leases.held(index, delivered))
+    unknown = len(np.setdiff1d(suspects, bad))
+    observed = done_ns != NEVER
+    observed[delivered.message[bad]] = True
     seen = np.zeros(len(index.sent), bool)
     seen[delivered.message] = True
     more = len(delivered) - int(seen.sum())
+
+    def describe(at: int) -> Mapping[str, object]:
+        done = limit_ns[at]
+        held = {"kind": "while it was held"} if done == NEVER else {"acknowledged_ns": int(done)}
+        return {**index.describe(delivered, at), **held}
+
     return Finding(
         "delivery.no_duplicate",
-        observations=int((done_ns != NEVER).sum()),
+        observations=int(observed.sum()),
         violations=len(bad),
-        unknown=len(suspects) - len(bad),
-        offenders=offenders(bad, lambda at: {**index.describe(delivered, at), "acknowledged_ns": int(limit_ns[at])}),
-        remarks=(Counts(((Count.LEGAL_REDELIVERIES, more - len(bad)),)),),
+        unknown=unknown,
+        offenders=offenders(bad, describe),
+        remarks=(Counts(((Count.LEGAL_REDELIVERIES, more - len(bad) - unknown),)),),
     )
 
 

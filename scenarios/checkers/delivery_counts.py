@@ -9,9 +9,19 @@ from __future__ import annotations
 import numpy as np
 
 from brokerbench.brokers.types import UNKNOWN_COUNT
+from brokerbench.scenarios.checkers.index import promises
 from brokerbench.scenarios.checkers.index.channel_index import ChannelIndex, Delivered, Ids, Mask, offenders
 from brokerbench.scenarios.history import Column
 from brokerbench.scenarios.verdicts import Finding
+
+
+def of_group(index: ChannelIndex) -> Finding:
+    """``delivery.count`` of the channel's one group of consumers, or of that which ``index`` is about.
+
+    A client that fetches ahead may hold deliveries that it never returns, and that the broker counts.
+    """
+    consumed = index.delivered.to(index.consumers(**({"group": index.group} if index.group else {})))
+    return counted(index, consumed, all_seen=not promises.of(index.history, index.channel).buffers_ahead)
 
 
 def counted(index: ChannelIndex, delivered: Delivered, *, all_seen: bool) -> Finding:

@@ -16,12 +16,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from brokerbench.brokers.types import NO_TIME
 from brokerbench.scenarios.checkers.findings import first_of
-from brokerbench.scenarios.checkers.index import channel_index
+from brokerbench.scenarios.checkers.index import channel_index, promises
 from brokerbench.scenarios.checkers.index.channel_index import NEVER, ChannelIndex, Delivered, Ids, Mask, offenders
 from brokerbench.scenarios.history import Action
 from brokerbench.scenarios.verdicts import Finding
 
+_MARGIN_NS = 50_000_000
 _DECIDED = (Action.RELEASE, Action.REJECT, Action.EXTEND)
 
 
@@ -73,6 +75,39 @@ def in_time(index: ChannelIndex, delivered: Delivered, lease_s: float, *, buffer
         offenders=_offenders(index, delivered, back, lapsed),
         remarks=("came again because it was not acknowledged in time (legal)",),
     )
+
+
+def held(index: ChannelIndex, delivered: Delivered) -> Ids:
+    """Second deliveries (indices) that are wrong whenever they were handed over: joins two statements.
+
+    While the lease of a delivery runs, and after its acknowledgement, the message is not handed out again to the group.
+    Where the acknowledgement was answered before the lease can have ended, no moment is left for a second delivery,
+    though it may not be known on which side of the answer it was. Which of two consumers got the message first need not
+    be known either: both orders must be impossible.
+
+    Nothing is claimed where the history tells no lease or no beginnings of calls, where the client fetches ahead (a
+    lease may have ended in its buffer), where the consumer released, rejected or extended the delivery or began to
+    close, and within ``_MARGIN_NS`` of a lease's end. ``delivered``: known ones, to *one* group.
+    """
+    told = promises.of(index.history, index.channel)
+    pairs = delivered.pairs
+    if told.lease_ns is None or told.buffers_ahead or not len(pairs.later):
+        return np.empty(0, np.int64)
+    asked, received = delivered.column("asked_ns"), delivered.column("received_ns")
+    sent_ns = channel_index.sent_ns(index)[delivered.message]
+    ends_ns = np.maximum(asked, sent_ns) + told.lease_ns - _MARGIN_NS
+    acknowledged_ns = delivered.settled(Action.ACKNOWLEDGE).settled_ns
+    reader = delivered.column("reader")
+    closing_ns = promises.closing_ns(index.history, int(reader.max(initial=-1)) + 1)[reader]
+    free = _decided(index, delivered) | (asked == NO_TIME)
+    one, other = pairs.earlier, pairs.later
+    again_ns = received[other]
+    first_is_earlier = np.minimum(again_ns, acknowledged_ns[one]) < ends_ns[one]
+    first_is_later = received[one] < ends_ns[other]
+    sure = first_is_earlier & first_is_later & ~free[one] & (asked[other] != NO_TIME)
+    sure &= closing_ns[one] > np.minimum(again_ns, acknowledged_ns[one])
+    again: Ids = other[sure]
+    return again
 
 
 def not_late(

@@ -1,7 +1,7 @@
 """Clients of an experiment that record what they do: a producer, a consumer and a reader.
 
-Each joins an adapter's producer, consumer or reader to the stamp and to one part of the history, and adds nothing
-else. A client belongs to one thread.
+Each joins an adapter's producer, consumer or reader to the stamp and to one part of the history, holds its times to
+those of the calls (``call_times``), and adds nothing else. A client belongs to one thread.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import repeat
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -30,29 +30,18 @@ from brokerbench.brokers.types import (
     Settlements,
 )
 from brokerbench.scenarios.base import Context
+from brokerbench.scenarios.clients.call_times import CallTimes, SentTimes
 from brokerbench.scenarios.history import Action, Column, Writer
+from brokerbench.scenarios.history.broker_keys import EncodedKeys
 from brokerbench.scenarios.history.stamp import Stamper, Stamps
 
 _MOST_REASONS = 10
 _REASON_LENGTH = 500
 
 
-def encode_key(key: int) -> bytes:
-    """The ordering key of a key number. Negative numbers stand for "no key"."""
-    return b"key-%d" % key
-
-
 def deduplication_id(identity: int) -> str:
     """The id for broker-side deduplication of an identity's number."""
     return f"id-{identity}"
-
-
-class _EncodedKeys(dict[int, bytes]):
-    """Each key encoded once: a look-up costs a tenth of a formatting."""
-
-    def __missing__(self, key: int) -> bytes:
-        encoded = self[key] = encode_key(key)
-        return encoded
 
 
 OnCall = Callable[[int, int], None]
@@ -99,8 +88,9 @@ class RecordingProducer:
         self.mean_size = size if records is None else sum(map(len, records)) // len(records)
         """Mean size of a message, in bytes."""
         self._stamper = Stamper(producer=number, run=run, size=size, seed=seed, records=records)
+        self._times, self._sent = CallTimes(broker.declaration().profile), SentTimes()
         self._next_seq = 0
-        self._encoded_keys = _EncodedKeys()
+        self._encoded_keys = EncodedKeys()
         self.acknowledged = 0
         """Number of sends that the broker acknowledged."""
         self.on_call: OnCall = unwatched
@@ -122,6 +112,7 @@ class RecordingProducer:
         ids = None if identities is None else list(map(deduplication_id, identities))
         sent_ns = time.monotonic_ns()
         # Recorded before it is sent: a crash in between leaves a send of unknown outcome, never a phantom.
+        self._sent.sent(self._next_seq, sent_ns)
         self._write(stamped, slice(None), sent_ns, sent_ns)
         return self._hand_over(Batch(stamped.payloads, stamped.encoded_keys, ids))
 
@@ -138,7 +129,9 @@ class RecordingProducer:
 
         def send(count: int) -> None:
             part = slice(len(sent_ns), len(sent_ns) + count)
-            sent_ns.extend(repeat(time.monotonic_ns(), count))
+            now_ns = time.monotonic_ns()
+            self._sent.sent(self._next_seq + len(sent_ns), now_ns)
+            sent_ns.extend(repeat(now_ns, count))
             self._hand_over(Batch(stamped.payloads[part], None if encoded is None else encoded[part]))
 
         try:
@@ -174,7 +167,7 @@ class RecordingProducer:
         receipt = self._producer.send(batch)
         settlements = self._producer.poll()
         self.on_call(begin_ns, time.monotonic_ns())
-        self._settled(settlements)
+        self._settled("poll", settlements)
         return receipt
 
     def poll(self) -> None:
@@ -182,20 +175,23 @@ class RecordingProducer:
         begin_ns = time.monotonic_ns()
         settlements = self._producer.poll()
         self.on_call(begin_ns, time.monotonic_ns())
-        self._settled(settlements)
+        self._settled("poll", settlements)
 
     def flush(self, timeout_s: float = 30.0) -> Settlements:
         settlements = self._producer.flush(timeout_s)
-        self._settled(settlements)
+        self._settled("flush", settlements)
         return settlements
 
     def close(self) -> None:
         """Sends still in flight are recorded as UNKNOWN."""
-        self._settled(self._producer.close())
+        self._settled("close", self._producer.close())
 
-    def _settled(self, settlements: Settlements) -> None:
+    def _settled(self, call: str, settlements: Settlements) -> None:
         if not len(settlements):
             return
+        tickets = settlements.tickets
+        earliest = int(tickets[0]) if len(tickets) == 1 else int(tickets.min())
+        settlements = self._times.settled(f"producer.{call}", settlements, self._sent.of(earliest))
         self.acknowledged += int(np.count_nonzero(settlements.outcomes == Outcome.ACKNOWLEDGED))
         self._writer.send_outcomes(self._number, settlements)
         if settlements.errors:
@@ -249,6 +245,7 @@ class RecordingConsumer:
     ) -> None:
         settings = settings or ConsumerSettings()
         self.consumer = broker.consumer(channel, settings)
+        self._times, self._details = CallTimes(broker.declaration().profile), settings.details
         self._writer, self._number, self._batches = writer, number, 0
         # (batch, asked_ns) of acknowledgements without an answer yet, oldest first.
         self._asked: deque[tuple[int, int]] = deque()
@@ -256,10 +253,10 @@ class RecordingConsumer:
         writer.mark("reader", reader=number, kind="consumer", channel=channel, group=settings.group, **attributes)
 
     def take(self, max_messages: int, wait_s: float) -> RecordedBatch:
-        begin_ns = time.monotonic_ns()
+        asked_ns = time.monotonic_ns()
         received = self.consumer.receive(max_messages, wait_s)
-        self.on_call(begin_ns, time.monotonic_ns())
-        return self._written(received)
+        self.on_call(asked_ns, time.monotonic_ns())
+        return self._written(self._times.received("consumer.receive", received, asked_ns), asked_ns)
 
     def take_ahead(self, max_messages: int, wait_s: float) -> RecordedBatch:
         """Take a batch and acknowledge it before it is verified, so that the broker works meanwhile.
@@ -269,12 +266,13 @@ class RecordingConsumer:
         """
         if not isinstance(self.consumer, Pipelining):
             raise TypeError("this profile waits for each acknowledgement")
-        begin_ns = time.monotonic_ns()
+        asked_ns = time.monotonic_ns()
         received = self.consumer.receive_and_acknowledge(max_messages, wait_s)
-        self.on_call(begin_ns, time.monotonic_ns())
+        self.on_call(asked_ns, time.monotonic_ns())
+        received = self._times.received("consumer.receive_and_acknowledge", received, asked_ns)
         if len(received):
             self._asked.append((self._batches, received.received_ns))
-        batch = self._written(received)
+        batch = self._written(received, asked_ns)
         self._answered(self.consumer.answers())
         return batch
 
@@ -289,12 +287,18 @@ class RecordingConsumer:
     def _answered(self, answers: Sequence[Settlements]) -> None:
         for settlements in answers:
             batch, asked_ns = self._asked.popleft()
-            self._writer.acknowledgements(self._number, batch, Action.ACKNOWLEDGE, settlements, asked_ns)
+            self._settled("answers", batch, Action.ACKNOWLEDGE, settlements, asked_ns)
 
-    def _written(self, received: Received) -> RecordedBatch:
+    def _written(self, received: Received, asked_ns: int) -> RecordedBatch:
         batch = self._batches
         self._batches += 1
-        return RecordedBatch(batch, received, self._writer.deliveries(self._number, batch, received))
+        stamps = self._writer.deliveries(self._number, batch, received, asked_ns, details=self._details)
+        return RecordedBatch(batch, received, stamps)
+
+    def _settled(self, call: str, batch: int, action: Action, settlements: Settlements, asked_ns: int) -> Settlements:
+        settlements = self._times.settled(f"consumer.{call}", settlements, asked_ns)
+        self._writer.acknowledgements(self._number, batch, action, settlements, asked_ns)
+        return settlements
 
     @property
     def can_pipeline(self) -> bool:
@@ -304,8 +308,7 @@ class RecordingConsumer:
         asked_ns = time.monotonic_ns()
         settlements = self.consumer.acknowledge(batch.received, indices)
         self.on_call(asked_ns, time.monotonic_ns())
-        self._writer.acknowledgements(self._number, batch.number, Action.ACKNOWLEDGE, settlements, asked_ns)
-        return settlements
+        return self._settled("acknowledge", batch.number, Action.ACKNOWLEDGE, settlements, asked_ns)
 
     def acknowledge_all(self, batches: Sequence[RecordedBatch]) -> None:
         """Oldest first; in one request where the broker accepts several batches at once."""
@@ -317,7 +320,7 @@ class RecordingConsumer:
         answers = self.consumer.acknowledge_all([batch.received for batch in batches])
         self.on_call(asked_ns, time.monotonic_ns())
         for batch, settlements in zip(batches, answers, strict=True):
-            self._writer.acknowledgements(self._number, batch.number, Action.ACKNOWLEDGE, settlements, asked_ns)
+            self._settled("acknowledge_all", batch.number, Action.ACKNOWLEDGE, settlements, asked_ns)
 
     @property
     def can_release(self) -> bool:
@@ -329,28 +332,42 @@ class RecordingConsumer:
             raise TypeError("this profile cannot release a delivery")
         asked_ns = time.monotonic_ns()
         settlements = self.consumer.release(batch.received, indices)
-        self._writer.acknowledgements(self._number, batch.number, Action.RELEASE, settlements, asked_ns)
-        return settlements
+        return self._settled("release", batch.number, Action.RELEASE, settlements, asked_ns)
 
     def close(self) -> None:
+        """Marked before: from then on the broker may hand out again what this consumer holds."""
+        self._writer.mark("closing", reader=self._number)
         self.consumer.close()
+
+
+class ReplayableBroker(Broker, Replayable, Protocol):
+    """A broker whose channels can be read again."""
 
 
 class RecordingReader:
     """A reader outside any group, with a reader number."""
 
     def __init__(
-        self, broker: Replayable, channel: str, start: ReplayStart, writer: Writer, *, number: int, **attributes: Any
+        self,
+        broker: ReplayableBroker,
+        channel: str,
+        start: ReplayStart,
+        writer: Writer,
+        *,
+        number: int,
+        **attributes: Any,
     ) -> None:
         self._reader = broker.reader(channel, start)
+        self._times = CallTimes(broker.declaration().profile)
         self._writer, self._number, self._batches = writer, number, 0
         writer.mark("reader", reader=number, kind="reader", channel=channel, **attributes)
 
     def read(self, max_messages: int, wait_s: float) -> RecordedBatch:
-        received = self._reader.read(max_messages, wait_s)
+        asked_ns = time.monotonic_ns()
+        received = self._times.received("reader.read", self._reader.read(max_messages, wait_s), asked_ns)
         batch = self._batches
         self._batches += 1
-        return RecordedBatch(batch, received, self._writer.deliveries(self._number, batch, received))
+        return RecordedBatch(batch, received, self._writer.deliveries(self._number, batch, received, asked_ns))
 
     def close(self) -> None:
         self._reader.close()

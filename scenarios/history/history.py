@@ -6,8 +6,8 @@ writers never meet, and long tables have several; ``saved_history.load`` joins t
 ======================  =====================================================================================
 ``sends.*.parquet``     one row a message handed to ``send``: producer, seq, key, size, checksum, intended_ns, sent_ns
 ``send_outcomes.*``     one row a settled send: producer, seq, settled_ns, outcome, partition, place
-``deliveries.*``        one row a delivered message: reader, batch, slot, producer, seq, key, partition, place,
-                        broker_epoch_ns, received_ns, delivery_count, size, checksum, status (see stamp.py)
+``deliveries.*``        one row a delivered message: reader, batch, slot, producer, seq, broker_key, partition, place,
+                        broker_epoch_ns, asked_ns, received_ns, delivery_count, size, checksum, status (see stamp.py)
 ``acknowledgements.*``  one row an action on a delivery (acknowledge, release, reject, extend): reader, batch, slot,
                         action, outcome, asked_ns, settled_ns
 ``marks.*.jsonl``       events in words: format version, readers and producers with their attributes, phases, proofs
@@ -17,11 +17,15 @@ writers never meet, and long tables have several; ``saved_history.load`` joins t
 
 ``seq`` counts a producer's sends from 0 without gaps and equals its ticket. ``reader`` numbers consumers *and* replay
 readers over the cell; its ``reader`` mark says what it is (kind, group, phase). ``*_ns`` are this host's monotonic
-clock. A send without an outcome row is UNKNOWN. ``broker_epoch_ns`` is NO_TIME where the broker keeps no time or the
-consumer asked for no details (load processes do not).
+clock. A send without an outcome row is UNKNOWN. ``broker_key`` is the number of the key under which the broker
+delivered (see broker_keys.py), UNTOLD_KEY where the consumer asked for no details (load processes do not);
+``broker_epoch_ns`` is NO_TIME then, and where the broker keeps no time. ``asked_ns`` is when the call began that
+delivered or settled; ``received_ns`` and ``settled_ns`` lie between the beginning and the end of such a call: the
+clients that record see to it (``clients/call_times.py``).
 
+Format 2 had neither ``broker_key`` nor ``asked_ns`` in its deliveries (they read as untold), but ``key``, of the stamp.
 Format 1 had no version in its marks, and named two tables ``settled`` (send_outcomes) and ``settles``
-(acknowledgements). Readers accept it.
+(acknowledgements). Readers accept both.
 """
 
 from __future__ import annotations
@@ -39,8 +43,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from brokerbench.brokers.types import Outcome, Received, Settlements
+from brokerbench.brokers.types import NO_TIME, Outcome, Received, Settlements
 from brokerbench.scenarios.history import stamp
+from brokerbench.scenarios.history.broker_keys import UNTOLD_KEY, KeyNumbers
 from brokerbench.scenarios.history.parquet_table import Table, background
 
 Column = npt.NDArray[Any]
@@ -48,7 +53,7 @@ Columns = Mapping[str, Column]
 Mark = Mapping[str, Any]
 
 
-FORMAT = 2
+FORMAT = 3
 """Version of the files, in a ``format`` mark of every writer."""
 
 
@@ -76,10 +81,11 @@ SCHEMAS: Mapping[str, pa.Schema] = {
         slot=_I32,
         producer=_I32,
         seq=_I64,
-        key=_I64,
+        broker_key=_I64,
         partition=_I32,
         place=_I64,
         broker_epoch_ns=_I64,
+        asked_ns=_I64,
         received_ns=_I64,
         delivery_count=_I32,
         size=_I32,
@@ -90,6 +96,8 @@ SCHEMAS: Mapping[str, pa.Schema] = {
         reader=_I32, batch=_I64, slot=_I32, action=_I8, outcome=_I8, asked_ns=_I64, settled_ns=_I64
     ),
 }
+UNTOLD: Mapping[str, Mapping[str, int]] = {"deliveries": {"broker_key": UNTOLD_KEY, "asked_ns": NO_TIME}}
+"""By table, the columns that older formats have not, and their value there."""
 
 
 @lru_cache(maxsize=64)
@@ -103,6 +111,7 @@ class Writer:
     def __init__(self, directory: Path, name: str, run: int) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self._run = run
+        self._key_numbers = KeyNumbers()
         self._background = background()
         self._tables = {
             kind: Table(directory / f"{kind}.{name}.parquet", schema, self._background)
@@ -160,10 +169,18 @@ class Writer:
             },
         )
 
-    def deliveries(self, reader: int, batch: int, received: Received) -> stamp.Stamps:
-        """Verify and record one received batch; returns its stamps. ``batch`` numbers the reader's receives."""
+    def deliveries(
+        self, reader: int, batch: int, received: Received, asked_ns: int = NO_TIME, *, details: bool = True
+    ) -> stamp.Stamps:
+        """Verify and record one received batch; returns its stamps. ``batch`` numbers the reader's receives.
+
+        ``asked_ns``: when the call began. ``details``: the reader asked for the keys.
+        """
         count = len(received)
         stamps = stamp.read(received.payloads, self._run)
+        keys: Column | int = UNTOLD_KEY
+        if details and count:
+            keys = np.array(self._key_numbers.of(received.keys), np.int64)
         self._tables["deliveries"].append(
             count,
             {
@@ -172,10 +189,11 @@ class Writer:
                 "slot": _slots(count),
                 "producer": stamps.producer,
                 "seq": stamps.seq,
-                "key": stamps.key,
+                "broker_key": keys,
                 "partition": received.partitions,
                 "place": received.places,
                 "broker_epoch_ns": received.broker_epoch_ns,
+                "asked_ns": asked_ns,
                 "received_ns": received.received_ns,
                 "delivery_count": received.delivery_counts,
                 "size": stamps.size,
@@ -260,7 +278,8 @@ class History:
         source = outcomes[name]
         out = np.full(len(self.sends["seq"]), missing, source.dtype)
         for producer in np.unique(outcomes["producer"]):
-            theirs = outcomes["producer"] == producer
+            theirs = np.flatnonzero(outcomes["producer"] == producer)
+            theirs = theirs[strongest(outcomes["seq"][theirs], outcomes["outcome"][theirs])]
             seqs = outcomes["seq"][theirs]
             table = np.full(int(seqs.max()) + 1, missing, source.dtype)
             table[seqs] = source[theirs]
@@ -271,6 +290,26 @@ class History:
         return out
 
 
-def select(columns: Columns, rows: Column) -> Columns:
-    """The same columns, only these rows (mask or indices)."""
+_STRENGTH = {Outcome.UNKNOWN: 0, Outcome.REJECTED: 1, Outcome.ACKNOWLEDGED: 2}
+
+
+def strongest(ids: Column, outcome: Column) -> Column | slice:
+    """Of rows of outcomes, by the messages' ids (0 and up), those to go by: one a message, the first of its strongest.
+
+    A message that was told acknowledged is promised to arrive, whatever is told of it beside; one told rejected, never
+    to. Everything, where no message has two.
+    """
+    seen = np.zeros(int(ids.max(initial=-1)) + 1, bool)
+    seen[ids] = True
+    if int(seen.sum()) == len(ids):
+        return slice(None)
+    strength = np.zeros(len(_STRENGTH), np.int8)
+    strength[list(_STRENGTH)] = list(_STRENGTH.values())
+    order = np.lexsort([-strength[outcome], ids])  # stable: of equals the first comes first
+    firsts = order[np.flatnonzero(np.append(True, ids[order][1:] != ids[order][:-1]))]
+    return np.sort(firsts)
+
+
+def select(columns: Columns, rows: Column | slice) -> Columns:
+    """The same columns, only these rows (mask, indices or slice)."""
     return {name: column[rows] for name, column in columns.items()}

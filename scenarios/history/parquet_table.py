@@ -95,7 +95,7 @@ class Table:
             writer.close()
             self._writer = writer = self._opened()
         self._groups += 1
-        arrays = [_arrow(self._columns[field.name][:rows], field.type) for field in self._schema]
+        arrays = [arrow_array(self._columns[field.name][:rows], field.type) for field in self._schema]
         return partial(writer.write_table, pa.Table.from_arrays(arrays, schema=self._schema))
 
     def _opened(self) -> pq.ParquetWriter:
@@ -131,7 +131,7 @@ def _cut(columns: Mapping[str, Column | int], rows: slice) -> Mapping[str, Colum
 
 
 # pyarrow's own conversions from NumPy import pandas first: seconds that a load process has not.
-def _arrow(column: Column, kind: pa.DataType) -> pa.Array[Any]:
+def arrow_array(column: Column, kind: pa.DataType) -> pa.Array[Any]:
     return pa.Array.from_buffers(kind, len(column), [None, pa.py_buffer(column.data)])
 
 

@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from brokerbench.scenarios.history.history import FORMAT, SCHEMAS, Column, Columns, History, Mark
-from brokerbench.scenarios.history.parquet_table import DTYPES
+from brokerbench.scenarios.history.history import FORMAT, SCHEMAS, UNTOLD, Column, Columns, History, Mark
+from brokerbench.scenarios.history.parquet_table import DTYPES, arrow_array
 
 _ROWS_PER_STRETCH = 262_144
 _FORMER_NAMES: Mapping[str, str] = {"send_outcomes": "settled", "acknowledgements": "settles"}
@@ -34,8 +34,9 @@ class Saved(Mapping[str, Column]):
         schema, parts = SCHEMAS[self.kind], []
         for path in self.paths:
             with _opened(path) as file, _naming(path):
-                part = file.read(use_threads=False)
-                parts.append(part.select(schema.names).cast(schema))
+                names = [name for name in schema.names if name in file.schema_arrow.names]
+                part = file.read(use_threads=False).select(names)
+                parts.append(_with_untold(part, self.kind).select(schema.names).cast(schema))
         if not parts:
             return {field.name: np.empty(0, DTYPES[field.type]) for field in schema}
         whole = pa.concat_tables(parts)
@@ -131,9 +132,18 @@ def stream(directory: Path, kind: str, names: Sequence[str] = ()) -> Iterator[Co
 def _streamed(paths: Sequence[Path], kind: str, names: Sequence[str]) -> Iterator[Columns]:
     for path in paths:
         with _opened(path) as file, _naming(path):
-            for part in file.iter_batches(_ROWS_PER_STRETCH, columns=list(names), use_threads=False):
-                table = pa.Table.from_batches([part])
+            told = [name for name in names if name in file.schema_arrow.names] or SCHEMAS[kind].names[:1]
+            for part in file.iter_batches(_ROWS_PER_STRETCH, columns=told, use_threads=False):
+                table = _with_untold(pa.Table.from_batches([part]), kind)
                 yield {name: _numpy(table.column(name), SCHEMAS[kind].field(name).type) for name in names}
+
+
+def _with_untold(part: pa.Table, kind: str) -> pa.Table:
+    """The same rows, with the columns that their format has not."""
+    for name, value in UNTOLD.get(kind, {}).items():
+        if name not in part.schema.names:
+            part = part.append_column(name, arrow_array(np.full(len(part), value, np.int64), pa.int64()))
+    return part
 
 
 def _files(directory: Path, kind: str) -> list[Path]:

@@ -16,6 +16,7 @@ from typing import Self
 from brokerbench.brokers.errors import Unsupported
 from brokerbench.brokers.types import ChannelSpec, ConsumerSettings, Durability
 from brokerbench.scenarios.base import Context, LoadProcess
+from brokerbench.scenarios.clients import channels
 from brokerbench.scenarios.history import Writer
 from brokerbench.scenarios.load import workload
 from brokerbench.scenarios.load.load_commands import (
@@ -155,14 +156,13 @@ class LoadController:
         self._published, self._received = 0, [0] * len(self._groups)
         opening = next(self._openings)
         parameters = self._parameters
-        self.context.broker.create_channel(
-            ChannelSpec(
-                self._channel,
-                partitions=int(parameters["partitions"]),
-                lease_s=_LEASE_S,
-                durability=Durability(parameters["durability"]),
-            )
+        spec = ChannelSpec(
+            self._channel,
+            partitions=int(parameters["partitions"]),
+            lease_s=_LEASE_S,
+            durability=Durability(parameters["durability"]),
         )
+        channels.create(self.context.broker, spec, self._writer)
         for at, process in enumerate(self._consumers):
             number = opening * len(self._consumers) + at
             group = self._groups[at // self._members]

@@ -8,7 +8,7 @@ from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
-from brokerbench.brokers.types import ChannelSpec, ProducerSettings
+from brokerbench.brokers.types import ChannelSpec, ConsumerSettings, ProducerSettings
 from brokerbench.scenarios.base import Worker
 from brokerbench.scenarios.clients.recording import RecordingConsumer
 from brokerbench.scenarios.history import Writer
@@ -34,7 +34,9 @@ class _Ceiling:
         self._keys = Keys(arguments["seed"], arguments["keys"])
         settings = ProducerSettings(max_in_flight=1_000_000)
         self._producer = workload.producer(self._broker, "ceiling", self._sent, 0, arguments, settings)
-        self._consumer = RecordingConsumer(self._broker, "ceiling", self._received, number=0)
+        self._consumer = RecordingConsumer(
+            self._broker, "ceiling", self._received, number=0, settings=ConsumerSettings(details=False)
+        )
 
     def send(self, batch: int) -> int:
         for _ in range(_SLICE_BATCHES):

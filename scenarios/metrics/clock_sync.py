@@ -34,7 +34,7 @@ LARGEST_SHARE = 0.10
 _TIMES: Mapping[str, tuple[str, ...]] = {
     "sends": ("intended_ns", "sent_ns"),
     "send_outcomes": ("settled_ns",),
-    "deliveries": ("received_ns",),
+    "deliveries": ("asked_ns", "received_ns"),
     "acknowledgements": ("asked_ns", "settled_ns"),
 }
 """Columns on the monotonic clock of the host that wrote them."""

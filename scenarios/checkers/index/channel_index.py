@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from brokerbench.brokers.types import NO_PLACE, Outcome
+from brokerbench.brokers.types import NO_PLACE, NO_TIME, Outcome
 from brokerbench.scenarios.checkers.index import order_groups
 from brokerbench.scenarios.checkers.index.columns import NEVER as NEVER
 from brokerbench.scenarios.checkers.index.columns import Delivered as Delivered
@@ -29,7 +29,7 @@ from brokerbench.scenarios.checkers.index.columns import Sent as Sent
 from brokerbench.scenarios.checkers.index.columns import Whole as Whole
 from brokerbench.scenarios.checkers.index.columns import identities as identities_of
 from brokerbench.scenarios.checkers.index.order_groups import OrderGroups
-from brokerbench.scenarios.history import Column, Columns, History, message_ids
+from brokerbench.scenarios.history import Column, Columns, History, message_ids, strongest
 from brokerbench.scenarios.history.message_ids import Ids as Ids
 from brokerbench.scenarios.history.stamp import INTACT
 
@@ -204,6 +204,9 @@ def _sent(history: History, numbers: message_ids.Numbers, outcome_ids: Ids) -> S
     sends, settled = history.sends, history.send_outcomes
     ours = outcome_ids >= 0
     rows = slice(None) if ours.all() else np.flatnonzero(ours)
+    chosen = strongest(outcome_ids[rows], settled["outcome"][rows])
+    if not isinstance(chosen, slice):
+        rows = np.flatnonzero(ours)[chosen]
     outcome_ids = outcome_ids[rows]
 
     def joined(name: str, missing: int) -> Column:
@@ -253,16 +256,27 @@ def last_event_ns(index: ChannelIndex, delivered: Delivered, which: Ids) -> Ids:
     return last
 
 
+def asked_ns(index: ChannelIndex, delivered: Delivered, which: Ids) -> Ids:
+    """When the call of each of these deliveries began, as the harness took it; in histories of before, its reader's
+    last event."""
+    began: Ids = delivered.column("asked_ns")[which]
+    untold = np.flatnonzero(began == NO_TIME)
+    if len(untold):
+        began[untold] = last_event_ns(index, delivered, which[untold])
+    return began
+
+
 def call_began_ns(index: ChannelIndex, delivered: Delivered, which: Ids) -> Ids:
     """The earliest moment at which the receive call of each of these deliveries can have begun.
 
-    That is after its reader's last event, and after the mark that names the reader.
+    In histories of before it was also after the mark that names the reader.
     """
-    began = last_event_ns(index, delivered, which)
+    began = asked_ns(index, delivered, which)
     reader = delivered.column("reader")[which]
-    for number in np.unique(reader).tolist():
+    untold = delivered.column("asked_ns")[which] == NO_TIME
+    for number in np.unique(reader[untold]).tolist():
         opened = max(int(mark.get("at_ns", 0)) for mark in index.history.events("reader", reader=number))
-        ours = reader == number
+        ours = untold & (reader == number)
         began[ours] = np.maximum(began[ours], opened)
     return began
 
@@ -274,8 +288,9 @@ def sent_ns(index: ChannelIndex) -> Column:
 
 
 def settled_ns(index: ChannelIndex) -> Ids:
-    """By message: when its outcome was learned; NEVER where it was not."""
+    """By message: when its outcome was first learned; NEVER where it was not."""
     history, ids = index.history, index.outcome_ids
     settled = np.full(len(index.sent), NEVER, np.int64)
-    settled[ids[ids >= 0]] = history.send_outcomes["settled_ns"][ids >= 0]
+    known = np.flatnonzero(ids >= 0)[::-1]
+    settled[ids[known]] = history.send_outcomes["settled_ns"][known]  # of repeated ids the last assignment stays
     return settled

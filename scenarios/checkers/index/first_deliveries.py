@@ -15,7 +15,7 @@ from brokerbench.scenarios.history.parquet_table import DTYPES
 
 MESSAGE = ("producer", "seq", "key")
 DELIVERY = ("reader", "batch", "slot", "partition", "place", "received_ns")
-_TYPES = {entry.name: np.dtype(DTYPES[entry.type]) for entry in SCHEMAS["deliveries"]}
+_TYPES = {entry.name: np.dtype(DTYPES[entry.type]) for kind in ("sends", "deliveries") for entry in SCHEMAS[kind]}
 FIELDS: Mapping[str, np.dtype[Any]] = {
     **{name: _TYPES[name] for name in (*MESSAGE, *DELIVERY)},
     "ended_ns": np.dtype(np.int64),

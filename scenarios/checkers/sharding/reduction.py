@@ -12,11 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from brokerbench.scenarios.checkers import arrivals, order
+from brokerbench.scenarios.checkers import arrivals, consistency, delivery_counts, layout, order
 from brokerbench.scenarios.checkers.findings import added, combined, of_group
 from brokerbench.scenarios.checkers.index import channel_index
 from brokerbench.scenarios.checkers.index.channel_index import ChannelIndex, Delivered
 from brokerbench.scenarios.checkers.index.first_deliveries import FirstDeliveries, joined
+from brokerbench.scenarios.checkers.sharding import places
 from brokerbench.scenarios.checkers.sharding.excerpts import together
 from brokerbench.scenarios.checkers.sharding.first_deliveries import keep, stretches
 from brokerbench.scenarios.checkers.sharding.shards import MESSAGES_PER_SHARD, Shards, split
@@ -36,11 +37,18 @@ class Reduction(Generic[T]):
 
     of_part: Callable[[ChannelIndex, Shards], T]
     of_all: Callable[[Sequence[T], Shards], Sequence[Finding]]
+    of_groups: bool = True
+    """Where groups are judged by themselves (``reduced``): whether it is about what each group got."""
 
 
 def adding(check: Check) -> Reduction[Finding]:
     """A check whose judgement of each message, or of each producer and key, does not depend on the others."""
     return Reduction(lambda part, _shards: check(part), lambda parts, _shards: [added(parts)])
+
+
+def of_channel(check: Check) -> Reduction[Finding]:
+    """As ``adding``, of all that happened on the channel, whoever the readers are."""
+    return replace(adding(check), of_groups=False)
 
 
 def adding_each(name: str, check: Callable[[ChannelIndex], Sequence[Finding]]) -> Reduction[Sequence[Finding]]:
@@ -147,17 +155,26 @@ def in_order(
     return Reduction(of_part, of_all)
 
 
-DELIVERY: Mapping[str, Check] = {
+OF_GROUPS: Mapping[str, Check] = {
     "delivery.intact": lambda part: arrivals.altered(part, part.delivered),
     "delivery.no_duplicate": lambda part: arrivals.delivered_again(part, part.delivered),
     "delivery.no_phantom": lambda part: arrivals.phantoms(part, part.delivered),
+    "delivery.count": delivery_counts.of_group,
 }
-"""Checks that add up over messages. Losses do not: they are claimed over the whole channel."""
+"""Checks of what a group got that add up over messages. Losses do not: they are claimed over the whole channel."""
+OF_CHANNELS: Mapping[str, Check] = {
+    "delivery.key": lambda part: consistency.same_key(part, part.delivered),
+    "delivery.place": lambda part: consistency.same_place(part, part.delivered),
+    "delivery.broker_time": lambda part: consistency.broker_time(part, part.delivered),
+    "send.settled_once": consistency.settled_once,
+}
+"""Checks of all that happened on a channel that add up over messages. Those of ``layout`` do not."""
+PLACES: Reduction[places.Placed] = Reduction(places.placed, places.findings, of_groups=False)
 
 
 def judged(
     directory: Path,
-    checks: Mapping[str, Check] = DELIVERY,
+    checks: Mapping[str, Check] = OF_GROUPS,
     messages_per_shard: int = MESSAGES_PER_SHARD,
     *,
     by_order_group: bool = False,
@@ -165,24 +182,21 @@ def judged(
 ) -> list[Finding]:
     """``delivery.no_loss``, then one finding for each of ``checks``, over all channels and groups of the history.
 
-    The judgement of a message (``by_order_group``: of a producer and key) must not depend on others. ``per_key``: last,
-    order per producer and key under this name, for which shards must not be ``by_order_group``.
+    Then those of OF_CHANNELS and ``layout``. The judgement of a message (``by_order_group``: of a producer and key)
+    must not depend on others. ``per_key``: last, order per producer and key under this name, for which shards must not
+    be ``by_order_group``.
     Raises ValueError for a damaged history, OSError where the disk has no room for the shards.
     """
-    reductions: list[Reduction[Any]] = [searching(lambda part: part.delivered), *map(adding, checks.values())]
-    named: dict[str | tuple[str, ...], Reduction[Any]] = dict(
-        zip(("delivery.no_loss", *checks), reductions, strict=True)
-    )
+    reductions: dict[str | tuple[str, ...], Reduction[Any]] = {
+        "delivery.no_loss": searching(lambda part: part.delivered),
+        **{name: adding(check) for name, check in checks.items()},
+        **{name: of_channel(check) for name, check in OF_CHANNELS.items()},
+        layout.NAMES: PLACES,
+    }
     if per_key:
-        named[per_key] = order_per_key(per_key)
-    found = reduced(
-        directory,
-        named,
-        messages_per_shard,
-        each_group=True,
-        by_order_group=by_order_group,
-    )
-    return list(found.values())
+        reductions[per_key] = order_per_key(per_key)
+    found = reduced(directory, reductions, messages_per_shard, each_group=True, by_order_group=by_order_group)
+    return [consistency.or_not_told(finding) for finding in found.values()]
 
 
 def reduced(
@@ -200,18 +214,19 @@ def reduced(
 
     Raises ValueError for a damaged history, OSError where the disk has no room for the shards.
     """
-    parts: dict[Stream, list[list[Any]]] = defaultdict(lambda: [[] for _ in reductions])
+    parts: list[dict[Stream, list[Any]]] = [defaultdict(list) for _ in reductions]
     found: dict[str, list[Finding]] = {}
     with split(directory, messages_per_shard, by_order_group=by_order_group) as shards:
         for shard in shards:
             for channel in channel_index.channels(shard):
                 whole = channel_index.of_channel(shard, channel, shards.whole)
-                for part in whole.by_group() if each_group else [whole]:
-                    for kept, reduction in zip(parts[channel, part.group], reductions.values(), strict=True):
-                        kept.append(reduction.of_part(part, shards))
+                groups = whole.by_group() if each_group else [whole]
+                for kept, reduction in zip(parts, reductions.values(), strict=True):
+                    for part in groups if reduction.of_groups else [whole]:
+                        kept[channel, part.group].append(reduction.of_part(part, shards))
         for at, (key, reduction) in enumerate(reductions.items()):
             names = (key,) if isinstance(key, str) else key
-            of_streams = {stream: reduction.of_all(kept[at], shards) for stream, kept in parts.items()}
+            of_streams = {stream: reduction.of_all(kept, shards) for stream, kept in parts[at].items()}
             for which, name in enumerate(names):
                 found[name] = [of_group(of_one[which], group) for (_, group), of_one in of_streams.items()]
     return {name: combined(name, of_streams) for name, of_streams in found.items()}

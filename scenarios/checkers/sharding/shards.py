@@ -36,8 +36,11 @@ from brokerbench.scenarios.history.stamp import INTACT
 
 MESSAGES_PER_SHARD = 250_000
 _MOST_SHARDS = 255
+_SPOT = ("partition", "place")
+_SAMPLED = 500
+"""One in so many places is sampled."""
 _KINDS = tuple(SCHEMAS)
-_UNREAD = {"sends": "intended_ns", "deliveries": "key"}
+_UNREAD = {"sends": "intended_ns"}
 """Columns that no checker reads: shards omit them."""
 FIELDS = {
     kind: {entry.name: np.dtype(DTYPES[entry.type]) for entry in schema if entry.name != _UNREAD.get(kind)}
@@ -56,6 +59,8 @@ class Shards:
     marks: Sequence[Mark]
     file: BufferedRandom
     """Also holds other data that must lie on disk while the history is judged."""
+    sample: Columns
+    """Columns partition and place of some of the places that senders were told."""
     bases: Ids
     """By producer number the first of its ids, and the end of all: messages of all producers by (producer, seq)."""
 
@@ -91,7 +96,7 @@ def split(
         sharder = _Sharder(directory, spool, count, marks, by_order_group=by_order_group)
         whole = sharder.split(rows["deliveries"])
         few = [mark for mark in marks if mark["event"] != "identities"]  # these stand in ``whole``
-        yield Shards(count, whole, spool, few, file, sharder.bases)
+        yield Shards(count, whole, spool, few, file, sharder.sample, sharder.bases)
 
 
 @dataclass(slots=True)
@@ -127,6 +132,11 @@ class _Sharder:
         self._damaged = _Damaged()
         self._last_sent_ns: dict[int, int] = {}
         self._events: dict[int, list[Ids]] = defaultdict(list)
+        self._sample: list[Columns] = []
+
+    @property
+    def sample(self) -> Columns:
+        return {name: np.concatenate([np.empty(0, np.int64), *(part[name] for part in self._sample)]) for name in _SPOT}
 
     def split(self, deliveries: int) -> Whole:
         self._number()
@@ -201,6 +211,8 @@ class _Sharder:
         for part in saved_history.stream(self._directory, "send_outcomes"):
             ids = self._ids(part)
             self.spool.append("send_outcomes", part, self._owners_of(ids, NO_SHARD))
+            told = np.flatnonzero(part["place"] != NO_PLACE)[::_SAMPLED]
+            self._sample.append({name: part[name][told] for name in _SPOT})
             rows = self._at_damaged_places(part, ids)
             for row in rows.tolist():
                 channel = self._sent_to.get(int(part["producer"][row]), "")

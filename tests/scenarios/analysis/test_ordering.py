@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from brokerbench.scenarios.analysis import ordering
+from brokerbench.scenarios.analysis import delivery, ordering
 from brokerbench.scenarios.base import Measured
 from brokerbench.scenarios.history import Action, History
 from brokerbench.scenarios.verdicts import Finding
@@ -67,10 +67,7 @@ def test_nothing_ran() -> None:
         Finding("ordering.per_key.several_producers", remarks=(MISSED,)),
         Finding("ordering.per_key.after_redelivery", remarks=(MISSED,)),
         Finding("redelivery.after_release"),
-        *(
-            Finding(f"delivery.{name}", not_testable="nothing was observed")
-            for name in ("no_loss", "intact", "no_duplicate", "no_phantom", "progress")
-        ),
+        *(Finding(name, not_testable="nothing was observed") for name in (*delivery.PROPERTIES, "delivery.progress")),
     ]
     assert shown.metrics == []
 
@@ -157,7 +154,7 @@ def test_delivery_is_judged_over_all_phases() -> None:
     counts = {
         name: (found[name].observations, found[name].violations, found[name].unknown)
         for name in found
-        if name.startswith("delivery.") and name != "delivery.progress"
+        if name in delivery.ARRIVALS
     }
     assert found["delivery.no_loss"].open == 1
     assert counts == {

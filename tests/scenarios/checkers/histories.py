@@ -7,22 +7,32 @@ from typing import Any
 
 import numpy as np
 
-from brokerbench.brokers.types import Outcome
+from brokerbench.brokers.types import NO_TIME, Outcome
 from brokerbench.scenarios.checkers.index import channel_index
 from brokerbench.scenarios.checkers.index.channel_index import ChannelIndex
 from brokerbench.scenarios.history import SCHEMAS, Action, Columns, History
+from brokerbench.scenarios.history.broker_keys import UNTOLD_KEY
 from brokerbench.scenarios.history.stamp import INTACT
 from brokerbench.scenarios.verdicts import Count, Counts
 
 CHANNEL = "c"
-_DEFAULTS = {"outcome": int(Outcome.ACKNOWLEDGED), "status": INTACT, "partition": 0, "place": -1, "size": 64}
+_DEFAULTS = {
+    "outcome": int(Outcome.ACKNOWLEDGED),
+    "status": INTACT,
+    "partition": 0,
+    "place": -1,
+    "size": 64,
+    "broker_key": UNTOLD_KEY,
+    "broker_epoch_ns": NO_TIME,
+}
 
 
 def table(kind: str, rows: Sequence[dict[str, int]]) -> Columns:
-    """Columns of one table; what a row does not name is its default, or 0."""
+    """Columns of one table; what a row does not name is its default, or 0; calls begin at no told time."""
+    defaults = {**_DEFAULTS, **({"asked_ns": NO_TIME} if kind == "deliveries" else {})}
     return {
         field.name: np.array(
-            [row.get(field.name, _DEFAULTS.get(field.name, 0)) for row in rows], field.type.to_pandas_dtype()
+            [row.get(field.name, defaults.get(field.name, 0)) for row in rows], field.type.to_pandas_dtype()
         )
         for field in SCHEMAS[kind]
     }

@@ -146,7 +146,9 @@ def test_what_was_stamped_ahead_is_written_down_as_far_as_it_was_handed_over(tmp
     broker = registry.connect("noop", Endpoint("noop", f"noop://{tmp_path}"))
     broker.create_channel(ChannelSpec("channel"))
     due_ns, keys = np.arange(100, 110, dtype=np.int64), np.arange(10, dtype=np.int64)
-    breaking: Any = SimpleNamespace(producer=lambda *given: _Breaks(broker.producer(*given)))
+    breaking: Any = SimpleNamespace(
+        producer=lambda *given: _Breaks(broker.producer(*given)), declaration=broker.declaration
+    )
     with history.Writer(tmp_path, "part", 1) as writer:
         producer = RecordingProducer(
             breaking if breaks else broker, "channel", writer, number=3, run=1, seed=1, size=64

@@ -152,7 +152,7 @@ def test_a_history_of_the_first_format_says_the_same(tmp_path: Path) -> None:
     names = {path.name.partition(".")[0] for path in (tmp_path / "before").iterdir()}
     assert names == {"sends", "settled", "deliveries", "settles", "marks"}
     now, before = (saved_history.load(tmp_path / name) for name in ("now", "before"))
-    assert [len(list(each.events("format", version=2))) for each in (now, before)] == [8, 0]
+    assert [len(list(each.events("format", version=3))) for each in (now, before)] == [8, 0]
     for kind in SCHEMAS:
         rows = saved_history.rows(tmp_path / "now", kind)
         assert rows == saved_history.rows(tmp_path / "before", kind) > 0
@@ -167,8 +167,8 @@ def test_a_history_of_the_first_format_says_the_same(tmp_path: Path) -> None:
 
 def test_a_format_of_later_is_refused(tmp_path: Path) -> None:
     with Writer(tmp_path, "w", run=1) as writer:
-        writer.mark("format", version=3)
-    with pytest.raises(ValueError, match="has history format 3; this version reads up to 2"):
+        writer.mark("format", version=4)
+    with pytest.raises(ValueError, match="has history format 4; this version reads up to 3"):
         saved_history.load(tmp_path)
 
 

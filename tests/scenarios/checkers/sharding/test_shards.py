@@ -14,7 +14,16 @@ from hypothesis import strategies as st
 
 from brokerbench.brokers.types import Outcome
 from brokerbench.scenarios.analysis import delivery
-from brokerbench.scenarios.checkers import arrivals, delivery_counts, leases, order, order_while_waiting, redelivery
+from brokerbench.scenarios.checkers import (
+    arrivals,
+    consistency,
+    delivery_counts,
+    layout,
+    leases,
+    order,
+    order_while_waiting,
+    redelivery,
+)
 from brokerbench.scenarios.checkers.index import channel_index
 from brokerbench.scenarios.checkers.index.channel_index import ChannelIndex
 from brokerbench.scenarios.checkers.sharding import reduction
@@ -25,7 +34,7 @@ from brokerbench.scenarios.verdicts import Finding
 from tests.scenarios.checkers.histories import CHANNEL, got, sends, settle, table
 
 _CHECKS: dict[str, reduction.Check] = {
-    **reduction.DELIVERY,
+    **reduction.OF_GROUPS,
     "ordering.per_key": lambda part: order.per_key("ordering.per_key", part, part.delivered, [0, 1]),
     "ordering.per_key.after_redelivery": lambda part: order.after_release(
         "ordering.per_key.after_redelivery", part, part.delivered, [0, 1]
@@ -42,6 +51,9 @@ _CHECKS: dict[str, reduction.Check] = {
 }
 
 
+EPOCH_NS = 1 << 40
+
+
 @st.composite
 def _rows(draw: st.DrawFn) -> dict[str, list[dict[str, int]]]:
     """Two producers, two readers, few keys; deliveries of anything, in any state, and any settlements of them."""
@@ -51,8 +63,12 @@ def _rows(draw: st.DrawFn) -> dict[str, list[dict[str, int]]]:
             message = {"producer": producer, "seq": seq}
             sends.append({**message, "key": draw(st.integers(0, 2)), "checksum": 1000 + seq, "sent_ns": seq})
             if draw(st.integers(0, 4)):
-                place = {"partition": producer, "place": seq}
-                settled.append({**message, **place, "outcome": int(draw(st.sampled_from(list(Outcome))))})
+                place = {
+                    "partition": draw(st.sampled_from([producer, producer, producer, 2])),
+                    "place": draw(st.sampled_from([seq, seq, seq + 1, -1])),
+                }
+                for _ in range(draw(st.sampled_from([1, 1, 1, 2, 3]))):
+                    settled.append({**message, **place, "outcome": int(draw(st.sampled_from(list(Outcome))))})
     now = 10
     for batch in range(draw(st.integers(0, 8))):
         reader = draw(st.integers(0, 1))
@@ -68,6 +84,9 @@ def _rows(draw: st.DrawFn) -> dict[str, list[dict[str, int]]]:
                     "partition": producer,
                     "place": draw(st.sampled_from([seq, -1])),
                     "checksum": 1000 + seq,
+                    "broker_key": draw(st.integers(-3, 2)),
+                    "broker_epoch_ns": draw(st.sampled_from([-1, EPOCH_NS + now, EPOCH_NS + 20, EPOCH_NS - (1 << 35)])),
+                    "asked_ns": draw(st.sampled_from([-1, now, now - 3])),
                     "received_ns": now,
                     "delivery_count": draw(st.integers(0, 3)),
                     "status": draw(st.sampled_from([INTACT, INTACT, INTACT, CORRUPT, FOREIGN])),
@@ -91,6 +110,13 @@ def _write(directory: Path, rows: dict[str, list[dict[str, int]]], seed: int) ->
         writers[number].mark("reader", reader=number, kind="consumer", channel=CHANNEL, group="g")
     if len(rows["sends"]) % 2:
         writers[2].mark("drained", channel=CHANNEL)
+    if len(rows["sends"]) % 3:
+        told = {"broker_clock": "broker append time", "broker_clock_resolution_ns": 2, "buffers_ahead": False}
+        writers[2].mark("channel", channel=CHANNEL, lease_s=0.05 + 4e-8, **told)
+        writers[2].mark("closing", reader=1, at_ns=60)
+    # Beside all others, so that the two clocks are related as the rows have them.
+    for writer in writers:
+        writer.mark("related", at_epoch_ns=EPOCH_NS, at_ns=0)
     for kind in SCHEMAS:
         units: dict[tuple[int, int], list[dict[str, int]]] = {}
         for at, row in enumerate(rows[kind]):
@@ -109,7 +135,9 @@ def _in_memory(directory: Path) -> list[Finding]:
 
 def _findings(whole: ChannelIndex) -> list[Finding]:
     lost = arrivals.lost(whole, whole.delivered, drained=whole.drained())
-    return [lost, *(check(whole) for check in _CHECKS.values())]
+    of_channel = (check(whole) for check in reduction.OF_CHANNELS.values())
+    found = [lost, *(check(whole) for check in _CHECKS.values()), *of_channel, *layout.judged(whole)]
+    return [consistency.or_not_told(finding) for finding in found]
 
 
 @settings(max_examples=60, deadline=None)
@@ -121,8 +149,9 @@ def test_findings_do_not_depend_on_the_cut(rows: dict[str, list[dict[str, int]]]
         expected = _in_memory(Path(one))
         assert _in_memory(Path(other)) == expected
         assert reduction.judged(Path(one), _CHECKS, messages_per_shard=shard, by_order_group=True) == expected
+        whole = channel_index.of_channel(saved_history.load(Path(one)), CHANNEL)
         assert {of.property: of for of in reduction.judged(Path(one), messages_per_shard=shard)} == {
-            of.property: of for of in expected if of.property in delivery.PROPERTIES
+            of.property: of for of in delivery.over([whole])
         }
         # Shards of messages in turn, which a key spans.
         in_order = "ordering.per_key"

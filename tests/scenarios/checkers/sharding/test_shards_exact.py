@@ -396,7 +396,7 @@ def test_loss_of_several_channels_is_weighed_channel_by_channel(tmp_path: Path) 
             if its_rows:
                 writer.rows(kind, table(kind, its_rows))
     for per_shard in (1, 2, 100):
-        lost, intact, again, phantom = reduction.judged(tmp_path, messages_per_shard=per_shard)
+        lost, intact, again, phantom, *_ = reduction.judged(tmp_path, messages_per_shard=per_shard)
         assert lost == Finding(
             "delivery.no_loss",
             observations=4,
@@ -412,7 +412,7 @@ def test_loss_of_several_channels_is_weighed_channel_by_channel(tmp_path: Path) 
             "0 never sent, 0 rejected and delivered all the same; 1 never sent, 0 rejected and delivered all the same"
         )
     only = reduction.judged(tmp_path, {"p": lambda part: Finding("p", len(part.delivered))}, messages_per_shard=1)
-    assert only == [lost, Finding("p", 4)]
+    assert only[:2] == [lost, Finding("p", 4)]
     for per_shard, count in ((1, 5), (2, 3), (5, 1)):
         seen: list[Finding] = []
 
