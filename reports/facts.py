@@ -165,7 +165,7 @@ def alone(cell: Cell, row: VerdictRow) -> Seen:
 
 def properties_of(group: str) -> list[Property]:
     """Properties under one heading of a report."""
-    heads = ("delivery", "redelivery") if group == "delivery" else (group,)
+    heads = ("delivery", "redelivery", "send") if group == "delivery" else (group,)
     return [entry for entry in PROPERTIES.values() if entry.name.partition(".")[0] in heads]
 
 

@@ -21,7 +21,7 @@ from brokerbench.reports.charts import panels, run_charts
 from brokerbench.reports.decision import Assessment, Decision, Option, State, Suitability
 from brokerbench.reports.facts import Seen
 from brokerbench.reports.requirements import subject
-from brokerbench.scenarios import consistency, results
+from brokerbench.scenarios import contradictions, results
 from brokerbench.scenarios.results import RunResult
 from brokerbench.scenarios.verdicts import Grade
 
@@ -165,7 +165,7 @@ def check_record(docs: Path, options: Sequence[str]) -> list[str]:
         result = results.read(evidence)
     except ValueError as error:  # also ResultError
         return [f"the evidence of {path} cannot be used: {error}"]
-    problems = [f"{evidence} contradicts itself: {problem}" for problem in consistency.contradictions(result)]
+    problems = [f"{evidence} contradicts itself: {problem}" for problem in contradictions.of_result(result)]
     if result.run_id != run[1]:
         problems.append(f"{evidence} is of run {result.run_id!r}, not of {run[1]!r}")
     if evidence.read_text(encoding="utf-8") != results.dump(result):

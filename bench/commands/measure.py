@@ -83,9 +83,9 @@ def write_record(result: RunResult, docs: Path) -> list[Path]:
     """Raises BadInput for a result whose verdicts do not follow from its own figures."""
     from brokerbench.brokers import registry
     from brokerbench.reports import record
-    from brokerbench.scenarios import consistency
+    from brokerbench.scenarios import contradictions
 
-    if problems := consistency.contradictions(result):
+    if problems := contradictions.of_result(result):
         raise BadInput(
             f"no record is written: run {result.run_id} contradicts itself: {_first(problems)}; "
             "`brokerbench analyse` judges it again from its histories"

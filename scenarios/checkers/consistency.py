@@ -50,7 +50,7 @@ def or_not_told(finding: Finding) -> Finding:
     why = NOT_TOLD.get(finding.property)
     if why is None or finding.observations or finding.violations or finding.not_testable:
         return finding
-    return replace(finding, not_testable=why)
+    return replace(finding, not_testable=why, unknown=0)
 
 
 def settled_once(index: ChannelIndex) -> Finding:

@@ -119,7 +119,7 @@ def _finding(profile: str, name: str) -> Finding:
 
 def _properties(scenario: str) -> tuple[str, ...]:
     prefixes = {
-        "replay": ("replay.", "delivery."),
+        "replay": ("replay.", "delivery.", "send."),
         "ordering": ("ordering.", "redelivery.", "delivery.no_loss"),
         "retention": ("retention.",),
         "throughput": ("delivery.no_loss", "delivery.intact"),

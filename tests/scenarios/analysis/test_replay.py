@@ -321,7 +321,7 @@ def test_everything_that_a_run_shows() -> None:
         Finding("delivery.no_phantom", 3, remarks=(counted(never_sent=0, rejected=0),)),
         Finding("delivery.no_duplicate", 3, remarks=(nothing_again,)),
         Finding("delivery.intact", 3),
-        Finding("delivery.progress", 3, samples=shown.findings[-1].samples),
+        Finding("delivery.progress", 3, samples=shown.findings[12].samples),
     ]
     note = "not a benchmark figure: cells run side by side"
     rates = {"from_beginning": (3 / 3000 * 1e9, 1e-3), "from_position": (2 / 5002 * 1e9, 5001e-6)}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from brokerbench.brokers.declarations import PROPERTIES, Declaration, Kind, ProfileDeclaration, Provider, Support
 from brokerbench.brokers.memory.declaration import DECLARATION as REFERENCE
-from brokerbench.scenarios import consistency, results
+from brokerbench.scenarios import contradictions, results
 from brokerbench.scenarios.base import Examination
 from brokerbench.scenarios.results import RunResult, VerdictRow
 from brokerbench.scenarios.verdicts import Finding, Grade, Verdict
@@ -62,10 +62,10 @@ def test_whatever_was_found_a_row_carries_all_that_its_verdict_needs(
     if why_not:
         finding = Finding(finding.property, not_testable=why_not)
     declaration = Declaration(support, Provider.BROKER, "s", low=low, high=high, client_lacks=lacks)
-    assert consistency.contradictions(with_rows(rows_of(declaration, finding))) == []
+    assert contradictions.of_result(with_rows(rows_of(declaration, finding))) == []
     lows = tuple(sample - abs(low or 0.0) for sample in finding.samples)
     intervals = dataclasses.replace(finding, sample_lows=lows)
-    assert consistency.contradictions(with_rows(rows_of(declaration, intervals))) == []
+    assert contradictions.of_result(with_rows(rows_of(declaration, intervals))) == []
 
 
 def test_that_test_knows_every_field_of_a_finding() -> None:
@@ -81,7 +81,7 @@ def test_a_sample_on_the_bound_is_judged_as_it_is_shown() -> None:
 
 
 def test_the_sample_result_is_consistent() -> None:
-    assert consistency.contradictions(sample.result()) == []
+    assert contradictions.of_result(sample.result()) == []
 
 
 def measured(**figures: object) -> Callable[[VerdictRow], VerdictRow]:
@@ -116,7 +116,7 @@ def said(**fields: object) -> Callable[[VerdictRow], VerdictRow]:
 )
 def test_a_forged_row_is_named(name: str, forge: Callable[[VerdictRow], VerdictRow], words: str) -> None:
     forged = change.rows(sample.result(), "kafka", name, forge)
-    found = consistency.contradictions(forged)
+    found = contradictions.of_result(forged)
     assert found
     assert all(problem.startswith("kafka.") and f": {name} " in problem and words in problem for problem in found)
 
@@ -125,7 +125,7 @@ def test_a_row_that_stands_there_twice_is_named() -> None:
     result = sample.result()
     cell = result.cells[-1]
     twice = cell.model_copy(update={"verdicts": [*cell.verdicts, cell.verdicts[0]]})
-    (problem, _) = consistency.contradictions(result.model_copy(update={"cells": [twice]}))
+    (problem, _) = contradictions.of_result(result.model_copy(update={"cells": [twice]}))
     assert problem == f"{cell.id}: {cell.verdicts[0].property} stands there 2 times"
 
 
@@ -138,11 +138,11 @@ def test_grades_that_the_engine_has_not_are_named() -> None:
             "verdicts": [row.model_copy(update={"grade": Grade.SERVICE}) for row in cell.verdicts],
         }
     )
-    found = consistency.contradictions(result.model_copy(update={"cells": [raised]}))
+    found = contradictions.of_result(result.model_copy(update={"cells": [raised]}))
     assert found[0] == f"{cell.id} has grade service, its engine emulator"
     assert found[1].startswith(f"{cell.id}: {cell.metrics[0].name} has grade emulator, its cell service")
 
 
 def test_an_unknown_property_is_named() -> None:
     forged = change.rows(sample.result(), "kafka", "delivery.no_loss", said(property="delivery.ever"))
-    assert any(": delivery.ever is no property" in problem for problem in consistency.contradictions(forged))
+    assert any(": delivery.ever is no property" in problem for problem in contradictions.of_result(forged))

@@ -15,7 +15,7 @@ from brokerbench.scenarios.results import Cell, Declared, Measurement, RunResult
 from brokerbench.scenarios.verdicts import Finding, Verdict, judge
 
 
-def contradictions(result: RunResult) -> list[str]:
+def of_result(result: RunResult) -> list[str]:
     """Sentences; each names the cell, and the property or figure, that does not follow from the rest."""
     grades = {engine.name: engine.grade for engine in result.engines}
     found = []
