@@ -274,7 +274,6 @@ CROSS: Mapping[tuple[FaultName, str], str] = {
     (FaultName.LOSE_AND_DUPLICATE, "dead_letter.complete"): _LETTERS_TOO,
     (FaultName.LOSE_AND_DUPLICATE, "retention.not_early"): _NOT_READ,
     (FaultName.UNKNOWN_AND_LOSE, "dead_letter.complete"): _LETTERS_TOO,
-    (FaultName.REFUSE, "dead_letter.complete"): _LETTERS_TOO,
     (FaultName.REORDER_WITHIN_KEY, "replay.order"): _DISORDER,
     (FaultName.REORDER_WITHIN_KEY, "ordering.per_partition"): _LINE,
     (FaultName.REORDER_WITHIN_KEY, "ordering.channel"): _LINE,
