@@ -25,7 +25,7 @@ import numpy as np
 from brokerbench.brokers.types import NO_PARTITION, NO_PLACE, NO_TIME, Clock
 from brokerbench.scenarios.checkers.consistency import first_of_each
 from brokerbench.scenarios.checkers.index import promises
-from brokerbench.scenarios.checkers.index.channel_index import MAX_OFFENDERS, ChannelIndex
+from brokerbench.scenarios.checkers.index.channel_index import MAX_OFFENDERS, ChannelIndex, Ids
 from brokerbench.scenarios.history import Column, Columns, select
 from brokerbench.scenarios.history.stamp import INTACT
 from brokerbench.scenarios.verdicts import Finding
@@ -96,19 +96,27 @@ def one_partition(parts: Sequence[Columns]) -> Finding:
 
 @dataclass(slots=True)
 class _Walk:
-    """What was seen so far of one check: counts, and the first offenders."""
+    """What was seen so far of one check: counts, and the first offenders of each partition."""
 
     observations: int = 0
     violations: int = 0
-    offenders: list[Mapping[str, object]] = field(default_factory=list)
+    offenders: dict[int, list[Mapping[str, int]]] = field(default_factory=dict)
 
-    def add(self, rows: Columns, bad: Column) -> None:
+    def add(self, rows: Columns, bad: Ids) -> None:
         self.violations += len(bad)
-        for at in bad[: MAX_OFFENDERS - len(self.offenders)].tolist():
-            self.offenders.append({name: int(rows[name][at]) for name in ("producer", "seq", "partition", "place")})
+        partition = rows["partition"][bad]
+        for number in np.unique(partition).tolist():
+            kept = self.offenders.setdefault(number, [])
+            for at in bad[partition == number][: MAX_OFFENDERS - len(kept)].tolist():
+                kept.append({name: int(rows[name][at]) for name in ("producer", "seq", "partition", "place")})
 
     def finding(self, name: str) -> Finding:
-        return Finding(name, self.observations, self.violations, offenders=tuple(self.offenders))
+        """Its offenders are the first by partition and place: stretches need not stand by partition."""
+        first = sorted(
+            (offender for kept in self.offenders.values() for offender in kept),
+            key=lambda offender: [offender[name] for name in ("partition", "place", "producer", "seq")],
+        )
+        return Finding(name, self.observations, self.violations, offenders=tuple(first[:MAX_OFFENDERS]))
 
 
 def along(stretches: Iterable[Columns], resolution_ns: int | None) -> tuple[Finding, Finding]:

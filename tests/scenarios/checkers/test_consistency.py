@@ -146,6 +146,17 @@ def test_two_messages_of_one_place_and_a_key_on_two_partitions() -> None:
     ]
 
 
+def test_the_first_offenders_are_named_whatever_the_order_of_partitions() -> None:
+    """Stretches of one partition ascend; those of several may come in any order."""
+    rows = {name: np.repeat(np.arange(60), 2) for name in layout.LOCATED}
+    rows["partition"], rows["producer"] = rows["place"] % 3, np.tile([0, 1], 60)
+    located = layout.in_order(rows)
+    parts = [{name: column[located["partition"] == number] for name, column in located.items()} for number in (2, 0, 1)]
+    whole = layout.along([located], None)
+    assert layout.along(parts, None) == whole
+    assert [offender["place"] for offender in whole[0].offenders] == [*range(0, 30, 3)]
+
+
 def test_repeats_of_one_identity_may_share_a_place() -> None:
     sent, settled = sends([5, 5])
     settled[1]["place"] = 0
