@@ -37,5 +37,5 @@ def test_a_little_is_none(own: OwnTime) -> None:
 
 
 def test_in_a_closed_loop_only_the_time_lost_counts() -> None:
-    assert not doubts([OwnTime("p", 4 * S, stalls_ms=(150.0,))])
-    assert doubts([OwnTime("p", 4 * S, stalls_ms=(150.0, 60.0))])
+    assert not doubts([OwnTime("p", 4 * S, stalls_ms=(750.0,))])
+    assert doubts([OwnTime("p", 4 * S, stalls_ms=(750.0, 60.0))])
