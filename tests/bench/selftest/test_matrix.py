@@ -58,7 +58,7 @@ def test_a_clean_history_has_something_to_judge_by_every_checker() -> None:
 
 def test_the_same_seed_gives_the_same_history() -> None:
     first, second = random_histories.history(7), random_histories.history(7)
-    for name in ("reader", "producer", "seq", "key", "place", "delivery_count"):
+    for name in ("reader", "producer", "seq", "broker_key", "place", "delivery_count"):
         assert first.deliveries[name].tolist() == second.deliveries[name].tolist()
 
 
