@@ -218,6 +218,7 @@ def test_an_unknown_mode_is_refused() -> None:
         throughput.check({**throughput.DEFAULTS, "modes": ["sideways"]})
 
 
+@pytest.mark.usefixtures("sound_windows")
 def test_the_seed_decides_the_order(tmp_path: Path) -> None:
     orders = []
     for attempt in "ab":

@@ -89,7 +89,7 @@ def test_one_refused_send_in_twenty_stands_beside_every_rate(tmp_path: Path, sce
         metrics = [metric.model_copy(update=sure) for metric in found.metrics]
         ranked = speeds.of_cell(found.model_copy(update={"metrics": metrics}))
         assert {speed.no_rank for speed in ranked} == {"sends were rejected"}
-        assert {row.verdict for row in found.verdicts} == {Verdict.CONFIRMED}
+        assert {row.verdict for row in found.verdicts} <= {Verdict.CONFIRMED, Verdict.NOT_TESTABLE}
 
 
 def test_where_every_send_is_refused_the_cell_fails_with_the_reason(tmp_path: Path) -> None:
@@ -130,7 +130,7 @@ def test_a_load_sees_a_broken_order_per_key(
     if "groups" in parameters:
         assert {offender["group"] for offender in row.evidence.offenders} <= {"brokerbench-0", "brokerbench-1"}
     others = {row.verdict for row in found.verdicts if not row.property.startswith("ordering")}
-    assert others == {Verdict.CONFIRMED}
+    assert others <= {Verdict.CONFIRMED, Verdict.NOT_TESTABLE}, "loads do not ask for keys, counts and times"
 
 
 @pytest.mark.parametrize("parameters", [{"keyed": False}, {"consumers": 2}, {"durability": "relaxed"}])

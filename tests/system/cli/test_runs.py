@@ -78,7 +78,7 @@ def test_a_cell_that_ended_unjudged_is_judged_later(call: Call, finished: Path) 
     (finished / "cells" / "memory.replay" / "declaration.json").write_text("{}")
     path.write_text(json.dumps({**before, "cells": [unjudged]}))
     assert call("analyse", finished).code == 1
-    assert "cannot be judged again" in json.loads(path.read_text())["cells"][0]["error"]
+    assert "cannot be judged again" in json.loads(path.read_text())["cells"][0]["unjudged"]
     (finished / "cells" / "memory.replay" / "history.json").unlink()
     path.write_text(json.dumps({**before, "cells": [unjudged]}))
     assert call("analyse", finished).code == 1
