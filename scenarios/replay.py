@@ -21,7 +21,7 @@ import numpy as np
 
 from brokerbench.brokers.declarations import Limits
 from brokerbench.brokers.errors import Unsupported
-from brokerbench.brokers.protocols import Bounded, Replayable
+from brokerbench.brokers.protocols import Replayable
 from brokerbench.brokers.types import (
     ChannelSpec,
     ConsumerSettings,
@@ -34,7 +34,7 @@ from brokerbench.brokers.types import (
 from brokerbench.scenarios.analysis import delivery
 from brokerbench.scenarios.analysis import replay as checker
 from brokerbench.scenarios.base import Context, Parameters, Scenario, small_requests_s
-from brokerbench.scenarios.clients import channels
+from brokerbench.scenarios.clients import channels, whole_channel
 from brokerbench.scenarios.clients.consumer_group import ConsumerGroup, Progress
 from brokerbench.scenarios.clients.recording import (
     RecordingConsumer,
@@ -206,12 +206,19 @@ class _Run:
         writer.mark(
             "attempt",
             outcome=outcome,
-            last=_named(last() or {}),
-            **(_kept(broker, self._channel) if outcome == "ended early" else {}),
+            last=whole_channel.as_text(last() or {}),
+            **(self._kept(broker) if outcome == "ended early" else {}),
             clock=str(limits.broker_clock),
             resolution_ns=limits.broker_clock_resolution_ns,
             **about,
         )
+
+    def _kept(self, broker: Replayable) -> dict[str, Any]:
+        """Places that the broker says it keeps, by partition: the first, and the one after the last."""
+        return {
+            "kept_from": whole_channel.beginnings(broker, self._channel),
+            "kept_to": whole_channel.ends(broker, self._channel),
+        }
 
     def _independent(self, group: ConsumerGroup) -> None:
         """Readers from the beginning, while the group consumes what is sent meanwhile."""
@@ -336,22 +343,10 @@ def _time_at(consumed: Mapping[str, Column], share: float) -> int:
     return int(consumed["broker_epoch_ns"][rows[int(len(rows) * share)]])
 
 
-def _named(places: Mapping[int, int]) -> dict[str, int]:
-    return {str(partition): place for partition, place in places.items()}
-
-
-def _kept(broker: object, channel: str) -> dict[str, Any]:
-    """Places that the broker says it keeps, by partition: the first, and the one after the last."""
-    if not isinstance(broker, Bounded):
-        return {}
-    begin, end = broker.bounds(channel)
-    return {"kept_from": _named(begin.places), "kept_to": _named(end.places)}
-
-
 def _described(start: ReplayStart) -> dict[str, Any]:
     match start:
         case FromPosition(position):
-            return {"places": _named(position.places)}
+            return {"places": whole_channel.as_text(position.places)}
         case FromTime(epoch_ns):
             return {"asked_epoch_ns": epoch_ns}
         case _:

@@ -13,6 +13,7 @@ same; a dead letter missing, and one that never failed. What is read again is no
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ import numpy as np
 from brokerbench.bench.lab.synthetic_reads import Sends, SyntheticReader, read_again, read_letters, read_partition
 from brokerbench.bench.selftest.scripts import LETTERS
 from brokerbench.bench.selftest.simulation import CHANNEL as CHANNEL
-from brokerbench.brokers.types import Outcome
+from brokerbench.brokers.types import Clock, Outcome
 from brokerbench.scenarios.history import Column, Columns, Writer
 
 PRODUCERS = 4
@@ -60,6 +61,7 @@ def write(directory: Path, deliveries: int, keys: int, progress: Callable[[float
         raise ValueError(f"a synthetic history has a multiple of {STRETCH} deliveries, not {deliveries}")
     rng = np.random.default_rng(keys)
     ends = [_PartitionEnd() for _ in range(PARTITIONS)]
+    epoch_ns = time.time_ns()  # as the marks have it
     end_ns = stretches * SENDS * _SEND_EVERY_NS
     with ExitStack() as stack:
         producers = [stack.enter_context(Writer(directory, f"sender-{at}", run=1)) for at in range(PRODUCERS)]
@@ -70,7 +72,7 @@ def write(directory: Path, deliveries: int, keys: int, progress: Callable[[float
         *consumers, letters, again = readers
         _mark(producers, consumers, letters, again)
         for stretch in range(stretches):
-            sent = _sent(rng, stretch, keys, producers)
+            sent = _sent(rng, stretch, keys, producers, epoch_ns)
             for number, (reader, end) in enumerate(zip(consumers, ends, strict=True)):
                 mine = sent.only(np.flatnonzero(sent["partition"] == number))
                 mine["place"][:] = _places(mine, end)
@@ -97,6 +99,8 @@ def _mark(
 ) -> None:
     phase = {"lease_s": LEASE_S, "alone": True, "lapses": False, "letters": True, "window_s": WINDOW_S}
     producers[0].mark("phase", channel=CHANNEL, **phase)
+    clock = {"broker_clock": Clock.BROKER_APPEND, "broker_clock_resolution_ns": 1}
+    producers[0].mark("channel", channel=CHANNEL, lease_s=None, buffers_ahead=False, **clock)
     for number, writer in enumerate(producers):
         writer.mark("producer", producer=number, channel=CHANNEL, at_ns=0)
     for reader in (*consumers, letters):
@@ -118,7 +122,7 @@ def _attempt(end: _PartitionEnd, began_ns: int) -> Mapping[str, object]:
     }
 
 
-def _sent(rng: np.random.Generator, stretch: int, keys: int, producers: list[Writer]) -> Sends:
+def _sent(rng: np.random.Generator, stretch: int, keys: int, producers: list[Writer], epoch_ns: int) -> Sends:
     """One stretch of all producers, in order of sending: they take turns."""
     row = np.arange(SENDS, dtype=np.int64)
     number = stretch * SENDS + row
@@ -144,6 +148,7 @@ def _sent(rng: np.random.Generator, stretch: int, keys: int, producers: list[Wri
             "size": np.full(SENDS, _SIZE, np.int32),
             "checksum": rng.integers(0, 2**64, SENDS, dtype=np.uint64),
             "sent_ns": number * _SEND_EVERY_NS,
+            "broker_epoch_ns": epoch_ns + number * _SEND_EVERY_NS,
             "partition": (key % PARTITIONS).astype(np.int32),
             "place": np.full(SENDS, -1, np.int64),
             "outcome": outcome,

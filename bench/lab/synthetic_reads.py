@@ -15,6 +15,7 @@ _DELIVERY_NS = 5_000_000
 _ASKED_BEFORE_NS = 1_000
 _ANSWERED_AFTER_NS = 1_000
 _READ_EVERY_NS = 100
+_OF_MESSAGE = ("producer", "seq", "partition", "place", "size", "checksum", "broker_epoch_ns")
 # Rows of a partition's stretch with a fault; nothing else happens before and between them.
 _LOST, _SWALLOWED, _PHANTOM, _ALTERED = 5_000, 5_100, 5_200, 5_300
 _AGAIN, _LATER = 5_400, 5_900
@@ -149,14 +150,13 @@ def _columns(of: Sends, reader: SyntheticReader, received_ns: Column, count: Col
     at = np.arange(len(of))
     reader.rows += len(of)
     return {
-        **{name: of[name].copy() for name in ("producer", "seq", "partition", "place", "size", "checksum")},
+        **{name: of[name].copy() for name in _OF_MESSAGE},
         "broker_key": of["key"].copy(),
         "reader": np.full(len(of), reader.number, np.int32),
         "batch": reader.batch + at // BATCH,
         "slot": (at % BATCH).astype(np.int32),
         "asked_ns": received_ns - _ASKED_BEFORE_NS,
         "received_ns": received_ns,
-        "broker_epoch_ns": received_ns // 1_000_000,
         "delivery_count": count,
         "status": np.full(len(of), INTACT, np.int8),
     }

@@ -37,7 +37,7 @@ from brokerbench.brokers.types import (
     Position,
     Retention,
 )
-from brokerbench.scenarios.clients import channels
+from brokerbench.scenarios.clients import channels, drains
 from brokerbench.scenarios.clients.recording import RecordedBatch, RecordingConsumer, RecordingProducer, RecordingReader
 from brokerbench.scenarios.history.stamp import INTACT
 
@@ -197,11 +197,10 @@ def _drain(simulation: Simulation, consumers: Sequence[RecordingConsumer], faili
             _take_all(consumers, failing)
             return
         simulation.clock.jump(LEASE_S)
-    simulation.writer.mark(
-        "timeout",
-        channel=channel,
-        group=GROUP,
-        what=f"drain of group {GROUP}",
+    drains.mark_failed(
+        simulation.writer,
+        channel,
+        GROUP,
         waited_s=_MOST_JUMPS * LEASE_S,
         left=simulation.broker.backlog(channel, GROUP),
         unsettled=0,

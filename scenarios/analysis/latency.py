@@ -190,7 +190,7 @@ def _is_latency(metric: Measured) -> bool:
 
 
 def _is_told(percent: float, samples: int) -> bool:
-    """Whether so many samples state this percentile."""
+    """Whether the samples are enough to state this percentile."""
     return samples > 0 and (percent == 100.0 or samples * (1 - percent / 100) >= _FEWEST_BEYOND)
 
 

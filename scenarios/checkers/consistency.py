@@ -48,7 +48,7 @@ NOT_TOLD: Mapping[str, str] = {
 def or_not_told(finding: Finding) -> Finding:
     """The finding; where it has nothing to say, the reason instead. Only for one of the whole history."""
     why = NOT_TOLD.get(finding.property)
-    if why is None or finding.observations or finding.violations or finding.not_testable:
+    if why is None or finding.observations or finding.violations or finding.open or finding.not_testable:
         return finding
     return replace(finding, not_testable=why, unknown=0)
 

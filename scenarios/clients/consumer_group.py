@@ -26,14 +26,13 @@ import numpy as np
 from brokerbench.brokers.protocols import Bounded, Broker, Counting
 from brokerbench.brokers.types import NO_PLACE, ConsumerSettings, Outcome, Settlements
 from brokerbench.scenarios.base import Context
+from brokerbench.scenarios.clients import drains
 from brokerbench.scenarios.clients.recording import RecordedBatch, RecordingConsumer, RecordingProducer
 from brokerbench.scenarios.history import Column, Writer
 
 _QUIET_S = 5.0
 _QUIET_FOR_APPROXIMATE_COUNTS_S = 1.0
 _LOOK_EVERY_S = 0.1
-_BEYOND_LEASE_S = 1.0
-"""Time to look beyond a lease, in seconds: brokers look for leases that ended once a second or so."""
 _WAIT_S = 0.5
 
 Settle = Callable[[RecordingConsumer, RecordedBatch], Settlements]
@@ -180,23 +179,21 @@ class ConsumerGroup:
                     writer.mark("drained", channel=self._channel, group=self._group, proof=proof)
                     return True
             time.sleep(_LOOK_EVERY_S)
-        left = self._left(broker)
-        writer.mark(
-            "timeout",
-            channel=self._channel,
-            group=self._group,
-            what=f"drain of group {self._group}" + ("" if left is None else f", for which the broker keeps {left}"),
-            waited_s=round(time.monotonic() - begun, 3),
-            left=left,
+        drains.mark_failed(
+            writer,
+            self._channel,
+            self._group,
+            waited_s=time.monotonic() - begun,
+            left=self._left(broker),
             unsettled=self.progress.unsettled(),
-            quiet_s=round(self.progress.quiet_s(), 3),
+            quiet_s=self.progress.quiet_s(),
             lease_s=self._lease_s,
         )
         return False
 
     def outlast_leases(self) -> None:
         """Keep asking until longer than a lease after the last receive: a settled message must not come again."""
-        enough_s = self._lease_s + _BEYOND_LEASE_S
+        enough_s = self._lease_s + drains.BEYOND_LEASE_S
         give_up = time.monotonic() + 3 * enough_s
         while self.progress.quiet_s() <= enough_s and time.monotonic() < give_up:
             self._raise_failures()
@@ -204,7 +201,7 @@ class ConsumerGroup:
 
     def _in_vain_soon(self, broker: Broker) -> bool:
         """Whether the broker says that messages are left, none is in hand, and the lease is not over yet."""
-        return 0 < self.progress.quiet_s() <= self._lease_s + _BEYOND_LEASE_S and bool(self._left(broker))
+        return 0 < self.progress.quiet_s() <= self._lease_s + drains.BEYOND_LEASE_S and bool(self._left(broker))
 
     def _left(self, broker: Broker) -> int | None:
         """Number of messages that the broker keeps for the group; None where it does not tell."""

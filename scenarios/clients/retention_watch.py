@@ -8,6 +8,7 @@ from typing import Any
 
 from brokerbench.brokers.errors import Unsupported
 from brokerbench.brokers.protocols import Bounded, Broker, Counting, Retaining
+from brokerbench.scenarios.clients.whole_channel import as_text
 from brokerbench.scenarios.history import Writer
 
 _GROUP_WITHOUT_MEMBERS = "brokerbench-watch"
@@ -62,8 +63,8 @@ class RetentionWatch:
         if isinstance(self._broker, Bounded):
             first, end = self._broker.bounds(self._channel)
             return {
-                "first": {str(p): v for p, v in first.places.items()},
-                "end": {str(p): v for p, v in end.places.items()},
+                "first": as_text(first.places),
+                "end": as_text(end.places),
             }
         if isinstance(self._broker, Counting):
             return {"count": self._broker.backlog(self._channel, _GROUP_WITHOUT_MEMBERS)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -74,16 +75,16 @@ def send_fresh(probe: RecordingProducer) -> int:
     return fresh
 
 
-def beginnings(broker: Broker, channel: str) -> dict[str, int]:
+def beginnings(broker: object, channel: str) -> dict[str, int]:
     """The first kept place of each partition, as the broker tells it; empty where it tells none."""
-    return _as_text(broker.bounds(channel)[0].places) if isinstance(broker, Bounded) else {}
+    return as_text(broker.bounds(channel)[0].places) if isinstance(broker, Bounded) else {}
 
 
-def ends(broker: Broker, channel: str) -> dict[str, int]:
+def ends(broker: object, channel: str) -> dict[str, int]:
     """The place after the last of each partition; empty where the broker tells none."""
-    return _as_text(broker.bounds(channel)[1].places) if isinstance(broker, Bounded) else {}
+    return as_text(broker.bounds(channel)[1].places) if isinstance(broker, Bounded) else {}
 
 
-def _as_text(places: Any) -> dict[str, int]:
+def as_text(places: Mapping[int, int]) -> dict[str, int]:
     """Partitions as text, as they stand in a mark."""
     return {str(partition): int(place) for partition, place in places.items()}

@@ -16,7 +16,7 @@ from typing import Self
 from brokerbench.brokers.errors import Unsupported
 from brokerbench.brokers.types import ChannelSpec, ConsumerSettings, Durability
 from brokerbench.scenarios.base import Context, LoadProcess
-from brokerbench.scenarios.clients import channels
+from brokerbench.scenarios.clients import channels, drains
 from brokerbench.scenarios.history import Writer
 from brokerbench.scenarios.load import workload
 from brokerbench.scenarios.load.load_commands import (
@@ -59,8 +59,6 @@ _SURELY_EMPTY_S = 3.0
 """Without other proof, a channel that delivers nothing for this many seconds is empty."""
 _LAST_LOOK_S = 0.3
 _LEASE_S = 30.0
-_BEYOND_LEASE_S = 1.0
-"""Time to look beyond a lease, in seconds."""
 
 
 @contextmanager
@@ -357,7 +355,7 @@ class LoadController:
         self.drain()
         begun = now = time.monotonic()
         deadline = begun + float(self._parameters["drain_s"])
-        last_deadline = deadline + _LEASE_S + 2 * _BEYOND_LEASE_S
+        last_deadline = deadline + _LEASE_S + 2 * drains.BEYOND_LEASE_S
         waiting = {group: _Wait(begun, None) for group in range(len(self._groups))}
         while waiting and (now < deadline or (now < last_deadline and any(wait.left for wait in waiting.values()))):
             look_s = _SURELY_EMPTY_S if waiting.keys() & set(self._behind()) else _LAST_LOOK_S
@@ -374,7 +372,16 @@ class LoadController:
                     self._drained(group, look_s, left)
                     del waiting[group]
         for group, wait in waiting.items():
-            self._not_drained(group, wait.left, now - begun, now - wait.quiet_since)
+            drains.mark_failed(
+                self._writer,
+                self._channel,
+                self._groups[group],
+                waited_s=now - begun,
+                left=wait.left,
+                unsettled=0,  # consumers settle everything at the end of each command
+                quiet_s=now - wait.quiet_since,
+                lease_s=_LEASE_S,
+            )
 
     def _drained(self, group: int, look_s: float, backlog: int | None) -> None:
         self._writer.mark(
@@ -385,20 +392,6 @@ class LoadController:
             received=self._received[group],
             empty_for_s=look_s,
             backlog=backlog,
-        )
-
-    def _not_drained(self, group: int, left: int | None, waited_s: float, quiet_s: float) -> None:
-        name = self._groups[group]
-        self._writer.mark(
-            "timeout",
-            channel=self._channel,
-            group=name,
-            what=f"drain of group {name}" + ("" if left is None else f", for which the broker keeps {left}"),
-            waited_s=round(waited_s, 3),
-            left=left,
-            unsettled=0,  # consumers settle everything at the end of each command
-            quiet_s=round(quiet_s, 3),
-            lease_s=_LEASE_S,
         )
 
 

@@ -14,7 +14,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 _IN_VAIN = 3
-"""So many extra windows in a row in doubt: the cause lasts, and further ones would only take time."""
+"""Number of extra windows in a row in doubt that show a lasting cause: further ones would only take time."""
 
 
 class Repeats:

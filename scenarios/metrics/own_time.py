@@ -1,8 +1,8 @@
 """Time that a load process lost by itself within a window, and the doubts that follow from it.
 
 A generator that was stopped, throttled, starved or descheduled measures itself. Three signs, each independent of the
-cause: the process stood still (*stalls*); its loop did not ask the broker between two calls (*gaps*); messages were
-sent late though the broker held nobody up (*late*). Time that a call waited for the broker is none of them.
+cause: the process stood still (*stalls*); its loop did not ask the broker between two calls (*gaps*); it sent
+messages late though no call waited for the broker (*late*). Time in which a call waits for the broker is none of them.
 """
 
 from __future__ import annotations

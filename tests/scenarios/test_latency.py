@@ -362,7 +362,7 @@ def test_a_whole_run(tmp_path: Path) -> None:
     assert not every(metrics, "end_to_end_latency", rate=200, quantile="p99.99"), "80 messages cannot show 1 in 10,000"
     (lag,) = every(metrics, "schedule_lag", rate=2000, quantile="p50")
     assert lag.samples[0] >= 0
-    assert not every(metrics, "sustainable_rate"), "nobody looked for it"
+    assert not every(metrics, "sustainable_rate"), "no search was made"
     (asked,) = every(metrics, "asked_rate")
     assert "lasted at the asked rate; no higher rate was tried" in asked.note
     assert not asked.comparable

@@ -37,8 +37,8 @@ from brokerbench.scenarios.history.stamp import INTACT
 MESSAGES_PER_SHARD = 250_000
 _MOST_SHARDS = 255
 _SPOT = ("partition", "place")
-_SAMPLED = 500
-"""One in so many places is sampled."""
+_SAMPLED_EVERY = 500
+"""Number of places of which one is sampled."""
 _KINDS = tuple(SCHEMAS)
 _UNREAD = {"sends": "intended_ns"}
 """Columns that no checker reads: shards omit them."""
@@ -211,7 +211,7 @@ class _Sharder:
         for part in saved_history.stream(self._directory, "send_outcomes"):
             ids = self._ids(part)
             self.spool.append("send_outcomes", part, self._owners_of(ids, NO_SHARD))
-            told = np.flatnonzero(part["place"] != NO_PLACE)[::_SAMPLED]
+            told = np.flatnonzero(part["place"] != NO_PLACE)[::_SAMPLED_EVERY]
             self._sample.append({name: part[name][told] for name in _SPOT})
             rows = self._at_damaged_places(part, ids)
             for row in rows.tolist():

@@ -32,5 +32,4 @@ def test_every_checker_has_something_to_judge_and_says_of_shards_what_it_says_of
     expected = {name: replace(check(whole), property=name) for name, check in CHECKS.items()}
     assert reduction.reduced(tmp_path, sharded_checks.reductions(whole.history.marks), 100_000) == expected
     assert {name: expected[name].violations for name in FAULTS} == dict.fromkeys(FAULTS, faults)
-    nothing = {name for name, finding in expected.items() if finding.not_testable or not finding.observations}
-    assert nothing == {"delivery.broker_time", "delivery.broker_time_order"}, "its deliveries tell no broker's time"
+    assert not [name for name, finding in expected.items() if finding.not_testable or not finding.observations]

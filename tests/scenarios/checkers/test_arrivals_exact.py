@@ -76,7 +76,7 @@ def test_each_partition_is_searched_up_to_its_own_highest_place() -> None:
         "delivery.no_loss",
         observations=4,
         violations=1,
-        open=4,  # beyond what was read, without a place, in a partition whose places nobody read
+        open=4,  # two beyond what was read, one without a place, one in a partition of which no place was read
         offenders=({"producer": 0, "seq": 1, "key": 0, "partition": 0, "place": 1},),
         remarks=("not drained: looked for only as far as was read",),
     )
