@@ -43,9 +43,9 @@ class Placed:
 def placed(part: ChannelIndex, shards: Shards) -> Placed:
     bounds = _bounds(shards)
     spool = Spool(shards.file, _count(bounds), {_TABLE: _FIELDS})
-    rows = layout.located(part)
+    rows, pairs = layout.located_and_pairs(part)
     spool.append(_TABLE, rows, _stretches_of(rows["partition"], rows["place"], bounds))
-    return Placed(spool, layout.pairs(part), layout.resolution_ns(part))
+    return Placed(spool, pairs, layout.resolution_ns(part))
 
 
 def findings(parts: Sequence[Placed], shards: Shards) -> list[Finding]:

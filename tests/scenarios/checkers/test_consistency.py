@@ -184,7 +184,7 @@ def test_times_that_go_back_along_a_partition(times_us: list[int], wrong: list[i
     client = typed([1] * len(rows), rows, marks=promised(clock="client create time"))
     assert layout.judged(client)[2].observations == 0
     # Cut anywhere, the same is found.
-    located = layout.located(index)
+    located = layout.in_order(layout.located_and_pairs(index)[0])
     for cut in range(1, len(rows)):
         parts = [{name: column[part] for name, column in located.items()} for part in (slice(cut), slice(cut, None))]
         assert layout.along(parts, 1000) == layout.along([located], 1000)
